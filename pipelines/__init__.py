@@ -1,0 +1,31 @@
+"""The map of Lift123's algorithms: conventions, layers, and where to start reading.
+
+A file is a paper and a folder is a layer.  Start with ``consistent123.py``: a paper is a page.
+
+Conventions (every module relies on them; ``tests/test_conventions.py`` pins them)
+----------------------------------------------------------------------------------
+World              right-handed, +Y up, the object faces +Z, inside [-1, 1]^3 "scene units"
+                   (the frame of glTF and of ComfyUI).
+Camera             OpenGL: looks down -Z, +X right, +Y up; ``c2w`` is rigid with determinant +1;
+                   ``fovy`` is the vertical field of view in radians.
+Azimuth            0 = +Z (front), positive towards +X: the camera moves to its own right.  Radians.
+Elevation          0 = horizon, positive up.  Radians.
+Image              row 0 is the top; [B, H, W, C] float32; the centre of pixel (row i, column j)
+                   lies at (x, y) = (j + 0.5, i + 0.5) in pixels.
+Colour             sRGB in [0, 1]; linearised only where a file format demands it.
+Depth              positive distance along the camera's -Z, scene units; 0 where alpha is 0.
+Normals            world space, unit length, 0 where alpha is 0; coloured only for display.
+SDF                negative inside.  Tetrahedra are positively oriented; faces are
+                   counter-clockwise seen from outside.
+UV                 glTF: origin top left, v grows downwards, texel row 0 at v = 0.
+Progress           in [0, 1], drives every schedule; step counts appear only in presets.
+Randomness         a ``torch.Generator`` argument; the global generator is never read or seeded.
+
+Layers (imports run downwards only; ``tests/test_architecture.py`` executes this table)
+----------------------------------------------------------------------------------------
+papers   magic123, consistent123, hifi123, stdgen      presets and compositions
+stages   optimize, fit_nerf, boundary, refine_mesh, bake, ...
+L2       render, fields, priors, models, metrics, toybox
+L1       ops, losses, io
+L0       core
+"""

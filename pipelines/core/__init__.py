@@ -1,0 +1,1 @@
+"""L0: the vocabulary shared by every layer.  Imports torch only."""
