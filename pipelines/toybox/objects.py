@@ -1,0 +1,78 @@
+"""Toy objects by seed, framed like a prepared reference picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..core.mesh import Mesh, merge
+from .patterns import bake_light
+from .recipes import RECIPES, Workbench
+
+REFERENCE_RADIUS = 3.2  # scene units; Consistent123's reference camera (spec A.4)
+REFERENCE_FOVY = math.radians(20.0)
+FRAME_FILL = 0.8  # the object's longer side over the picture's, as the reference view is prepared
+MAX_DEPTH = 1.05  # scene units; keeps side views inside the frame
+HELD_OUT_OFFSET = 10_000_000  # seeds at or above this are never trained on
+
+
+@dataclass(frozen=True)
+class ToyObject:
+    """One object with its ground truth.
+
+    mesh:    union of closed parts with baked vertex colours (may overlap inside).
+    parts:   the same parts one by one; each is closed.
+    caption: an English noun phrase, e.g. "a red vase striped with white".
+    name:    the recipe's noun.
+    """
+
+    mesh: Mesh
+    parts: tuple[Mesh, ...]
+    caption: str
+    name: str
+    seed: int
+
+
+def make_object(seed: int) -> ToyObject:
+    """The object of a seed (>= 0), the same on every machine."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    bench = Workbench(rng)
+    noun = RECIPES[int(rng.integers(len(RECIPES)))](bench)
+    scale, offset = _framing([shape.vertices for shape, _ in bench.parts])
+    parts = []
+    for shape, colors in bench.parts:
+        vertices = (shape.vertices - offset) * scale
+        parts.append(
+            Mesh(
+                torch.from_numpy(vertices).float(),
+                torch.from_numpy(np.ascontiguousarray(shape.faces)),
+                torch.from_numpy(bake_light(colors, shape.normals)).float(),
+            )
+        )
+    return ToyObject(merge(parts), tuple(parts), bench.words(noun), noun, seed)
+
+
+def train_seed(index: int) -> int:
+    """Seed of the index-th training object (0 <= index < 10 million)."""
+    if not 0 <= index < HELD_OUT_OFFSET:
+        raise ValueError(f"training index must lie in 0..{HELD_OUT_OFFSET - 1}, got {index}")
+    return index
+
+
+def heldout_seed(index: int) -> int:
+    """Seed of the index-th held-out object (index >= 0)."""
+    return HELD_OUT_OFFSET + index
+
+
+def _framing(vertices: list[np.ndarray]) -> tuple[float, np.ndarray]:
+    """Scale and centre that fill FRAME_FILL of the reference camera's picture."""
+    points = np.concatenate(vertices)
+    low, high = points.min(0), points.max(0)
+    extent = high - low
+    frame = 2 * REFERENCE_RADIUS * math.tan(REFERENCE_FOVY / 2)
+    # Perspective enlarges the near half, so the silhouette comes out slightly above FRAME_FILL.
+    scale = min(FRAME_FILL * frame / max(extent[0], extent[1]), MAX_DEPTH / extent[2])
+    return scale * 0.97, (low + high) / 2

@@ -1,0 +1,38 @@
+"""Ground-truth views of toy objects."""
+
+from __future__ import annotations
+
+from ..core.cameras import Cameras
+from ..core.mesh import Mesh
+from ..core.views import Views
+from ..render.surface import render_surface
+from .objects import REFERENCE_FOVY, REFERENCE_RADIUS, ToyObject
+
+
+def reference_camera(size: int) -> Cameras:
+    """The camera of the reference picture: front, horizon, radius 3.2, 20 degrees; ``size`` pixels."""
+    return Cameras.orbit(0.0, 0.0, REFERENCE_RADIUS, REFERENCE_FOVY, size, size)
+
+
+def render_toy(toy: ToyObject | Mesh, cameras: Cameras, supersample: int = 2) -> Views:
+    """Views with rgb, alpha, depth (scene units) and normals.
+
+    ``supersample``: samples per pixel side; box-filtered.  Depth and normals are averaged over the
+    covered samples.
+    """
+    mesh = toy.mesh if isinstance(toy, ToyObject) else toy
+    fine = cameras.resized(cameras.height * supersample, cameras.width * supersample)
+    buffers = render_surface(mesh, fine, grad=False, antialias=False)
+    pooled = {name: _pool(getattr(buffers, name), supersample) for name in ("rgb", "alpha", "depth", "normal")}
+    alpha = pooled["alpha"]
+    safe = alpha.clamp_min(1e-6)
+    normal = pooled["normal"]
+    normal = normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-6) * (alpha > 0)[..., None]
+    return Views(cameras, pooled["rgb"] / safe[..., None], alpha, pooled["depth"] / safe, normal, True)
+
+
+def _pool(image, factor: int):
+    if factor == 1:
+        return image
+    b, h, w = image.shape[:3]
+    return image.reshape(b, h // factor, factor, w // factor, factor, *image.shape[3:]).mean(dim=(2, 4))
