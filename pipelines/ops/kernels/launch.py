@@ -1,0 +1,103 @@
+"""The one way kernels are launched: torch tensors in, no copies, the caller's stream, all allowed cores.
+
+On CUDA a kernel runs on torch's current stream.  On the CPU a launch may be cut along its first dimension
+into parts for a small thread pool (Warp releases the interpreter lock), one per torch thread, so
+``torch.set_num_threads`` and ``OMP_NUM_THREADS`` rule here too.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import torch
+import warp as wp
+from torch import Tensor
+
+_lock = threading.Lock()
+_ready = False
+
+
+def init_warp() -> None:
+    """Starts Warp once, without its banner; called by :func:`launch`."""
+    global _ready
+    if _ready:
+        return
+    with _lock:
+        if not _ready:
+            wp.config.log_level = wp.LOG_ERROR  # the banner and "no CUDA driver" are no news to a ComfyUI user
+            wp.init()
+            _ready = True
+
+
+def launch(kernel, dim, inputs, outputs, device, split: int | None = None) -> None:
+    """Runs a Warp kernel on torch tensors.
+
+    kernel:  a ``wp.kernel``; tensors take the element type its signature declares, so a float [N, 3] tensor
+             fits both ``wp.array2d(dtype=float)`` and ``wp.array(dtype=wp.vec3)``.
+    dim:     an int or a tuple of ints; nothing happens if any is 0.
+    inputs:  tensors (made contiguous if need be) and plain numbers, in the order of the signature.
+    outputs: contiguous tensors the kernel writes to, in place.
+    device:  where all tensors live (``torch.device`` or str).
+    split:   None: one launch.  n: the first parameter of the kernel must be ``first: int`` (do not pass it),
+             and it must address dimension 0 as ``first + tid``; up to n parts then run at once on the CPU.
+             Only for kernels whose parts write disjoint memory: CPU atomics are not promised across threads.
+
+    No gradients: callers wrap launches in ``torch.autograd.Function``.  ValueError for a non-contiguous output.
+    """
+    init_warp()
+    dim = (dim,) if isinstance(dim, int) else tuple(dim)
+    if 0 in dim:
+        return
+    device = torch.device(device)
+    cuda = device.type == "cuda"
+    offset = 0 if split is None else 1
+    arguments = _pack(kernel, inputs, outputs, offset)
+    stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if cuda else None
+    where = wp.device_from_torch(device) if cuda else "cpu"
+    parts = 1 if split is None or cuda else min(split, dim[0], torch.get_num_threads())
+    if parts <= 1:
+        head = [0] if offset else []
+        wp.launch(kernel, dim, head + arguments, device=where, stream=stream, record_tape=False)
+        return
+    _launch_parts(kernel, dim, arguments, parts)
+
+
+def _launch_parts(kernel, dim: tuple, arguments: list, parts: int) -> None:
+    """The same launch in ``parts`` slices of dimension 0, on the pool and the calling thread."""
+    with _lock:
+        kernel.module.load(wp.get_device("cpu"))  # two threads must not compile the same module
+    cuts = [dim[0] * i // parts for i in range(parts + 1)]
+
+    def run(part: int) -> None:
+        size = (cuts[part + 1] - cuts[part],) + dim[1:]
+        wp.launch(kernel, size, [cuts[part]] + arguments, device="cpu", record_tape=False)
+
+    pending = [_pool(parts - 1).submit(run, part) for part in range(1, parts)]
+    run(0)
+    for future in pending:
+        future.result()
+
+
+@lru_cache(maxsize=None)
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="lift123-warp")
+
+
+def _pack(kernel, inputs, outputs, offset: int) -> list:
+    """Arguments as Warp wants them: array descriptors over the tensors' own memory."""
+    declared = kernel.adj.args[offset:]
+    values = [v.detach().contiguous() if isinstance(v, Tensor) else v for v in inputs]
+    for value in outputs:
+        if isinstance(value, Tensor) and not value.is_contiguous():
+            raise ValueError("a kernel's output tensor must be contiguous")
+        values.append(value.detach() if isinstance(value, Tensor) else value)
+    if len(values) != len(declared):
+        raise ValueError(f"kernel {kernel.key} wants {len(declared)} arguments, got {len(values)}")
+    return [_describe(v, d.type) if isinstance(v, Tensor) else v for v, d in zip(values, declared)]
+
+
+def _describe(tensor: Tensor, kind):
+    """The array descriptor of a tensor; it keeps the tensor alive."""
+    return wp.from_torch(tensor, dtype=kind.dtype, requires_grad=False, return_ctype=True)
