@@ -1,0 +1,167 @@
+"""A surface as signed distances and small displacements on a tetrahedral grid (DMTet).
+
+Shen et al., "Deep Marching Tetrahedra" (2021), as used by Magic123 and Consistent123 (spec section E),
+with this project's sign: negative inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ..core.errors import InputError
+from ..core.mesh import Mesh
+from ..ops.marching_tets import TetTopology, find_crossing, place
+from ..ops.mesh_edges import connected_parts
+from ..ops.tet_grid import a15_grid, rim
+
+ColorFn = Callable[[Tensor], Tensor]
+DensityFn = Callable[[Tensor], Tensor]
+RIM_DISTANCE = 1e-3  # the outermost grid vertices stay outside by this much, so every surface is closed
+CHUNK = 1 << 17
+
+
+@lru_cache(maxsize=2)
+def _topology(n: int) -> TetTopology:
+    vertices, tets = a15_grid(n)
+    return TetTopology.build(tets, len(vertices))
+
+
+class TetSdf(torch.nn.Module):
+    """A deformable closed surface inside the box |x| <= scale.
+
+    sdf:    [V] parameter, negative inside; in units of roughly one grid edge, any value is legal.
+    deform: [V, 3] parameter; grid vertices move by tanh(deform) * ``reach`` along each axis.
+    scale:  [3] buffer, half extents of the box in scene units.
+    reach:  float, scene units; 1 / (4 n) is the published "tanh(d) / resolution" (spec E.3).
+    color:  [N, 3] points -> [N, 3] sRGB in [0, 1], usually the NeRF the surface came from; a Module
+            becomes a submodule, so its parameters are trained and saved with the surface.
+    """
+
+    def __init__(self, n: int, scale: Tensor | None = None, color: ColorFn | None = None):
+        super().__init__()
+        self.n = n
+        self.reach = 1.0 / (4 * n)
+        grid, _ = a15_grid(n)
+        self.register_buffer("grid", grid, persistent=False)
+        self.register_buffer("floor", torch.where(rim(grid), RIM_DISTANCE, -torch.inf), persistent=False)
+        self.register_buffer("scale", torch.ones(3) if scale is None else scale.detach().clone().float().cpu())
+        self.sdf = torch.nn.Parameter(torch.ones(len(grid)))
+        self.deform = torch.nn.Parameter(torch.zeros(len(grid), 3))
+        self.color = color
+        self._moved_topology = _topology(n)
+
+    @staticmethod
+    def from_density(
+        density: DensityFn,
+        n: int,
+        threshold: float,
+        color: ColorFn | None = None,
+        device: torch.device | str = "cpu",
+        init: str = "log",
+        keep_parts: float = 0.05,
+        fill_cavities: bool = True,
+    ) -> TetSdf:
+        """The surface density = threshold of a density function (spec E.3).
+
+        density:   [N, 3] scene units -> [N] >= 0.
+        threshold: the occupancy grid's min(mean density, 10) in the papers; must be positive.
+        init:      "clamp" is the papers' clamp(threshold - density, -1, 1); "log" interpolates the logarithm of
+                   the density, in which a NeRF is close to linear, and so starts without staircase.
+        keep_parts: connected parts with fewer grid vertices than this fraction of the largest are dropped.
+        fill_cavities: enclosed hollows become solid (the inside of a NeRF is not observed).
+        Raises InputError when nothing lies above the threshold.
+        """
+        scale = _box(density, n, threshold, device)
+        field = TetSdf(n, scale, color).to(device)
+        sigma = _query(density, field.grid * field.scale)
+        topology = field._topology()
+        sdf = _initial_sdf(sigma, threshold, init, topology)
+        sdf = torch.maximum(sdf, field.floor)
+        if keep_parts > 0:
+            sdf = _drop_small_parts(sdf, topology, keep_parts)
+        if fill_cavities:
+            sdf = _fill_cavities(sdf, topology, rim(field.grid))
+        with torch.no_grad():
+            field.sdf.copy_(sdf)
+        return field
+
+    def extract(self) -> Mesh:
+        """The current surface, closed and wound outwards; gradients to ``sdf`` and ``deform``.
+
+        Raises InputError when the surface has vanished.
+        """
+        sdf = torch.maximum(self.sdf, self.floor)
+        crossing = find_crossing(sdf, self._topology())
+        if not len(crossing.faces):
+            raise InputError(
+                "surface", "a signed distance that changes sign inside the box", "no surface at all",
+                "Lower the density threshold, or lower the geometry learning rate.",
+            )  # fmt: skip
+        inside, outside = crossing.inside, crossing.outside
+        vertices = place(self._position(inside), self._position(outside), sdf[inside], sdf[outside])
+        return Mesh(vertices, crossing.faces)
+
+    def albedo(self, x: Tensor) -> Tensor:
+        """[N, 3] -> [N, 3] sRGB in [0, 1]; mid grey without a colour function."""
+        return torch.full_like(x, 0.7) if self.color is None else self.color(x)
+
+    def _position(self, index: Tensor) -> Tensor:
+        return self.grid[index] * self.scale + torch.tanh(self.deform[index]) * self.reach
+
+    def _topology(self) -> TetTopology:
+        if self._moved_topology.tets.device != self.sdf.device:
+            self._moved_topology = _topology(self.n).to(self.sdf.device)
+        return self._moved_topology
+
+
+@torch.no_grad()
+def _query(density: DensityFn, points: Tensor) -> Tensor:
+    return torch.cat([density(p).reshape(-1).float() for p in points.split(CHUNK)])
+
+
+def _box(density: DensityFn, n: int, threshold: float, device) -> Tensor:
+    """[3] half extents that hold everything above the threshold plus 0.1, within the scene."""
+    if not threshold > 0:
+        raise InputError("density threshold", "a positive number", str(threshold), "Use the occupancy grid's mean.")
+    grid = a15_grid(n)[0].to(device)
+    occupied = grid[_query(density, grid) > threshold]
+    if not len(occupied):
+        raise InputError(
+            "density field", f"some density above the threshold {threshold:.4g}", "none anywhere",
+            "Train the radiance field longer or lower the threshold.",
+        )  # fmt: skip
+    return (occupied.abs().amax(0) + 0.1).clamp(max=1.0)
+
+
+def _initial_sdf(sigma: Tensor, threshold: float, init: str, topology: TetTopology) -> Tensor:
+    if init == "clamp":
+        return (threshold - sigma).clamp(-1, 1)
+    if init != "log":
+        raise ValueError(f'init must be "log" or "clamp", got {init!r}')
+    level = -torch.log(sigma.clamp(min=1e-4 * threshold) / threshold)
+    first, second = topology.edges.unbind(-1)
+    crossed = (level[first] < 0) != (level[second] < 0)
+    steps = (level[first] - level[second]).abs()[crossed]
+    unit = steps.median() if len(steps) else level.new_ones(())
+    return (level / unit).clamp(-1, 1)
+
+
+def _drop_small_parts(sdf: Tensor, topology: TetTopology, fraction: float) -> Tensor:
+    inside = sdf < 0
+    labels = connected_parts(topology.edges[inside[topology.edges].all(-1)], len(sdf))
+    sizes = torch.bincount(labels[inside], minlength=int(labels.max()) + 1)
+    small = inside & (sizes[labels] < fraction * sizes.max())
+    return torch.where(small, sdf.abs(), sdf)
+
+
+def _fill_cavities(sdf: Tensor, topology: TetTopology, on_rim: Tensor) -> Tensor:
+    outside = sdf >= 0
+    labels = connected_parts(topology.edges[outside[topology.edges].all(-1)], len(sdf))
+    open_label = torch.zeros(int(labels.max()) + 1, dtype=torch.bool, device=sdf.device)
+    open_label[labels[on_rim]] = True
+    hollow = outside & ~open_label[labels]
+    return torch.where(hollow, -sdf.abs().clamp(min=RIM_DISTANCE), sdf)

@@ -1,0 +1,71 @@
+"""Edges, neighbours and connected parts of triangle meshes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MeshEdges:
+    """Undirected edges of a triangle mesh.
+
+    ends:  [E, 2] int64 vertex pairs, first < second, ascending.
+    count: [E] int64 how many faces use the edge (2 everywhere on a closed manifold).
+    pairs: [P, 2] int64 faces that share an edge; an edge of three faces gives two pairs.
+    """
+
+    ends: Tensor
+    count: Tensor
+    pairs: Tensor
+
+
+@torch.no_grad()
+def mesh_edges(faces: Tensor, vertex_count: int) -> MeshEdges:
+    """Edges of faces [F, 3]; deterministic; about 15 ms for 50,000 faces on one core."""
+    following = faces.roll(-1, dims=1)
+    keys = (torch.minimum(faces, following) * vertex_count + torch.maximum(faces, following)).reshape(-1)
+    keys, order = _sort(keys)
+    same = keys[1:] == keys[:-1]
+    start = torch.cat([torch.ones_like(same[:1]), ~same]) if len(keys) else same
+    first = torch.nonzero(start).reshape(-1)
+    count = torch.diff(first, append=torch.tensor([len(keys)], device=faces.device))
+    owner = torch.div(order, 3, rounding_mode="floor")
+    pairs = torch.stack([owner[:-1][same], owner[1:][same]], dim=-1)
+    unique = keys[first]
+    high = torch.div(unique, vertex_count, rounding_mode="floor")
+    return MeshEdges(torch.stack([high, unique - high * vertex_count], dim=-1), count, pairs)
+
+
+def _sort(keys: Tensor) -> tuple[Tensor, Tensor]:
+    if keys.device.type != "cpu":
+        return torch.sort(keys, stable=True)
+    order = np.argsort(keys.numpy(), kind="stable")  # on one core several times faster than torch.sort
+    order = torch.from_numpy(order)
+    return keys[order], order
+
+
+@torch.no_grad()
+def connected_parts(edges: Tensor, vertex_count: int) -> Tensor:
+    """[V] int64 labels 0..K-1 of the connected components of a graph with edges [E, 2]."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = edges.cpu().numpy()
+    graph = coo_matrix((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(vertex_count,) * 2)
+    _, labels = connected_components(graph, directed=False)
+    return torch.from_numpy(labels.astype(np.int64)).to(edges.device)
+
+
+@torch.no_grad()
+def compact(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Drops unused vertices: (vertices, faces, kept [N] int64 old indices)."""
+    used = torch.zeros(len(vertices), dtype=torch.bool, device=faces.device)
+    used[faces.reshape(-1)] = True
+    kept = torch.nonzero(used).reshape(-1)
+    index = torch.full((len(vertices),), -1, dtype=torch.int64, device=faces.device)
+    index[kept] = torch.arange(len(kept), device=faces.device)
+    return vertices[kept], index[faces], kept
