@@ -1,0 +1,237 @@
+"""The words of the command line.  Each ``command_*`` takes parsed arguments and returns an exit code."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import webbrowser
+from pathlib import Path
+
+from . import browser, environment, graph, jobs, settings
+from .batch import run_batch
+from .server import ComfyServer, free_port
+from .settings import LaunchError, Paths
+from .terminal import ProgressLine, complain, say
+
+_KINDS = {  # what a result file is, by its ending
+    ".glb": "textured mesh", ".obj": "mesh", ".png": "picture", ".webp": "animated turntable",
+    ".gif": "animated turntable", ".mp4": "animated turntable", ".json": "run manifest", ".safetensors": "scene state",
+}
+
+
+def load_workflow(paths: Paths, name: str) -> tuple:
+    """(API-format prompt, UI-format workflow or None) of a shipped workflow's name or of a file in API format."""
+    file = Path(name)
+    if not file.is_file():
+        file = paths.root / "workflows" / "api" / f"{name}.json"
+    if not file.is_file():
+        shipped = sorted(p.stem for p in (paths.root / "workflows" / "api").glob("*.json"))
+        raise LaunchError(f"no workflow '{name}'; shipped are: {', '.join(shipped) or 'none'}")
+    try:
+        prompt = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LaunchError(f"{file} is no JSON: {error}") from error
+    if not isinstance(prompt, dict) or not all(isinstance(n, dict) and "class_type" in n for n in prompt.values()):
+        raise LaunchError(f"{file} is not in ComfyUI's API format (save it with 'Export (API)')")
+    twin = file.parent.parent / file.name
+    workflow = json.loads(twin.read_text(encoding="utf-8")) if file.parent.name == "api" and twin.is_file() else None
+    return prompt, workflow
+
+
+def reseed(prompt: dict, seed) -> dict:
+    """A copy whose every ``seed`` widget has this value; ``None`` leaves the workflow's own."""
+    return {
+        key: {**node, "inputs": {**node["inputs"], "seed": seed}}
+        if seed is not None and isinstance(node["inputs"].get("seed"), int) else node
+        for key, node in prompt.items()
+    }
+
+
+def start_server(paths: Paths, device: str, name: str, **more) -> ComfyServer:
+    """A ComfyUI on our own base directory, with the pack linked into its custom nodes (not started yet)."""
+    environment.link_pack(paths, paths.base / "custom_nodes")
+    gpu = environment.uses_gpu(paths, device)
+    return ComfyServer(paths, paths.base, gpu=gpu, log=paths.home / f"{name}.log", **more)
+
+
+def describe(files: list) -> None:
+    """Prints result files with what they are; a PNG that names itself a sheet is called so."""
+    for file in files:
+        kind = "contact sheet" if file.suffix == ".png" and "sheet" in file.stem else _KINDS.get(file.suffix, "file")
+        size = f"{file.stat().st_size / 1e6:.2f} MB" if file.exists() else "missing"
+        say(f"  {kind:<19} {file}  ({size})")
+
+
+def memory_of(pid: int, field: str = "VmHWM") -> float:
+    """Peak resident memory of a process in GB, from /proc; nan where there is none."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) / 1e6
+    except (OSError, ValueError, IndexError):
+        pass
+    return float("nan")
+
+
+def command_demo(args, paths: Paths) -> int:
+    """One picture (or the shipped sample) through the quickstart workflow."""
+    picture = Path(args.picture).expanduser() if args.picture else None
+    if picture and not picture.is_file():
+        raise LaunchError(f"no picture at {picture}")
+    prompt, workflow = load_workflow(paths, args.workflow)
+    environment.ensure(paths)
+    begin = time.monotonic()
+    say("Starting ComfyUI ...")
+    with start_server(paths, args.device, "demo") as server:
+        idle = memory_of(server.process.pid)
+        if picture:
+            name = server.client.upload(picture, "lift123")
+            info = server.client.get("/object_info")
+            prompt = graph.with_picture(prompt, name, graph.has_alpha(picture.read_bytes()), info, args.prompt)
+            workflow = None  # the edited graph has no UI twin
+        prompt = reseed(prompt, args.seed)
+        say(f"Queued {args.workflow} on {picture or 'the sample picture'} (ComfyUI at {server.client.url})")
+        started = time.monotonic()
+        entry = jobs.run(server.client, prompt, ProgressLine(), workflow, server.alive)
+        seconds, peak = time.monotonic() - started, memory_of(server.process.pid)
+        files = jobs.saved_files(entry, paths.output)
+    missing = [str(file) for file in files if not file.exists()]
+    if not files or missing:
+        raise LaunchError(f"the workflow finished but its results are missing: {', '.join(missing) or 'none named'}")
+    say(f"Done in {seconds:.0f} s ({time.monotonic() - begin:.0f} s with ComfyUI's start). Results:")
+    describe(files)
+    if peak > 0:  # not nan
+        say(f"  Peak memory {peak:.1f} GB, {peak - idle:.1f} GB of it beyond ComfyUI's own.")
+    return 0
+
+
+def command_serve(args, paths: Paths) -> int:
+    """ComfyUI with the pack, until Ctrl-C."""
+    environment.ensure(paths)
+    database = f"sqlite:///{(paths.base / 'user' / 'comfyui.db').as_posix()}"
+    port = args.port or free_port(8188)
+    server = start_server(paths, args.device, "serve", port=port, arguments=["--database-url", database, *args.extra])
+    if server.client.port != port:
+        raise LaunchError(f"port {port} is taken")
+    say("Starting ComfyUI ...")
+    with server:
+        say(f"ComfyUI is at {server.client.url} - templates are under 'lift123' in the workflow browser. Ctrl-C stops.")
+        if not args.no_browser:
+            webbrowser.open(server.client.url)
+        shown = 0
+        while server.alive():
+            with open(server.log, "rb") as log:
+                log.seek(shown)
+                text = log.read()
+            shown += len(text)
+            sys.stdout.write(text.decode("utf-8", "replace"))
+            sys.stdout.flush()
+            time.sleep(0.3)
+        raise LaunchError(f"ComfyUI ended (code {server.process.returncode})")
+
+
+def command_test(args, paths: Paths) -> int:
+    """All tests, those in the real server and the real browser included; more arguments go to pytest."""
+    environment.ensure(paths, tests=True)
+    reason = browser.ensure(paths)
+    env = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **os.environ, "LIFT123_HOME": str(paths.home)}
+    env["LIFT123_NO_BROWSER"] = reason
+    env["LIFT123_CHROMIUM"] = browser.find_chromium(paths)
+    command = [str(paths.python), "-m", "pytest", *(args.extra or ["tests"])]
+    return subprocess.run(command, cwd=paths.root, env=env).returncode
+
+
+def command_batch(args, paths: Paths) -> int:
+    """Every picture of a folder, skipping those that are done."""
+    folder = Path(args.folder).expanduser()
+    if not folder.is_dir():
+        raise LaunchError(f"no folder at {folder}")
+    pictures = graph.picture_files(folder)
+    if not pictures:
+        raise LaunchError(f"no pictures in {folder}")
+    prompt, _ = load_workflow(paths, args.workflow)
+    environment.ensure(paths)
+    failed = run_batch(paths, pictures, reseed(prompt, args.seed), args.prompt,
+                       lambda: start_server(paths, args.device, "batch"), describe)
+    return 1 if failed else 0
+
+
+def _run_script(paths: Paths, script: Path, extra: list) -> int:
+    environment.ensure(paths, tests=True)
+    say(f"$ {script.relative_to(paths.root)} {' '.join(extra)}".rstrip())
+    return subprocess.run([str(paths.python), str(script), *extra], cwd=paths.root).returncode
+
+
+def command_bench(args, paths: Paths) -> int:
+    """One benchmark by name, or all of them; without a name, the list."""
+    scripts = {p.stem[len("bench_"):]: p for p in sorted((paths.root / "benchmarks").glob("bench_*.py"))}
+    if not args.name:
+        say("Benchmarks: " + ", ".join(scripts) + "  (launch.py bench NAME [ARGUMENTS], or 'all')")
+        return 0
+    if args.name != "all" and args.name not in scripts:
+        raise LaunchError(f"no benchmark '{args.name}'; there are: {', '.join(scripts)}")
+    chosen = list(scripts.values()) if args.name == "all" else [scripts[args.name]]
+    return max(_run_script(paths, script, args.extra) for script in chosen)
+
+
+def command_train(args, paths: Paths) -> int:
+    """Trains the embedded networks again; arguments go to the training script."""
+    script = paths.root / "training" / "train_embedded.py"
+    if not script.is_file():
+        raise LaunchError(f"{script} is missing")
+    return _run_script(paths, script, args.extra)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="launch.py", description="Lift123: one picture becomes a 3D asset, in ComfyUI.")
+    commands = top.add_subparsers(dest="command", required=True)
+
+    def add(name, function, text, job=False, device=False):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(function=function, extra=[])
+        if job:
+            sub.add_argument("--workflow", default=settings.QUICKSTART, help="a shipped workflow's name or an API JSON")
+            sub.add_argument("--prompt", default="", help="what the picture shows, in a few words")
+            sub.add_argument("--seed", type=int, help="another seed than the workflow's")
+        if device or job:
+            sub.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto")
+        return sub
+
+    demo = add("demo", command_demo, "set up, then turn a picture into a textured GLB", job=True)
+    demo.add_argument("picture", nargs="?", help="RGBA, or RGB with a plain background; default: a sample object")
+    serve = add("serve", command_serve, "set up, then open ComfyUI with the pack; unknown arguments go to ComfyUI",
+                device=True)
+    serve.add_argument("--port", type=int, default=0, help="default: 8188, or a free one")
+    serve.add_argument("--no-browser", action="store_true", help="do not open a browser window")
+    add("test", command_test, "set up, then run all tests; other arguments go to pytest")
+    batch = add("batch", command_batch, "every picture in a folder, skipping those that are done", job=True)
+    batch.add_argument("folder")
+    add("bench", command_bench, "run a benchmark; other arguments go to it").add_argument("name", nargs="?")
+    add("train-embedded", command_train, "train the embedded networks again; other arguments go to the script")
+    return top
+
+
+def _raise_interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def main(arguments: list) -> int:
+    """Runs one command; 0 is success, 1 a failure told in one message, 130 an interruption."""
+    args, extra = parser().parse_known_args(arguments)
+    passes_on = args.function in (command_test, command_serve, command_bench, command_train)
+    if extra and not passes_on:
+        parser().error(f"unknown arguments: {' '.join(extra)}")
+    args.extra = extra
+    signal.signal(signal.SIGTERM, _raise_interrupt)  # so that the server is stopped then, too
+    try:
+        return args.function(args, settings.default_paths())
+    except (LaunchError, jobs.PromptFailed) as error:
+        complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        complain("stopped")
+        return 130

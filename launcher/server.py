@@ -1,0 +1,192 @@
+"""Starting and stopping a ComfyUI, and talking HTTP to it."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from pathlib import Path
+
+from .settings import LaunchError, Paths
+from .websocket import WebSocket
+
+_NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the server is on this machine
+
+
+def free_port(preferred: int = 0) -> int:
+    """``preferred`` if it is free on 127.0.0.1, else any free port."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return probe.getsockname()[1]
+            except OSError:
+                continue
+    raise LaunchError("no free port on 127.0.0.1")
+
+
+class HttpError(Exception):
+    """A refused request: ``status`` and the parsed (or raw) ``body``."""
+
+    def __init__(self, status: int, body):
+        super().__init__(f"HTTP {status}: {body}")
+        self.status, self.body = status, body
+
+
+class Client:
+    """ComfyUI's HTTP interface at ``http://127.0.0.1:port``."""
+
+    def __init__(self, port: int):
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.client_id = str(uuid.uuid4())
+
+    def raw(self, path: str, data: bytes | None = None, headers: dict | None = None, timeout: float = 30.0) -> bytes:
+        """GET, or POST when ``data`` is given.  Raises HttpError for an error status, OSError without a server."""
+        request = urllib.request.Request(self.url + path, data=data, headers=headers or {})
+        try:
+            with _NO_PROXY.open(request, timeout=timeout) as answer:
+                return answer.read()
+        except urllib.error.HTTPError as error:
+            body = error.read()
+            try:
+                body = json.loads(body)
+            except ValueError:
+                body = body.decode("utf-8", "replace")
+            raise HttpError(error.code, body) from None
+
+    def get(self, path: str, timeout: float = 30.0):
+        """Parsed JSON of a GET."""
+        return json.loads(self.raw(path, timeout=timeout))
+
+    def post(self, path: str, value) -> object:
+        """Parsed JSON (or None for an empty body) of a JSON POST."""
+        body = self.raw(path, json.dumps(value).encode(), {"Content-Type": "application/json"})
+        return json.loads(body) if body else None
+
+    def queue(self, prompt: dict, workflow: dict | None = None) -> str:
+        """Queues an API-format prompt, returns its id.  Raises HttpError when ComfyUI rejects it, in part or whole."""
+        extra = {"extra_pnginfo": {"workflow": workflow}} if workflow else {}
+        answer = self.post("/prompt", {"prompt": prompt, "client_id": self.client_id, "extra_data": extra})
+        if answer.get("node_errors"):  # status 200 with errors: some outputs were dropped, others would run
+            raise HttpError(200, answer)
+        return answer["prompt_id"]
+
+    def history(self, prompt_id: str) -> dict:
+        """Outputs and status of a finished prompt, or an empty dict."""
+        return self.get(f"/history/{prompt_id}").get(prompt_id, {})
+
+    def interrupt(self) -> None:
+        """Stops the running prompt at its next step."""
+        self.post("/interrupt", {})
+
+    def upload(self, file: Path, subfolder: str = "") -> str:
+        """Uploads a picture to the input folder; returns the name that LoadImage takes."""
+        boundary = uuid.uuid4().hex
+        parts = []
+        for name, value in (("overwrite", "true"), ("subfolder", subfolder)):
+            parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode())
+        safe = file.name.replace('"', "_").encode("ascii", "replace").decode().replace("?", "_")
+        parts.append(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{safe}"\r\n'
+            f"Content-Type: application/octet-stream\r\n\r\n".encode() + file.read_bytes() + b"\r\n"
+        )
+        body = b"".join(parts) + f"--{boundary}--\r\n".encode()
+        header = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        answer = json.loads(self.raw("/upload/image", body, header, timeout=120))
+        return "/".join(part for part in (answer.get("subfolder"), answer["name"]) if part)
+
+    def websocket(self) -> WebSocket:
+        """Events of the prompts that this client queues."""
+        return WebSocket("127.0.0.1", self.port, f"/ws?clientId={self.client_id}")
+
+
+class ComfyServer:
+    """A ComfyUI process with its own base directory; a context manager that always stops it.
+
+    Raises LaunchError with the end of the log when it does not come up.
+    """
+
+    def __init__(self, paths: Paths, base: Path, port: int = 0, gpu: bool = False, log: Path | None = None,
+                 arguments: list = (), env: dict | None = None, start_timeout: float = 300.0):
+        self.paths, self.base, self.gpu = paths, Path(base), gpu
+        self.log = Path(log) if log else self.base / "server.log"
+        self.arguments, self.env = list(arguments), dict(env or {})
+        self.start_timeout = start_timeout
+        self.client = Client(free_port(port))
+        self.process = None
+        self._temp = None
+
+    def command(self) -> list:
+        """The command line."""
+        command = [str(self.paths.python), "-u", str(self.paths.comfyui / "main.py"), "--listen", "127.0.0.1",
+                   "--port", str(self.client.port), "--base-directory", str(self.base), "--disable-auto-launch",
+                   "--temp-directory", str(self._temp), "--database-url", "sqlite:///:memory:"]
+        return command + ([] if self.gpu else ["--cpu"]) + self.arguments
+
+    def __enter__(self) -> "ComfyServer":
+        for folder in ("custom_nodes", "input", "output", "models", "user"):
+            (self.base / folder).mkdir(parents=True, exist_ok=True)
+        # A temp folder of its own: ComfyUI empties it at start and stop, and two servers may share a base directory.
+        self._temp = tempfile.mkdtemp(prefix="temp-", dir=self.base)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", **self.env}
+        env.pop("PYTHONPATH", None)  # the repository root must not shadow ComfyUI's own modules
+        apart = {"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}  # Ctrl-C is ours to handle
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(self.command(), cwd=self.paths.comfyui, env=env, stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=subprocess.STDOUT, **apart)
+        try:
+            self._wait_until_up()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _wait_until_up(self) -> None:
+        end = time.monotonic() + self.start_timeout
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                raise LaunchError(f"ComfyUI ended while starting (code {self.process.returncode}):\n{self.log_tail()}")
+            try:
+                self.client.get("/prompt", timeout=5)
+                return
+            except (OSError, HttpError, ValueError):
+                time.sleep(0.2)
+        raise LaunchError(f"ComfyUI did not answer within {self.start_timeout:.0f} s:\n{self.log_tail()}")
+
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def log_text(self) -> str:
+        """Everything it printed."""
+        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+
+    def log_tail(self, lines: int = 25) -> str:
+        """The last lines it printed."""
+        return "\n".join("  " + line for line in self.log_text().splitlines()[-lines:])
+
+    def stop(self) -> None:
+        """Ends the process (politely, then not) and removes its temp folder; safe to call twice."""
+        if self.alive():
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                if os.name != "nt":
+                    os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.kill()
+                self.process.wait()
+        if self._temp:
+            shutil.rmtree(self._temp, ignore_errors=True)
+
+    def __exit__(self, *_) -> None:
+        self.stop()
