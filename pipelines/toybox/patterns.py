@@ -57,12 +57,12 @@ def paint(points: np.ndarray, pattern: str, first, second, rng: np.random.Genera
 
 
 def bake_light(colors: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """[V, 3] colours under one soft light fixed in the world (above, in front, a little to +x).
+    """[V, 3] colours under one soft light fixed in the world (above and in front).
 
     Half-Lambert, so it is smooth and never black; fixed to the world, so it looks the same from
     every camera and a view-independent colour field can represent it exactly.
     """
-    light = np.asarray([0.25, 0.75, 0.6])
+    light = np.asarray([0.0, 0.75, 0.6])
     light = light / np.linalg.norm(light)
     strength = 0.62 + 0.38 * (0.5 + 0.5 * normals @ light)
     return np.clip(colors * strength[:, None], 0, 1)

@@ -1,0 +1,85 @@
+"""What all latent diffusion denoisers share: the autoencoder, the schedule, classifier-free guidance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .noise import to_epsilon
+
+
+@dataclass(frozen=True)
+class LatentRuntime:
+    """A frozen UNet and VAE with the numbers that describe them.
+
+    unet: diffusers UNet2DConditionModel; vae: diffusers AutoencoderKL.
+    alphas_cumprod: [T]; prediction: one of noise.PREDICTIONS.
+    image_size: side of the pictures, pixels.  Diffusion latents = posterior mean * scaling_factor.
+    """
+
+    unet: torch.nn.Module
+    vae: torch.nn.Module
+    alphas_cumprod: Tensor
+    prediction: str
+    image_size: int
+
+    def encode(self, images: Tensor) -> Tensor:
+        """[B, H, W, 3] sRGB in [0, 1] -> scaled latents [B, C, h, w]; differentiable.
+
+        The posterior's mean is used (Zero-1-to-3's and this pack's convention; the released SDS
+        codes draw a sample, whose extra noise only adds variance to the gradient).
+        """
+        return self.raw_latents(images) * self.vae.config.scaling_factor
+
+    def raw_latents(self, images: Tensor) -> Tensor:
+        """Unscaled posterior means [B, C, h, w]."""
+        x = images.permute(0, 3, 1, 2) * 2 - 1
+        return self.vae.encode(x.to(self.vae.dtype)).latent_dist.mode().float()
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents [B, C, h, w] -> [B, H, W, 3] sRGB in [0, 1]."""
+        x = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
+        return (x.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+
+    @torch.no_grad()
+    def guided_noise(self, noisy: Tensor, t: Tensor, conditional: dict, unconditional: dict, guidance: float) -> Tensor:
+        """eps_u + s (eps_c - eps_u) in float32 (Ho and Salimans 2022); one batched UNet call.
+
+        conditional, unconditional: ``context`` [B, L, D], optional ``extra`` [B, C', h, w] channels to
+        concatenate and ``labels`` [B, K].  At guidance 1 the unconditional half is not evaluated.
+        """
+        parts = [conditional] if guidance == 1.0 else [unconditional, conditional]
+        repeat = len(parts)
+        x = torch.cat([torch.cat([noisy, p["extra"]], 1) if "extra" in p else noisy for p in parts])
+        context = torch.cat([p["context"] for p in parts])
+        labels = torch.cat([p["labels"] for p in parts]) if "labels" in conditional else None
+        dtype = self.unet.dtype
+        times = t.repeat(repeat)
+        output = self.unet(
+            x.to(dtype), times, context.to(dtype), class_labels=None if labels is None else labels.to(dtype)
+        ).sample.float()
+        eps = to_epsilon(output, noisy.repeat(repeat, 1, 1, 1), times, self.alphas_cumprod, self.prediction)
+        if repeat == 1:
+            return eps
+        eps_u, eps_c = eps.chunk(2)
+        return eps_u + guidance * (eps_c - eps_u)
+
+
+@torch.no_grad()
+def ddim_sample(predict_noise, shape, alphas: Tensor, steps: int, generator: torch.Generator, device="cpu") -> Tensor:
+    """Deterministic DDIM sampling (Song et al. 2021, Eq. 12 with eta = 0).
+
+    predict_noise(noisy [B, C, h, w], t [B]) -> eps_hat; returns latents of ``shape``.
+    """
+    x = torch.randn(shape, generator=generator).to(device)
+    times = torch.linspace(len(alphas) - 1, 0, steps + 1).round().long()
+    for now, after in zip(times[:-1], times[1:]):
+        t = torch.full((shape[0],), int(now), device=device)
+        eps = predict_noise(x, t)
+        a, b = alphas[now], alphas[after] if after > 0 else torch.tensor(1.0)
+        x0 = (x - (1 - a).sqrt() * eps) / a.sqrt()
+        x = b.sqrt() * x0 + (1 - b).sqrt() * eps
+    return x

@@ -1,0 +1,80 @@
+"""A bank of rendered toybox views on disk, from which every embedded network is trained.
+
+Per object: view 0 is the reference (front, horizon), views 1.. are novel: azimuth uniform, elevation
+uniform in [-30, 45] degrees, radius 3.2, 64 px on white.  Files, as memory-mapped numpy arrays:
+  rgb.npy   [N, V, 64, 64, 3] uint8      pose.npy [N, V, 2] float32 (azimuth, elevation; radians)
+  mask.npy  [N, 64, 64] uint8 and depth.npy [N, 64, 64] float16 of the reference view
+  captions.json
+"""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pack  # noqa: F401  (makes ``lift123`` importable)
+import torch
+from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.toybox.objects import REFERENCE_FOVY, REFERENCE_RADIUS, make_object
+from lift123.pipelines.toybox.render import render_toy
+
+ELEVATIONS = (math.radians(-30), math.radians(45))
+
+
+def object_cameras(seed: int, views: int, size: int) -> Cameras:
+    """The cameras of one object's bank entry, by seed."""
+    rng = np.random.Generator(np.random.PCG64([seed, 1]))
+    azimuth = np.concatenate([[0], rng.uniform(-math.pi, math.pi, views - 1)])
+    elevation = np.concatenate([[0], rng.uniform(*ELEVATIONS, views - 1)])
+    return Cameras.orbit(torch.from_numpy(azimuth), torch.from_numpy(elevation), REFERENCE_RADIUS, REFERENCE_FOVY, size, size)
+
+
+def make_bank(folder: Path, seeds: list[int], views: int, size: int = 64, log=print) -> Path:
+    """Renders the bank, continuing after the last finished object if interrupted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    n = len(seeds)
+    done_file = folder / "done.json"
+    done = json.loads(done_file.read_text())["done"] if done_file.exists() else 0
+    mode = "r+" if done else "w+"
+    open_array = np.lib.format.open_memmap
+    rgb = open_array(folder / "rgb.npy", mode, np.uint8, (n, views, size, size, 3))
+    pose = open_array(folder / "pose.npy", mode, np.float32, (n, views, 2))
+    mask = open_array(folder / "mask.npy", mode, np.uint8, (n, size, size))
+    depth = open_array(folder / "depth.npy", mode, np.float16, (n, size, size))
+    captions = json.loads((folder / "captions.json").read_text()) if done else []
+    for i in range(done, n):
+        toy = make_object(seeds[i])
+        cameras = object_cameras(seeds[i], views, size)
+        rendered = render_toy(toy, cameras)
+        rgb[i] = (rendered.on_background(1.0).clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()
+        pose[i] = torch.stack([cameras.azimuth, cameras.elevation], -1).numpy()
+        mask[i] = (rendered.alpha[0] * 255 + 0.5).to(torch.uint8).numpy()
+        depth[i] = rendered.depth[0].to(torch.float16).numpy()
+        captions.append(toy.caption)
+        if (i + 1) % 500 == 0 or i + 1 == n:
+            (folder / "captions.json").write_text(json.dumps(captions))
+            done_file.write_text(json.dumps({"done": i + 1, "total": n}))
+            log(f"bank {i + 1}/{n}")
+    return folder
+
+
+class Bank:
+    """Read access to a finished (or growing) bank."""
+
+    def __init__(self, folder: Path):
+        self.count = json.loads((folder / "done.json").read_text())["done"]
+        self.rgb = np.load(folder / "rgb.npy", mmap_mode="r")
+        self.pose = np.load(folder / "pose.npy", mmap_mode="r")
+        self.mask = np.load(folder / "mask.npy", mmap_mode="r")
+        self.depth = np.load(folder / "depth.npy", mmap_mode="r")
+        self.captions = json.loads((folder / "captions.json").read_text())[: self.count]
+        self.views = self.rgb.shape[1]
+
+    def pictures(self, objects, views) -> torch.Tensor:
+        """[B, 64, 64, 3] float in [0, 1]."""
+        return torch.from_numpy(self.rgb[objects, views]).float() / 255
+
+    def cameras(self, objects, views) -> Cameras:
+        """Cameras of the given entries."""
+        pose = torch.from_numpy(self.pose[objects, views])
+        return Cameras.orbit(pose[:, 0], pose[:, 1], REFERENCE_RADIUS, REFERENCE_FOVY, 64, 64)

@@ -1,0 +1,226 @@
+"""One function per embedded network: build, train on the bank, save, measure on held-out objects."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pack  # noqa: F401
+import torch
+from bank import Bank
+from lift123.pipelines.models import embedded
+from lift123.pipelines.models.clip import ClipScorer, text_hidden_states
+from lift123.pipelines.models.depth import DepthNet
+from lift123.pipelines.models.noise import add_noise, scaled_linear_alphas, v_target
+from lift123.pipelines.models.text import VIEWS, view_weights
+from lift123.pipelines.models.tokenizer import WordTokenizer
+from lift123.pipelines.models.view import pose_labels, pose_vector
+from lift123.pipelines.toybox.patterns import PALETTE, PATTERNS
+from loop import train
+
+F = torch.nn.functional
+NOUNS = (
+    "ball box can cone vase bottle ring mug table round chair mushroom fir tree snowman bear animal fish blob lamp "
+    "house car banana tower cactus"
+).split()
+LINKS = "a an with and of the upright two tone view front side back".split()
+
+
+def vocabulary() -> list[str]:
+    """All words of toybox captions, plus everyday synonyms mapped nowhere (they stay unknown)."""
+    patterns = [w for p in PATTERNS for w in p.replace("-", " ").split() if w not in ("plain",)]
+    return sorted({*PALETTE, *patterns, *NOUNS, *LINKS})
+
+
+class UnetTask(torch.nn.Module):
+    """A UNet with its conditioner as one trainable module."""
+
+    def __init__(self, unet, conditioner=None):
+        super().__init__()
+        self.unet = unet
+        if conditioner is not None:
+            self.conditioner = conditioner
+
+
+def train_vae(bank: Bank, out: Path, weights: Path, steps: int, minutes=None):
+    """Reconstruction (L1 + MSE) with a light KL term; saves the weights and the latents' scale."""
+    vae = embedded.build_vae()
+    rng = np.random.Generator(np.random.PCG64(11))
+    generator = torch.Generator().manual_seed(11)
+
+    def loss_of_batch(step):
+        x = bank.pictures(rng.integers(0, bank.count, 16), rng.integers(0, bank.views, 16)).permute(0, 3, 1, 2) * 2 - 1
+        posterior = vae.encode(x).latent_dist
+        latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=generator)
+        error = vae.decode(latents).sample - x
+        return error.abs().mean() + 2 * error.square().mean() + 1e-5 * posterior.kl().mean()
+
+    trained = train(vae, loss_of_batch, steps, out, rate=2e-3, decay=0.995, minutes=minutes)
+    with torch.no_grad():
+        picks = rng.integers(0, bank.count, 256)
+        x = bank.pictures(picks, rng.integers(0, bank.views, 256)).permute(0, 3, 1, 2) * 2 - 1
+        scale = 1 / float(trained.encode(x).latent_dist.mode().std())
+    embedded.save_module(trained, weights / "vae.safetensors")
+    settings = {"words": vocabulary(), "scaling_factor": scale}
+    (weights / "settings.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+
+def encode_bank(bank: Bank, folder: Path, weights: Path) -> np.ndarray:
+    """Raw posterior means [N, V, 4, 16, 16] float16 of the whole bank, cached on disk."""
+    path = folder / "latents.npy"
+    if path.exists():
+        return np.load(path, mmap_mode="r")
+    vae = embedded.load_module(embedded.build_vae(), weights / "vae.safetensors")
+    partial = folder / "latents_part.npy"
+    out = np.lib.format.open_memmap(partial, "w+", np.float16, (bank.count, bank.views, 4, 16, 16))
+    with torch.no_grad():
+        for i in range(0, bank.count, 32):
+            x = torch.from_numpy(bank.rgb[i : i + 32]).float() / 127.5 - 1
+            z = vae.encode(x.flatten(0, 1).permute(0, 3, 1, 2)).latent_dist.mode()
+            out[i : i + 32] = z.reshape(*x.shape[:2], 4, 16, 16).half().numpy()
+    out.flush()
+    partial.rename(path)
+    return np.load(path, mmap_mode="r")
+
+
+def view_word(azimuth: torch.Tensor) -> list[str]:
+    """The nearest of front, side and back per azimuth."""
+    return [VIEWS[i] for i in view_weights(azimuth).argmax(-1).tolist()]
+
+
+def train_clip(bank: Bank, out: Path, weights: Path, steps: int, minutes=None):
+    """Symmetric contrastive loss over captions, half of them completed by the view's name."""
+    tokenizer = WordTokenizer(vocabulary(), 16)
+    model = embedded.build_clip(tokenizer.vocab_size)
+    rng = np.random.Generator(np.random.PCG64(12))
+
+    def loss_of_batch(step):
+        picks, views = rng.choice(bank.count, 96, replace=False), rng.integers(0, bank.views, 96)
+        images = bank.pictures(picks, views).permute(0, 3, 1, 2) * 2 - 1
+        words = view_word(bank.cameras(picks, views).azimuth)
+        texts = [bank.captions[i] + (f", {w} view" if k % 2 else "") for k, (i, w) in enumerate(zip(picks, words))]
+        a = F.normalize(model.encode_image(images), dim=-1)
+        b = F.normalize(model.encode_text(tokenizer(texts)), dim=-1)
+        logits = model.logit_scale.exp().clamp(max=100) * a @ b.T
+        same = torch.tensor([[bank.captions[i] == bank.captions[j] for j in picks] for i in picks]).float()
+        target = same / same.sum(1, keepdim=True)
+        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+    trained = train(model, loss_of_batch, steps, out, rate=1e-3, decay=0.99, minutes=minutes)
+    embedded.save_module(trained, weights / "clip.safetensors")
+
+
+def load_clip(weights: Path) -> ClipScorer:
+    """The CLIP just trained, with the words it was trained with."""
+    tokenizer = WordTokenizer(vocabulary(), 16)
+    model = embedded.load_module(embedded.build_clip(tokenizer.vocab_size), weights / "clip.safetensors")
+    return ClipScorer(model, tokenizer, embedded.IMAGE_SIZE)
+
+
+def diffusion_loss(predict, x0, rng, alphas, generator):
+    """Velocity regression with min-SNR-5 weights (Hang et al. 2023)."""
+    t = torch.from_numpy(rng.integers(0, len(alphas), len(x0)))
+    noise = torch.randn(x0.shape, generator=generator)
+    error = (predict(add_noise(x0, noise, t, alphas), t) - v_target(x0, noise, t, alphas)).square().mean((1, 2, 3))
+    snr = alphas[t] / (1 - alphas[t])
+    return (error * snr.clamp(max=5) / (snr + 1)).mean() * 3
+
+
+def train_view(bank: Bank, folder: Path, out: Path, weights: Path, steps: int, minutes=None, batch=32, start=None):
+    """The 3D prior: predicts a novel view's latent from the reference and the pose."""
+    scale = json.loads((weights / "settings.json").read_text())["scaling_factor"]
+    latents, clip = encode_bank(bank, folder, weights), load_clip(weights)
+    embeddings = _image_embeddings(bank, clip)
+    task = UnetTask(embedded.build_unet(True), embedded.build_conditioner())
+    if start is not None:
+        _start_from(task.unet, start)
+    alphas = scaled_linear_alphas()
+    rng = np.random.Generator(np.random.PCG64(13))
+    generator = torch.Generator().manual_seed(13)
+
+    def loss_of_batch(step):
+        picks, views = rng.integers(0, bank.count, batch), rng.integers(1, bank.views, batch)
+        x0 = torch.from_numpy(latents[picks, views]).float() * scale
+        reference = torch.from_numpy(latents[picks, np.zeros_like(picks)]).float()
+        pose = pose_vector(bank.cameras(picks, views), bank.cameras(picks, np.zeros_like(picks)))
+        keep = torch.from_numpy(rng.uniform(size=batch) >= 0.1).float()
+        context = task.conditioner.context(embeddings[picks], reference, pose) * keep[:, None, None]
+        labels, extra = pose_labels(pose) * keep[:, None], reference * keep[:, None, None, None]
+
+        def predict(noisy, t):
+            return task.unet(torch.cat([noisy, extra], 1), t, context, class_labels=labels).sample
+
+        return diffusion_loss(predict, x0, rng, alphas, generator)
+
+    trained = train(task, loss_of_batch, steps, out, rate=1e-3, decay=0.999, minutes=minutes)
+    embedded.save_module(trained.unet, weights / "view_unet.safetensors")
+    embedded.save_module(trained.conditioner, weights / "view_conditioner.safetensors")
+
+
+def train_text(bank: Bank, folder: Path, out: Path, weights: Path, steps: int, minutes=None, batch=32):
+    """The 2D prior: predicts a view's latent from its caption and the view's name."""
+    scale = json.loads((weights / "settings.json").read_text())["scaling_factor"]
+    latents, clip = encode_bank(bank, folder, weights), load_clip(weights)
+    task = UnetTask(embedded.build_unet(False))
+    alphas = scaled_linear_alphas()
+    rng = np.random.Generator(np.random.PCG64(14))
+    generator = torch.Generator().manual_seed(14)
+
+    def loss_of_batch(step):
+        picks, views = rng.integers(0, bank.count, batch), rng.integers(0, bank.views, batch)
+        x0 = torch.from_numpy(latents[picks, views]).float() * scale
+        words = view_word(bank.cameras(picks, views).azimuth)
+        drop = rng.uniform(size=batch) < 0.1
+        texts = ["" if d else f"{bank.captions[i]}, {w} view" for i, w, d in zip(picks, words, drop)]
+        with torch.no_grad():
+            context = text_hidden_states(clip.model, clip.tokenizer(texts))
+        return diffusion_loss(lambda noisy, t: task.unet(noisy, t, context).sample, x0, rng, alphas, generator)
+
+    trained = train(task, loss_of_batch, steps, out, rate=1e-3, decay=0.999, minutes=minutes)
+    embedded.save_module(trained.unet, weights / "text_unet.safetensors")
+
+
+def train_depth(bank: Bank, out: Path, weights: Path, steps: int, minutes=None):
+    """Relative depth of the reference view: one minus the Pearson correlation inside the mask."""
+    net = DepthNet()
+    rng = np.random.Generator(np.random.PCG64(15))
+
+    def loss_of_batch(step):
+        picks = rng.integers(0, bank.count, 24)
+        image = bank.pictures(picks, np.zeros_like(picks)).permute(0, 3, 1, 2) * 2 - 1
+        mask = torch.from_numpy(bank.mask[picks]).float()[:, None] / 255
+        truth = torch.from_numpy(bank.depth[picks]).float()[:, None]
+        inside = (mask > 0.5).float()
+        guess = net(torch.cat([image, mask], 1))
+        return (1 - correlation(guess, truth, inside)).mean() + 0.02 * (guess * inside).square().mean()
+
+    trained = train(net, loss_of_batch, steps, out, rate=2e-3, decay=0.995, minutes=minutes)
+    embedded.save_module(trained, weights / "depth.safetensors")
+
+
+def correlation(a, b, inside):
+    """[B] Pearson correlation of [B, 1, H, W] pictures over the pixels where ``inside`` is 1."""
+    count = inside.sum((1, 2, 3), keepdim=True).clamp_min(2)
+    a = (a - (a * inside).sum((1, 2, 3), keepdim=True) / count) * inside
+    b = (b - (b * inside).sum((1, 2, 3), keepdim=True) / count) * inside
+    return (a * b).sum((1, 2, 3)) / (a.square().sum((1, 2, 3)) * b.square().sum((1, 2, 3))).sqrt().clamp_min(1e-8)
+
+
+@torch.no_grad()
+def _image_embeddings(bank: Bank, clip: ClipScorer) -> torch.Tensor:
+    parts = []
+    for i in range(0, bank.count, 256):
+        picks = np.arange(i, min(i + 256, bank.count))
+        parts.append(clip.image_embedding(bank.pictures(picks, np.zeros_like(picks))))
+    return torch.cat(parts)
+
+
+def _start_from(unet: torch.nn.Module, path: Path) -> None:
+    """Copies every tensor of the text prior that fits; the first convolution's new channels start at zero."""
+    from safetensors.torch import load_file
+
+    source, target = load_file(str(path)), unet.state_dict()
+    for name, value in source.items():
+        if name == "conv_in.weight":
+            target[name].zero_()[:, :4] = value.float()
+        elif name in target and target[name].shape == value.shape:
+            target[name].copy_(value.float())
