@@ -1,6 +1,5 @@
 """Many pictures through one workflow, one server; finished ones are remembered and skipped."""
 
-import copy
 import hashlib
 import json
 import os
@@ -41,16 +40,6 @@ def key_of(picture: Path, prompt: dict, caption: str) -> str:
     return digest.hexdigest()
 
 
-def with_prefix(prompt: dict, folder: str) -> dict:
-    """A copy whose file name prefixes lie in ``folder``, so that results of different pictures stay apart."""
-    prompt = copy.deepcopy(prompt)
-    for node in prompt.values():
-        prefix = node["inputs"].get("filename_prefix")
-        if isinstance(prefix, str):
-            node["inputs"]["filename_prefix"] = f"{folder}/{prefix.rsplit('/', 1)[-1] or 'result'}"
-    return prompt
-
-
 def run_batch(paths: Paths, pictures: list, prompt: dict, caption: str, make_server, describe) -> int:
     """Runs what is not done yet; returns how many pictures failed.  A failure does not stop the others."""
     ledger = Ledger(paths.home / "batch.json")
@@ -60,14 +49,12 @@ def run_batch(paths: Paths, pictures: list, prompt: dict, caption: str, make_ser
         return 0
     failed = 0
     with make_server() as server:
-        info = server.client.get("/object_info")
         for index, picture in enumerate(todo):
             say(f"[{index + 1}/{len(todo)}] {picture.name}")
             try:
-                name = server.client.upload(picture, "lift123")
-                job = graph.with_picture(prompt, name, graph.has_alpha(picture.read_bytes()), info, caption)
-                entry = jobs.run(server.client, with_prefix(job, f"lift123/{picture.stem}"), ProgressLine(),
-                                 alive=server.alive)
+                job = graph.with_picture(prompt, server.client.upload(picture, "lift123"), caption)
+                job = graph.with_prefix(job, f"lift123/{picture.stem}")
+                entry = jobs.run(server.client, job, ProgressLine(), alive=server.alive)
             except jobs.PromptFailed as error:
                 if not server.alive():
                     raise

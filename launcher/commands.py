@@ -41,15 +41,6 @@ def load_workflow(paths: Paths, name: str) -> tuple:
     return prompt, workflow
 
 
-def reseed(prompt: dict, seed) -> dict:
-    """A copy whose every ``seed`` widget has this value; ``None`` leaves the workflow's own."""
-    return {
-        key: {**node, "inputs": {**node["inputs"], "seed": seed}}
-        if seed is not None and isinstance(node["inputs"].get("seed"), int) else node
-        for key, node in prompt.items()
-    }
-
-
 def start_server(paths: Paths, device: str, name: str, **more) -> ComfyServer:
     """A ComfyUI on our own base directory, with the pack linked into its custom nodes (not started yet)."""
     environment.link_pack(paths, paths.base / "custom_nodes")
@@ -81,18 +72,17 @@ def command_demo(args, paths: Paths) -> int:
     picture = Path(args.picture).expanduser() if args.picture else None
     if picture and not picture.is_file():
         raise LaunchError(f"no picture at {picture}")
-    prompt, workflow = load_workflow(paths, args.workflow)
+    shipped, workflow = load_workflow(paths, args.workflow)
+    prompt = graph.with_seed(shipped, args.seed)
     environment.ensure(paths)
     begin = time.monotonic()
     say("Starting ComfyUI ...")
     with start_server(paths, args.device, "demo") as server:
         idle = memory_of(server.process.pid)
         if picture:
-            name = server.client.upload(picture, "lift123")
-            info = server.client.get("/object_info")
-            prompt = graph.with_picture(prompt, name, graph.has_alpha(picture.read_bytes()), info, args.prompt)
+            prompt = graph.with_picture(prompt, server.client.upload(picture, "lift123"), args.prompt)
+        if prompt != shipped:
             workflow = None  # the edited graph has no UI twin
-        prompt = reseed(prompt, args.seed)
         say(f"Queued {args.workflow} on {picture or 'the sample picture'} (ComfyUI at {server.client.url})")
         started = time.monotonic()
         entry = jobs.run(server.client, prompt, ProgressLine(), workflow, server.alive)
@@ -154,7 +144,7 @@ def command_batch(args, paths: Paths) -> int:
         raise LaunchError(f"no pictures in {folder}")
     prompt, _ = load_workflow(paths, args.workflow)
     environment.ensure(paths)
-    failed = run_batch(paths, pictures, reseed(prompt, args.seed), args.prompt,
+    failed = run_batch(paths, pictures, graph.with_seed(prompt, args.seed), args.prompt,
                        lambda: start_server(paths, args.device, "batch"), describe)
     return 1 if failed else 0
 
@@ -179,10 +169,7 @@ def command_bench(args, paths: Paths) -> int:
 
 def command_train(args, paths: Paths) -> int:
     """Trains the embedded networks again; arguments go to the training script."""
-    script = paths.root / "training" / "train_embedded.py"
-    if not script.is_file():
-        raise LaunchError(f"{script} is missing")
-    return _run_script(paths, script, args.extra)
+    return _run_script(paths, paths.root / "training" / "train.py", args.extra or ["all"])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -195,7 +182,7 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(function=function, extra=[])
         if job:
             sub.add_argument("--workflow", default=settings.QUICKSTART, help="a shipped workflow's name or an API JSON")
-            sub.add_argument("--prompt", default="", help="what the picture shows, in a few words")
+            sub.add_argument("--prompt", default="an object", help="what your picture shows, in a few words")
             sub.add_argument("--seed", type=int, help="another seed than the workflow's")
         if device or job:
             sub.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto")

@@ -1,4 +1,4 @@
-"""Set-up: a virtual environment with ComfyUI's and the pack's packages.  Steps are skipped when their key is unchanged."""
+"""Set-up: a virtual environment with ComfyUI's and the pack's packages.  A step whose key is unchanged is skipped."""
 
 import hashlib
 import json
