@@ -1,0 +1,103 @@
+"""Losses on rendered pictures and on volume samples (spec B.6).
+
+Every function returns a scalar mean unless its docstring says otherwise; weights belong to presets.
+Pictures are [B, H, W, C] or [H, W, C]; masks have no channel axis.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+EPS = 1e-8
+
+
+def rgb_mse(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean squared error over pixels and channels; inside ``mask`` only when one is given.
+
+    With a mask the mean still runs over the masked pixels only; an empty mask gives 0.
+    """
+    error = (image - target).square()
+    if mask is None:
+        return error.mean()
+    weight = mask.to(error)[..., None]
+    return (error * weight).sum() / (weight.sum() * error.shape[-1]).clamp_min(1)
+
+
+def mask_mse(alpha: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error of coverage [..., H, W] against the mask (Consistent123 Eq. 4)."""
+    return (alpha - mask.to(alpha)).square().mean()
+
+
+def pearson_depth(depth: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """1 - rho of rendered and given depth over mask pixels, in [0, 2] (Consistent123 Eq. 5).
+
+    Invariant to affine maps of either side with positive slope, so the target's unit is free, but
+    both must grow with distance.  Constant depth, or fewer than two pixels, gives rho = 0.
+    """
+    inside = mask > 0.5
+    a, b = depth[inside], target[inside].to(depth)
+    if a.numel() < 2:
+        return depth.sum() * 0 + 1
+    a, b = a - a.mean(), b - b.mean()
+    norm = (a.square().sum() + EPS).sqrt() * (b.square().sum() + EPS).sqrt()
+    return 1 - (a * b).sum() / norm
+
+
+def normal_cosine(normal: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean of 1 - cos between rendered and given normals over mask pixels, in [0, 2].
+
+    normal may be premultiplied by alpha: both sides are normalised first.
+    """
+    inside = mask > 0.5
+    if not bool(inside.any()):
+        return normal.sum() * 0
+    return (1 - torch.nn.functional.cosine_similarity(normal[inside], target[inside].to(normal), dim=-1)).mean()
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """Mean squared horizontal plus mean squared vertical difference of [B, H, W, C]."""
+    across = (image[:, :, 1:] - image[:, :, :-1]).square().mean()
+    down = (image[:, 1:] - image[:, :-1]).square().mean()
+    return across + down
+
+
+def blur_smoothness(image: Tensor, size: int = 9, sigma: float = 1.7, stop_gradient: bool = True) -> Tensor:
+    """MSE of [B, H, W, C] against its own Gaussian blur (Magic123 Eq. 5; the blur is a constant).
+
+    9 x 9 with sigma 1.7 are the released code's numbers; borders are mirrored.
+    """
+    half = min(size // 2, image.shape[1] - 1, image.shape[2] - 1)
+    x = torch.arange(-half, half + 1, device=image.device, dtype=image.dtype)
+    kernel = torch.exp(-x.square() / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    channels = image.shape[-1]
+    planes = torch.nn.functional.pad(image.movedim(-1, 1), (half,) * 4, mode="reflect")
+    rows = kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    blurred = torch.nn.functional.conv2d(planes, rows, groups=channels)
+    blurred = torch.nn.functional.conv2d(blurred, rows.transpose(2, 3), groups=channels).movedim(1, -1)
+    return (image - (blurred.detach() if stop_gradient else blurred)).square().mean()
+
+
+def orientation(weights: Tensor, normals: Tensor, directions: Tensor) -> Tensor:
+    """Mean over samples of w max(0, n . d)^2; w is a constant (Ref-NeRF; spec B.6).
+
+    weights [S], normals [S, 3] unit, directions [S, 3] (normalised here): a visible sample must not
+    face away from its camera.
+    """
+    directions = torch.nn.functional.normalize(directions, dim=-1)
+    facing = (normals * directions).sum(-1).clamp_min(0)
+    return (weights.detach() * facing.square()).mean() if weights.numel() else normals.sum() * 0
+
+
+def binary_entropy(values: Tensor, eps: float = 1e-5) -> Tensor:
+    """Mean binary entropy in bits of values in [0, 1], any shape; 0 at 0 and 1, 1 at one half."""
+    if not values.numel():
+        return values.sum()
+    p = values.clamp(eps, 1 - eps)
+    return -(p * p.log2() + (1 - p) * (1 - p).log2()).mean()
+
+
+def opacity(alpha: Tensor) -> Tensor:
+    """Mean squared coverage: discourages fog (DreamFusion)."""
+    return alpha.square().mean()

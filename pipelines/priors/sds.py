@@ -1,0 +1,115 @@
+"""Score distillation (DreamFusion, Poole et al. 2022, Eq. 3), written once for every prior.
+
+A picture is encoded, noised to a random time and denoised by a frozen network; the difference
+between predicted and true noise, times w(t), is the gradient of the latent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..core.cameras import Cameras
+from ..core.protocols import Denoiser
+from ..core.schedules import Constant
+
+REDUCTIONS = ("mean", "sum")
+WEIGHTINGS = ("sigma2", "uniform", "snr")
+
+
+@dataclass(frozen=True)
+class SdsSettings:
+    """How one network is distilled.
+
+    t_range:   lowest and highest time as fractions of the noise schedule; numbers or schedules over
+               progress (both papers: 0.2 .. 0.6 for the NeRF, Consistent123 0.2 .. 0.5 for the mesh).
+    fixed_t:   always use the highest time (what Consistent123's code does for Zero-1-to-3).
+    weight:    schedule over progress, multiplies the loss.
+    reduction: "sum" over latent elements (the released codes) or "mean" (spec C.6).
+    weighting: w(t): "sigma2" = 1 - abar (both papers), "uniform" = 1, or "snr" =
+               sqrt(1 - abar) / sqrt(abar), which makes the gradient exactly z - z0_hat.
+    """
+
+    t_range: tuple = (0.2, 0.6)
+    fixed_t: bool = False
+    weight: object = Constant(1.0)
+    reduction: str = "sum"
+    weighting: str = "sigma2"
+
+    def __post_init__(self):
+        if self.reduction not in REDUCTIONS:
+            raise ValueError(f"reduction must be one of {REDUCTIONS}, got {self.reduction!r}")
+        if self.weighting not in WEIGHTINGS:
+            raise ValueError(f"weighting must be one of {WEIGHTINGS}, got {self.weighting!r}")
+
+    def times(self, progress: float, steps: int) -> tuple[int, int]:
+        """Lowest and highest integer time, both inclusive, at ``progress``."""
+        low, high = (v(progress) if callable(v) else float(v) for v in self.t_range)
+        top = steps - 1
+        first, last = (min(max(round(v * steps), 0), top) for v in (low, high))
+        if first > last:
+            raise ValueError(f"t_range is empty at progress {progress}: {low} > {high}")
+        return (last, last) if self.fixed_t else (first, last)
+
+
+class SdsPrior:
+    """A :class:`Denoiser` seen as a loss (protocol ``Prior``).
+
+    The loss's *gradient* is exact score distillation, in the product form <stopgrad(g), z> in
+    float32 (the regression form loses digits in half precision); its *value* is |g|^2 / 2, which,
+    unlike the product, says how far the network wants to move the picture.
+    """
+
+    def __init__(self, denoiser: Denoiser, settings: SdsSettings = SdsSettings(), name: str = "sds"):
+        self.denoiser, self.settings, self.name = denoiser, settings, name
+
+    def image_weights(self, cameras: Cameras) -> Tensor | float:
+        """[B] further weights by camera; 1 here."""
+        return 1.0
+
+    def loss(self, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:
+        """[B] losses of pictures [B, H, W, 3]; the generator lives on the CPU."""
+        settings, denoiser = self.settings, self.denoiser
+        latents = denoiser.encode(resize(images, denoiser.image_size)).float()
+        t = self._draw_times(len(images), progress, generator).to(latents.device)
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        with torch.no_grad():
+            abar = denoiser.alphas_cumprod.to(latents)[t][:, None, None, None]
+            noisy = abar.sqrt() * latents + (1 - abar).sqrt() * noise
+            predicted = denoiser.predict_noise(noisy, t, cameras).float()
+            weight = self.image_weights(cameras)
+            weight = weight.to(latents)[:, None, None, None] if isinstance(weight, Tensor) else weight
+            grad = torch.nan_to_num(
+                weight * settings.weight(progress) * _weighting(settings.weighting, abar) * (predicted - noise),
+                nan=0.0,
+                posinf=0.0,
+                neginf=0.0,
+            )
+        per_element = latents * grad
+        value = 0.5 * grad.square() + per_element - per_element.detach()
+        flat = value.flatten(1)
+        return flat.sum(1) if settings.reduction == "sum" else flat.mean(1)
+
+    def _draw_times(self, count: int, progress: float, generator: torch.Generator) -> Tensor:
+        low, high = self.settings.times(progress, len(self.denoiser.alphas_cumprod))
+        return torch.randint(low, high + 1, (count,), generator=generator)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """[B, H, W, C] -> [B, size, size, C], bilinear, pixel centres kept (align_corners false)."""
+    if images.shape[1] == size and images.shape[2] == size:
+        return images
+    planes = images.movedim(-1, 1)
+    shrinks = images.shape[1] > size
+    planes = torch.nn.functional.interpolate(
+        planes, (size, size), mode="bilinear", align_corners=False, antialias=shrinks
+    )
+    return planes.movedim(1, -1)
+
+
+def _weighting(name: str, abar: Tensor) -> Tensor | float:
+    if name == "sigma2":
+        return 1 - abar
+    return 1.0 if name == "uniform" else ((1 - abar) / abar).sqrt()

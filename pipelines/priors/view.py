@@ -1,0 +1,42 @@
+"""The 3D prior: a view-conditioned denoiser (Zero-1-to-3) under score distillation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..core.cameras import Cameras
+from ..core.protocols import Denoiser
+from .sds import SdsPrior, SdsSettings
+
+
+class ViewPrior(SdsPrior):
+    """SDS of a denoiser already conditioned on the reference picture.
+
+    reference:     one camera, the reference picture's.
+    angle_scaling: weigh each view by its angle to the reference over 180 degrees, as both released
+                   codes do (spec C.5; neither paper says so): near views are held by pixels anyway.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        settings: SdsSettings,
+        reference: Cameras,
+        angle_scaling: bool = True,
+        name: str = "view",
+    ):
+        super().__init__(denoiser, settings, name)
+        self.reference, self.angle_scaling = reference, angle_scaling
+
+    def image_weights(self, cameras: Cameras) -> Tensor | float:
+        return angle_to(self.reference, cameras) / math.pi if self.angle_scaling else 1.0
+
+
+def angle_to(reference: Cameras, cameras: Cameras) -> Tensor:
+    """[B] angles in radians, 0 .. pi, between the directions of ``cameras`` and of one camera."""
+    here = torch.nn.functional.normalize(cameras.positions, dim=-1)
+    there = torch.nn.functional.normalize(reference.positions[:1].to(here), dim=-1)
+    return torch.acos((here * there).sum(-1).clamp(-1, 1))

@@ -1,0 +1,71 @@
+"""How albedo becomes colour; one definition for the volume and the surface renderer.
+
+Consistent123 and Magic123 show their priors mostly diffuse pictures and sometimes pictures without
+albedo, so that geometry cannot hide behind texture (spec B.4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..core.cameras import Cameras
+
+MODES = ("albedo", "lambertian", "textureless", "normal")
+
+
+@dataclass(frozen=True)
+class Shading:
+    """One shading for all images of a batch.
+
+    mode:    "albedo" (no light), "lambertian" (albedo times light), "textureless" (light only) or
+             "normal" (the normal coded as a colour).
+    ambient: share of light that needs no normal, in [0, 1].
+    light:   [B, 3] unit directions towards the light, world space, one per image; None for modes
+             that need none.
+    """
+
+    mode: str = "albedo"
+    ambient: float = 1.0
+    light: Tensor | None = None
+
+    def __post_init__(self):
+        if self.mode not in MODES:
+            raise ValueError(f"shading mode must be one of {MODES}, got {self.mode!r}")
+        if self.mode in ("lambertian", "textureless") and self.light is None:
+            raise ValueError(f"shading mode {self.mode!r} needs a light direction per image")
+
+    @property
+    def needs_normal(self) -> bool:
+        """Whether :meth:`apply` reads the normal."""
+        return self.mode != "albedo"
+
+    def apply(self, albedo: Tensor, normal: Tensor | None, image: Tensor | None) -> Tensor:
+        """Colours [N, 3] of points with albedo [N, 3] and unit world normals [N, 3].
+
+        image: [N] int64, which image of the batch a point belongs to.
+        lambertian = albedo * (a + (1 - a) max(0, n.l)); textureless leaves the albedo out.
+        """
+        if self.mode == "albedo":
+            return albedo
+        if self.mode == "normal":
+            return (normal + 1) / 2
+        cosine = (normal * self.light.to(normal)[image]).sum(-1, keepdim=True).clamp_min(0)
+        shade = self.ambient + (1 - self.ambient) * cosine
+        return shade.expand_as(albedo) if self.mode == "textureless" else albedo * shade
+
+
+ALBEDO = Shading()
+
+
+def headlight(cameras: Cameras) -> Tensor:
+    """[B, 3] unit light directions from the origin towards each camera."""
+    return torch.nn.functional.normalize(cameras.positions, dim=-1)
+
+
+def random_light(cameras: Cameras, generator: torch.Generator) -> Tensor:
+    """[B, 3] unit light directions: normalise(camera position + N(0, I)) (spec B.4)."""
+    noise = torch.randn(len(cameras), 3, generator=generator).to(cameras.c2w)
+    return torch.nn.functional.normalize(cameras.positions + noise, dim=-1)

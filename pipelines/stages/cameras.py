@@ -1,0 +1,49 @@
+"""Where novel views are taken from (spec A.4)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from ..core.cameras import Cameras
+
+
+@dataclass(frozen=True)
+class NovelViews:
+    """Ranges of novel cameras around the reference camera.  Consistent123's numbers.
+
+    radius:    scene units.
+    elevation: degrees (paper: polar 45 .. 105).
+    azimuth:   degrees relative to the reference's.
+    fovy:      degrees.
+    progressive: the ranges grow from the reference camera to full, r = min(1, start + rate *
+               progress); start >= 1 turns it off (Consistent123's code: .2 + 2 * progress).
+    stratified: azimuths of one batch are spread evenly around a random one.
+    """
+
+    radius: tuple[float, float] = (3.0, 3.5)
+    elevation: tuple[float, float] = (-15.0, 45.0)
+    azimuth: tuple[float, float] = (-180.0, 180.0)
+    fovy: float = 20.0
+    progressive_start: float = 1.0
+    progressive_rate: float = 0.0
+    stratified: bool = True
+
+    def sample(self, count: int, size: int, progress: float, reference: Cameras, generator: torch.Generator) -> Cameras:
+        """``count`` cameras at ``progress``; uniform in each range.  Draws 3 * count numbers."""
+        draws = torch.rand(3, count, generator=generator)
+        if self.stratified:
+            draws[0] = (draws[0, :1] + torch.arange(count) / count) % 1.0
+        reach = min(1.0, self.progressive_start + self.progressive_rate * progress)
+        home = (float(reference.azimuth[0]), float(reference.elevation[0]), float(reference.radius[0]))
+        azimuth = _between(self.azimuth, draws[0], reach, 0.0, math.pi / 180) + home[0]
+        elevation = _between(self.elevation, draws[1], reach, math.degrees(home[1]), math.pi / 180)
+        radius = _between(self.radius, draws[2], reach, home[2], 1.0)
+        return Cameras.orbit(azimuth, elevation, radius, math.radians(self.fovy), size, size)
+
+
+def _between(span: tuple[float, float], draw: torch.Tensor, reach: float, home: float, unit: float) -> torch.Tensor:
+    low, high = (home + (v - home) * reach for v in span)
+    return (low + (high - low) * draw) * unit
