@@ -1,1 +1,60 @@
-"""ComfyUI <-> pipelines: the only code that imports comfy, folder_paths or server."""
+"""ComfyUI <-> pipelines: the only code that imports comfy, folder_paths or server.
+
+Nodes only translate: a schema with a tooltip on everything, a conversion, a call into ``pipelines``.
+Start with ``base.py`` (what every node does first) and ``runner.py`` (how a long stage runs).
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from comfy_api.latest import ComfyExtension, io
+
+log = logging.getLogger(__name__)
+SAMPLE = "lift123_sample.png"
+
+
+class Lift123Extension(ComfyExtension):
+    """What ComfyUI asks for at start-up."""
+
+    async def on_load(self) -> None:
+        """Adds the 'finish with what you have' route and the templates' sample picture."""
+        from server import PromptServer
+
+        from . import finish
+
+        if getattr(PromptServer, "instance", None) is not None:
+            finish.register_route(PromptServer.instance.routes)
+            offer_sample()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return all_nodes()
+
+
+def all_nodes() -> list[type[io.ComfyNode]]:
+    """Every node of the pack, in menu order."""
+    from . import export, files, networks, priors, reference, render, stages
+
+    return [
+        reference.ReferenceView, reference.EstimateDepth, reference.ToyObject,
+        networks.LoadEmbedded, networks.LoadViewPrior, networks.LoadTextPrior, networks.LoadClip,
+        priors.ViewPrior, priors.TextPrior, priors.CombinePriors, priors.PriorSchedule,
+        stages.ClipBoundary, stages.NerfStage1, stages.DynamicStage2, stages.DMTetRefine, stages.DynamicPrior,
+        render.RenderViews, export.BakeExport,
+        files.MeshToFile3D, files.File3DToMesh, files.SaveScene, files.LoadScene,
+    ]
+
+
+def offer_sample() -> None:
+    """Puts the templates' picture where Load Image looks, unless a file of that name is there."""
+    import folder_paths
+
+    source = Path(__file__).resolve().parent.parent / "workflows" / "sample" / SAMPLE
+    target = Path(folder_paths.get_input_directory()) / SAMPLE
+    try:
+        if source.is_file() and not target.exists():
+            shutil.copyfile(source, target)
+    except OSError as problem:  # a read-only input folder must not hide the nodes
+        log.warning("Lift123: the sample picture was not copied: %s", problem)

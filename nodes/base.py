@@ -1,0 +1,44 @@
+"""What all nodes share: they run outside ComfyUI's inference mode, on private copies of their inputs."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+CATEGORY = "3d/Lift123"
+
+
+class Node(io.ComfyNode):
+    """A node whose ``run`` may build trainable tensors.
+
+    ComfyUI calls ``execute`` under ``torch.inference_mode()``; tensors made there can never take part
+    in a backward pass, not even in later nodes.  So the mode is left first, and every incoming tensor is
+    copied once (which also means a node can never change what other nodes see).
+    """
+
+    @classmethod
+    def execute(cls, **inputs) -> io.NodeOutput:
+        with torch.inference_mode(False), torch.enable_grad():
+            return cls.run(**{name: private(value) for name, value in inputs.items()})
+
+    @classmethod
+    def run(cls, **inputs) -> io.NodeOutput:
+        """What the node does; one keyword argument per input of its schema."""
+        raise NotImplementedError
+
+
+def private(value):
+    """A copy of a tensor that later code may differentiate and change; other values as they are."""
+    return value.detach().clone() if isinstance(value, torch.Tensor) else value
+
+
+def device() -> torch.device:
+    """Where ComfyUI wants work done."""
+    import comfy.model_management
+
+    return comfy.model_management.get_torch_device()
+
+
+def node_key(cls) -> str | None:
+    """The running node's id, for progress messages (None outside the server)."""
+    return getattr(cls.hidden, "unique_id", None) if cls.hidden is not None else None

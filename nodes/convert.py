@@ -1,0 +1,197 @@
+"""ComfyUI's values <-> ours.  Translation only: shapes, conventions and names, with errors for people."""
+
+from __future__ import annotations
+
+import math
+from io import BytesIO
+
+import torch
+from comfy_api.latest import Types
+from torch import Tensor
+
+from ..pipelines.core.cameras import Cameras
+from ..pipelines.core.errors import InputError
+from ..pipelines.core.mesh import Mesh
+
+
+def single_image(image: Tensor, name: str = "image") -> Tensor:
+    """An IMAGE batch of exactly one picture -> [H, W, C] float32."""
+    if not isinstance(image, Tensor) or image.ndim != 4:
+        shape = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+        raise InputError(name, "one picture [1, H, W, C]", str(shape), "Connect an IMAGE output.")
+    if len(image) != 1:
+        raise InputError(name, "one picture", f"a batch of {len(image)} pictures",
+                         "Pick one with the core node 'Image From Batch'.")
+    return image[0].float()
+
+
+def single_mask(mask: Tensor, name: str = "mask") -> Tensor:
+    """A MASK batch of exactly one -> [H, W] float32."""
+    if mask.ndim == 2:
+        mask = mask[None]
+    if mask.ndim != 3:
+        raise InputError(name, "one mask [1, H, W]", str(tuple(mask.shape)), "Connect a MASK output.")
+    if len(mask) != 1:
+        raise InputError(name, "one mask", f"a batch of {len(mask)} masks", "Give one mask for the one picture.")
+    return mask[0].float()
+
+
+def object_mask(mask: Tensor | None, marks: str, size: tuple[int, int]) -> Tensor | None:
+    """A MASK as coverage of the object, or None where the wire says "no mask".
+
+    ``marks`` "background" is the core Load Image convention (1 = transparent).  For pictures without
+    transparency that node sends an all-zero 64 x 64 mask, which carries no information.
+    """
+    if mask is None:
+        return None
+    mask = single_mask(mask)
+    if marks == "object":
+        return mask
+    nothing_said = tuple(mask.shape) == (64, 64) and size != (64, 64) and not bool(mask.any())
+    return None if nothing_said else 1 - mask
+
+
+def to_image(pixels: Tensor) -> Tensor:
+    """[B, H, W, 3] or [H, W, 3] -> an IMAGE: CPU, float32, finite, inside [0, 1]."""
+    pixels = pixels if pixels.ndim == 4 else pixels[None]
+    return torch.nan_to_num(pixels.detach().float().cpu()).clamp(0, 1).contiguous()
+
+
+def to_mask(alpha: Tensor) -> Tensor:
+    """[B, H, W] or [H, W] -> a MASK, 1 = object."""
+    alpha = alpha if alpha.ndim == 3 else alpha[None]
+    return torch.nan_to_num(alpha.detach().float().cpu()).clamp(0, 1).contiguous()
+
+
+def depth_picture(depth: Tensor, alpha: Tensor) -> Tensor:
+    """[B, H, W] distances -> IMAGE of inverse depth: nearest 1, farthest seen .05, outside 0.
+
+    This is the convention of ComfyUI's depth nodes, so it feeds ReferenceView's "inverse-depth".
+    """
+    seen = (alpha > 0.5) & (depth > 0)
+    if not bool(seen.any()):
+        return to_image(torch.zeros(*depth.shape, 3))
+    inverse = torch.where(seen, 1 / depth.clamp_min(1e-6), torch.zeros_like(depth))
+    low, high = inverse[seen].min(), inverse[seen].max()
+    shade = 0.05 + 0.95 * (inverse - low) / (high - low).clamp_min(1e-9)
+    return to_image((shade * seen)[..., None].expand(*depth.shape, 3))
+
+
+def normal_picture(normal: Tensor, alpha: Tensor) -> Tensor:
+    """[B, H, W, 3] world normals -> IMAGE with (n + 1) / 2 as colours, outside mid grey."""
+    return to_image(torch.where(alpha[..., None] > 0, (torch.nn.functional.normalize(normal, dim=-1) + 1) / 2, 0.5))
+
+
+def to_comfy_mesh(mesh: Mesh) -> Types.MESH:
+    """Our mesh -> MESH.  Per-corner UVs become per-vertex ones: vertices on a seam are doubled."""
+    mesh = mesh.detach().to("cpu")
+    vertices, faces, uvs, colors = mesh.vertices, mesh.faces, None, mesh.vertex_colors
+    if mesh.uvs is not None:
+        pairs = torch.stack([mesh.faces.reshape(-1), mesh.face_uvs.reshape(-1)], dim=1)
+        unique, index = torch.unique(pairs, dim=0, return_inverse=True)
+        vertices, uvs, faces = vertices[unique[:, 0]], mesh.uvs[unique[:, 1]], index.reshape(-1, 3)
+        colors = None if colors is None else colors[unique[:, 0]]
+    batch = {"uvs": uvs, "vertex_colors": colors, "texture": mesh.texture}
+    batch = {name: None if value is None else value.float()[None] for name, value in batch.items()}
+    return Types.MESH(vertices.float()[None], faces.long()[None], **batch)
+
+
+def from_comfy_mesh(mesh, name: str = "mesh") -> Mesh:
+    """MESH -> our mesh.  Tolerates packs that send float faces or an older MESH without some fields."""
+    if not hasattr(mesh, "vertices") or not hasattr(mesh, "faces"):
+        raise InputError(name, "ComfyUI's MESH", type(mesh).__name__, "Connect a core MESH output or a 3D file.")
+    if mesh.vertices.ndim != 3 or len(mesh.vertices) != 1:
+        raise InputError(name, "one mesh", f"vertices of shape {tuple(mesh.vertices.shape)}", "Give one mesh.")
+    counts = getattr(mesh, "vertex_counts", None), getattr(mesh, "face_counts", None)
+    n_vertices = int(counts[0][0]) if counts[0] is not None else mesh.vertices.shape[1]
+    n_faces = int(counts[1][0]) if counts[1] is not None else mesh.faces.shape[1]
+    if n_vertices == 0 or n_faces == 0:
+        raise InputError(name, "a mesh with faces", f"{n_vertices} vertices and {n_faces} faces", "Check its source.")
+    vertices = mesh.vertices[0, :n_vertices].detach().clone().float().cpu()
+    faces = mesh.faces[0, :n_faces].detach().clone().long().cpu()
+    if not bool(torch.isfinite(vertices).all()):
+        raise InputError(name, "finite vertices", "NaN or infinite coordinates", "Repair the mesh first.")
+    if int(faces.min()) < 0 or int(faces.max()) >= n_vertices:
+        raise InputError(name, f"face indices below {n_vertices}", f"indices {int(faces.min())}..{int(faces.max())}",
+                         "The mesh is damaged; export it again.")
+    colors, uvs, texture = (_field(mesh, f, n_vertices) for f in ("vertex_colors", "uvs", "texture"))
+    return Mesh(vertices, faces, None if colors is None else colors[:, :3], uvs,
+                None if uvs is None else faces.clone(), texture if uvs is not None else None)
+
+
+def _field(mesh, name: str, vertices: int) -> Tensor | None:
+    value = getattr(mesh, name, None)
+    if value is None:
+        return None
+    value = value[0].detach().clone().float().cpu()
+    return value if name == "texture" else value[:vertices]
+
+
+def mesh_to_file(mesh: Mesh, name: str = "lift123") -> Types.File3D:
+    """Our mesh -> an in-memory GLB."""
+    from ..pipelines.io.glb import write_glb
+
+    return Types.File3D(BytesIO(write_glb(None, mesh, None, name)), "glb")
+
+
+def file_to_mesh(file: Types.File3D, name: str = "file") -> Mesh:
+    """A GLB or OBJ file -> our mesh."""
+    from ..pipelines.io.glb import read_glb
+    from ..pipelines.io.obj import read_obj
+
+    readers = {"glb": read_glb, "obj": read_obj}
+    if file.format not in readers:
+        raise InputError(name, "a .glb or .obj file", f"format {file.format or 'unknown'!r}",
+                         "Convert it to GLB first.")
+    return readers[file.format](file.get_bytes())
+
+
+def any_mesh(value, name: str) -> Mesh:
+    """MESH or 3D file -> our mesh."""
+    return file_to_mesh(value, name) if isinstance(value, Types.File3D) else from_comfy_mesh(value, name)
+
+
+def to_cameras(info: dict, height: int, width: int) -> Cameras:
+    """LOAD3D_CAMERA (three.js: Y up, looks down -Z, vertical degrees) -> one camera of ours."""
+    if info.get("cameraType", "perspective") != "perspective":
+        raise InputError("camera", "a perspective camera", f"a {info['cameraType']} one", "Switch the viewer's camera.")
+    position, target = _xyz(info["position"]), _xyz(info.get("target", {}))
+    c2w = torch.eye(4)
+    quaternion = info.get("quaternion")
+    c2w[:3, :3] = _rotation(quaternion) if quaternion else _look_at(position, target)
+    c2w[:3, 3] = position
+    half = math.tan(math.radians(float(info.get("fov", 35.0))) / 2) / max(float(info.get("zoom", 1) or 1), 1e-6)
+    return Cameras(c2w[None], torch.tensor([2 * math.atan(half)]), height, width)
+
+
+def from_cameras(camera: Cameras) -> dict:
+    """The first of our cameras as LOAD3D_CAMERA."""
+    position = [float(v) for v in camera.positions[0]]
+    ahead = [p - float(camera.radius[0]) * float(b) for p, b in zip(position, camera.c2w[0, :3, 2], strict=True)]
+    return {
+        "position": dict(zip("xyz", position, strict=True)), "target": dict(zip("xyz", ahead, strict=True)),
+        "zoom": 1.0, "cameraType": "perspective", "fov": math.degrees(float(camera.fovy[0])),
+        "aspect": camera.width / camera.height, "near": camera.near, "far": camera.far,
+    }
+
+
+def _xyz(point: dict) -> Tensor:
+    return torch.tensor([float(point.get(axis, 0.0)) for axis in "xyz"])
+
+
+def _rotation(quaternion: dict) -> Tensor:
+    x, y, z, w = torch.nn.functional.normalize(
+        torch.tensor([float(quaternion.get(axis, 0.0)) for axis in "xyzw"]), dim=0).tolist()
+    return torch.tensor([
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ])
+
+
+def _look_at(position: Tensor, target: Tensor) -> Tensor:
+    backward = torch.nn.functional.normalize(position - target, dim=0)
+    if float(backward.norm()) < 0.5 or float(backward[1].abs()) > 0.9999:
+        raise InputError("camera", "a position beside its target", "one at or straight above it", "Move the camera.")
+    right = torch.nn.functional.normalize(torch.linalg.cross(torch.tensor([0.0, 1.0, 0.0]), backward), dim=0)
+    return torch.stack([right, torch.linalg.cross(backward, right), backward], dim=1)

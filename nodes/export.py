@@ -1,0 +1,119 @@
+"""The end of a run: a textured GLB, pictures of it, and a record of how it was made."""
+
+from __future__ import annotations
+
+import math
+from io import BytesIO
+
+import torch
+from comfy_api.latest import Types, io
+
+from . import types
+from .base import CATEGORY, Node, device, node_key
+from .convert import to_comfy_mesh, to_image
+from .outputs import check_before_work, claim
+from .runner import say
+
+
+class BakeExport(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_BakeExport", display_name="Bake and Export", category=f"{CATEGORY}/output",
+            description="Unwraps the mesh, bakes its colours into a texture, and writes a GLB, a contact sheet, an "
+                        "animated turntable and a manifest into ComfyUI's output folder.",
+            search_aliases=["save glb", "texture", "unwrap", "gltf", "turntable"],
+            is_output_node=True, not_idempotent=True,
+            inputs=[
+                types.Scene.Input("scene", tooltip="From any stage. A NeRF scene is meshed first."),
+                io.String.Input("filename_prefix", default="lift123/object",
+                                tooltip="Where in ComfyUI's output folder; a number is added."),
+                io.Int.Input("texture_size", default=512, min=64, max=4096, step=64,
+                             tooltip="Side of the texture, pixels."),
+                io.Int.Input("face_budget", default=20000, min=100, max=200000, step=100,
+                             tooltip="Triangles kept before unwrapping; more takes longer to unwrap."),
+                io.Int.Input("supersample", default=2, min=1, max=4, advanced=True,
+                             tooltip="Texture samples per texel along each side."),
+                io.Int.Input("frames", default=24, min=4, max=120, tooltip="Pictures in the turntable."),
+                io.Int.Input("turntable_size", default=256, min=64, max=1024, step=8,
+                             tooltip="Side of the turntable's pictures, pixels."),
+                io.Float.Input("elevation", default=10.0, min=-80.0, max=80.0, step=1.0, advanced=True,
+                               tooltip="Height of the turntable's camera, degrees above the horizon."),
+            ],
+            outputs=[
+                io.File3DGLB.Output("glb", display_name="glb", tooltip="The written file, for Preview 3D."),
+                io.Mesh.Output("mesh", display_name="mesh", tooltip="The textured mesh."),
+                io.Image.Output("texture", display_name="texture", tooltip="The baked texture."),
+                io.Image.Output("turntable", display_name="turntable", tooltip="The object from all around."),
+            ],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
+        )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix):
+        """Stops the queue before anything runs if the result could not be written in the end."""
+        return True if filename_prefix is None else check_before_work(filename_prefix)
+
+    @classmethod
+    def run(cls, scene, filename_prefix, texture_size, face_budget, supersample, frames, turntable_size, elevation):
+        from ..pipelines.core.cameras import turntable
+        from ..pipelines.io.glb import write_glb
+        from ..pipelines.render.surface import render_surface
+        from ..pipelines.stages.render_views import contact_sheet
+
+        place, key = claim(filename_prefix), node_key(cls)
+        say("baking the texture", key)
+        mesh = textured(scene, texture_size, face_budget, supersample)
+        glb = write_glb(place.path("glb"), mesh, None, "lift123")
+        say("rendering the turntable", key)
+        cameras = turntable(frames, math.radians(elevation), 3.2, math.radians(20.0), turntable_size)
+        with torch.no_grad():
+            pictures = to_image(torch.cat([render_surface(mesh, cameras[i]).composite(1.0) for i in range(frames)]))
+        save_png(contact_sheet(pictures), place.path("png", "sheet"))
+        save_animation(pictures, place.path("webp", "turntable"))
+        write_record(place, scene, mesh, cls.hidden.prompt if cls.hidden is not None else None)
+        return io.NodeOutput(Types.File3D(str(place.path("glb")) if glb is None else BytesIO(glb), "glb"),
+                             to_comfy_mesh(mesh), to_image(mesh.texture), pictures, ui=results(place))
+
+
+def textured(scene, texture_size: int, face_budget: int, supersample: int):
+    """The scene's mesh, decimated, unwrapped and baked."""
+    from dataclasses import replace
+
+    from ..pipelines.consistent123 import PAPER, textured_mesh
+
+    settings = replace(PAPER.bake, texture_size=texture_size, faces=face_budget, supersample=supersample)
+    return textured_mesh(scene, settings, device=device())
+
+
+def results(place) -> dict:
+    """What the browser and scripts see: the GLB, the moving and the flat turntable, and all files by kind."""
+    files = {"glb": place.result("glb"), "turntable": place.result("webp", "turntable"),
+             "contact_sheet": place.result("png", "sheet"), "manifest": place.result("json", "manifest")}
+    return {"3d": [files["glb"]], "images": [files["turntable"], files["contact_sheet"]], "animated": (True,),
+            "lift123_files": [files]}
+
+
+def save_png(pixels, path) -> None:
+    """[H, W, 3] in [0, 1] -> PNG."""
+    pil(pixels).save(path, compress_level=4)
+
+
+def save_animation(pictures, path, milliseconds: int = 80) -> None:
+    """[F, H, W, 3] in [0, 1] -> an endlessly looping WebP."""
+    frames = [pil(p) for p in pictures]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, quality=85)
+
+
+def pil(pixels):
+    from PIL import Image
+
+    return Image.fromarray((to_image(pixels)[0] * 255).round().to(torch.uint8).numpy(), "RGB")
+
+
+def write_record(place, scene, mesh, graph) -> None:
+    """The manifest next to the GLB: how this file was made, enough to make it again."""
+    from ..pipelines.io.manifest import write_manifest
+
+    write_manifest(place.path("json", "manifest"), scene=scene.meta, graph=graph,
+                   mesh={"vertices": len(mesh.vertices), "faces": len(mesh.faces)}, glb=place.path("glb"))

@@ -1,0 +1,132 @@
+"""Converters between core's MESH and 3D files, and scenes on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from comfy_api.latest import io
+
+from ..pipelines.core.errors import InputError
+from . import types
+from .base import CATEGORY, Node
+from .convert import file_to_mesh, from_comfy_mesh, mesh_to_file, to_comfy_mesh
+from .outputs import check_before_work, claim
+
+
+class MeshToFile3D(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_MeshToFile3D", display_name="Mesh to GLB File", category=f"{CATEGORY}/convert",
+            description="Packs a MESH (with texture or vertex colours) into a GLB in memory, for Preview 3D and other "
+                        "nodes that take files.",
+            search_aliases=["mesh to glb", "file3d"],
+            inputs=[io.Mesh.Input("mesh", tooltip="One MESH, not a batch of several.")],
+            outputs=[io.File3DGLB.Output("glb", display_name="glb", tooltip="The mesh as a GLB file.")],
+        )
+
+    @classmethod
+    def run(cls, mesh):
+        return io.NodeOutput(mesh_to_file(from_comfy_mesh(mesh)))
+
+
+class File3DToMesh(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_File3DToMesh", display_name="GLB File to Mesh", category=f"{CATEGORY}/convert",
+            description="Reads a .glb or .obj file into a MESH; all its parts are merged into one.",
+            search_aliases=["glb to mesh", "load obj"],
+            inputs=[io.MultiType.Input("file", types=[io.File3DGLB, io.File3DOBJ, io.File3DAny],
+                                       tooltip="A .glb or .obj file, for example from Load 3D.")],
+            outputs=[io.Mesh.Output("mesh", display_name="mesh", tooltip="Vertices, faces, UVs, colours and texture.")],
+        )
+
+    @classmethod
+    def run(cls, file):
+        return io.NodeOutput(to_comfy_mesh(file_to_mesh(file)))
+
+
+class SaveScene(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_SaveScene", display_name="Save Scene", category=f"{CATEGORY}/output",
+            description="Writes a scene (NeRF or mesh, with everything needed to go on) as safetensors into "
+                        "ComfyUI's output folder.",
+            search_aliases=["checkpoint", "state"],
+            is_output_node=True, not_idempotent=True,
+            inputs=[
+                types.Scene.Input("scene", tooltip="From any stage."),
+                io.String.Input("filename_prefix", default="lift123/scene",
+                                tooltip="Where in ComfyUI's output folder; a number is added."),
+            ],
+            outputs=[io.String.Output("file", display_name="file",
+                                      tooltip="The written file's name, for Load Scene.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix):
+        return True if filename_prefix is None else check_before_work(filename_prefix)
+
+    @classmethod
+    def run(cls, scene, filename_prefix):
+        place = claim(filename_prefix)
+        scene.save(place.path("safetensors"))
+        name = place.relative("safetensors")
+        return io.NodeOutput(name, ui={"text": (name,), "lift123_files": [{"scene": place.result("safetensors")}]})
+
+
+class LoadScene(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_LoadScene", display_name="Load Scene", category=f"{CATEGORY}/output",
+            description="Reads a scene that Save Scene wrote, or the partial scene of an interrupted stage.",
+            search_aliases=["checkpoint", "resume", "state"],
+            inputs=[io.String.Input("file", default="lift123/scene_00001_.safetensors",
+                                    tooltip="Relative to ComfyUI's output folder; add ' [input]' for the input "
+                                            "folder.")],
+            outputs=[types.Scene.Output("scene", display_name="scene", tooltip="For any stage, render or export.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file):
+        if file is None:
+            return True
+        try:
+            scene_path(file)
+            return True
+        except InputError as problem:
+            return str(problem)
+
+    @classmethod
+    def fingerprint_inputs(cls, file):
+        """Read again when the file has changed."""
+        try:
+            path = scene_path(file)
+            return f"{path.stat().st_mtime_ns} {path.stat().st_size}"
+        except (InputError, OSError):
+            return "absent"
+
+    @classmethod
+    def run(cls, file):
+        from ..pipelines.stages.scene import Scene
+
+        return io.NodeOutput(Scene.load(scene_path(file)))
+
+
+def scene_path(file: str) -> Path:
+    """The scene file a user named, inside ComfyUI's folders; InputError otherwise."""
+    import folder_paths
+
+    name, folder = folder_paths.annotated_filepath(file.strip())
+    folder = folder or folder_paths.get_output_directory()
+    path = Path(folder) / name
+    if os.path.isabs(name) or not folder_paths.is_within_directory(folder, str(path)):
+        raise InputError("file", "a file inside ComfyUI's output or input folder", repr(file),
+                         "Name it relative to that folder.")
+    if not path.is_file():
+        raise InputError("file", "an existing scene file", repr(file), f"Save Scene writes them below {folder}.")
+    return path

@@ -1,0 +1,160 @@
+"""Where a run starts: the picture, or a toy object with known truth."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from comfy_api.latest import io, ui
+
+from . import types
+from .base import CATEGORY, Node, device
+from .convert import depth_picture, object_mask, single_image, to_comfy_mesh, to_image, to_mask
+
+
+class ReferenceView(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_ReferenceView", display_name="Reference View", category=f"{CATEGORY}/reference",
+            description="The picture to lift: checks it, cuts the object out, centres it, and places its camera.",
+            search_aliases=["image to 3d", "lift123", "picture", "cutout"],
+            inputs=[
+                io.Image.Input("image", tooltip="One picture of one object. RGB on a plain background, RGBA, or with "
+                                                "a mask."),
+                io.String.Input("prompt", default="", multiline=True, placeholder="a red teapot",
+                                tooltip="What the object is, in a few words. Text priors and the CLIP boundary need "
+                                        "it."),
+                io.String.Input("negative", default="", tooltip="What it is not; used by text priors only.",
+                                advanced=True),
+                io.Int.Input("size", default=256, min=32, max=1024, step=8,
+                             tooltip="Side of the square reference picture, pixels. Training renders are smaller; "
+                                     "the texture is fitted at this size."),
+                io.Float.Input("border", default=0.2, min=0.0, max=0.45, step=0.01,
+                               tooltip="Empty margin around the object on each side, as a fraction of the picture."),
+                io.Boolean.Input("recenter", default=True,
+                                 tooltip="Crop to the object and centre it. Switch off only for pictures framed like "
+                                         "the toy object's."),
+                io.Float.Input("elevation", default=0.0, min=-80.0, max=80.0, step=1.0,
+                               tooltip="How far above the horizon the picture was taken from, degrees. 0 = level."),
+                io.Float.Input("radius", default=3.2, min=1.5, max=10.0, step=0.05, advanced=True,
+                               tooltip="Distance of the camera from the object's centre, scene units. The object "
+                                       "lives in a cube of side 2."),
+                io.Float.Input("fovy", default=20.0, min=5.0, max=90.0, step=0.5, advanced=True,
+                               tooltip="Vertical field of view, degrees."),
+                io.Combo.Input("mask_marks", options=["background", "object"], default="background",
+                               tooltip="What is white in the mask. Load Image marks the transparent background; most "
+                                       "segmentation nodes mark the object."),
+                io.Combo.Input("depth_convention", options=["inverse-depth", "distance"], default="inverse-depth",
+                               tooltip="How to read the depth picture: bright = near (most estimators) or bright = "
+                                       "far."),
+                io.Mask.Input("mask", optional=True,
+                              tooltip="Where the object is. Without a mask and without transparency a plain "
+                                      "background is removed."),
+                io.Image.Input("depth", optional=True,
+                               tooltip="A depth picture of the same size, known only up to scale and shift. Improves "
+                                       "the shape."),
+                io.Image.Input("normal", optional=True,
+                               tooltip="A normal picture of the same size, coded (n + 1) / 2 with x right, y up, z "
+                                       "towards the viewer."),
+            ],
+            outputs=[
+                types.Reference.Output("reference", display_name="reference",
+                                       tooltip="The checked, centred picture with its camera and prompt."),
+                io.Image.Output("preview", display_name="preview", tooltip="The object on white, as stages see it."),
+                io.Mask.Output("mask", display_name="mask", tooltip="Coverage of the object, 1 = object."),
+                io.String.Output("report", display_name="report",
+                                 tooltip="What was done to the picture, and warnings (object cut at the border, "
+                                         "guessed mask)."),
+            ],
+        )
+
+    @classmethod
+    def run(cls, image, prompt, negative, size, border, recenter, elevation, radius, fovy, mask_marks,
+            depth_convention, mask=None, depth=None, normal=None):
+        from ..pipelines.stages.reference import prepare_reference
+
+        picture = single_image(image)
+        reference, report = prepare_reference(
+            picture, object_mask(mask, mask_marks, tuple(picture.shape[:2])),
+            None if depth is None else single_image(depth, "depth"),
+            None if normal is None else single_image(normal, "normal")[..., :3],
+            prompt=prompt.strip(), negative=negative.strip(), size=size, border=border, recenter=recenter,
+            radius=radius, fovy=math.radians(fovy), elevation=math.radians(elevation),
+            depth_convention="inverse" if depth_convention == "inverse-depth" else "distance")
+        preview = to_image(reference.views.on_background(1.0))
+        return io.NodeOutput(reference, preview, to_mask(reference.views.alpha), "\n".join(report),
+                             ui=ui.PreviewImage(preview, cls=cls))
+
+
+class EstimateDepth(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_EstimateDepth", display_name="Estimate Depth", category=f"{CATEGORY}/reference",
+            description="Adds an estimated depth to a reference view; the stages then fit the visible side's relief.",
+            search_aliases=["depth", "midas"],
+            inputs=[
+                types.Reference.Input("reference", tooltip="A reference view; its object must already be cut out."),
+                types.Depth.Input("depth_network", tooltip="The estimator, from Load Embedded Networks."),
+            ],
+            outputs=[
+                types.Reference.Output("reference", display_name="reference",
+                                       tooltip="The same reference view with depth."),
+                io.Image.Output("depth", display_name="depth",
+                                tooltip="The estimate as inverse depth: bright = near, black = background."),
+            ],
+        )
+
+    @classmethod
+    def run(cls, reference, depth_network):
+        from dataclasses import replace
+
+        views = reference.views
+        estimator = depth_network.load(device())
+        depth = estimator.depth(views.on_background(1.0)[0], views.alpha[0]).detach().cpu().float()
+        depth = torch.where(views.alpha[0] > 0.5, depth, torch.zeros_like(depth))
+        picture = depth_picture(depth[None], views.alpha)
+        reference = replace(reference, views=replace(views, depth=depth[None], depth_is_metric=False))
+        return io.NodeOutput(reference, picture, ui=ui.PreviewImage(picture, cls=cls))
+
+
+class ToyObject(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_ToyObject", display_name="Toy Object", category=f"{CATEGORY}/reference",
+            description="A procedural object with everything known: picture, mask, depth, caption and true mesh. "
+                        "Tests any graph against the truth without data.",
+            search_aliases=["test object", "procedural", "ground truth"],
+            inputs=[
+                io.Int.Input("size", default=256, min=32, max=1024, step=8, tooltip="Side of the picture, pixels."),
+                io.Float.Input("azimuth", default=0.0, min=-180.0, max=180.0, step=5.0,
+                               tooltip="Degrees; 0 = front, positive = the camera moves to its own right."),
+                io.Float.Input("elevation", default=0.0, min=-80.0, max=80.0, step=5.0,
+                               tooltip="Degrees above the horizon."),
+                io.Int.Input("seed", default=7, min=0, max=0xFFFFFFFF, control_after_generate=True,
+                             tooltip="Which object; the same seed always makes the same object."),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="The object on white."),
+                io.Mask.Output("mask", display_name="mask",
+                               tooltip="1 = object: set mask_marks to 'object' in Reference View."),
+                io.Image.Output("depth", display_name="depth", tooltip="True depth as inverse depth: bright = near."),
+                io.String.Output("caption", display_name="caption", tooltip="What the object is, for prompts."),
+                io.Mesh.Output("mesh", display_name="mesh", tooltip="The true mesh with vertex colours."),
+            ],
+        )
+
+    @classmethod
+    def run(cls, size, azimuth, elevation, seed):
+        from ..pipelines.core.cameras import Cameras
+        from ..pipelines.toybox.objects import make_object
+        from ..pipelines.toybox.render import render_toy
+
+        toy = make_object(seed)
+        cameras = Cameras.orbit(math.radians(azimuth), math.radians(elevation), 3.2, math.radians(20.0), size, size)
+        views = render_toy(toy, cameras, supersample=2)
+        picture = to_image(views.on_background(1.0))
+        return io.NodeOutput(picture, to_mask(views.alpha), depth_picture(views.depth, views.alpha), toy.caption,
+                             to_comfy_mesh(toy.mesh), ui=ui.PreviewImage(picture, cls=cls))

@@ -1,0 +1,74 @@
+"""Pictures of a scene or a mesh from chosen cameras."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..pipelines.core.cameras import turntable
+from . import types
+from .base import CATEGORY, Node, device
+from .convert import any_mesh, depth_picture, from_cameras, normal_picture, to_cameras, to_image, to_mask
+
+
+class RenderViews(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_RenderViews", display_name="Render Views", category=f"{CATEGORY}/output",
+            description="Pictures of a scene or a mesh: colour, depth or normals, on a turntable or through the 3D "
+                        "viewer's camera.",
+            search_aliases=["turntable", "depth map", "normal map", "orbit"],
+            inputs=[
+                io.MultiType.Input("source", types=[types.Scene, io.Mesh, io.File3DGLB, io.File3DOBJ, io.File3DAny],
+                                   tooltip="A scene from any stage, a MESH, or a .glb / .obj file."),
+                io.Int.Input("size", default=256, min=16, max=1024, step=8, tooltip="Side of the pictures, pixels."),
+                io.Int.Input("frames", default=12, min=1, max=120,
+                             tooltip="Pictures around the object, starting at the front. Ignored with a camera."),
+                io.Float.Input("elevation", default=10.0, min=-80.0, max=80.0, step=1.0,
+                               tooltip="Height of the turntable's camera, degrees above the horizon."),
+                io.Float.Input("radius", default=3.2, min=1.2, max=20.0, step=0.1, advanced=True,
+                               tooltip="Distance of the turntable's camera, scene units."),
+                io.Float.Input("fovy", default=20.0, min=5.0, max=90.0, step=1.0, advanced=True,
+                               tooltip="Vertical field of view of the turntable's camera, degrees."),
+                io.Combo.Input("what", options=["rgb", "depth", "normal"], default="rgb",
+                               tooltip="Colours; inverse depth (bright = near, one scale for all frames); world "
+                                       "normals as (n + 1) / 2."),
+                io.Load3DCamera.Input("camera", optional=True,
+                                      tooltip="From Load 3D or another viewer node: one picture through this camera."),
+            ],
+            outputs=[
+                io.Image.Output("images", display_name="images", tooltip="One picture per camera, on white."),
+                io.Mask.Output("mask", display_name="mask", tooltip="Coverage, 1 = object."),
+                io.Load3DCamera.Output("camera", display_name="camera",
+                                       tooltip="The first camera, for Preview 3D and other viewers."),
+            ],
+        )
+
+    @classmethod
+    def run(cls, source, size, frames, elevation, radius, fovy, what, camera=None):
+        cameras = (turntable(frames, math.radians(elevation), radius, math.radians(fovy), size)
+                   if camera is None else to_cameras(camera, size, size))
+        buffers = render_any(source, cameras)
+        alpha = buffers.alpha
+        if what == "depth":
+            images = depth_picture(buffers.depth / alpha.clamp_min(1e-3), alpha)
+        elif what == "normal":
+            images = normal_picture(buffers.normal, alpha)
+        else:
+            images = to_image(buffers.composite(1.0))
+        return io.NodeOutput(images, to_mask(alpha), from_cameras(cameras), ui=ui.PreviewImage(images, cls=cls))
+
+
+def render_any(source, cameras):
+    """RenderBuffers on the CPU of a scene, MESH or 3D file."""
+    if hasattr(source, "meta") and hasattr(source, "tensors"):
+        from ..pipelines.stages.render_views import render_scene
+
+        return render_scene(source, cameras, device=device())
+    from ..pipelines.render.surface import render_surface
+
+    with torch.no_grad():
+        return render_surface(any_mesh(source, "source"), cameras, want_normal=True)

@@ -1,0 +1,167 @@
+"""Runs a long stage inside ComfyUI: progress, preview, text line, interruption, early finish, rescue.
+
+A stage calls ``on_step(Step)`` after every iteration.  :class:`Monitor` is that callback.  It never lets
+a display problem stop the work, and never lets ComfyUI's interruption cut through the stage: it raises
+``StopStage`` instead, so that the stage returns what it has, which is then saved.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import comfy.model_management as mm
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ..pipelines.core.errors import InputError, StopStage
+from ..pipelines.core.step import Step
+from . import finish
+
+log = logging.getLogger(__name__)
+PREVIEW_SECONDS = 0.5  # each preview is JPEG-encoded on the server's own loop: two per second are plenty
+TEXT_SECONDS = 0.5
+PREVIEW_SIDE = 512
+
+
+class Monitor:
+    """``on_step`` for one stage.
+
+    interrupted: the exception ComfyUI wants to see raised, once the stage has returned.
+    finished_early: whether the user asked to finish with what there is.
+    """
+
+    def __init__(self, node_key: str | None, asked: finish.threading.Event, clock=time.monotonic):
+        self.node_key, self.asked, self.clock = node_key, asked, clock
+        self.bar: comfy.utils.ProgressBar | None = None
+        self.interrupted: BaseException | None = None
+        self.finished_early = False
+        self.last: Step | None = None
+        self.started: tuple[float, int] | None = None
+        self._next_preview = self._next_text = 0.0
+
+    def __call__(self, step: Step) -> None:
+        self.last = step
+        now = self.clock()
+        if self.started is None:
+            self.started = (now, step.index - 1)
+        try:
+            mm.throw_exception_if_processing_interrupted()
+            self._show(step, now)  # the progress hook may notice an interruption too
+        except mm.InterruptProcessingException as stop:
+            self.interrupted = stop
+            raise StopStage() from None
+        if self.asked.is_set():
+            self.finished_early = True
+            raise StopStage()
+
+    def _show(self, step: Step, now: float) -> None:
+        if self.bar is None:
+            self.bar = comfy.utils.ProgressBar(step.total)
+        picture = None
+        if step.preview is not None and now >= self._next_preview:
+            picture = preview_tuple(step.preview)
+            self._next_preview = now + PREVIEW_SECONDS
+        self.bar.update_absolute(step.index, step.total, picture)
+        if now >= self._next_text or step.note or step.index >= step.total:
+            self._next_text = now + TEXT_SECONDS
+            say(self.status(now), self.node_key)
+
+    def status(self, now: float) -> str:
+        """One line for people: stage, iteration, losses, remaining time, remark."""
+        step = self.last
+        began, before = self.started
+        done = step.index - before
+        parts = [f"{step.stage} {step.index}/{step.total}"]
+        parts += [f"{name} {value:.4g}" for name, value in step.losses.items()]
+        if done > 1 and step.index < step.total:
+            parts.append("ETA " + duration((now - began) / done * (step.total - step.index)))
+        return " | ".join(parts + ([step.note] if step.note else []))
+
+
+def preview_tuple(pixels: Tensor):
+    """[H, W, 3] in [0, 1] -> what ProgressBar wants, or None.
+
+    Anything but an RGB picture kills ComfyUI's server loop, so this converts and never raises.
+    """
+    try:
+        from PIL import Image
+
+        data = (torch.nan_to_num(pixels.detach().float().cpu()).clamp(0, 1) * 255).round().to(torch.uint8)
+        return ("JPEG", Image.fromarray(data.contiguous().numpy()).convert("RGB"), PREVIEW_SIDE)
+    except Exception as problem:  # a picture is never worth a run
+        log.warning("preview skipped: %s", problem)
+        return None
+
+
+def say(text: str, node_key: str | None) -> None:
+    """A line of text inside the running node (a no-op without a server)."""
+    log.info("%s", text)
+    try:
+        from server import PromptServer
+
+        if node_key is not None and getattr(PromptServer, "instance", None) is not None:
+            PromptServer.instance.send_progress_text(text, node_key)
+    except Exception as problem:  # text is never worth a run
+        log.debug("progress text skipped: %s", problem)
+
+
+def duration(seconds: float) -> str:
+    """12.3 -> "12 s", 90 -> "1 min 30 s", 7300 -> "2 h 2 min"."""
+    seconds = int(round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None):
+    """Runs ``stage({"on_step": ..., "on_checkpoint": ...})`` and returns its scene.
+
+    On interruption or an error the partial scene is saved under output/lift123/ and named in the log, in
+    the node's text and in the error; Load Scene continues from it.
+    """
+    checkpoints: list = []
+
+    def keep(scene) -> None:
+        checkpoints[:] = [scene]
+
+    with finish.listening(node_key or name) as asked:
+        monitor = Monitor(node_key, asked)
+        try:
+            scene = stage({"on_step": monitor, "on_checkpoint": keep})
+        except InputError:
+            raise  # nothing has been computed yet
+        except Exception as problem:
+            path = rescue(checkpoints[-1], name) if checkpoints else None
+            if path is None:
+                raise
+            message = f"{name} failed: {problem}. Its partial scene is in output/{path}; Load Scene continues from it."
+            say(message, node_key)
+            raise RuntimeError(message) from problem
+    if monitor.interrupted is not None:
+        path = rescue(scene, name)
+        if path is not None:
+            say(f"{name} interrupted; its partial scene is in output/{path}; Load Scene continues from it.", node_key)
+        raise monitor.interrupted
+    if monitor.finished_early:
+        say(f"{name} finished early at {monitor.last.index}/{monitor.last.total}", node_key)
+    return scene
+
+
+def rescue(scene, name: str) -> str | None:
+    """Saves a partial scene; its path relative to ComfyUI's output folder, or None if there is none."""
+    if scene is None:
+        return None
+    from .outputs import claim
+
+    try:
+        place = claim(f"lift123/partial_{name.lower().replace(' ', '_')}")
+        scene.save(place.path("safetensors"))
+        return place.relative("safetensors")
+    except Exception as problem:  # the interruption or the first error matters more
+        log.warning("the partial scene could not be saved: %s", problem)
+        return None

@@ -1,0 +1,170 @@
+"""Light descriptions that travel on the wires; the stage that needs a network builds it on its device.
+
+A description is frozen, holds no tensor, and can be written into a manifest.  That keeps loaders instant,
+result caches small, and lets one prior node serve several references.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from ..pipelines.core.errors import InputError
+from . import checkpoints
+
+
+@dataclass(frozen=True)
+class Network:
+    """A frozen network by name.  kind: "view", "text", "clip" or "depth"; name: "embedded" or a checkpoint."""
+
+    kind: str
+    name: str = checkpoints.EMBEDDED
+
+    def check(self) -> None:
+        """Raises InputError while nothing has been computed: unknown name, absent files, no loader."""
+        if self.name != checkpoints.EMBEDDED:
+            folder = checkpoints.find(self.kind, self.name)
+            _folder_loader(self.kind, self.name, folder)
+
+    def load(self, device: torch.device):
+        """The network on ``device``; loaded once per process and device."""
+        self.check()
+        if self.name == checkpoints.EMBEDDED:
+            return getattr(_embedded(str(device)), self.kind)
+        return _from_folder(self.kind, self.name, str(device))
+
+
+@lru_cache(maxsize=2)
+def _embedded(device: str):
+    from ..pipelines.models.embedded import load_embedded
+
+    return load_embedded(torch.device(device))
+
+
+@lru_cache(maxsize=4)
+def _from_folder(kind: str, name: str, device: str):
+    folder = checkpoints.find(kind, name)
+    return _folder_loader(kind, name, folder)(folder, torch.device(device))
+
+
+def _folder_loader(kind: str, name: str, folder):
+    """``load_view_folder`` and friends of ``pipelines.models.public``, if this version has them."""
+    try:
+        from ..pipelines.models import public
+    except ImportError:
+        public = None
+    loader = getattr(public, f"load_{kind}_folder", None)
+    if loader is None:
+        raise InputError("checkpoint", "a network this version can run", f"{name!r} (its files are in place: {folder})",
+                         f"Public checkpoints are not supported yet; choose {checkpoints.EMBEDDED!r}.")
+    return loader
+
+
+@dataclass(frozen=True)
+class PriorSpec:
+    """One frozen network as a loss.
+
+    settings:      ``pipelines.priors.sds.SdsSettings`` (timestep range, weight, reduction).
+    guidance:      classifier-free guidance scale; None keeps the network's own.
+    prompt, negative: text networks; an empty prompt means the reference's.
+    angle_scaling: view networks; weight grows with the angle from the reference (0 at it, 1 behind it).
+    """
+
+    network: Network
+    settings: object
+    guidance: float | None = None
+    prompt: str = ""
+    negative: str = ""
+    angle_scaling: bool = True
+
+    def kinds(self) -> set[str]:
+        return {self.network.kind}
+
+    def check(self, reference) -> None:
+        """InputError before any work: files, prompt."""
+        self.network.check()
+        if self.network.kind == "text" and not (self.prompt.strip() or reference.prompt.strip()):
+            raise InputError("prompt", "a description of the object", "nothing",
+                             "Write it in Reference View or in Text Prior, for example 'a red teapot'.")
+
+    def build(self, reference, device: torch.device):
+        from ..pipelines import consistent123
+
+        denoiser = self.network.load(device)
+        if self.guidance is not None:
+            denoiser = denoiser.with_guidance(self.guidance)
+        if self.network.kind == "view":
+            return consistent123.view_prior(denoiser, reference, self.settings, angle_scaling=self.angle_scaling)
+        if self.prompt.strip():
+            reference = reference.with_prompt(self.prompt.strip(), self.negative.strip())
+        return consistent123.text_prior(denoiser, reference, self.settings)
+
+
+@dataclass(frozen=True)
+class SumSpec:
+    """Several priors at once, each with its own weight over progress."""
+
+    parts: tuple[tuple[object, object], ...]
+
+    def kinds(self) -> set[str]:
+        return set().union(*(part.kinds() for part, _ in self.parts))
+
+    def check(self, reference) -> None:
+        for part, _ in self.parts:
+            part.check(reference)
+
+    def build(self, reference, device: torch.device):
+        from ..pipelines.priors.combine import SumPrior
+
+        return SumPrior(tuple((part.build(reference, device), schedule) for part, schedule in self.parts))
+
+
+@dataclass(frozen=True)
+class DynamicSpec:
+    """Consistent123's dynamic prior: from the 3D prior to the 2D prior."""
+
+    prior_3d: object
+    prior_2d: object
+    form: str = "exponential"
+    clock: str = "local"
+
+    def kinds(self) -> set[str]:
+        return self.prior_3d.kinds() | self.prior_2d.kinds()
+
+    def check(self, reference) -> None:
+        if "view" not in self.prior_3d.kinds():
+            raise InputError("prior_3d", "a prior that contains a View Prior", "a text prior only",
+                             "Connect View Prior here and Text Prior to prior_2d.")
+        if "text" not in self.prior_2d.kinds():
+            raise InputError("prior_2d", "a prior that contains a Text Prior", "a view prior only",
+                             "Connect Text Prior here and View Prior to prior_3d.")
+        self.prior_3d.check(reference)
+        self.prior_2d.check(reference)
+
+    def build(self, reference, device: torch.device):
+        from ..pipelines.priors.combine import DynamicPrior
+
+        return DynamicPrior(self.prior_3d.build(reference, device), self.prior_2d.build(reference, device),
+                            form=self.form, clock=self.clock)
+
+
+@dataclass(frozen=True)
+class BoundarySpec:
+    """The CLIP boundary: which network scores, and the rule (``pipelines.stages.boundary.ClipBoundary``)."""
+
+    clip: Network
+    rule: object
+    prompt: str = ""
+
+    def check(self, reference) -> None:
+        self.clip.check()
+        if not (self.prompt.strip() or reference.prompt.strip()):
+            raise InputError("prompt", "a description of the object for the CLIP score", "nothing",
+                             "Write it in Reference View or in CLIP Boundary.")
+
+    def build(self, reference, device: torch.device):
+        from ..pipelines.stages.boundary import clip_boundary
+
+        return clip_boundary(self.clip.load(device), self.prompt.strip() or reference.prompt, self.rule)

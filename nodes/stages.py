@@ -1,0 +1,256 @@
+"""The long nodes: NeRF until the CLIP boundary, NeRF under the dynamic prior, mesh refinement."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from comfy_api.latest import io, ui
+
+from ..pipelines.core.errors import InputError
+from . import types
+from .base import CATEGORY, Node, device, node_key
+from .convert import to_image
+from .runner import run_stage
+from .specs import BoundarySpec, DynamicSpec
+
+PRESETS = ["quickstart", "paper"]
+_PRESET_TIP = ("Where all settings that are not on this node come from: quickstart (CPU, embedded networks) or the "
+               "paper's (GPU, public checkpoints).")
+_SCENE_TIP = "What has been learnt so far; any stage, render, save or export node takes it."
+_FORM_TIP = "How the weight moves from the 3D to the 2D prior: exponential (the paper's choice), linear, or log."
+_CLOCK_TIP = "Where the ramp starts: phase_local = at the CLIP boundary (the released code), global = at iteration 0."
+
+
+class ClipBoundary(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_ClipBoundary", display_name="CLIP Boundary", category=f"{CATEGORY}/stages",
+            description="Ends the 3D-only phase when the CLIP score between renders and prompt stops rising "
+                        "(Consistent123).",
+            search_aliases=["switch", "early stopping", "consistent123"],
+            inputs=[
+                types.Clip.Input("clip", tooltip="From Load Embedded Networks or Load CLIP Scorer."),
+                io.String.Input("prompt", default="", tooltip="Empty = the reference view's prompt.", advanced=True),
+                io.Int.Input("interval", default=21, min=1, max=1000, tooltip="Iterations between two scores."),
+                io.Int.Input("views", default=8, min=1, max=64, tooltip="Renders per score, all around the object."),
+                io.Int.Input("window", default=5, min=1, max=100,
+                             tooltip="L: relative changes that are averaged into the rate."),
+                io.Float.Input("delta", default=2.5e-4, min=0.0, max=1.0, step=1e-5, round=1e-7,
+                               tooltip="The phase ends when the rate falls below this."),
+                io.Float.Input("floor", default=0.4, min=0.0, max=1.0, step=0.01,
+                               tooltip="Never before this fraction of the NeRF iterations."),
+                io.Float.Input("ceiling", default=0.7, min=0.0, max=1.0, step=0.01,
+                               tooltip="At the latest at this fraction of the NeRF iterations."),
+                io.Combo.Input("rate", options=["absolute", "signed"], default="absolute",
+                               tooltip="absolute: any small change counts as settled (released code); signed: a "
+                                       "falling score ends the phase at once (paper)."),
+            ],
+            outputs=[types.Boundary.Output("boundary", display_name="boundary", tooltip="For NeRF Stage 1.")],
+        )
+
+    @classmethod
+    def run(cls, clip, prompt, interval, views, window, delta, floor, ceiling, rate):
+        from ..pipelines.stages.boundary import ClipBoundary as Rule
+
+        rule = Rule(interval=interval, views=views, window=window, threshold=delta, floor=floor, ceiling=ceiling,
+                    signed=rate == "signed")
+        return io.NodeOutput(BoundarySpec(clip, rule, prompt))
+
+
+class NerfStage1(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_NerfStage1", display_name="NeRF Stage 1", category=f"{CATEGORY}/stages",
+            description="Fits a hash-grid NeRF to the picture, with a prior for the unseen sides, until the CLIP "
+                        "boundary or the last iteration.",
+            search_aliases=["nerf", "coarse", "image to 3d", "sds"],
+            inputs=[
+                types.Reference.Input("reference", tooltip="From Reference View."),
+                io.Int.Input("iterations", default=0, min=0, max=100000,
+                             tooltip="Of the whole NeRF phase (stages 1 and 2 together); 0 = the preset's."),
+                *_nerf_settings(),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=True,
+                             tooltip="Same seed, same machine: same result."),
+                io.Combo.Input("preset", options=PRESETS, default="quickstart", tooltip=_PRESET_TIP),
+                types.Prior.Input("prior", optional=True,
+                                  tooltip="Usually a View Prior. Without one only the picture is fitted."),
+                types.Boundary.Input("boundary", optional=True,
+                                     tooltip="From CLIP Boundary. Without it the stage runs all iterations."),
+            ],
+            outputs=[
+                types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP),
+                io.Image.Output("plot", display_name="plot",
+                                tooltip="CLIP scores over iterations with the place where the boundary fired."),
+                io.String.Output("report", display_name="report", tooltip="Why the stage ended where it did."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def run(cls, reference, iterations, seed, preset, prior=None, boundary=None, **settings):
+        from ..pipelines.stages.fit_nerf import fit_nerf
+
+        config = overridden(presets()[preset].nerf, iterations=iterations, **settings)
+        for part in (prior, boundary):
+            if part is not None:
+                part.check(reference)
+        place = device()
+        built = None if prior is None else prior.build(reference, place)
+        gate = None if boundary is None else boundary.build(reference, place)
+        scene = run_stage("NeRF stage 1", lambda hooks: fit_nerf(
+            reference, built, config, boundary=gate, stop_at_boundary=gate is not None, seed=seed, device=place,
+            **hooks), node_key(cls))
+        plot = boundary_plot(scene)
+        return io.NodeOutput(scene, plot, report(scene), ui=ui.PreviewImage(plot, cls=cls))
+
+
+class DynamicStage2(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_DynamicStage2", display_name="Dynamic-Prior Stage 2", category=f"{CATEGORY}/stages",
+            description="Goes on with the NeRF from where stage 1 ended, moving the weight from the 3D prior to the "
+                        "2D prior (Consistent123).",
+            search_aliases=["dynamic prior", "consistent123", "nerf"],
+            inputs=[
+                types.Scene.Input("scene", tooltip="A NeRF scene, usually from NeRF Stage 1."),
+                types.Prior.Input("prior_3d", tooltip="Must contain a View Prior; its weight falls."),
+                types.Prior.Input("prior_2d", tooltip="Must contain a Text Prior; its weight rises."),
+                io.Combo.Input("form", options=["exponential", "linear", "log"], default="exponential",
+                               tooltip=_FORM_TIP),
+                io.Combo.Input("clock", options=["phase_local", "global"], default="phase_local", tooltip=_CLOCK_TIP),
+            ],
+            outputs=[
+                types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP),
+                types.Prior.Output("prior", display_name="dynamic prior",
+                                   tooltip="The same dynamic prior, for DMTet Refine: its ramp goes on there."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def run(cls, scene, prior_3d, prior_2d, form, clock):
+        from ..pipelines.stages.fit_nerf import fit_nerf
+
+        if scene.kind != "nerf":
+            raise InputError("scene", "a NeRF scene", f"a {scene.kind} scene", "Use DMTet Refine for meshes.")
+        prior = dynamic(prior_3d, prior_2d, form, clock)
+        prior.check(scene.reference)
+        place = device()
+        built = prior.build(scene.reference, place)
+        scene = run_stage("NeRF stage 2", lambda hooks: fit_nerf(
+            scene.reference, built, continued(scene), scene=scene, seed=scene.seed, device=place, **hooks),
+            node_key(cls))
+        return io.NodeOutput(scene, prior)
+
+
+class DynamicPrior(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_DynamicPrior", display_name="Dynamic Prior", category=f"{CATEGORY}/priors",
+            description="Consistent123's prior that moves from 3D to 2D; for DMTet Refine when its networks or "
+                        "timestep ranges differ from stage 2's.",
+            search_aliases=["consistent123", "anneal"],
+            inputs=[
+                types.Prior.Input("prior_3d", tooltip="Must contain a View Prior; its weight falls."),
+                types.Prior.Input("prior_2d", tooltip="Must contain a Text Prior; its weight rises."),
+                io.Combo.Input("form", options=["exponential", "linear", "log"], default="exponential",
+                               tooltip=_FORM_TIP),
+                io.Combo.Input("clock", options=["phase_local", "global"], default="phase_local", tooltip=_CLOCK_TIP),
+            ],
+            outputs=[types.Prior.Output("prior", display_name="dynamic prior",
+                                        tooltip="For NeRF Stage 1 (dynamic from the start) or DMTet Refine.")],
+        )
+
+    @classmethod
+    def run(cls, prior_3d, prior_2d, form, clock):
+        return io.NodeOutput(dynamic(prior_3d, prior_2d, form, clock))
+
+
+class DMTetRefine(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_DMTetRefine", display_name="DMTet Refine", category=f"{CATEGORY}/stages",
+            description="Turns a NeRF scene into a mesh on a tetrahedral grid and refines its shape, its texture, or "
+                        "both; also refines a mesh scene further.",
+            search_aliases=["mesh", "fine", "dmtet", "refine texture"],
+            inputs=[
+                types.Scene.Input("scene", tooltip="A NeRF scene to start from, or a mesh scene to refine further."),
+                io.Int.Input("iterations", default=0, min=0, max=100000, tooltip="0 = the preset's."),
+                *_mesh_settings(),
+                io.Combo.Input("what", options=["both", "texture", "geometry"], default="both",
+                               tooltip="What may change."),
+                io.Combo.Input("preset", options=PRESETS, default="quickstart", tooltip=_PRESET_TIP),
+                types.Prior.Input("prior", optional=True,
+                                  tooltip="Any prior; usually the dynamic prior of stage 2. Without one only the "
+                                          "picture is fitted."),
+            ],
+            outputs=[types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP)],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def run(cls, scene, iterations, what, preset, prior=None, **settings):
+        from ..pipelines.stages.refine_mesh import refine_mesh
+
+        config = overridden(presets()[preset].mesh, iterations=iterations, **settings)
+        config = replace(config, optimize=what)
+        if prior is not None:
+            prior.check(scene.reference)
+        place = device()
+        built = None if prior is None else prior.build(scene.reference, place)
+        scene = run_stage("DMTet refine", lambda hooks: refine_mesh(
+            built, scene, config, device=place, **hooks), node_key(cls))
+        return io.NodeOutput(scene)
+
+
+def dynamic(prior_3d, prior_2d, form: str, clock: str) -> DynamicSpec:
+    return DynamicSpec(prior_3d, prior_2d, form, "local" if clock == "phase_local" else clock)
+
+
+def continued(scene):
+    """The configuration a NeRF scene was started with."""
+    from ..pipelines.stages.fit_nerf import NerfConfig
+
+    return NerfConfig(**scene.meta["config"])
+
+
+def _nerf_settings() -> list:
+    return []
+
+
+def _mesh_settings() -> list:
+    return []
+
+
+def presets() -> dict:
+    from ..pipelines.consistent123 import PRESETS as found
+
+    return found
+
+
+def overridden(config, **values):
+    """``config`` with the given values where they are not 0 (0 on a node means "the preset's")."""
+    known = {f.name for f in fields(config)}
+    return replace(config, **{name: value for name, value in values.items() if value and name in known})
+
+
+def boundary_plot(scene):
+    """IMAGE of the CLIP scores (a blank picture when there was no boundary)."""
+    import torch
+
+    from ..pipelines.stages.boundary import plot_history
+
+    if not scene.boundary:
+        return to_image(torch.ones(64, 64, 3))
+    return to_image(plot_history(scene.boundary))
+
+
+def report(scene) -> str:
+    """Why the stage ended where it did."""
+    boundary = scene.boundary
+    return f"step {scene.step} of {scene.total}. " + (boundary["explanation"] if boundary else "No CLIP boundary.")

@@ -1,0 +1,26 @@
+"""Our own wire types.  Everything else uses ComfyUI's: IMAGE, MASK, MESH, FILE_3D, LOAD3D_CAMERA.
+
+What travels on each wire (always on the CPU, never pickled):
+
+LIFT123_REFERENCE      ``pipelines.stages.reference.ReferenceView``
+LIFT123_VIEW_NETWORK   ``specs.Network`` of kind "view": a description, loaded where it is used
+LIFT123_TEXT_NETWORK   ``specs.Network`` of kind "text"
+LIFT123_CLIP           ``specs.Network`` of kind "clip"
+LIFT123_DEPTH          ``specs.Network`` of kind "depth"
+LIFT123_PRIOR          ``specs.PriorSpec``: networks with guidance, timestep range and weight
+LIFT123_SCHEDULE       a frozen schedule of ``pipelines.core.schedules``
+LIFT123_BOUNDARY       ``specs.BoundarySpec``: the CLIP network and the rule
+LIFT123_SCENE          ``pipelines.stages.scene.Scene``
+"""
+
+from comfy_api.latest import io
+
+Reference = io.Custom("LIFT123_REFERENCE")
+ViewNetwork = io.Custom("LIFT123_VIEW_NETWORK")
+TextNetwork = io.Custom("LIFT123_TEXT_NETWORK")
+Clip = io.Custom("LIFT123_CLIP")
+Depth = io.Custom("LIFT123_DEPTH")
+Prior = io.Custom("LIFT123_PRIOR")
+Schedule = io.Custom("LIFT123_SCHEDULE")
+Boundary = io.Custom("LIFT123_BOUNDARY")
+Scene = io.Custom("LIFT123_SCENE")
