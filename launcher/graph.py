@@ -9,7 +9,7 @@ REFERENCE = "Lift123_ReferenceView"
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
-def set_inputs(prompt: dict, class_type: str, **values) -> dict:
+def set_inputs(prompt: dict, class_type: str, /, **values) -> dict:
     """Every node of a class gets these literal inputs."""
     prompt = copy.deepcopy(prompt)
     for node in prompt.values():

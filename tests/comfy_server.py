@@ -10,7 +10,6 @@ Used through the session fixture ``comfy`` (conftest.py)::
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from lift123.launcher import environment, jobs, settings, source
 from lift123.launcher.jobs import PromptFailed
 from lift123.launcher.server import ComfyServer, HttpError
 
-__all__ = ["Comfy", "HttpError", "PromptFailed", "start", "to_api"]
+__all__ = ["Comfy", "HttpError", "PromptFailed", "start"]
 
 FOLDER = "lift123-under-test"  # hyphens: no valid module name, as users' folders are
 
@@ -90,43 +89,3 @@ def start(base: Path, folder: str = FOLDER, arguments=(), env=None):
     env = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "HF_HUB_OFFLINE": "1", **(env or {})}
     with ComfyServer(paths, base, arguments=arguments, env=env) as server:
         yield Comfy(server, base, folder)
-
-
-def to_api(workflow: dict, info: dict) -> dict:
-    """UI format -> API format for plain graphs: widget values by position, links, muted and bypassed nodes refused.
-
-    Widgets are the schema's inputs that carry a literal, in schema order (required, then optional); a seed is
-    followed by its control_after_generate companion, an upload combo by its button.  Subgraphs are not handled.
-    """
-    links = {link[0]: (str(link[1]), link[2]) for link in workflow["links"]}
-    prompt = {}
-    for node in workflow["nodes"]:
-        if node["type"] in ("Note", "MarkdownNote"):
-            continue
-        assert node.get("mode", 0) == 0, f"node {node['id']} is muted or bypassed"
-        schema = info[node["type"]]["input"]
-        sockets = {entry["name"]: entry.get("link") for entry in node.get("inputs", [])}
-        values, inputs = list(node.get("widgets_values") or []), {}
-        for name, spec in {**schema.get("required", {}), **schema.get("optional", {})}.items():
-            options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
-            if _is_widget(spec[0], options):
-                inputs[name] = values.pop(0)
-                if options.get("control_after_generate") or options.get("image_upload"):
-                    values.pop(0)
-            if sockets.get(name) is not None:
-                inputs[name] = list(links[sockets[name]])
-        assert not values, f"node {node['id']} ({node['type']}) has {len(values)} widget values too many"
-        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
-    return prompt
-
-
-def _is_widget(kind, options: dict) -> bool:
-    primitive = isinstance(kind, list) or kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
-    return primitive and not options.get("forceInput")
-
-
-def pip_freeze(python: Path) -> dict:
-    """Installed packages of an interpreter: name -> version."""
-    code = "import importlib.metadata as m; print('\\n'.join(f\"{d.name} {d.version}\" for d in m.distributions()))"
-    text = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout
-    return dict(line.rsplit(" ", 1) for line in text.splitlines())
