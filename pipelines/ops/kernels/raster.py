@@ -1,0 +1,198 @@
+"""Warp kernels of the rasteriser: visibility, barycentrics, their adjoint, and interpolation.
+
+Homogeneous edge functions (Olano and Greer, "Triangle scan conversion using 2D homogeneous coordinates", 1997):
+with v = (x, y, w) of a clip-space vertex and p = (ndc x, ndc y, 1), e_i = (v_j x v_k) . p is the barycentric
+coordinate of vertex i up to one common factor, already perspective-correct, and no triangle has to be clipped.
+In double precision the products of two floats are exact, so two triangles see exactly opposite values along a
+shared edge: no cracks.
+"""
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})  # the adjoints are written out: shorter, faster, testable
+
+DEPTH_STEPS = wp.constant(wp.float64(2147483646.0))  # z/w in [-1, 1] becomes 31 bits of the visibility key
+W_MIN = wp.constant(1.0e-6)  # vertices nearer to the camera plane than this are not projected
+
+
+@wp.func
+def homogeneous(v: wp.vec4):
+    return wp.vec3d(wp.float64(v[0]), wp.float64(v[1]), wp.float64(v[3]))
+
+
+@wp.func
+def pixel_x(column: int, width: int):
+    return (wp.float64(column) + wp.float64(0.5)) * wp.float64(2.0) / wp.float64(width) - wp.float64(1.0)
+
+
+@wp.func
+def pixel_y(row: int, height: int):
+    return wp.float64(1.0) - (wp.float64(row) + wp.float64(0.5)) * wp.float64(2.0) / wp.float64(height)
+
+
+@wp.func
+def to_column(v: wp.vec4, width: int):
+    """Pixel coordinate of a projected vertex, minus the half pixel of the centre."""
+    return (v[0] / v[3] * 0.5 + 0.5) * float(width) - 0.5
+
+
+@wp.func
+def to_row(v: wp.vec4, height: int):
+    return (0.5 - v[1] / v[3] * 0.5) * float(height) - 0.5
+
+
+@wp.func
+def clamp_index(x: float, low: int, high: int):
+    return int(wp.clamp(x, float(low), float(high)))
+
+
+@wp.func
+def pixel_box(a: wp.vec4, b: wp.vec4, c: wp.vec4, height: int, width: int, row0: int, row1: int):
+    """Columns and rows (first, end) whose pixel centres may lie in the triangle; empty where first >= end."""
+    box = wp.vec4i(0, width, row0, row1)
+    nearest = wp.min(a[3], wp.min(b[3], c[3]))
+    if nearest > W_MIN:
+        xa = to_column(a, width)
+        xb = to_column(b, width)
+        xc = to_column(c, width)
+        ya = to_row(a, height)
+        yb = to_row(b, height)
+        yc = to_row(c, height)
+        slack = 1.0e-3  # float rounding of the projection; the edge functions decide
+        box = wp.vec4i(
+            clamp_index(wp.ceil(wp.min(xa, wp.min(xb, xc)) - slack), 0, width),
+            clamp_index(wp.floor(wp.max(xa, wp.max(xb, xc)) + slack) + 1.0, 0, width),
+            clamp_index(wp.ceil(wp.min(ya, wp.min(yb, yc)) - slack), row0, row1),
+            clamp_index(wp.floor(wp.max(ya, wp.max(yb, yc)) + slack) + 1.0, row0, row1),
+        )
+    elif wp.max(a[3], wp.max(b[3], c[3])) <= 0.0:
+        box = wp.vec4i(0, 0, 0, 0)
+    return box
+
+
+@wp.kernel
+def visibility(
+    first: int,
+    clip: wp.array2d(dtype=wp.vec4),
+    faces: wp.array2d(dtype=wp.int64),
+    bands: int,
+    keys: wp.array3d(dtype=wp.int64),
+):
+    """One thread per (view and band of rows, triangle): lowers the pixels' keys (depth above, id below)."""
+    slab, face = wp.tid()
+    slab = slab + first
+    view = slab / bands
+    band = slab - view * bands
+    height = keys.shape[1]
+    width = keys.shape[2]
+    a = clip[view, int(faces[face, 0])]
+    b = clip[view, int(faces[face, 1])]
+    c = clip[view, int(faces[face, 2])]
+    box = pixel_box(a, b, c, height, width, height * band / bands, height * (band + 1) / bands)
+    if box[0] >= box[1] or box[2] >= box[3]:
+        return
+    va = homogeneous(a)
+    vb = homogeneous(b)
+    vc = homogeneous(c)
+    na = wp.cross(vb, vc)
+    nb = wp.cross(vc, va)
+    nc = wp.cross(va, vb)
+    det = wp.dot(va, na)
+    if not (wp.abs(det) > wp.float64(0.0)) or not (wp.abs(det) < wp.float64(1.0e30)):  # degenerate, infinite or NaN
+        return
+    zero = wp.float64(0.0)
+    one = wp.float64(1.0)
+    plane = (na * wp.float64(a[2]) + nb * wp.float64(b[2]) + nc * wp.float64(c[2])) / det  # z/w over the image
+    flip = one
+    if det < zero:
+        flip = -one
+    for row in range(box[2], box[3]):
+        y = pixel_y(row, height)
+        ra = flip * (na[1] * y + na[2])
+        rb = flip * (nb[1] * y + nb[2])
+        rc = flip * (nc[1] * y + nc[2])
+        for column in range(box[0], box[1]):
+            x = pixel_x(column, width)
+            ea = flip * na[0] * x + ra
+            eb = flip * nb[0] * x + rb
+            ec = flip * nc[0] * x + rc
+            if ea >= zero and eb >= zero and ec >= zero and ea + eb + ec > zero:
+                z = plane[0] * x + (plane[1] * y + plane[2])
+                if z >= -one and z <= one:
+                    depth = wp.int64((z + one) * wp.float64(0.5) * DEPTH_STEPS)
+                    wp.atomic_min(keys, view, row, column, depth * wp.int64(4294967296) + wp.int64(face))
+
+
+@wp.func
+def edge_values(a: wp.vec4, b: wp.vec4, c: wp.vec4, row: int, column: int, height: int, width: int):
+    p = wp.vec3d(pixel_x(column, width), pixel_y(row, height), wp.float64(1.0))
+    va = homogeneous(a)
+    vb = homogeneous(b)
+    vc = homogeneous(c)
+    return wp.vec3d(wp.dot(wp.cross(vb, vc), p), wp.dot(wp.cross(vc, va), p), wp.dot(wp.cross(va, vb), p))
+
+
+@wp.kernel
+def resolve(
+    first: int,
+    keys: wp.array3d(dtype=wp.int64),
+    clip: wp.array2d(dtype=wp.vec4),
+    faces: wp.array2d(dtype=wp.int64),
+    triangle: wp.array3d(dtype=wp.int32),
+    barycentric: wp.array3d(dtype=wp.vec3),
+    depth: wp.array3d(dtype=float),
+):
+    """One thread per (view and row, column): triangle id, barycentrics and view depth from the winning key."""
+    line, column = wp.tid()
+    line = line + first
+    height = keys.shape[1]
+    width = keys.shape[2]
+    view = line / height
+    row = line - view * height
+    key = keys[view, row, column]
+    if key == wp.int64(9223372036854775807):
+        triangle[view, row, column] = -1
+        barycentric[view, row, column] = wp.vec3(0.0, 0.0, 0.0)
+        depth[view, row, column] = 0.0
+        return
+    face = int(key & wp.int64(4294967295))
+    a = clip[view, int(faces[face, 0])]
+    b = clip[view, int(faces[face, 1])]
+    c = clip[view, int(faces[face, 2])]
+    e = edge_values(a, b, c, row, column, height, width)
+    scale = wp.float64(1.0) / (e[0] + e[1] + e[2])
+    beta = wp.vec3(float(e[0] * scale), float(e[1] * scale), float(e[2] * scale))
+    triangle[view, row, column] = face
+    barycentric[view, row, column] = beta
+    depth[view, row, column] = beta[0] * a[3] + beta[1] * b[3] + beta[2] * c[3]
+
+
+@wp.kernel
+def interpolate_forward(
+    first: int,
+    attributes: wp.array3d(dtype=float),
+    faces: wp.array2d(dtype=wp.int64),
+    triangle: wp.array3d(dtype=wp.int32),
+    barycentric: wp.array3d(dtype=wp.vec3),
+    out: wp.array4d(dtype=float),
+):
+    """One thread per (view and row, column); ``attributes`` has one view or as many as ``triangle``."""
+    line, column = wp.tid()
+    line = line + first
+    height = triangle.shape[1]
+    view = line / height
+    row = line - view * height
+    face = triangle[view, row, column]
+    channels = out.shape[3]
+    if face < 0:
+        for k in range(channels):
+            out[view, row, column, k] = 0.0
+        return
+    source = wp.min(view, attributes.shape[0] - 1)
+    ia = int(faces[face, 0])
+    ib = int(faces[face, 1])
+    ic = int(faces[face, 2])
+    beta = barycentric[view, row, column]
+    for k in range(channels):
+        value = beta[0] * attributes[source, ia, k] + beta[1] * attributes[source, ib, k]
+        out[view, row, column, k] = value + beta[2] * attributes[source, ic, k]

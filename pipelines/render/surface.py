@@ -1,0 +1,111 @@
+"""Pictures of triangle meshes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..core.cameras import Cameras
+from ..core.mesh import Mesh
+from ..core.views import RenderBuffers
+from ..ops.interpolate import interpolate
+from ..ops.rasterize import Raster, rasterize
+from ..ops.texture import sample_texture
+
+GREY = 0.7  # sRGB of a mesh without any colour
+Albedo = Callable[[Tensor], Tensor]
+Shading = Callable[[Tensor, Tensor], Tensor]
+
+
+def render_surface(
+    mesh: Mesh,
+    cameras: Cameras,
+    albedo: Albedo | None = None,
+    shading: Shading | None = None,
+    antialias: bool = True,
+    supersample: int = 1,
+    want_normal: bool = True,
+    grad: bool = True,
+    flat_normals: bool = False,
+) -> RenderBuffers:
+    """Renders B views of a mesh; both sides of a face are drawn.
+
+    albedo:      [N, 3] world points of the covered pixels -> [N, 3] sRGB; without it the texture is used, else the
+                 vertex colours, else grey 0.7.
+    shading:     (albedo [N, 3], unit world normals [N, 3]) -> [N, 3], on covered pixels; None for no light.
+    supersample: renders at that many times the size and averages.
+    grad:        False records no graph, whatever the inputs require.
+    flat_normals: face normals instead of interpolated vertex normals.
+    An empty mesh gives empty pictures.
+    """
+    if supersample < 1:
+        raise ValueError(f"supersample must be at least 1, got {supersample}")
+    with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
+        large = cameras.resized(cameras.height * supersample, cameras.width * supersample)
+        layers = _layers(mesh, large, albedo, shading, want_normal, flat_normals)
+        return _buffers(_pool(layers, supersample), want_normal)
+
+
+def project(vertices: Tensor, cameras: Cameras) -> Tensor:
+    """[B, V, 4] clip coordinates of [V, 3] world points; differentiable."""
+    matrix = cameras.world_to_clip().to(vertices).transpose(1, 2)
+    return vertices @ matrix[:, :3] + matrix[:, 3:]
+
+
+def _layers(mesh: Mesh, cameras: Cameras, albedo, shading, want_normal: bool, flat: bool) -> Tensor:
+    """[B, H, W, 5 or 8]: premultiplied colour, alpha, depth and, when wanted, normal."""
+    clip = project(mesh.vertices, cameras)
+    raster = rasterize(clip, mesh.faces, cameras.height, cameras.width)
+    covered = raster.covered
+    parts = [interpolate(clip[..., 3:], raster, mesh.faces)]
+    normal = None
+    if want_normal or shading is not None:
+        normal = _normals(mesh, raster, flat)
+    color = _colors(mesh, raster, covered, albedo)
+    if shading is not None:
+        where = covered.nonzero(as_tuple=True)
+        color = torch.zeros_like(color).index_put(where, shading(color[where], normal[where]))
+    parts = [color, covered.to(color.dtype)[..., None], *parts]
+    return torch.cat(parts + [normal] if want_normal else parts, dim=-1)
+
+
+def _normals(mesh: Mesh, raster: Raster, flat: bool) -> Tensor:
+    """[B, H, W, 3] unit world normals, 0 where nothing is seen."""
+    if flat:
+        corners = torch.arange(len(mesh.faces), device=mesh.faces.device)[:, None].expand(-1, 3)
+        values = interpolate(mesh.face_normals(), raster, corners)
+    else:
+        values = interpolate(mesh.vertex_normals(), raster, mesh.faces)
+    return torch.nn.functional.normalize(values, dim=-1, eps=1e-12)
+
+
+def _colors(mesh: Mesh, raster: Raster, covered: Tensor, albedo: Albedo | None) -> Tensor:
+    """[B, H, W, 3] unlit colours, 0 where nothing is seen."""
+    if albedo is None and mesh.texture is None and mesh.vertex_colors is not None:
+        return interpolate(mesh.vertex_colors, raster, mesh.faces)
+    blank = torch.zeros(*covered.shape, 3, device=covered.device)
+    if albedo is None and mesh.texture is None:
+        return blank + covered[..., None] * GREY
+    where = covered.nonzero(as_tuple=True)
+    if albedo is not None:
+        values = albedo(interpolate(mesh.vertices, raster, mesh.faces)[where])
+    else:
+        values = sample_texture(mesh.texture, interpolate(mesh.uvs, raster, mesh.face_uvs)[where])
+    return blank.index_put(where, values)
+
+
+def _pool(layers: Tensor, factor: int) -> Tensor:
+    """Means of factor x factor blocks."""
+    if factor == 1:
+        return layers
+    views, height, width, channels = layers.shape
+    blocks = layers.reshape(views, height // factor, factor, width // factor, factor * channels)
+    return blocks.sum(2).reshape(views, height // factor, width // factor, factor, channels).sum(3) / factor**2
+
+
+def _buffers(layers: Tensor, want_normal: bool) -> RenderBuffers:
+    return RenderBuffers(
+        rgb=layers[..., :3], alpha=layers[..., 3], depth=layers[..., 4], normal=layers[..., 5:] if want_normal else None
+    )
