@@ -1,0 +1,160 @@
+"""Binary glTF 2.0 (GLB): one mesh, one primitive, smooth normals, one embedded base-colour texture.
+
+The same mesh and extras give the same bytes on the same machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.errors import InputError
+from ..core.mesh import Mesh
+from .color import encode_png, srgb_to_linear
+from .glb_reader import read_glb
+
+__all__ = ["read_glb", "write_glb"]
+
+_FLOAT, _UINT32 = 5126, 5125
+_VERTEX_DATA, _INDEX_DATA = 34962, 34963
+_LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP = 9729, 9987, 33071
+
+
+def write_glb(
+    path: str | os.PathLike | None, mesh: Mesh, extras: dict | None = None, name: str = "mesh", unlit: bool = False
+) -> bytes:
+    """Writes ``mesh`` and returns the file's bytes; ``path`` None only returns them.
+
+    The texture is used when the mesh has one, else the vertex colours (COLOR_0, linearised as readers expect).
+    extras: JSON-able dict for ``asset.extras``.  unlit: ask viewers to show colours without lighting.
+    Raises InputError for an empty or non-finite mesh and for a folder that cannot be written.
+    """
+    _check(mesh)
+    data = _pack(*_document(mesh.detach().to("cpu"), extras, name, unlit))
+    if path is not None:
+        save_bytes(path, data)
+    return data
+
+
+def save_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Writes a file through a temporary neighbour, so that readers never see half of it."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(
+            "output path", "a folder that exists and can be written", f"{path} ({error.strerror})",
+            "Choose another output folder or change its permissions.",
+        ) from error  # fmt: skip
+
+
+def split_corners(mesh: Mesh) -> tuple[Tensor, Tensor, Tensor | None]:
+    """(vertex [N], indices [F, 3], uv [N] or None): one entry per distinct (vertex, uv) pair of corners.
+
+    glTF knows one UV per vertex, so a vertex on a texture seam is written once for each of its UVs.
+    """
+    if mesh.uvs is None:
+        return torch.arange(len(mesh.vertices)), mesh.faces, None
+    keys = mesh.faces * len(mesh.uvs) + mesh.face_uvs
+    unique, indices = torch.unique(keys.reshape(-1), return_inverse=True)
+    vertex = torch.div(unique, len(mesh.uvs), rounding_mode="floor")
+    return vertex, indices.reshape(-1, 3), unique - vertex * len(mesh.uvs)
+
+
+def _check(mesh: Mesh) -> None:
+    if not len(mesh.faces):
+        raise InputError("mesh", "at least one face", "an empty mesh", "Check the stage that made the mesh.")
+    if not bool(torch.isfinite(mesh.vertices).all()):
+        raise InputError("mesh", "finite vertex positions", "NaN or infinity", "Check the stage that made the mesh.")
+
+
+class _Buffer:
+    """The binary chunk with its bufferViews and accessors."""
+
+    def __init__(self):
+        self.data, self.views, self.accessors = bytearray(), [], []
+
+    def view(self, raw: bytes, target: int | None = None) -> int:
+        self.data += b"\0" * (-len(self.data) % 4)
+        entry = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(raw)}
+        self.views.append(entry | ({"target": target} if target else {}))
+        self.data += raw
+        return len(self.views) - 1
+
+    def accessor(self, values: np.ndarray, kind: str, target: int, bounds: bool = False) -> int:
+        component, dtype = (_UINT32, "<u4") if target == _INDEX_DATA else (_FLOAT, "<f4")
+        values = np.ascontiguousarray(values.astype(dtype))
+        entry = {"bufferView": self.view(values.tobytes(), target), "componentType": component, "type": kind}
+        entry["count"] = values.size if kind == "SCALAR" else len(values)
+        if bounds:
+            entry |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}
+        self.accessors.append(entry)
+        return len(self.accessors) - 1
+
+
+def _document(mesh: Mesh, extras: dict | None, name: str, unlit: bool) -> tuple[dict, bytes]:
+    vertex, indices, uv = split_corners(mesh)
+    buffer = _Buffer()
+    attributes = {
+        "POSITION": buffer.accessor(mesh.vertices[vertex].numpy(), "VEC3", _VERTEX_DATA, bounds=True),
+        "NORMAL": buffer.accessor(_normals(mesh)[vertex].numpy(), "VEC3", _VERTEX_DATA),
+    }
+    material = {
+        "name": name,
+        "doubleSided": True,
+        "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0},
+    }
+    gltf = {
+        "asset": {"version": "2.0", "generator": "Lift123"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "name": name}],
+    }
+    if uv is not None:
+        attributes["TEXCOORD_0"] = buffer.accessor(mesh.uvs[uv].numpy(), "VEC2", _VERTEX_DATA)
+    if mesh.texture is not None:
+        material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
+        gltf["images"] = [{"bufferView": buffer.view(encode_png(mesh.texture)), "mimeType": "image/png"}]
+        sampler = {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP_LINEAR, "wrapS": _CLAMP, "wrapT": _CLAMP}
+        gltf |= {"samplers": [sampler], "textures": [{"sampler": 0, "source": 0}]}
+    elif mesh.vertex_colors is not None:
+        colors = srgb_to_linear(mesh.vertex_colors.clamp(0, 1))[vertex]
+        attributes["COLOR_0"] = buffer.accessor(colors.numpy(), "VEC3", _VERTEX_DATA)
+    if unlit:
+        material["extensions"] = {"KHR_materials_unlit": {}}
+        gltf["extensionsUsed"] = ["KHR_materials_unlit"]
+    if extras:
+        gltf["asset"]["extras"] = extras
+    triangles = buffer.accessor(indices.numpy().reshape(-1), "SCALAR", _INDEX_DATA)
+    gltf["meshes"] = [
+        {"name": name, "primitives": [{"attributes": attributes, "indices": triangles, "material": 0, "mode": 4}]}
+    ]
+    gltf |= {"materials": [material], "accessors": buffer.accessors, "bufferViews": buffer.views}
+    gltf["buffers"] = [{"byteLength": len(buffer.data)}]
+    return gltf, bytes(buffer.data)
+
+
+def _normals(mesh: Mesh) -> Tensor:
+    """[V, 3] unit normals; where none is defined +Y, because glTF demands unit length."""
+    normals = mesh.vertex_normals()
+    missing = normals.norm(dim=-1) < 0.5
+    normals[missing] = torch.tensor([0.0, 1.0, 0.0])
+    return normals
+
+
+def _pack(gltf: dict, binary: bytes) -> bytes:
+    text = json.dumps(gltf, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+    text += b" " * (-len(text) % 4)
+    binary += b"\0" * (-len(binary) % 4)
+    total = 12 + 8 + len(text) + 8 + len(binary)
+    header = struct.pack("<4sII", b"glTF", 2, total)
+    chunks = [struct.pack("<I4s", len(text), b"JSON"), text, struct.pack("<I4s", len(binary), b"BIN\0"), binary]
+    return b"".join([header, *chunks])
