@@ -25,7 +25,8 @@ def transmittance(density: Tensor, lengths: Tensor, offsets: Tensor) -> Tensor:
     """[S] share of light that reaches each sample's near end; no gradient."""
     arriving = torch.empty_like(density)
     outputs = (torch.empty_like(density), arriving, density.new_empty(len(offsets) - 1))
-    launch(kernels.weights_forward, len(offsets) - 1, (density, lengths, offsets), outputs, density.device, split=len(offsets))
+    rays = len(offsets) - 1
+    launch(kernels.weights_forward, rays, (density, lengths, offsets), outputs, density.device, split=rays)
     return arriving
 
 
