@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import tempfile
 from io import BytesIO
 
 import torch
@@ -14,41 +16,15 @@ from ..pipelines.core.errors import InputError
 from ..pipelines.core.mesh import Mesh
 
 
-def single_image(image: Tensor, name: str = "image") -> Tensor:
-    """An IMAGE batch of exactly one picture -> [H, W, C] float32."""
-    if not isinstance(image, Tensor) or image.ndim != 4:
-        shape = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
-        raise InputError(name, "one picture [1, H, W, C]", str(shape), "Connect an IMAGE output.")
-    if len(image) != 1:
-        raise InputError(name, "one picture", f"a batch of {len(image)} pictures",
-                         "Pick one with the core node 'Image From Batch'.")
-    return image[0].float()
-
-
-def single_mask(mask: Tensor, name: str = "mask") -> Tensor:
-    """A MASK batch of exactly one -> [H, W] float32."""
-    if mask.ndim == 2:
-        mask = mask[None]
-    if mask.ndim != 3:
-        raise InputError(name, "one mask [1, H, W]", str(tuple(mask.shape)), "Connect a MASK output.")
-    if len(mask) != 1:
-        raise InputError(name, "one mask", f"a batch of {len(mask)} masks", "Give one mask for the one picture.")
-    return mask[0].float()
-
-
-def object_mask(mask: Tensor | None, marks: str, size: tuple[int, int]) -> Tensor | None:
-    """A MASK as coverage of the object, or None where the wire says "no mask".
+def object_mask(mask: Tensor | None, marks: str) -> Tensor | None:
+    """A MASK as coverage of the object, or None where it says nothing.
 
     ``marks`` "background" is the core Load Image convention (1 = transparent).  For pictures without
-    transparency that node sends an all-zero 64 x 64 mask, which carries no information.
+    transparency that node sends an all-zero mask, of 64 x 64 pixels whatever the picture's size.
     """
-    if mask is None:
-        return None
-    mask = single_mask(mask)
-    if marks == "object":
+    if mask is None or marks == "object":
         return mask
-    nothing_said = tuple(mask.shape) == (64, 64) and size != (64, 64) and not bool(mask.any())
-    return None if nothing_said else 1 - mask
+    return 1 - mask if bool(mask.any()) else None
 
 
 def to_image(pixels: Tensor) -> Tensor:
@@ -136,14 +112,15 @@ def mesh_to_file(mesh: Mesh, name: str = "lift123") -> Types.File3D:
 
 def file_to_mesh(file: Types.File3D, name: str = "file") -> Mesh:
     """A GLB or OBJ file -> our mesh."""
-    from ..pipelines.io.glb import read_glb
+    from ..pipelines.io.glb_reader import read_glb
     from ..pipelines.io.obj import read_obj
 
-    readers = {"glb": read_glb, "obj": read_obj}
-    if file.format not in readers:
-        raise InputError(name, "a .glb or .obj file", f"format {file.format or 'unknown'!r}",
-                         "Convert it to GLB first.")
-    return readers[file.format](file.get_bytes())
+    if file.format == "glb":
+        return read_glb(file.get_bytes())
+    if file.format == "obj":
+        with tempfile.TemporaryDirectory() as folder:
+            return read_obj(file.save_to(os.path.join(folder, "mesh.obj")))
+    raise InputError(name, "a .glb or .obj file", f"format {file.format or 'unknown'!r}", "Convert it to GLB first.")
 
 
 def any_mesh(value, name: str) -> Mesh:

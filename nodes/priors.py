@@ -126,7 +126,8 @@ class CombinePriors(Node):
             io.Float.Input(f"weight_{x}", default=1.0, min=0.0, max=1000.0, step=0.01, round=0.0001,
                            tooltip=f"Multiplies prior {x}'s loss.") for x in letters
         ]
-        inputs += [types.Prior.Input(f"prior_{x}", optional=x != "a", tooltip=f"Prior {x}: a View, Text, Combined or Dynamic Prior.") for x in letters]
+        inputs += [types.Prior.Input(f"prior_{x}", optional=x != "a",
+                                     tooltip=f"Prior {x}: a View, Text or Combined Prior.") for x in letters]
         inputs += [types.Schedule.Input(f"schedule_{x}", optional=True,
                                         tooltip=f"Multiplies weight_{x} over progress.") for x in letters]
         return io.Schema(

@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from . import types
 from .base import CATEGORY, Node, device
-from .convert import depth_picture, object_mask, single_image, to_comfy_mesh, to_image, to_mask
+from .convert import depth_picture, object_mask, to_comfy_mesh, to_image, to_mask
 
 
 class ReferenceView(Node):
@@ -30,8 +30,8 @@ class ReferenceView(Node):
                 io.Int.Input("size", default=256, min=32, max=1024, step=8,
                              tooltip="Side of the square reference picture, pixels. Training renders are smaller; "
                                      "the texture is fitted at this size."),
-                io.Float.Input("border", default=0.2, min=0.0, max=0.45, step=0.01,
-                               tooltip="Empty margin around the object on each side, as a fraction of the picture."),
+                io.Float.Input("border", default=0.2, min=0.0, max=0.8, step=0.01,
+                               tooltip="Share of the picture's side left free, both margins together."),
                 io.Boolean.Input("recenter", default=True,
                                  tooltip="Crop to the object and centre it. Switch off only for pictures framed like "
                                          "the toy object's."),
@@ -74,13 +74,9 @@ class ReferenceView(Node):
             depth_convention, mask=None, depth=None, normal=None):
         from ..pipelines.stages.reference import prepare_reference
 
-        picture = single_image(image)
         reference, report = prepare_reference(
-            picture, object_mask(mask, mask_marks, tuple(picture.shape[:2])),
-            None if depth is None else single_image(depth, "depth"),
-            None if normal is None else single_image(normal, "normal")[..., :3],
-            prompt=prompt.strip(), negative=negative.strip(), size=size, border=border, recenter=recenter,
-            radius=radius, fovy=math.radians(fovy), elevation=math.radians(elevation),
+            image, object_mask(mask, mask_marks), depth, normal, prompt=prompt, negative=negative, size=size,
+            border=border, recenter=recenter, radius=radius, fovy=math.radians(fovy), elevation=math.radians(elevation),
             depth_convention="inverse" if depth_convention == "inverse-depth" else "distance")
         preview = to_image(reference.views.on_background(1.0))
         return io.NodeOutput(reference, preview, to_mask(reference.views.alpha), "\n".join(report),
@@ -111,9 +107,9 @@ class EstimateDepth(Node):
         from dataclasses import replace
 
         views = reference.views
-        estimator = depth_network.load(device())
-        depth = estimator.depth(views.on_background(1.0)[0], views.alpha[0]).detach().cpu().float()
-        depth = torch.where(views.alpha[0] > 0.5, depth, torch.zeros_like(depth))
+        place = device()
+        estimate = depth_network.load(place).depth(views.rgb[0].to(place), views.alpha[0].to(place))
+        depth = torch.where(views.alpha[0] > 0.5, 1 + estimate.detach().float().cpu(), 0.0)  # positive inside
         picture = depth_picture(depth[None], views.alpha)
         reference = replace(reference, views=replace(views, depth=depth[None], depth_is_metric=False))
         return io.NodeOutput(reference, picture, ui=ui.PreviewImage(picture, cls=cls))

@@ -113,6 +113,9 @@ class SumSpec:
 
     def check(self, reference) -> None:
         for part, _ in self.parts:
+            if isinstance(part, DynamicSpec):
+                raise InputError("prior", "View, Text or Combined Priors", "a Dynamic Prior inside Combine Priors",
+                                 "Its clock belongs to the stage: combine its two inputs instead.")
             part.check(reference)
 
     def build(self, reference, device: torch.device):
