@@ -7,25 +7,47 @@ from torch import Tensor
 
 from .kernels import raster as kernels
 from .kernels.launch import launch
-from .rasterize import Raster
+from .rasterize import Raster, slab_gradient, sum_slabs
 
 
 def interpolate(attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor:
     """[B, H, W, C] barycentric mixtures, 0 where nothing is seen.
 
-    attributes: [V, C] shared by all views, or [B, V, C]; float32.
+    attributes: [V, C] shared by all views, or [B, V, C]; float32; differentiable, as is ``raster.barycentric``.
     faces:      [F, 3] int64 into ``attributes``: the mesh's faces, or another table of the same length for
                 per-corner attributes (``face_uvs``).
     """
     shared = attributes if attributes.ndim == 3 else attributes[None]
     if len(shared) not in (1, len(raster.triangle)):
         raise ValueError(f"attributes of {len(shared)} views do not fit a raster of {len(raster.triangle)}")
-    return _forward(shared, faces, raster.triangle, raster.barycentric)
+    return _Interpolate.apply(shared.contiguous(), faces, raster.triangle, raster.barycentric)
 
 
-def _forward(attributes: Tensor, faces: Tensor, triangle: Tensor, barycentric: Tensor) -> Tensor:
-    views, height, width = triangle.shape
-    out = torch.empty((views, height, width, attributes.shape[-1]), device=triangle.device)
-    inputs = [attributes, faces, triangle, barycentric]
-    launch(kernels.interpolate_forward, (views * height, width), inputs, [out], triangle.device, split=64)
-    return out
+class _Interpolate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, attributes, faces, triangle, barycentric):
+        ctx.save_for_backward(attributes, faces, triangle, barycentric)
+        views, height, width = triangle.shape
+        out = torch.empty((views, height, width, attributes.shape[-1]), device=triangle.device)
+        inputs = [attributes, faces, triangle, barycentric]
+        launch(kernels.interpolate_forward, (views * height, width), inputs, [out], triangle.device, split=64)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        attributes, faces, triangle, barycentric = ctx.saved_tensors
+        views, height, width = triangle.shape
+        groups = len(attributes)
+        shape = attributes.shape[1:] if ctx.needs_input_grad[0] else (0, 0)
+        slabs, grad_attributes = slab_gradient(groups, views * height, shape, grad.device)
+        grad_barycentric = torch.empty_like(barycentric) if ctx.needs_input_grad[3] else barycentric.new_empty(0, 0, 0, 3)
+        inputs = [attributes, faces, triangle, barycentric, grad, slabs]
+        outputs = [grad_attributes if ctx.needs_input_grad[0] else grad.new_empty(0, 0, 0), grad_barycentric]
+        items = -(-views * height // slabs) * width
+        launch(kernels.interpolate_backward, (slabs, items), inputs, outputs, grad.device, split=slabs)
+        return (
+            sum_slabs(grad_attributes, groups) if ctx.needs_input_grad[0] else None,
+            None,
+            None,
+            grad_barycentric if ctx.needs_input_grad[3] else None,
+        )

@@ -21,7 +21,7 @@ class Raster:
     barycentric: [B, H, W, 3] perspective-correct weights of the face's corners, sum 1 (0 where nothing is seen);
                  differentiable with respect to the clip positions.
     depth:       [B, H, W] clip w at the pixel: the distance along the view axis for a perspective camera, 0 where
-                 nothing is seen.  Not differentiable by itself: interpolate clip w for that.
+                 nothing is seen; differentiable with respect to the clip positions.
     """
 
     triangle: Tensor
@@ -44,21 +44,58 @@ def rasterize(clip: Tensor, faces: Tensor, height: int, width: int) -> Raster:
     pixel.  Degenerate and non-finite triangles are skipped.  ValueError for other shapes or types.
     """
     _check(clip, faces, height, width)
-    views = len(clip)
-    clip = clip.contiguous()
-    keys = torch.full((views, height, width), EMPTY, dtype=torch.int64, device=clip.device)
-    if len(faces) and views:
-        bands = _bands(views, height, clip.device)
-        launch(
-            kernels.visibility, (views * bands, len(faces)), [clip, faces, bands], [keys], clip.device, split=views * bands
-        )
-    triangle = torch.empty(keys.shape, dtype=torch.int32, device=clip.device)
-    depth = torch.empty(keys.shape, device=clip.device)
-    barycentric = torch.empty((*keys.shape, 3), device=clip.device)
-    launch(
-        kernels.resolve, (views * height, width), [keys, clip, faces], [triangle, barycentric, depth], clip.device, split=64
-    )
+    triangle, barycentric, depth = _Rasterize.apply(clip.contiguous(), faces, height, width)
     return Raster(triangle, barycentric, depth)
+
+
+class _Rasterize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, clip, faces, height, width):
+        out = _forward(clip, faces, height, width)
+        ctx.save_for_backward(clip, faces, out[0])
+        ctx.mark_non_differentiable(out[0])
+        return out
+
+    @staticmethod
+    def backward(ctx, _, grad_barycentric, grad_depth):
+        clip, faces, triangle = ctx.saved_tensors
+        views, height, width = triangle.shape
+        slabs, grad_clip = slab_gradient(views, views * height, clip.shape[1:], clip.device)
+        inputs = [clip, faces, triangle, grad_barycentric, grad_depth, slabs]
+        items = -(-views * height // slabs) * width
+        launch(kernels.rasterize_backward, (slabs, items), inputs, [grad_clip], clip.device, split=slabs)
+        return sum_slabs(grad_clip, views), None, None, None
+
+
+def _forward(clip: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(triangle, barycentric, depth) of :class:`Raster`."""
+    views, device = len(clip), clip.device
+    keys = torch.full((views, height, width), EMPTY, dtype=torch.int64, device=device)
+    bands = _bands(views, height, device)
+    slabs = views * bands
+    launch(kernels.visibility, (slabs, len(faces)), [clip, faces, bands], [keys], device, split=slabs)
+    triangle = torch.empty(keys.shape, dtype=torch.int32, device=device)
+    depth = torch.empty(keys.shape, device=device)
+    barycentric = torch.empty((*keys.shape, 3), device=device)
+    outputs = [triangle, barycentric, depth]
+    launch(kernels.resolve, (views * height, width), [keys, clip, faces], outputs, device, split=64)
+    return triangle, barycentric, depth
+
+
+def slab_gradient(groups: int, lines: int, shape, device: torch.device) -> tuple[int, Tensor]:
+    """(slabs, zeros [slabs, *shape]): private sums for runs of lines, so that CPU threads never share memory.
+
+    The number of slabs does not depend on the number of threads: neither does the order of any sum.
+    """
+    parts = 2 if groups == 1 and lines > 1 and device.type == "cpu" else 1
+    return groups * parts, torch.zeros((groups * parts, *shape), device=device)
+
+
+def sum_slabs(gradient: Tensor, groups: int) -> Tensor:
+    """[groups, ...] from the private sums of :func:`slab_gradient`."""
+    if len(gradient) == groups:
+        return gradient
+    return gradient.reshape(groups, -1, *gradient.shape[1:]).sum(1)
 
 
 def _bands(views: int, height: int, device: torch.device) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..core.cameras import Cameras
 from ..core.mesh import Mesh
 from ..core.views import RenderBuffers
+from ..ops.antialias import antialias as blend_silhouettes
 from ..ops.interpolate import interpolate
 from ..ops.rasterize import Raster, rasterize
 from ..ops.texture import sample_texture
@@ -35,6 +36,7 @@ def render_surface(
     albedo:      [N, 3] world points of the covered pixels -> [N, 3] sRGB; without it the texture is used, else the
                  vertex colours, else grey 0.7.
     shading:     (albedo [N, 3], unit world normals [N, 3]) -> [N, 3], on covered pixels; None for no light.
+    antialias:   blends silhouettes; without it no gradient tells a vertex to move an outline.
     supersample: renders at that many times the size and averages.
     grad:        False records no graph, whatever the inputs require.
     flat_normals: face normals instead of interpolated vertex normals.
@@ -44,7 +46,11 @@ def render_surface(
         raise ValueError(f"supersample must be at least 1, got {supersample}")
     with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
         large = cameras.resized(cameras.height * supersample, cameras.width * supersample)
-        layers = _layers(mesh, large, albedo, shading, want_normal, flat_normals)
+        clip = project(mesh.vertices, large)
+        raster = rasterize(clip, mesh.faces, large.height, large.width)
+        layers = _layers(mesh, raster, albedo, shading, want_normal, flat_normals)
+        if antialias:
+            layers = blend_silhouettes(layers, raster, clip, mesh.faces)
         return _buffers(_pool(layers, supersample), want_normal)
 
 
@@ -54,12 +60,9 @@ def project(vertices: Tensor, cameras: Cameras) -> Tensor:
     return vertices @ matrix[:, :3] + matrix[:, 3:]
 
 
-def _layers(mesh: Mesh, cameras: Cameras, albedo, shading, want_normal: bool, flat: bool) -> Tensor:
+def _layers(mesh: Mesh, raster: Raster, albedo, shading, want_normal: bool, flat: bool) -> Tensor:
     """[B, H, W, 5 or 8]: premultiplied colour, alpha, depth and, when wanted, normal."""
-    clip = project(mesh.vertices, cameras)
-    raster = rasterize(clip, mesh.faces, cameras.height, cameras.width)
     covered = raster.covered
-    parts = [interpolate(clip[..., 3:], raster, mesh.faces)]
     normal = None
     if want_normal or shading is not None:
         normal = _normals(mesh, raster, flat)
@@ -67,7 +70,7 @@ def _layers(mesh: Mesh, cameras: Cameras, albedo, shading, want_normal: bool, fl
     if shading is not None:
         where = covered.nonzero(as_tuple=True)
         color = torch.zeros_like(color).index_put(where, shading(color[where], normal[where]))
-    parts = [color, covered.to(color.dtype)[..., None], *parts]
+    parts = [color, covered.to(color.dtype)[..., None], raster.depth[..., None]]
     return torch.cat(parts + [normal] if want_normal else parts, dim=-1)
 
 

@@ -196,3 +196,114 @@ def interpolate_forward(
     for k in range(channels):
         value = beta[0] * attributes[source, ia, k] + beta[1] * attributes[source, ib, k]
         out[view, row, column, k] = value + beta[2] * attributes[source, ic, k]
+
+
+@wp.func
+def slab_pixel(slab: int, item: int, slabs: int, lines: int, width: int):
+    """(line, column) of a slab's item; a slab is a run of whole lines, so slabs of one view never mix views."""
+    line = lines * slab / slabs + item / width
+    if line >= lines * (slab + 1) / slabs:
+        line = -1
+    return line, item % width
+
+
+@wp.func
+def add_vertex(grad: wp.array2d(dtype=wp.vec4), slab: int, vertex: int, g: wp.vec3d):
+    wp.atomic_add(grad, slab, vertex, wp.vec4(float(g[0]), float(g[1]), 0.0, float(g[2])))
+
+
+@wp.kernel
+def rasterize_backward(
+    first: int,
+    clip: wp.array2d(dtype=wp.vec4),
+    faces: wp.array2d(dtype=wp.int64),
+    triangle: wp.array3d(dtype=wp.int32),
+    grad_barycentric: wp.array3d(dtype=wp.vec3),
+    grad_depth: wp.array3d(dtype=float),
+    slabs: int,
+    grad_clip: wp.array2d(dtype=wp.vec4),
+):
+    """Adjoint of ``resolve``: b_i = e_i / S and depth = D / S with S = sum e_i, D = v_0 . (v_1 x v_2)."""
+    slab, item = wp.tid()
+    slab = slab + first
+    height = triangle.shape[1]
+    width = triangle.shape[2]
+    line, column = slab_pixel(slab, item, slabs, triangle.shape[0] * height, width)
+    if line < 0:
+        return
+    view = line / height
+    row = line - view * height
+    face = triangle[view, row, column]
+    if face < 0:
+        return
+    gb32 = grad_barycentric[view, row, column]
+    gd = wp.float64(grad_depth[view, row, column])
+    gb = wp.vec3d(wp.float64(gb32[0]), wp.float64(gb32[1]), wp.float64(gb32[2]))
+    zero = wp.float64(0.0)
+    if gb[0] == zero and gb[1] == zero and gb[2] == zero and gd == zero:
+        return
+    ia = int(faces[face, 0])
+    ib = int(faces[face, 1])
+    ic = int(faces[face, 2])
+    va = homogeneous(clip[view, ia])
+    vb = homogeneous(clip[view, ib])
+    vc = homogeneous(clip[view, ic])
+    p = wp.vec3d(pixel_x(column, width), pixel_y(row, height), wp.float64(1.0))
+    na = wp.cross(vb, vc)
+    nb = wp.cross(vc, va)
+    nc = wp.cross(va, vb)
+    e = wp.vec3d(wp.dot(na, p), wp.dot(nb, p), wp.dot(nc, p))
+    inverse = wp.float64(1.0) / (e[0] + e[1] + e[2])
+    mean = wp.dot(gb, e) * inverse + gd * wp.dot(va, na) * inverse
+    ga = (gb[0] - mean) * inverse  # gradients of e
+    gbb = (gb[1] - mean) * inverse
+    gc = (gb[2] - mean) * inverse
+    gdet = gd * inverse
+    # e_a = p . (vb x vc) and so on: d e_a / d vb = vc x p, d e_a / d vc = p x vb
+    add_vertex(grad_clip, slab, ia, wp.cross(p, vc) * gbb + wp.cross(vb, p) * gc + na * gdet)
+    add_vertex(grad_clip, slab, ib, wp.cross(vc, p) * ga + wp.cross(p, va) * gc + nb * gdet)
+    add_vertex(grad_clip, slab, ic, wp.cross(p, vb) * ga + wp.cross(va, p) * gbb + nc * gdet)
+
+
+@wp.kernel
+def interpolate_backward(
+    first: int,
+    attributes: wp.array3d(dtype=float),
+    faces: wp.array2d(dtype=wp.int64),
+    triangle: wp.array3d(dtype=wp.int32),
+    barycentric: wp.array3d(dtype=wp.vec3),
+    grad_out: wp.array4d(dtype=float),
+    slabs: int,
+    grad_attributes: wp.array3d(dtype=float),
+    grad_barycentric: wp.array3d(dtype=wp.vec3),
+):
+    """Adjoint of ``interpolate_forward``; a gradient with no elements is not wanted and not written."""
+    slab, item = wp.tid()
+    slab = slab + first
+    height = triangle.shape[1]
+    width = triangle.shape[2]
+    line, column = slab_pixel(slab, item, slabs, triangle.shape[0] * height, width)
+    if line < 0:
+        return
+    view = line / height
+    row = line - view * height
+    face = triangle[view, row, column]
+    if face < 0:
+        if grad_barycentric.shape[0] > 0:
+            grad_barycentric[view, row, column] = wp.vec3(0.0, 0.0, 0.0)
+        return
+    source = wp.min(view, attributes.shape[0] - 1)
+    ia = int(faces[face, 0])
+    ib = int(faces[face, 1])
+    ic = int(faces[face, 2])
+    beta = barycentric[view, row, column]
+    gb = wp.vec3(0.0, 0.0, 0.0)
+    for k in range(grad_out.shape[3]):
+        g = grad_out[view, row, column, k]
+        gb = gb + g * wp.vec3(attributes[source, ia, k], attributes[source, ib, k], attributes[source, ic, k])
+        if grad_attributes.shape[0] > 0:
+            wp.atomic_add(grad_attributes, slab, ia, k, g * beta[0])
+            wp.atomic_add(grad_attributes, slab, ib, k, g * beta[1])
+            wp.atomic_add(grad_attributes, slab, ic, k, g * beta[2])
+    if grad_barycentric.shape[0] > 0:
+        grad_barycentric[view, row, column] = gb
