@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cache
 
 import torch
 import warp as wp
@@ -50,6 +50,7 @@ def launch(kernel, dim, inputs, outputs, device, split: int | None = None) -> No
     dim = (dim,) if isinstance(dim, int) else tuple(dim)
     if 0 in dim:
         return
+    _name_module(kernel.module)
     device = torch.device(device)
     cuda = device.type == "cuda"
     offset = 0 if split is None else 1
@@ -62,6 +63,15 @@ def launch(kernel, dim, inputs, outputs, device, split: int | None = None) -> No
         wp.launch(kernel, dim, head + arguments, device=where, stream=stream, record_tape=False)
         return
     _launch_parts(kernel, dim, arguments, parts)
+
+
+def _name_module(module) -> None:
+    """Gives a kernel's Warp module a name that can be part of a file name and does not depend on the install path.
+
+    Warp makes cache folders of module names, and ComfyUI names a pack's modules by the pack's path.
+    """
+    if "pipelines.ops.kernels." in module.name:
+        module.name = "lift123_" + module.name.rpartition(".")[2]
 
 
 def _launch_parts(kernel, dim: tuple, arguments: list, parts: int) -> None:
@@ -80,7 +90,7 @@ def _launch_parts(kernel, dim: tuple, arguments: list, parts: int) -> None:
         future.result()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="lift123-warp")
 
