@@ -1,0 +1,114 @@
+"""A record beside every result: what was run, with what, on what, and how long it took.
+
+Holds names and hashes but no paths, so that it can be shared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+from .glb import save_bytes
+
+LIBRARIES = ("torch", "numpy", "warp-lang", "diffusers", "transformers", "open_clip_torch", "safetensors", "xatlas")
+
+
+def run_manifest(
+    method: str,
+    settings: dict,
+    seed: int,
+    timings: dict | None = None,
+    weights: list[str | os.PathLike] = (),
+    inputs: dict | None = None,
+    results: dict | None = None,
+    graph: dict | None = None,
+) -> dict:
+    """A JSON-able dict.
+
+    settings: the preset as run.  timings: seconds by stage.  weights: files, recorded by name, size and SHA-256.
+    inputs:  name -> bytes, a path, or any JSON value (bytes and files are hashed).  results: measured figures.
+    graph:   the workflow in API format, when there is one.
+    """
+    return {
+        "manifest": 1,
+        "method": method,
+        "seed": int(seed),
+        "settings": settings,
+        "timings_seconds": {k: round(float(v), 3) for k, v in (timings or {}).items()},
+        "weights": [describe_file(Path(p)) for p in weights],
+        "inputs": {name: _describe(value) for name, value in (inputs or {}).items()},
+        "results": results or {},
+        "graph": graph or {},
+        "environment": environment(),
+    }
+
+
+def write_manifest(path: str | os.PathLike, manifest: dict) -> None:
+    """JSON with sorted keys; NaN and infinity become null.  InputError where the folder cannot be written."""
+    text = json.dumps(_plain(manifest), indent=2, sort_keys=True, allow_nan=False) + "\n"
+    save_bytes(path, text.encode())
+
+
+def environment() -> dict:
+    """Versions and hardware, without host or user names."""
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu_count": os.cpu_count(),
+        "device": device,
+        "libraries": {name: version for name in LIBRARIES if (version := _version(name))},
+    }
+
+
+def describe_file(path: Path) -> dict:
+    """Name, size in bytes and SHA-256 of a file."""
+    stat = path.stat()
+    return {"name": path.name, "bytes": stat.st_size, "sha256": _file_hash(str(path), stat.st_size, stat.st_mtime_ns)}
+
+
+@lru_cache(maxsize=64)
+def _file_hash(path: str, size: int, changed: int) -> str:
+    """Cached by size and time of change, because a graph asks for the same weights on every run."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _describe(value):
+    if isinstance(value, os.PathLike):
+        return describe_file(Path(value))
+    if isinstance(value, bytes):
+        return {"bytes": len(value), "sha256": hashlib.sha256(value).hexdigest()}
+    return value
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _plain(value):
+    """JSON types only: tensors and numpy scalars become numbers, unknown objects their text."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, str | bool | int) or value is None:
+        return value
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    return str(value)
