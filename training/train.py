@@ -13,7 +13,7 @@ import torch
 from pack import ROOT
 
 STAGES = ("bank", "vae", "clip", "depth", "text", "view")
-STEPS = {"vae": 6000, "clip": 3000, "depth": 2500, "text": 20000, "view": 60000}
+STEPS = {"vae": 8000, "clip": 3000, "depth": 2500, "text": 20000, "view": 60000}
 
 
 def main() -> None:
