@@ -10,6 +10,7 @@ import pytest
 import torch
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.mesh import Mesh, merge
+from lift123.pipelines.io.clean import drop_small_parts
 from lift123.pipelines.io.color import linear_to_srgb, srgb_to_linear
 from lift123.pipelines.io.decimate import decimate
 from lift123.pipelines.io.glb import read_glb, write_glb
@@ -282,6 +283,19 @@ def _plate(n):
     second = np.stack([corner + n + 1, corner + n + 2, corner + 1], -1)
     points = np.stack([x, y, np.zeros_like(x)], -1).reshape(-1, 3).astype(np.float32)
     return points, np.concatenate([first, second]).astype(np.int64)
+
+
+def test_crumbs_and_hollows_are_dropped():
+    body, crumb = colored(), colored().transformed(0.02, 0.9)
+    hollow = Mesh(body.vertices * 0.3, body.faces.flip(1), body.vertex_colors)
+    mesh = drop_small_parts(merge([crumb, body, hollow]))
+    assert torch.equal(mesh.vertices, body.vertices) and torch.equal(mesh.faces, body.faces)
+    assert torch.equal(mesh.vertex_colors, body.vertex_colors)
+    assert len(drop_small_parts(merge([crumb, body, hollow]), keep_hollows=True).faces) == 2 * len(body.faces)
+    pair = merge([body, body.transformed(0.3, 2.0)])
+    assert drop_small_parts(pair) is pair
+    alone = Mesh(body.vertices, body.faces[:1])
+    assert len(drop_small_parts(alone).faces) == 1  # the largest stays, whatever it is
 
 
 @pytest.mark.parametrize("method", ["xatlas", "grid"])

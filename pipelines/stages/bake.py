@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.mesh import Mesh
+from ..io.clean import drop_small_parts
 from ..io.unwrap import unwrap
 from ..ops.rasterize import rasterize
 
@@ -25,9 +26,13 @@ def bake_asset(
     padding: int = 8,
     supersample: int = 2,
 ) -> Mesh:
-    """Decimates, unwraps and bakes: a mesh ready for :func:`write_glb`.  See :func:`unwrap` and :func:`bake`."""
+    """Drops crumbs, decimates, unwraps and bakes: a mesh ready for :func:`write_glb`.
+
+    See :func:`drop_small_parts`, :func:`decimate`, :func:`unwrap` and :func:`bake`.
+    """
     gutter = max(2, min(padding // 2, size // 64))
-    return bake(unwrap(mesh.detach(), face_budget, size, gutter), albedo, size, padding, supersample)
+    clean = drop_small_parts(mesh.detach())
+    return bake(unwrap(clean, face_budget, size, gutter), albedo, size, padding, supersample)
 
 
 @torch.no_grad()
