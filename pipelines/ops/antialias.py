@@ -113,3 +113,123 @@ class _Blend(torch.autograd.Function):
         inputs = [slots, codes, clip, faces, color, grad]
         launch(kernels.blend_backward, len(slots), inputs, [grad_color, grad_clip], color.device)
         return grad_color, grad_clip if ctx.needs_input_grad[1] else None, None, None, None
+
+
+def antialias_reference(color: Tensor, raster: Raster, clip: Tensor, faces: Tensor) -> Tensor:
+    """The specification of :func:`antialias` in plain Python and torch, pair by pair; autograd differentiates it."""
+    views, height, width, _ = color.shape
+    scale = torch.tensor([width / 2, -height / 2], dtype=torch.float64, device=clip.device)
+    middle = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64, device=clip.device)
+    screen = clip.double()[..., :2] / clip.double()[..., 3:] * scale + middle  # [B, V, (column, row)]
+    out = color.clone()
+    for view in range(views):
+        surface = _Surface(screen[view], clip[view, :, 3], faces, clip[view].detach().double(), (height, width))
+        for axis in (0, 1):
+            for row in range(height - axis):
+                for column in range(width - 1 + axis):
+                    here, there = (row, column), (row + axis, column + 1 - axis)
+                    _blend_pair(out, color, raster, surface, view, here, there, axis)
+    return out
+
+
+def _blend_pair(out, color, raster, surface: "_Surface", view: int, here: tuple, there: tuple, axis: int) -> None:
+    """Adds what one pixel pair contributes to ``out``."""
+    ids = [int(raster.triangle[view][p]) for p in (here, there)]
+    if ids[0] == ids[1] or (min(ids) >= 0 and surface.joined(*ids)):
+        return
+    depths = [float(raster.depth[view][p]) for p in (here, there)]
+    swapped = ids[0] < 0 or (ids[1] >= 0 and depths[1] < depths[0])
+    ways = [((here, there), ids[0], ids[1]), ((there, here), ids[1], ids[0])]
+    for (near, far), start, goal in ways[::-1] if swapped else ways:
+        if start < 0:
+            continue
+        state, edge = surface.walk(start, near, far, goal)
+        if state == "arrived":
+            return
+        if state == "silhouette":
+            if surface.steep(*edge) == (axis == 0):
+                t = surface.crossing(edge[1], near, far)
+                step = (color[view][near] - color[view][far]) * (t - 0.5)
+                target = far if t > 0.5 else near
+                out[view, target[0], target[1]] = out[view, target[0], target[1]] + step.float()
+            return
+
+
+class _Surface:
+    """One view of a mesh, walked in Python."""
+
+    def __init__(self, screen: Tensor, w: Tensor, faces: Tensor, clip: Tensor, size: tuple[int, int]):
+        self.screen, self.clip, self.size = screen, clip, size
+        self.points, self.w, self.faces = screen.detach().tolist(), w.detach().tolist(), faces.tolist()
+        self.owners: dict = {}
+        for index, face in enumerate(self.faces):
+            for k in range(3):
+                if face[k] != face[(k + 1) % 3]:
+                    self.owners.setdefault(frozenset((face[k], face[(k + 1) % 3])), []).append(index)
+
+    def beyond(self, face: int, edge: frozenset) -> int:
+        """The one other face at an edge, -1 for none or several."""
+        owners = self.owners[edge]
+        return sum(owners) - face if len(owners) == 2 else -1
+
+    def joined(self, first: int, second: int) -> bool:
+        corners = self.faces[first]
+        edges = [frozenset((corners[k], corners[(k + 1) % 3])) for k in range(3)]
+        return any(len(e) == 2 and self.beyond(first, e) == second for e in edges)
+
+    def frame(self, vertex: int, near: tuple, far: tuple) -> tuple[float, float]:
+        """(t along the way, s across)."""
+        column, row = self.points[vertex]
+        along_row, along_column = far[0] - near[0], far[1] - near[1]
+        t = (row - near[0]) * along_row + (column - near[1]) * along_column
+        return t, (row - near[0]) if along_row == 0 else (column - near[1])
+
+    def cut(self, a: int, b: int, near: tuple, far: tuple) -> float:
+        (ta, sa), (tb, sb) = self.frame(a, near, far), self.frame(b, near, far)
+        return ta + (tb - ta) * sa / (sa - sb)
+
+    def walk(self, start: int, near: tuple, far: tuple, goal: int):
+        """("silhouette", (face, edge)), ("arrived", None) at the face ``goal``, or ("nothing", None)."""
+        face, entered = start, None
+        for _ in range(512):
+            corners = self.faces[face]
+            if min(self.w[v] for v in corners) <= 1e-6:
+                return "nothing", None
+            above = {v: self.frame(v, near, far)[1] >= 0 for v in corners}
+            edges = [(corners[k], corners[(k + 1) % 3]) for k in range(3)]
+            exits = [e for e in edges if above[e[0]] != above[e[1]] and frozenset(e) != entered]
+            if not exits:
+                return "nothing", None
+            edge = max(exits, key=lambda e: self.cut(*e, near, far))
+            if self.cut(*edge, near, far) >= 1:
+                return ("arrived" if face == goal else "nothing"), None
+            beyond = self.beyond(face, frozenset(edge))
+            if beyond < 0 or self.folds(edge, beyond, near, far):
+                return "silhouette", (face, edge)
+            face, entered = beyond, frozenset(edge)
+        return "nothing", None
+
+    def folds(self, edge: tuple, beyond: int, near: tuple, far: tuple) -> bool:
+        """Whether the face beyond an edge turns back under the way."""
+        u, v = sorted(edge, key=lambda x: -(self.frame(x, near, far)[1] >= 0))
+        (third,) = set(self.faces[beyond]) - set(edge)
+        (tu, su), (tv, sv), (tw, sw) = (self.frame(x, near, far) for x in (u, v, third))
+        return (tv - tu) * (sw - su) - (sv - su) * (tw - tu) <= 0
+
+    def steep(self, face: int, edge: tuple) -> bool:
+        """Whether the contour at an edge is to be seen along rows."""
+        (xa, ya), (xb, yb) = self.points[edge[0]], self.points[edge[1]]
+        beyond = self.beyond(face, frozenset(edge))
+        if beyond < 0 or (xa - xb) ** 2 + (ya - yb) ** 2 >= 1.5**2:
+            return abs(ya - yb) >= abs(xa - xb)
+        corners = self.clip[torch.tensor([self.faces[face], self.faces[beyond]])][..., [0, 1, 3]]
+        normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        x, y, _ = torch.nn.functional.normalize(normals, dim=-1).sum(0).abs().tolist()
+        return x * self.size[0] >= y * self.size[1]
+
+    def crossing(self, edge: tuple, near: tuple, far: tuple) -> Tensor:
+        """t of an edge on the way, differentiable with respect to the clip positions."""
+        (xa, ya), (xb, yb) = self.screen[edge[0]], self.screen[edge[1]]
+        if near[0] == far[0]:
+            return ((xa + (xb - xa) * (near[0] - ya) / (yb - ya)) - near[1]) * (far[1] - near[1])
+        return ((ya + (yb - ya) * (near[1] - xa) / (xb - xa)) - near[0]) * (far[0] - near[0])

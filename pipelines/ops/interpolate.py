@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .kernels import raster as kernels
 from .kernels.launch import launch
-from .rasterize import Raster, slab_gradient, sum_slabs
+from .rasterize import Raster, check_faces, slab_gradient, sum_slabs
 
 
 def interpolate(attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor:
@@ -20,6 +20,7 @@ def interpolate(attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor:
     shared = attributes if attributes.ndim == 3 else attributes[None]
     if len(shared) not in (1, len(raster.triangle)):
         raise ValueError(f"attributes of {len(shared)} views do not fit a raster of {len(raster.triangle)}")
+    check_faces(faces, shared.shape[1])
     return _Interpolate.apply(shared.contiguous(), faces, raster.triangle, raster.barycentric)
 
 
@@ -41,9 +42,9 @@ class _Interpolate(torch.autograd.Function):
         shape = attributes.shape[1:] if ctx.needs_input_grad[0] else (0, 0)
         slabs, grad_attributes = slab_gradient(groups, views * height, shape, grad.device)
         grad_barycentric = torch.empty_like(barycentric) if ctx.needs_input_grad[3] else barycentric.new_empty(0, 0, 0, 3)
-        inputs = [attributes, faces, triangle, barycentric, grad, slabs]
+        inputs = [attributes, faces, triangle, barycentric, grad.contiguous(), slabs]
         outputs = [grad_attributes if ctx.needs_input_grad[0] else grad.new_empty(0, 0, 0), grad_barycentric]
-        items = -(-views * height // slabs) * width
+        items = -(-views * height // max(slabs, 1)) * width
         launch(kernels.interpolate_backward, (slabs, items), inputs, outputs, grad.device, split=slabs)
         return (
             sum_slabs(grad_attributes, groups) if ctx.needs_input_grad[0] else None,
@@ -51,3 +52,12 @@ class _Interpolate(torch.autograd.Function):
             None,
             grad_barycentric if ctx.needs_input_grad[3] else None,
         )
+
+
+def interpolate_reference(attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor:
+    """The plain torch specification of :func:`interpolate`."""
+    shared = attributes if attributes.ndim == 3 else attributes[None]
+    views = len(raster.triangle)
+    view = torch.arange(views, device=faces.device)[:, None, None, None] if len(shared) > 1 else 0
+    corners = shared[view, faces[raster.triangle.long().clamp(min=0)]]
+    return (corners * raster.barycentric[..., None]).sum(-2) * raster.covered[..., None]

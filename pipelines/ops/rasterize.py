@@ -43,7 +43,8 @@ def rasterize(clip: Tensor, faces: Tensor, height: int, width: int) -> Raster:
     (31 bits) is seen, of equal ones that with the lowest id.  Triangles that cross the camera plane are cut per
     pixel.  Degenerate and non-finite triangles are skipped.  ValueError for other shapes or types.
     """
-    _check(clip, faces, height, width)
+    _check(clip, height, width)
+    check_faces(faces, clip.shape[1])
     triangle, barycentric, depth = _Rasterize.apply(clip.contiguous(), faces, height, width)
     return Raster(triangle, barycentric, depth)
 
@@ -62,7 +63,7 @@ class _Rasterize(torch.autograd.Function):
         views, height, width = triangle.shape
         slabs, grad_clip = slab_gradient(views, views * height, clip.shape[1:], clip.device)
         inputs = [clip, faces, triangle, grad_barycentric, grad_depth, slabs]
-        items = -(-views * height // slabs) * width
+        items = -(-views * height // max(slabs, 1)) * width
         launch(kernels.rasterize_backward, (slabs, items), inputs, [grad_clip], clip.device, split=slabs)
         return sum_slabs(grad_clip, views), None, None, None
 
@@ -95,7 +96,7 @@ def sum_slabs(gradient: Tensor, groups: int) -> Tensor:
     """[groups, ...] from the private sums of :func:`slab_gradient`."""
     if len(gradient) == groups:
         return gradient
-    return gradient.reshape(groups, -1, *gradient.shape[1:]).sum(1)
+    return gradient.reshape(groups, len(gradient) // groups, *gradient.shape[1:]).sum(1)
 
 
 def _bands(views: int, height: int, device: torch.device) -> int:
@@ -103,13 +104,57 @@ def _bands(views: int, height: int, device: torch.device) -> int:
     if device.type == "cuda":
         return max(1, height // 64)
     threads = torch.get_num_threads()
-    return 1 if views >= threads else min(-(-threads // views), height)
+    return 1 if views >= threads else min(-(-threads // max(views, 1)), height)
 
 
-def _check(clip: Tensor, faces: Tensor, height: int, width: int) -> None:
-    if clip.ndim != 3 or clip.shape[-1] != 4 or clip.dtype != torch.float32:
-        raise ValueError(f"clip must be [B, V, 4] float32, got {tuple(clip.shape)} {clip.dtype}")
+def check_faces(faces: Tensor, count: int) -> None:
+    """ValueError unless faces are [F, 3] int64 into ``count`` rows: a kernel would read anywhere."""
     if faces.ndim != 2 or faces.shape[-1] != 3 or faces.dtype != torch.int64:
         raise ValueError(f"faces must be [F, 3] int64, got {tuple(faces.shape)} {faces.dtype}")
+    if faces.numel():
+        low, high = torch.aminmax(faces)
+        if int(low) < 0 or int(high) >= count:
+            raise ValueError(f"faces must lie in 0..{count - 1}, got {int(low)}..{int(high)}")
+
+
+def _check(clip: Tensor, height: int, width: int) -> None:
+    if clip.ndim != 3 or clip.shape[-1] != 4 or clip.dtype != torch.float32:
+        raise ValueError(f"clip must be [B, V, 4] float32, got {tuple(clip.shape)} {clip.dtype}")
     if height < 1 or width < 1:
         raise ValueError(f"image size must be positive, got {height} x {width}")
+
+
+def rasterize_reference(clip: Tensor, faces: Tensor, height: int, width: int) -> Raster:
+    """The plain torch specification of :func:`rasterize`: every triangle at every pixel, O(B H W F) memory.
+
+    Differentiable by autograd, in double precision.
+    """
+    points = clip.double()[..., [0, 1, 3]][:, faces]  # [B, F, corner, (x, y, w)]
+    a, b, c = points.unbind(2)
+    normals = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], dim=2)
+    det = (a * normals[:, :, 0]).sum(-1)
+    edges = torch.einsum("bfkc,hwc->bhwfk", normals, _pixel_points(height, width, clip.device))
+    signed = edges * det.sign()[:, None, None, :, None]
+    z = (edges.detach() * clip.double()[..., 2][:, faces][:, None, None]).sum(-1) / det.detach()[:, None, None]
+    inside = (signed >= 0).all(-1) & (signed.sum(-1) > 0) & (z.abs() <= 1) & (det.abs() > 0)[:, None, None]
+    inside &= torch.isfinite(points).all(-1).all(-1)[:, None, None]
+    steps = ((torch.nan_to_num(z).clamp(-1, 1) + 1) * 0.5 * (2**31 - 2)).long()
+    keys = torch.where(inside, steps * 2**32 + torch.arange(len(faces), device=clip.device), EMPTY)
+    best = keys.amin(-1) if len(faces) else torch.full((len(clip), height, width), EMPTY, device=clip.device)
+    seen = best != EMPTY
+    triangle = torch.where(seen, best & 0xFFFFFFFF, -1)
+    b, i, j = seen.nonzero(as_tuple=True)
+    chosen = edges[b, i, j, triangle[b, i, j]]
+    weights = chosen / chosen.sum(-1, keepdim=True)
+    view_depth = (weights * clip.double()[b[:, None], faces[triangle[b, i, j]], 3]).sum(-1)
+    barycentric = torch.zeros(*seen.shape, 3, dtype=torch.float64, device=clip.device).index_put((b, i, j), weights)
+    depth = torch.zeros(seen.shape, dtype=torch.float64, device=clip.device).index_put((b, i, j), view_depth)
+    return Raster(triangle.int(), barycentric.float(), depth.float())
+
+
+def _pixel_points(height: int, width: int, device) -> Tensor:
+    """[H, W, 3] homogeneous NDC points of the pixel centres, double."""
+    x = (torch.arange(width, device=device, dtype=torch.float64) + 0.5) * 2 / width - 1
+    y = 1 - (torch.arange(height, device=device, dtype=torch.float64) + 0.5) * 2 / height
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([x, y, torch.ones_like(x)], dim=-1)

@@ -14,17 +14,18 @@ from ..ops.antialias import antialias as blend_silhouettes
 from ..ops.interpolate import interpolate
 from ..ops.rasterize import Raster, rasterize
 from ..ops.texture import sample_texture
+from .shading import Shading
 
 GREY = 0.7  # sRGB of a mesh without any colour
 Albedo = Callable[[Tensor], Tensor]
-Shading = Callable[[Tensor, Tensor], Tensor]
+Lighting = Shading | Callable[[Tensor, Tensor], Tensor]
 
 
 def render_surface(
     mesh: Mesh,
     cameras: Cameras,
     albedo: Albedo | None = None,
-    shading: Shading | None = None,
+    shading: Lighting | None = None,
     antialias: bool = True,
     supersample: int = 1,
     want_normal: bool = True,
@@ -35,7 +36,8 @@ def render_surface(
 
     albedo:      [N, 3] world points of the covered pixels -> [N, 3] sRGB; without it the texture is used, else the
                  vertex colours, else grey 0.7.
-    shading:     (albedo [N, 3], unit world normals [N, 3]) -> [N, 3], on covered pixels; None for no light.
+    shading:     a :class:`Shading` with one light per camera, or any (albedo [N, 3], unit world normals [N, 3]) ->
+                 [N, 3] on the covered pixels; None for no light.
     antialias:   blends silhouettes; without it no gradient tells a vertex to move an outline.
     supersample: renders at that many times the size and averages.
     grad:        False records no graph, whatever the inputs require.
@@ -63,15 +65,18 @@ def project(vertices: Tensor, cameras: Cameras) -> Tensor:
 def _layers(mesh: Mesh, raster: Raster, albedo, shading, want_normal: bool, flat: bool) -> Tensor:
     """[B, H, W, 5 or 8]: premultiplied colour, alpha, depth and, when wanted, normal."""
     covered = raster.covered
-    normal = None
-    if want_normal or shading is not None:
-        normal = _normals(mesh, raster, flat)
+    lit = shading is not None and not (isinstance(shading, Shading) and not shading.needs_normal)
+    normal = _normals(mesh, raster, flat) if want_normal or lit else None
     color = _colors(mesh, raster, covered, albedo)
-    if shading is not None:
+    if lit:
         where = covered.nonzero(as_tuple=True)
-        color = torch.zeros_like(color).index_put(where, shading(color[where], normal[where]))
+        color = torch.zeros_like(color).index_put(where, _shade(shading, color[where], normal[where], where[0]))
     parts = [color, covered.to(color.dtype)[..., None], raster.depth[..., None]]
     return torch.cat(parts + [normal] if want_normal else parts, dim=-1)
+
+
+def _shade(shading: Lighting, albedo: Tensor, normal: Tensor, image: Tensor) -> Tensor:
+    return shading.apply(albedo, normal, image) if isinstance(shading, Shading) else shading(albedo, normal)
 
 
 def _normals(mesh: Mesh, raster: Raster, flat: bool) -> Tensor:

@@ -43,7 +43,10 @@ def to_row(v: wp.vec4, height: int):
 
 @wp.func
 def clamp_index(x: float, low: int, high: int):
-    return int(wp.clamp(x, float(low), float(high)))
+    safe = wp.clamp(x, float(low), float(high))
+    if not (safe >= float(low)):  # NaN
+        safe = float(low)
+    return int(safe)
 
 
 @wp.func
