@@ -1,7 +1,7 @@
 // Lift123: one button on the long stages, "Finish with what you have".
 // Nothing else is touched: previews, progress and the 3D viewer are ComfyUI's own.
-import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
 
 const STAGES = ["Lift123_NerfStage1", "Lift123_DynamicStage2", "Lift123_DMTetRefine"];
 const LABEL = "Finish with what you have";
