@@ -6,7 +6,7 @@ albedo, so that geometry cannot hide behind texture (spec B.4).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,8 +39,12 @@ class Shading:
 
     @property
     def needs_normal(self) -> bool:
-        """Whether :meth:`apply` reads the normal."""
+        """Whether calling it reads the normal."""
         return self.mode != "albedo"
+
+    def for_image(self, index: int) -> "Shading":
+        """The shading of one image of the batch."""
+        return self if self.light is None else replace(self, light=self.light[index : index + 1])
 
     def apply(self, albedo: Tensor, normal: Tensor | None, image: Tensor | None) -> Tensor:
         """Colours [N, 3] of points with albedo [N, 3] and unit world normals [N, 3].
@@ -55,6 +59,13 @@ class Shading:
         cosine = (normal * self.light.to(normal)[image]).sum(-1, keepdim=True).clamp_min(0)
         shade = self.ambient + (1 - self.ambient) * cosine
         return shade.expand_as(albedo) if self.mode == "textureless" else albedo * shade
+
+    def __call__(self, albedo: Tensor, normal: Tensor | None) -> Tensor:
+        """:meth:`apply` for points of a single image (the surface renderer's plug)."""
+        if self.light is not None and len(self.light) != 1:
+            raise ValueError(f"one light per call, got {len(self.light)}: shade each image with for_image")
+        image = torch.zeros(len(albedo), dtype=torch.int64, device=albedo.device)
+        return self.apply(albedo, normal, image)
 
 
 ALBEDO = Shading()

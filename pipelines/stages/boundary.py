@@ -52,7 +52,7 @@ class ClipBoundary:
                 raise InputError(f"boundary {name}", "at least 1", str(getattr(self, name)), "Raise it.")
         if not 0 <= self.floor <= self.ceiling <= 1:
             got = f"floor {self.floor} and ceiling {self.ceiling}"
-            raise InputError("boundary window", "0 <= floor <= ceiling <= 1", got, "Both are fractions of the NeRF stage.")
+            raise InputError("boundary window", "0 <= floor <= ceiling <= 1", got, "Both are shares of the NeRF stage.")
 
     def cameras(self) -> Cameras:
         """The turntable the score is taken on."""
@@ -119,7 +119,8 @@ class BoundaryState:
         if small:
             self._fire(step, f"the score's mean relative change {rate:+.2e} is below {self.config.threshold:.2e}")
         elif step >= self._limits(total)[1]:
-            self._fire(step, f"the ceiling was reached; the last rate was {'unknown' if rate is None else f'{rate:+.2e}'}")
+            shown = "unknown" if rate is None else f"{rate:+.2e}"
+            self._fire(step, f"the ceiling was reached; the last rate was {shown}")
         return self.switch_step is not None
 
     def explanation(self) -> str:

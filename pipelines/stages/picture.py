@@ -59,7 +59,8 @@ def _one(image: Tensor, name: str, ndim: int) -> Tensor:
 def _same_size(values: Tensor, name: str, height: int, width: int) -> None:
     if tuple(values.shape[:2]) != (height, width):
         got = f"{values.shape[1]} x {values.shape[0]}"
-        raise InputError(name, f"the picture's size, {width} x {height}", got, f"Scale the {name} to the picture's size.")
+        remedy = f"Scale the {name} to the picture's size."
+        raise InputError(name, f"the picture's size, {width} x {height}", got, remedy)
 
 
 def _unit_range(values: Tensor, name: str) -> Tensor:

@@ -133,7 +133,7 @@ def _check_settings(size, border, radius, fovy, elevation, depth_convention) -> 
         if not low <= value <= high:  # also catches NaN
             raise InputError(name, f"{low:g} to {high:g} {unit}", f"{value:g}", "Choose a value in that range.")
     if depth_convention not in ("distance", "inverse"):
-        raise InputError("depth convention", '"distance" or "inverse"', repr(depth_convention), "Choose one of the two.")
+        raise InputError("depth convention", '"distance" or "inverse"', repr(depth_convention), "Choose one of them.")
 
 
 def _object_box(alpha: Tensor, report: list[str]) -> tuple[int, int, int, int]:

@@ -95,8 +95,10 @@ class Scene:
             save_file({k: v.contiguous() for k, v in self.tensors.items()}, str(partial), metadata=header)
             os.replace(partial, path)
         except OSError as error:
-            partial.unlink(missing_ok=True) if partial.parent.is_dir() else None
-            raise InputError("scene file", "a writable folder", f"{path.parent}: {error}", "Choose another folder.") from error
+            if partial.is_file():
+                partial.unlink(missing_ok=True)
+            got = f"{path.parent}: {error}"
+            raise InputError("scene file", "a writable folder", got, "Choose another folder.") from error
         return path
 
     @staticmethod
@@ -107,7 +109,8 @@ class Scene:
             raise InputError("scene file", "an existing file", f"{path}", "Check the path.")
         header = _read_header(path)
         if header.get("format") != FORMAT:
-            raise InputError("scene file", "a file saved by Save Scene", f"{path.name}, another format", "Choose a scene file.")
+            got = f"{path.name}, another format"
+            raise InputError("scene file", "a file saved by Save Scene", got, "Choose a scene file.")
         if header.get("version") != str(VERSION):
             got = f"version {header.get('version')}"
             raise InputError("scene file", f"version {VERSION}", got, "Update the pack or make the scene again.")

@@ -1,0 +1,369 @@
+"""The one loop and the one backward, shared by the NeRF and the mesh stage.
+
+A step shows the object from the reference camera (pixel losses), from novel cameras (priors), or
+both.  Priors are differentiated with respect to the rendered *pictures* only; their gradients are
+summed there and the render is back-propagated once, with all pixel losses and regularisers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..core import schedules
+from ..core.cameras import Cameras
+from ..core.errors import StopStage
+from ..core.schedules import Constant
+from ..core.step import OnStep, Step
+from ..core.views import RenderBuffers, Views
+from ..losses import image as losses
+from ..render.shading import ALBEDO, Shading, random_light
+from .cameras import NovelViews
+from .reference import ReferenceView
+from .scene import Scene
+
+log = logging.getLogger(__name__)
+OnCheckpoint = Callable[[Scene], None]
+
+
+@dataclass(frozen=True)
+class ShadingMix:
+    """How novel views are lit; shares of steps (spec B.4; both papers, from the released codes).
+
+    lambertian, textureless: shares; the rest is plain albedo.
+    normal_until: progress until which the normal is shown instead (Magic123's warm-up).
+    ambient:      range of the ambient share.
+    """
+
+    lambertian: float = 0.8
+    textureless: float = 0.2
+    normal_until: float = 0.0
+    ambient: tuple[float, float] = (0.1, 1.0)
+
+    def draw(self, cameras: Cameras, progress: float, generator: torch.Generator) -> Shading:
+        """One step's shading; always draws the same amount of random numbers."""
+        share, ambient = torch.rand(2, generator=generator).tolist()
+        light = random_light(cameras, generator)
+        ambient = self.ambient[0] + (self.ambient[1] - self.ambient[0]) * ambient
+        if progress < self.normal_until:
+            return Shading("normal")
+        if share < self.lambertian:
+            return Shading("lambertian", ambient, light)
+        if share < self.lambertian + self.textureless:
+            return Shading("textureless", ambient, light)
+        return ALBEDO
+
+
+PLAIN = ShadingMix(0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class StepConfig:
+    """What a step shows and how it is judged; defaults are Consistent123's (spec B.4-B.6).
+
+    iterations:      of this stage.
+    size, reference_size: pixels of novel and reference renders.
+    mode:            "alternate" (a reference step every ``reference_every`` steps, the others novel)
+                     or "both" in every step (threestudio's way).
+    reference_first: so many reference steps come first (Magic123: 100).
+    novel_batch:     novel views per novel step.
+    reference_noise: deviation of a shift of all ray origins and another of all directions (NeRF only;
+                     spec A.4).
+    reference_background: "noise" (per pixel; forces opacity), "random" (one colour) or "white".
+    novel_background: "random" or "white".
+    rgb, mask, depth, normal: weights of the reference losses, schedules over progress.
+    rgb_inside:      colour loss inside the mask only (Magic123).
+    prior:           weight of everything the priors say, a schedule over progress.
+    preview_every, checkpoint_every: steps; 0 = never.
+    """
+
+    iterations: int = 5000
+    size: int = 128
+    reference_size: int = 192
+    mode: str = "alternate"
+    reference_every: int = 4
+    reference_first: int = 0
+    novel_batch: int = 1
+    novel: NovelViews = NovelViews()
+    shading: ShadingMix = ShadingMix()
+    reference_noise: float = 0.0
+    reference_background: str = "noise"
+    novel_background: str = "random"
+    rgb: object = Constant(1000.0)
+    mask: object = Constant(500.0)
+    depth: object = Constant(0.0)
+    normal: object = Constant(0.0)
+    rgb_inside: bool = False
+    prior: object = Constant(1.0)
+    lr_factor: object = Constant(1.0)
+    clip_norm: float = 0.0
+    preview_every: int = 20
+    checkpoint_every: int = 0
+
+    def __post_init__(self):
+        allowed = {
+            "mode": ("alternate", "both"),
+            "reference_background": ("noise", "random", "white"),
+            "novel_background": ("random", "white"),
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name} must be one of {values}, got {getattr(self, name)!r}")
+        for name in ("iterations", "size", "reference_size", "reference_every", "novel_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def shows(self, step: int, has_prior: bool) -> tuple[bool, bool]:
+        """(reference view, novel views) in 0-based ``step``."""
+        if not has_prior or step < self.reference_first:
+            return True, False
+        if self.mode == "both":
+            return True, True
+        is_reference = step % self.reference_every == 0
+        return is_reference, not is_reference
+
+
+class Trainee(Protocol):
+    """What is optimised."""
+
+    name: str  # of the stage, for people
+
+    def prepare(self, step: int, progress: float, generator: torch.Generator) -> None:
+        """Before a step's renders."""
+        ...
+
+    def render(
+        self, cameras: Cameras, shading: Shading, generator: torch.Generator | None, noise: float = 0.0
+    ) -> RenderBuffers:
+        """Differentiable; without a generator sampling is not jittered.  noise: of the rays, scene units."""
+        ...
+
+    def regularizers(self, buffers: list[RenderBuffers], progress: float) -> dict:
+        """Weighted terms of this step by name, given all its renders."""
+        ...
+
+    def update(self, factor: float, clip_norm: float) -> None:
+        """The optimiser step; ``factor`` scales all learning rates."""
+        ...
+
+    def snapshot(self, step: int) -> Scene:
+        """Everything, after ``step`` finished steps."""
+        ...
+
+
+@dataclass
+class Loop:
+    """One stage's run: what is trained, on what, and who listens.
+
+    clock: 0-based step -> the dynamic prior's clock, or None before the switch.
+    check: finished steps -> (note, stop); called after every step.
+    """
+
+    trainee: Trainee
+    reference: ReferenceView
+    prior: object | None
+    config: StepConfig
+    seed: int
+    device: torch.device
+    on_step: OnStep
+    on_checkpoint: OnCheckpoint | None = None
+    clock: Callable[[int], float | None] = lambda step: None
+    check: Callable[[int], tuple[str, bool]] = lambda finished: ("", False)
+    target: Views = field(init=False)
+
+    def __post_init__(self):
+        self.target = self.reference.resized(self.config.reference_size).to(self.device)
+
+    def run(self, start: int, stop: int) -> Scene:
+        """Steps ``start`` .. ``stop`` - 1; ends early when told, and never loses the state."""
+        finished = start
+        try:
+            for step in range(start, stop):
+                terms = self._step(step)
+                finished = step + 1
+                note, halt = self.check(finished)
+                self._report(finished, terms, note)
+                if halt:
+                    break
+                every = self.config.checkpoint_every
+                if self.on_checkpoint and every and finished % every == 0:
+                    self.on_checkpoint(self.trainee.snapshot(finished))
+        except StopStage:
+            log.info("%s stopped on request after %d steps", self.trainee.name, finished)
+        except BaseException:
+            if self.on_checkpoint:
+                self.on_checkpoint(self.trainee.snapshot(finished))
+            raise
+        return self.trainee.snapshot(finished)
+
+    def _step(self, step: int) -> dict:
+        progress = step / self.config.iterations
+        generator = step_generator(self.seed, self.trainee.name, step)
+        self.trainee.prepare(step, progress, generator)
+        terms, rendered = {}, []
+        shows_reference, shows_novel = self.config.shows(step, self.prior is not None)
+        if shows_reference:
+            terms.update(self._reference_terms(progress, generator, rendered))
+        if shows_novel:
+            terms.update(self._prior_terms(step, progress, generator, rendered))
+        terms.update(self.trainee.regularizers(rendered, progress))
+        total = sum(terms.values())
+        if isinstance(total, Tensor) and total.requires_grad:
+            total.backward()
+            self.trainee.update(self.config.lr_factor(progress), self.config.clip_norm)
+        return terms
+
+    def _reference_terms(self, progress: float, generator, rendered: list) -> dict:
+        config, target = self.config, self.target
+        background = _background(config.reference_background, target.rgb.shape, generator).to(self.device)
+        buffers = self.trainee.render(target.cameras, ALBEDO, generator, config.reference_noise)
+        rendered.append(buffers)
+        mask = (target.alpha > 0.5).float()
+        terms = {
+            "rgb": config.rgb(progress)
+            * losses.rgb_mse(
+                buffers.composite(background),
+                target.on_background(background),
+                mask if config.rgb_inside else None,
+            ),
+            "mask": config.mask(progress) * losses.mask_mse(buffers.alpha, target.alpha),
+        }
+        if target.depth is not None and config.depth(progress) > 0:
+            terms["depth"] = config.depth(progress) * losses.pearson_depth(buffers.depth, target.depth, mask)
+        if target.normal is not None and buffers.normal is not None and config.normal(progress) > 0:
+            terms["normal"] = config.normal(progress) * losses.normal_cosine(buffers.normal, target.normal, mask)
+        return terms
+
+    def _prior_terms(self, step: int, progress: float, generator, rendered: list) -> dict:
+        config = self.config
+        cameras = config.novel.sample(config.novel_batch, config.size, progress, self.reference.camera, generator)
+        shading = config.shading.draw(cameras, progress, generator)
+        background = _background(config.novel_background, (len(cameras), 1, 1, 3), generator).to(self.device)
+        cameras = cameras.to(self.device)
+        buffers = self.trainee.render(cameras, shading, generator)
+        rendered.append(buffers)
+        prior = self.prior.at(self.clock(step)) if hasattr(self.prior, "at") else self.prior
+        weight = config.prior(progress)
+        if weight == 0:
+            return {}
+        term = pull(prior, buffers.composite(background), cameras, progress, generator)
+        return {getattr(prior, "name", "prior"): weight * term}
+
+    def _report(self, finished: int, terms: dict, note: str) -> None:
+        every = self.config.preview_every
+        show = bool(every) and (finished % every == 0 or finished == 1)
+        values = torch.stack([v.detach() for v in terms.values()]).tolist() if terms else []  # one host sync
+        numbers = dict(zip(terms, values, strict=True))
+        picture = self.preview(finished) if show else None
+        self.on_step(Step(self.trainee.name, finished, self.config.iterations, numbers, picture, note))
+
+    @torch.no_grad()
+    def preview(self, finished: int) -> Tensor:
+        """[S, S, 3] on white from a slowly circling camera, on the CPU."""
+        home = self.reference.camera
+        azimuth = home.azimuth + 0.35 * finished / max(self.config.preview_every, 1)
+        size = self.config.size
+        cameras = Cameras.orbit(azimuth, 0.25, home.radius, home.fovy, size, size).to(self.device)
+        return self.trainee.render(cameras, ALBEDO, None).composite(1.0)[0].clamp(0, 1).cpu()
+
+
+def pull(prior, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:
+    """Scalar whose value is the prior's mean loss and whose gradient at ``images`` is the prior's.
+
+    The prior sees a leaf: its graph ends at the pictures, and the render's graph is used once, later.
+    """
+    with torch.enable_grad():
+        leaf = images.detach().requires_grad_()
+        loss = prior.loss(leaf, cameras, progress, generator).mean()
+        (grad,) = torch.autograd.grad(loss, leaf)
+    product = images * grad
+    return (product - product.detach()).sum() + loss.detach()
+
+
+def step_generator(seed: int, name: str, step: int) -> torch.Generator:
+    """A CPU generator that depends on seed, stage and step only: resumed runs need no generator state."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + sum(ord(c) * 131**i for i, c in enumerate(name)) + step) % 2**64
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64, Steele et al. 2014
+        mixed = ((mixed ^ (mixed >> shift)) * factor) % 2**64
+    return torch.Generator().manual_seed((mixed ^ (mixed >> 31)) % 2**63)
+
+
+def _background(kind: str, shape, generator: torch.Generator) -> Tensor:
+    """A background for pictures of ``shape`` [B, H, W, 3]: white, one colour each, or noise."""
+    if kind == "white":
+        return torch.ones(1)
+    return torch.rand(tuple(shape) if kind == "noise" else (shape[0], 1, 1, 3), generator=generator)
+
+
+def describe(value):
+    """A configuration as JSON, for a scene's meta."""
+    if type(value).__name__ in schedules.FORMS:
+        return schedules.to_json(value)
+    if dataclasses.is_dataclass(value):
+        return {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [describe(v) for v in value]
+    return value
+
+
+def on_device(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:
+    """A generator on ``device`` that follows from a CPU generator (itself on the CPU)."""
+    if generator is None or torch.device(device).type == "cpu":
+        return generator
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    return torch.Generator(device).manual_seed(seed)
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict:
+    """``optim/<i>/<name>`` tensors of all parameters, in order."""
+    out = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for i, parameter in enumerate(parameters):
+        for name, value in optimizer.state.get(parameter, {}).items():
+            value = value if isinstance(value, Tensor) else torch.tensor(float(value))
+            out[f"optim/{i}/{name}"] = value.detach().to("cpu", copy=True)
+    return out
+
+
+def unpack_optimizer(optimizer: torch.optim.Optimizer, part: dict) -> None:
+    """Restores what :func:`pack_optimizer` kept (names without ``optim/``); absent state starts fresh."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for i, parameter in enumerate(parameters):
+        state = {k.split("/", 1)[1]: v for k, v in part.items() if k.split("/", 1)[0] == str(i)}
+        if state and state.get("exp_avg", parameter).shape == parameter.shape:
+            optimizer.state[parameter] = {k: v.to(parameter.device, copy=True) for k, v in state.items()}
+
+
+def adam(groups: list[dict], device: torch.device) -> torch.optim.Optimizer:
+    """Adam with the papers' numbers (spec B.7): beta .9, .99, eps 1e-15, no decay."""
+    return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=torch.device(device).type in ("cpu", "cuda"))
+
+
+def live_levels(levels: int, start: float, rate: float, progress: float) -> int | None:
+    """Coarse to fine: ceil(levels * min(1, start + rate * progress)) hash levels; None for all."""
+    live = math.ceil(levels * min(1.0, start + rate * progress) - 1e-9)
+    return None if live >= levels else max(1, live)
+
+
+class RateScaler:
+    """Remembers every group's base learning rate, so that a factor can be applied each step."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer):
+        self.optimizer, self.base = optimizer, [g["lr"] for g in optimizer.param_groups]
+
+    def step(self, factor: float, clip_norm: float) -> None:
+        """Clips to ``clip_norm`` (0 = not), sets rates, steps, clears gradients."""
+        for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
+            group["lr"] = base * factor
+        if clip_norm > 0:
+            parameters = [p for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
+            torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=False)
