@@ -14,12 +14,13 @@ SLACK = wp.constant(1.0e-2)
 
 @wp.func
 def in_cube(p: wp.vec3) -> wp.bool:
-    return wp.max(wp.max(wp.abs(p[0]), wp.abs(p[1])), wp.abs(p[2])) <= 1.0
+    """False for NaN too, which must never become a cell index."""
+    return wp.abs(p[0]) <= 1.0 and wp.abs(p[1]) <= 1.0 and wp.abs(p[2]) <= 1.0
 
 
 @wp.func
 def cell_of(x: float, resolution: int) -> int:
-    return wp.min(int((x + 1.0) * 0.5 * float(resolution)), resolution - 1)
+    return wp.clamp(int((x + 1.0) * 0.5 * float(resolution)), 0, resolution - 1)
 
 
 @wp.func
@@ -71,7 +72,7 @@ def walk(
     """Number of samples of one ray; stores them from index ``start`` on if ``write``."""
     found = int(0)
     speed = wp.length(d)
-    if not (speed > 0.0):  # also NaN
+    if not (speed > 0.0 and speed < 1.0e30):  # also NaN
         return found
     stride = step / speed
     box = enter_box(o, d, bounds[0], bounds[1])
@@ -99,6 +100,8 @@ def walk(
                 out = wp.min(leave_cell(o[0], d[0], x, resolution), leave_cell(o[1], d[1], y, resolution))
                 out = wp.min(out, leave_cell(o[2], d[2], z, resolution))
                 k_next = wp.max(k_next, wp.ceil((out - near) / stride - shift - SLACK))
+        if k_next <= k:  # a step too small for float32 to count
+            return found
         k = k_next
         t = near + (k + shift) * stride
     return found
