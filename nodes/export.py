@@ -28,7 +28,7 @@ class BakeExport(Node):
                 types.Scene.Input("scene", tooltip="From any stage. A NeRF scene is meshed first."),
                 io.String.Input("filename_prefix", default="lift123/object",
                                 tooltip="Where in ComfyUI's output folder; a number is added."),
-                io.Int.Input("texture_size", default=512, min=64, max=4096, step=64,
+                io.Int.Input("texture_size", default=1024, min=64, max=4096, step=64,
                              tooltip="Side of the texture, pixels."),
                 io.Int.Input("face_budget", default=20000, min=100, max=200000, step=100,
                              tooltip="Triangles kept before unwrapping; more takes longer to unwrap."),
@@ -64,7 +64,7 @@ class BakeExport(Node):
         place, key = claim(filename_prefix), node_key(cls)
         say("baking the texture", key)
         mesh = textured(scene, texture_size, face_budget, supersample)
-        glb = write_glb(place.path("glb"), mesh, None, "lift123")
+        glb = write_glb(place.path("glb"), mesh, name="lift123")
         say("rendering the turntable", key)
         cameras = turntable(frames, math.radians(elevation), 3.2, math.radians(20.0), turntable_size)
         with torch.no_grad():
@@ -72,8 +72,8 @@ class BakeExport(Node):
         save_png(contact_sheet(pictures), place.path("png", "sheet"))
         save_animation(pictures, place.path("webp", "turntable"))
         write_record(place, scene, mesh, cls.hidden.prompt if cls.hidden is not None else None)
-        return io.NodeOutput(Types.File3D(str(place.path("glb")) if glb is None else BytesIO(glb), "glb"),
-                             to_comfy_mesh(mesh), to_image(mesh.texture), pictures, ui=results(place))
+        return io.NodeOutput(Types.File3D(BytesIO(glb), "glb"), to_comfy_mesh(mesh), to_image(mesh.texture), pictures,
+                             ui=results(place))
 
 
 def textured(scene, texture_size: int, face_budget: int, supersample: int):
@@ -82,7 +82,7 @@ def textured(scene, texture_size: int, face_budget: int, supersample: int):
 
     from ..pipelines.consistent123 import PAPER, textured_mesh
 
-    settings = replace(PAPER.bake, texture_size=texture_size, faces=face_budget, supersample=supersample)
+    settings = replace(PAPER.bake, size=texture_size, faces=face_budget, supersample=supersample)
     return textured_mesh(scene, settings, device=device())
 
 
@@ -113,7 +113,20 @@ def pil(pixels):
 
 def write_record(place, scene, mesh, graph) -> None:
     """The manifest next to the GLB: how this file was made, enough to make it again."""
-    from ..pipelines.io.manifest import write_manifest
+    from ..pipelines.io.manifest import describe_file, run_manifest, write_manifest
 
-    write_manifest(place.path("json", "manifest"), scene=scene.meta, graph=graph,
-                   mesh={"vertices": len(mesh.vertices), "faces": len(mesh.faces)}, glb=place.path("glb"))
+    meta = scene.meta
+    results = {"glb": describe_file(place.path("glb")), "vertices": len(mesh.vertices), "faces": len(mesh.faces),
+               "steps": scene.step, "switch_step": scene.switch_step, "boundary": scene.boundary}
+    write_manifest(place.path("json", "manifest"), run_manifest(
+        "lift123", {"kind": scene.kind, "stage": meta.get("config", {})}, scene.seed, meta.get("seconds"),
+        used_weights(graph), {"prompt": scene.reference.prompt, "reference": meta["reference"]}, results, graph))
+
+
+def used_weights(graph) -> list:
+    """Files of the embedded networks if the graph loads them."""
+    from ..pipelines.models.embedded import FOLDER
+
+    nodes = [n for n in (graph or {}).values() if str(n.get("class_type", "")).startswith("Lift123_Load")]
+    used = any(n["inputs"].get("checkpoint", "embedded") == "embedded" for n in nodes)
+    return sorted(FOLDER.glob("*.safetensors")) if used else []

@@ -17,9 +17,9 @@ _SHARED_TIPS = {
     "t_min": "Lowest noise level, as a fraction of the network's timesteps.",
     "t_max": "Highest noise level, as a fraction. High levels decide the shape, low ones the detail.",
     "fixed_t": "Always use the highest noise level (Consistent123's released code does, for the view prior).",
-    "reduction": "Average or add the loss over the latent's elements. The papers' weights are for 'sum' in places; see "
-                 "the help page.",
+    "reduction": "Average or add the loss over the latent's elements; weights do not carry over.",
     "weighting": "How the gradient's size depends on the noise level: 1 - abar (papers), constant, or sigma / alpha.",
+    "t_min_schedule": "Overrides t_min over progress (0..1 of the stage).",
     "t_max_schedule": "Overrides t_max over progress (0..1 of the stage), for example from 0.98 down to 0.5.",
     "weight_schedule": "Multiplies weight over progress (0..1 of the stage).",
     "prior": "Wire into NeRF Stage 1, Dynamic-Prior Stage 2, DMTet Refine or Combine Priors.",
@@ -43,18 +43,21 @@ def _expert_inputs() -> list:
         io.Combo.Input("reduction", options=["mean", "sum"], default="mean", tooltip=tips["reduction"], advanced=True),
         io.Combo.Input("weighting", options=["sigma2", "uniform", "snr"], default="sigma2", tooltip=tips["weighting"],
                        advanced=True),
+        types.Schedule.Input("t_min_schedule", optional=True, tooltip=_SHARED_TIPS["t_min_schedule"]),
         types.Schedule.Input("t_max_schedule", optional=True, tooltip=_SHARED_TIPS["t_max_schedule"]),
         types.Schedule.Input("weight_schedule", optional=True, tooltip=_SHARED_TIPS["weight_schedule"]),
     ]
 
 
-def _settings(weight, t_min, t_max, fixed_t, reduction, weighting, t_max_schedule, weight_schedule):
+def _settings(weight, t_min, t_max, fixed_t, reduction, weighting, t_min_schedule, t_max_schedule, weight_schedule):
     from ..pipelines.priors.sds import SdsSettings
 
-    if t_max_schedule is None and t_min > t_max:
-        raise InputError("t_min", f"at most t_max ({t_max})", str(t_min), "Swap or widen the range.")
-    top = t_max if t_max_schedule is None else t_max_schedule
-    return SdsSettings((t_min, top), fixed_t, _scaled(weight_schedule, weight), reduction, weighting)
+    low, high = (v if s is None else s for v, s in ((t_min, t_min_schedule), (t_max, t_max_schedule)))
+    ends = [[v(x) if callable(v) else v for x in (0.0, 0.25, 0.5, 0.75, 1.0)] for v in (low, high)]
+    if any(a > b for a, b in zip(*ends)) or min(ends[0]) < 0 or max(ends[1]) > 1:
+        raise InputError("t_min", "0 <= t_min <= t_max <= 1 at all times", f"{ends[0]} and {ends[1]} over the stage",
+                         "Swap or widen the range.")
+    return SdsSettings((low, high), fixed_t, _scaled(weight_schedule, weight), reduction, weighting)
 
 
 def _scaled(schedule, factor: float):
@@ -88,8 +91,9 @@ class ViewPrior(Node):
 
     @classmethod
     def run(cls, view_network, guidance, weight, t_min, t_max, angle_scaling, fixed_t, reduction, weighting,
-            t_max_schedule=None, weight_schedule=None):
-        settings = _settings(weight, t_min, t_max, fixed_t, reduction, weighting, t_max_schedule, weight_schedule)
+            t_min_schedule=None, t_max_schedule=None, weight_schedule=None):
+        settings = _settings(weight, t_min, t_max, fixed_t, reduction, weighting, t_min_schedule, t_max_schedule,
+                             weight_schedule)
         return io.NodeOutput(PriorSpec(view_network, settings, guidance or None, angle_scaling=angle_scaling))
 
 
@@ -113,8 +117,9 @@ class TextPrior(Node):
 
     @classmethod
     def run(cls, text_network, prompt, negative, guidance, weight, t_min, t_max, fixed_t, reduction, weighting,
-            t_max_schedule=None, weight_schedule=None):
-        settings = _settings(weight, t_min, t_max, fixed_t, reduction, weighting, t_max_schedule, weight_schedule)
+            t_min_schedule=None, t_max_schedule=None, weight_schedule=None):
+        settings = _settings(weight, t_min, t_max, fixed_t, reduction, weighting, t_min_schedule, t_max_schedule,
+                             weight_schedule)
         return io.NodeOutput(PriorSpec(text_network, settings, guidance or None, prompt, negative))
 
 

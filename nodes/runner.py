@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import comfy.model_management as mm
 import comfy.utils
@@ -118,13 +119,16 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
-def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None):
+def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, before=None):
     """Runs ``stage({"on_step": ..., "on_checkpoint": ...})`` and returns its scene.
+
+    before: the scene the stage starts from, if any; its seconds by stage are carried on.
 
     On interruption or an error the partial scene is saved under output/lift123/ and named in the log, in
     the node's text and in the error; Load Scene continues from it.
     """
     checkpoints: list = []
+    began = time.monotonic()
 
     def keep(scene) -> None:
         checkpoints[:] = [scene]
@@ -149,7 +153,14 @@ def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None):
         raise monitor.interrupted
     if monitor.finished_early:
         say(f"{name} finished early at {monitor.last.index}/{monitor.last.total}", node_key)
-    return scene
+    return timed(scene, before, name, time.monotonic() - began)
+
+
+def timed(scene, before, name: str, seconds: float):
+    """The scene with the seconds its stages took, by name; a resumed stage adds up."""
+    spent = dict(before.meta.get("seconds", {})) if before is not None else {}
+    spent[name] = round(spent.get(name, 0.0) + seconds, 3)
+    return replace(scene, meta={**scene.meta, "seconds": spent})
 
 
 def rescue(scene, name: str) -> str | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 
 from comfy_api.latest import io, ui
 
 from ..pipelines.core.errors import InputError
+from ..pipelines.core.schedules import Constant, from_json
 from . import types
 from .base import CATEGORY, Node, device, node_key
 from .convert import to_image
@@ -42,6 +43,8 @@ class ClipBoundary(Node):
                                tooltip="Never before this fraction of the NeRF iterations."),
                 io.Float.Input("ceiling", default=0.7, min=0.0, max=1.0, step=0.01,
                                tooltip="At the latest at this fraction of the NeRF iterations."),
+                io.Int.Input("size", default=128, min=16, max=512, step=8, advanced=True,
+                             tooltip="Side of the scored renders, pixels."),
                 io.Combo.Input("rate", options=["absolute", "signed"], default="absolute",
                                tooltip="absolute: any small change counts as settled (released code); signed: a "
                                        "falling score ends the phase at once (paper)."),
@@ -50,11 +53,11 @@ class ClipBoundary(Node):
         )
 
     @classmethod
-    def run(cls, clip, prompt, interval, views, window, delta, floor, ceiling, rate):
+    def run(cls, clip, prompt, interval, views, window, delta, floor, ceiling, size, rate):
         from ..pipelines.stages.boundary import ClipBoundary as Rule
 
         rule = Rule(interval=interval, views=views, window=window, threshold=delta, floor=floor, ceiling=ceiling,
-                    signed=rate == "signed")
+                    signed=rate == "signed", size=size)
         return io.NodeOutput(BoundarySpec(clip, rule, prompt))
 
 
@@ -70,7 +73,7 @@ class NerfStage1(Node):
                 types.Reference.Input("reference", tooltip="From Reference View."),
                 io.Int.Input("iterations", default=0, min=0, max=100000,
                              tooltip="Of the whole NeRF phase (stages 1 and 2 together); 0 = the preset's."),
-                *_nerf_settings(),
+                *_size_settings(),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=True,
                              tooltip="Same seed, same machine: same result."),
                 io.Combo.Input("preset", options=PRESETS, default="quickstart", tooltip=_PRESET_TIP),
@@ -78,6 +81,8 @@ class NerfStage1(Node):
                                   tooltip="Usually a View Prior. Without one only the picture is fitted."),
                 types.Boundary.Input("boundary", optional=True,
                                      tooltip="From CLIP Boundary. Without it the stage runs all iterations."),
+                types.Scene.Input("scene", optional=True,
+                                  tooltip="Go on with this unfinished NeRF scene, for example from Load Scene."),
             ],
             outputs=[
                 types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP),
@@ -89,21 +94,23 @@ class NerfStage1(Node):
         )
 
     @classmethod
-    def run(cls, reference, iterations, seed, preset, prior=None, boundary=None, **settings):
+    def run(cls, reference, iterations, seed, preset, prior=None, boundary=None, scene=None, **settings):
         from ..pipelines.stages.fit_nerf import fit_nerf
 
         config = overridden(presets()[preset].nerf, iterations=iterations, **settings)
+        if scene is not None and scene.kind != "nerf":
+            raise InputError("scene", "a NeRF scene", f"a {scene.kind} scene", "Use DMTet Refine for meshes.")
         for part in (prior, boundary):
             if part is not None:
                 part.check(reference)
         place = device()
         built = None if prior is None else prior.build(reference, place)
         gate = None if boundary is None else boundary.build(reference, place)
-        scene = run_stage("NeRF stage 1", lambda hooks: fit_nerf(
-            reference, built, config, boundary=gate, stop_at_boundary=gate is not None, seed=seed, device=place,
-            **hooks), node_key(cls))
-        plot = boundary_plot(scene)
-        return io.NodeOutput(scene, plot, report(scene), ui=ui.PreviewImage(plot, cls=cls))
+        result = run_stage("NeRF stage 1", lambda hooks: fit_nerf(
+            reference, built, config, scene=scene, boundary=gate, stop_at_boundary=gate is not None, seed=seed,
+            device=place, **hooks), node_key(cls), scene)
+        plot = boundary_plot(result)
+        return io.NodeOutput(result, plot, report(result), ui=ui.PreviewImage(plot, cls=cls))
 
 
 class DynamicStage2(Node):
@@ -118,6 +125,9 @@ class DynamicStage2(Node):
                 types.Scene.Input("scene", tooltip="A NeRF scene, usually from NeRF Stage 1."),
                 types.Prior.Input("prior_3d", tooltip="Must contain a View Prior; its weight falls."),
                 types.Prior.Input("prior_2d", tooltip="Must contain a Text Prior; its weight rises."),
+                io.Int.Input("mesh_iterations", default=0, min=0, max=100000,
+                             tooltip="How many iterations DMTet Refine will run: the ramp ends with them. 0 = as stage "
+                                     "1 planned."),
                 io.Combo.Input("form", options=["exponential", "linear", "log"], default="exponential",
                                tooltip=_FORM_TIP),
                 io.Combo.Input("clock", options=["phase_local", "global"], default="phase_local", tooltip=_CLOCK_TIP),
@@ -131,8 +141,8 @@ class DynamicStage2(Node):
         )
 
     @classmethod
-    def run(cls, scene, prior_3d, prior_2d, form, clock):
-        from ..pipelines.stages.fit_nerf import fit_nerf
+    def run(cls, scene, prior_3d, prior_2d, mesh_iterations, form, clock):
+        from ..pipelines.stages.fit_nerf import NerfConfig, fit_nerf
 
         if scene.kind != "nerf":
             raise InputError("scene", "a NeRF scene", f"a {scene.kind} scene", "Use DMTet Refine for meshes.")
@@ -140,10 +150,10 @@ class DynamicStage2(Node):
         prior.check(scene.reference)
         place = device()
         built = prior.build(scene.reference, place)
-        scene = run_stage("NeRF stage 2", lambda hooks: fit_nerf(
-            scene.reference, built, continued(scene), scene=scene, seed=scene.seed, device=place, **hooks),
-            node_key(cls))
-        return io.NodeOutput(scene, prior)
+        config = overridden(configured(NerfConfig(), scene.meta["config"]), mesh_iterations=mesh_iterations)
+        result = run_stage("NeRF stage 2", lambda hooks: fit_nerf(
+            scene.reference, built, config, scene=scene, device=place, **hooks), node_key(cls), scene)
+        return io.NodeOutput(result, prior)
 
 
 class DynamicPrior(Node):
@@ -181,7 +191,7 @@ class DMTetRefine(Node):
             inputs=[
                 types.Scene.Input("scene", tooltip="A NeRF scene to start from, or a mesh scene to refine further."),
                 io.Int.Input("iterations", default=0, min=0, max=100000, tooltip="0 = the preset's."),
-                *_mesh_settings(),
+                *_size_settings(), *_mesh_settings(),
                 io.Combo.Input("what", options=["both", "texture", "geometry"], default="both",
                                tooltip="What may change."),
                 io.Combo.Input("preset", options=PRESETS, default="quickstart", tooltip=_PRESET_TIP),
@@ -203,28 +213,58 @@ class DMTetRefine(Node):
             prior.check(scene.reference)
         place = device()
         built = None if prior is None else prior.build(scene.reference, place)
-        scene = run_stage("DMTet refine", lambda hooks: refine_mesh(
-            built, scene, config, device=place, **hooks), node_key(cls))
-        return io.NodeOutput(scene)
+        result = run_stage("DMTet refine", lambda hooks: refine_mesh(
+            built, scene, config, device=place, **hooks), node_key(cls), scene)
+        return io.NodeOutput(result)
 
 
 def dynamic(prior_3d, prior_2d, form: str, clock: str) -> DynamicSpec:
     return DynamicSpec(prior_3d, prior_2d, form, "local" if clock == "phase_local" else clock)
 
 
-def continued(scene):
-    """The configuration a NeRF scene was started with."""
-    from ..pipelines.stages.fit_nerf import NerfConfig
-
-    return NerfConfig(**scene.meta["config"])
-
-
-def _nerf_settings() -> list:
-    return []
+def _size_settings() -> list:
+    return [
+        io.Int.Input("render_size", default=0, min=0, max=1024, step=8, advanced=True,
+                     tooltip="Side of new views, pixels; 0 = the preset's. Cost grows with its square."),
+        io.Int.Input("reference_size", default=0, min=0, max=1024, step=8, advanced=True,
+                     tooltip="Side of the picture as it is fitted, pixels; 0 = the preset's."),
+        io.Int.Input("novel_batch", default=0, min=0, max=16, advanced=True,
+                     tooltip="New views per iteration; 0 = the preset's."),
+        io.Int.Input("preview_every", default=0, min=0, max=10000, advanced=True,
+                     tooltip="Iterations between live pictures; 0 = the preset's."),
+        io.Float.Input("rgb_weight", default=-1.0, min=-1.0, max=1e6, step=1.0, advanced=True,
+                       tooltip="Weight of the picture's colours; -1 = the preset's."),
+        io.Float.Input("mask_weight", default=-1.0, min=-1.0, max=1e6, step=1.0, advanced=True,
+                       tooltip="Weight of the picture's silhouette; -1 = the preset's."),
+        io.Float.Input("depth_weight", default=-1.0, min=-1.0, max=1e6, step=0.1, advanced=True,
+                       tooltip="Weight of the reference's depth, if it has one; -1 = the preset's."),
+        io.Float.Input("normal_weight", default=-1.0, min=-1.0, max=1e6, step=0.1, advanced=True,
+                       tooltip="Weight of the reference's normals, if it has some; -1 = the preset's."),
+    ]
 
 
 def _mesh_settings() -> list:
-    return []
+    return [
+        io.Int.Input("grid", default=0, min=0, max=128, advanced=True,
+                     tooltip="Cells per side of the tetrahedral grid; 0 = the preset's. More cells, finer shape."),
+        io.Float.Input("smooth_normals", default=-1.0, min=-1.0, max=1e6, step=0.1, advanced=True,
+                       tooltip="Weight that keeps neighbouring faces parallel; -1 = the preset's."),
+        io.Float.Input("smooth_surface", default=-1.0, min=-1.0, max=1e6, step=0.1, advanced=True,
+                       tooltip="Weight that keeps vertices near their neighbours' centre; -1 = the preset's."),
+    ]
+
+
+_COUNTS = {"iterations": "iterations", "render_size": "size", "reference_size": "reference_size", "grid": "tets",
+           "novel_batch": "novel_batch", "preview_every": "preview_every", "mesh_iterations": "mesh_iterations"}
+_WEIGHTS = {"rgb_weight": "rgb", "mask_weight": "mask", "depth_weight": "depth", "normal_weight": "normal",
+            "smooth_normals": "mesh_normal", "smooth_surface": "mesh_laplacian"}
+
+
+def overridden(config, **values):
+    """``config`` with what was set on the node: counts above 0 and weights from 0 up."""
+    counts = {_COUNTS[k]: v for k, v in values.items() if k in _COUNTS and v > 0}
+    weights = {_WEIGHTS[k]: Constant(v) for k, v in values.items() if k in _WEIGHTS and v >= 0}
+    return replace(config, **counts, **weights)
 
 
 def presets() -> dict:
@@ -233,10 +273,14 @@ def presets() -> dict:
     return found
 
 
-def overridden(config, **values):
-    """``config`` with the given values where they are not 0 (0 on a node means "the preset's")."""
-    known = {f.name for f in fields(config)}
-    return replace(config, **{name: value for name, value in values.items() if value and name in known})
+def configured(template, data):
+    """A configuration from a scene's meta; ``template`` is any instance, for the types."""
+    if isinstance(data, dict) and "form_of_schedule" in data:
+        return from_json(data)
+    if is_dataclass(template):
+        known = {f.name: getattr(template, f.name) for f in fields(template)}
+        return type(template)(**{k: configured(known[k], v) for k, v in data.items() if k in known})
+    return tuple(configured(None, v) for v in data) if isinstance(data, list) else data
 
 
 def boundary_plot(scene):

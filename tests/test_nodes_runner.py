@@ -2,6 +2,7 @@
 
 import io as std_io
 import json
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -20,11 +21,12 @@ from lift123.pipelines.core.mesh import Mesh  # noqa: E402
 from lift123.pipelines.core.step import Step  # noqa: E402
 
 
+@dataclass(frozen=True)
 class Scene:
     """Stands in for a scene: says how far it came and writes that down."""
 
-    def __init__(self, step):
-        self.step = step
+    step: int
+    meta: dict = field(default_factory=dict)
 
     def save(self, path):
         path.write_text(str(self.step))
@@ -62,7 +64,8 @@ def sent(monkeypatch):
 
 
 def test_a_stage_runs_to_its_end_with_progress_and_rgb_previews(output, sent):
-    assert runner.run_stage("toy stage", stage(), "1").step == 10
+    scene = runner.run_stage("toy stage", stage(), "1", before=Scene(0, {"seconds": {"other": 2.0}}))
+    assert scene.step == 10 and scene.meta["seconds"]["other"] == 2.0 and scene.meta["seconds"]["toy stage"] >= 0
     assert sent[0][:2] == (1, 10) and sent[-1][:2] == (10, 10)
     kind, picture, side = next(p for _, _, p in sent if p)
     assert (kind, picture.mode, side) == ("JPEG", "RGB", 512)
