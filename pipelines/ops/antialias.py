@@ -137,7 +137,7 @@ def _blend_pair(out, color, raster, surface: "_Surface", view: int, here: tuple,
     ids = [int(raster.triangle[view][p]) for p in (here, there)]
     if ids[0] == ids[1] or (min(ids) >= 0 and surface.joined(*ids)):
         return
-    depths = [float(raster.depth[view][p]) for p in (here, there)]
+    depths = [float(raster.depth.detach()[view][p]) for p in (here, there)]
     swapped = ids[0] < 0 or (ids[1] >= 0 and depths[1] < depths[0])
     ways = [((here, there), ids[0], ids[1]), ((there, here), ids[1], ids[0])]
     for (near, far), start, goal in ways[::-1] if swapped else ways:

@@ -41,7 +41,7 @@ class _Interpolate(torch.autograd.Function):
         groups = len(attributes)
         shape = attributes.shape[1:] if ctx.needs_input_grad[0] else (0, 0)
         slabs, grad_attributes = slab_gradient(groups, views * height, shape, grad.device)
-        grad_barycentric = torch.empty_like(barycentric) if ctx.needs_input_grad[3] else barycentric.new_empty(0, 0, 0, 3)
+        grad_barycentric = torch.empty_like(barycentric if ctx.needs_input_grad[3] else barycentric[:0, :0, :0])
         inputs = [attributes, faces, triangle, barycentric, grad.contiguous(), slabs]
         outputs = [grad_attributes if ctx.needs_input_grad[0] else grad.new_empty(0, 0, 0), grad_barycentric]
         items = -(-views * height // max(slabs, 1)) * width

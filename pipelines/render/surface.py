@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,9 +11,8 @@ from torch import Tensor
 from ..core.cameras import Cameras
 from ..core.mesh import Mesh
 from ..core.views import RenderBuffers
-from ..ops.antialias import antialias as blend_silhouettes
-from ..ops.interpolate import interpolate
-from ..ops.rasterize import Raster, rasterize
+from ..ops.rasterize import Raster
+from ..ops.rasterizers import WARP, Rasterizer
 from ..ops.texture import sample_texture
 from .shading import Shading
 
@@ -31,6 +31,7 @@ def render_surface(
     want_normal: bool = True,
     grad: bool = True,
     flat_normals: bool = False,
+    rasterizer: Rasterizer = WARP,
 ) -> RenderBuffers:
     """Renders B views of a mesh; both sides of a face are drawn.
 
@@ -42,6 +43,7 @@ def render_surface(
     supersample: renders at that many times the size and averages.
     grad:        False records no graph, whatever the inputs require.
     flat_normals: face normals instead of interpolated vertex normals.
+    rasterizer:  who turns triangles into pixels.
     An empty mesh gives empty pictures.
     """
     if supersample < 1:
@@ -49,10 +51,11 @@ def render_surface(
     with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
         large = cameras.resized(cameras.height * supersample, cameras.width * supersample)
         clip = project(mesh.vertices, large)
-        raster = rasterize(clip, mesh.faces, large.height, large.width)
-        layers = _layers(mesh, raster, albedo, shading, want_normal, flat_normals)
+        raster = rasterizer.rasterize(clip, mesh.faces, large.height, large.width)
+        values = _Values(mesh, raster, rasterizer)
+        layers = _layers(values, albedo, shading, want_normal, flat_normals)
         if antialias:
-            layers = blend_silhouettes(layers, raster, clip, mesh.faces)
+            layers = rasterizer.antialias(layers, raster, clip, mesh.faces)
         return _buffers(_pool(layers, supersample), want_normal)
 
 
@@ -62,16 +65,44 @@ def project(vertices: Tensor, cameras: Cameras) -> Tensor:
     return vertices @ matrix[:, :3] + matrix[:, 3:]
 
 
-def _layers(mesh: Mesh, raster: Raster, albedo, shading, want_normal: bool, flat: bool) -> Tensor:
+@dataclass(frozen=True)
+class _Values:
+    """A mesh's attributes at the pixels of a raster, [B, H, W, C] each, 0 where nothing is seen."""
+
+    mesh: Mesh
+    raster: Raster
+    rasterizer: Rasterizer
+
+    def at_vertices(self, values: Tensor) -> Tensor:
+        return self.rasterizer.interpolate(values, self.raster, self.mesh.faces)
+
+    def uv(self) -> Tensor:
+        return self.rasterizer.interpolate(self.mesh.uvs, self.raster, self.mesh.face_uvs)
+
+    def face_normal(self) -> Tensor:
+        corners = torch.arange(len(self.mesh.faces), device=self.mesh.faces.device)[:, None].expand(-1, 3)
+        return self.rasterizer.interpolate(self.mesh.face_normals(), self.raster, corners.contiguous())
+
+
+def _layers(values: _Values, albedo, shading, want_normal: bool, flat: bool) -> Tensor:
     """[B, H, W, 5 or 8]: premultiplied colour, alpha, depth and, when wanted, normal."""
-    covered = raster.covered
+    raster, mesh = values.raster, values.mesh
     lit = shading is not None and not (isinstance(shading, Shading) and not shading.needs_normal)
-    normal = _normals(mesh, raster, flat) if want_normal or lit else None
-    color = _colors(mesh, raster, covered, albedo)
+    need_normal = want_normal or lit
+    plain = albedo is None and mesh.texture is None and mesh.vertex_colors is not None
+    if plain and need_normal and not flat:  # one pass over the pixels for both
+        color, normal = values.at_vertices(torch.cat([mesh.vertex_colors, mesh.vertex_normals()], 1)).split(3, dim=-1)
+    else:
+        color = values.at_vertices(mesh.vertex_colors) if plain else _colors(values, albedo)
+        normal = None
+        if need_normal:
+            normal = values.face_normal() if flat else values.at_vertices(mesh.vertex_normals())
+    if normal is not None:
+        normal = torch.nn.functional.normalize(normal, dim=-1, eps=1e-12)
     if lit:
-        where = covered.nonzero(as_tuple=True)
+        where = raster.covered.nonzero(as_tuple=True)
         color = torch.zeros_like(color).index_put(where, _shade(shading, color[where], normal[where], where[0]))
-    parts = [color, covered.to(color.dtype)[..., None], raster.depth[..., None]]
+    parts = [color, raster.covered.to(color.dtype)[..., None], raster.depth[..., None]]
     return torch.cat(parts + [normal] if want_normal else parts, dim=-1)
 
 
@@ -79,29 +110,16 @@ def _shade(shading: Lighting, albedo: Tensor, normal: Tensor, image: Tensor) -> 
     return shading.apply(albedo, normal, image) if isinstance(shading, Shading) else shading(albedo, normal)
 
 
-def _normals(mesh: Mesh, raster: Raster, flat: bool) -> Tensor:
-    """[B, H, W, 3] unit world normals, 0 where nothing is seen."""
-    if flat:
-        corners = torch.arange(len(mesh.faces), device=mesh.faces.device)[:, None].expand(-1, 3)
-        values = interpolate(mesh.face_normals(), raster, corners)
-    else:
-        values = interpolate(mesh.vertex_normals(), raster, mesh.faces)
-    return torch.nn.functional.normalize(values, dim=-1, eps=1e-12)
-
-
-def _colors(mesh: Mesh, raster: Raster, covered: Tensor, albedo: Albedo | None) -> Tensor:
-    """[B, H, W, 3] unlit colours, 0 where nothing is seen."""
-    if albedo is None and mesh.texture is None and mesh.vertex_colors is not None:
-        return interpolate(mesh.vertex_colors, raster, mesh.faces)
+def _colors(values: _Values, albedo: Albedo | None) -> Tensor:
+    """[B, H, W, 3] colours of a function, a texture or nothing, 0 where nothing is seen."""
+    covered, mesh = values.raster.covered, values.mesh
     blank = torch.zeros(*covered.shape, 3, device=covered.device)
     if albedo is None and mesh.texture is None:
         return blank + covered[..., None] * GREY
     where = covered.nonzero(as_tuple=True)
     if albedo is not None:
-        values = albedo(interpolate(mesh.vertices, raster, mesh.faces)[where])
-    else:
-        values = sample_texture(mesh.texture, interpolate(mesh.uvs, raster, mesh.face_uvs)[where])
-    return blank.index_put(where, values)
+        return blank.index_put(where, albedo(values.at_vertices(mesh.vertices)[where]).to(blank))
+    return blank.index_put(where, sample_texture(mesh.texture, values.uv()[where]))
 
 
 def _pool(layers: Tensor, factor: int) -> Tensor:

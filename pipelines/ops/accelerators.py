@@ -1,0 +1,76 @@
+"""Optional CUDA libraries behind our own interfaces: the only importer of them, and only when called.
+
+nvdiffrast's licence allows non-commercial use only; nothing here needs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..core.errors import InputError
+from .rasterize import Raster, check_faces
+from .rasterizers import Rasterizer
+
+
+@dataclass(frozen=True)
+class _NativeRaster(Raster):
+    """A raster that keeps the library's own buffer: [B, H, W, 4] (u, v, z/w, id + 1), bottom row first."""
+
+    native: Tensor = None
+
+
+def nvdiffrast_rasterizer(device: torch.device | str = "cuda") -> Rasterizer:
+    """A rasteriser that runs on nvdiffrast (CUDA context), for comparison and speed.
+
+    Differences: its silhouettes come only from the triangles of the two neighbouring pixels, ties between equally
+    near triangles are its own, and its gradients are atomic sums.  Written from the library's published
+    interface (``RasterizeCudaContext``, ``rasterize``, ``interpolate``, ``antialias``); it has **never been run** by
+    this project's tests, which have no CUDA device with the library: try it against ``WARP`` before relying on it.
+    InputError when the library or a CUDA device is missing.
+    """
+    if torch.device(device).type != "cuda" or not torch.cuda.is_available():
+        raise InputError(
+            "rasterizer", "a CUDA device for nvdiffrast", str(device), "Use the built-in rasteriser: it runs anywhere."
+        )
+    try:
+        library = importlib.import_module("nvdiffrast.torch")
+    except ImportError as error:
+        raise InputError(
+            "rasterizer",
+            "the nvdiffrast library (non-commercial licence)",
+            f"no such module ({error})",
+            "Install nvdiffrast yourself, or use the built-in rasteriser.",
+        ) from error
+    return _Nvdiffrast(library, library.RasterizeCudaContext(device=device))
+
+
+class _Nvdiffrast:
+    """The library draws the bottom row first and numbers triangles from 1; both are undone here."""
+
+    def __init__(self, library, context):
+        self.library, self.context = library, context
+
+    def rasterize(self, clip: Tensor, faces: Tensor, height: int, width: int) -> Raster:
+        check_faces(faces, clip.shape[1])
+        native, _ = self.library.rasterize(self.context, clip.contiguous(), faces.int(), resolution=[height, width])
+        top_first = native.flip(1)
+        triangle = top_first[..., 3].int() - 1
+        seen = (triangle >= 0)[..., None]
+        u, v = top_first[..., 0:1], top_first[..., 1:2]
+        barycentric = torch.cat([u, v, 1 - u - v], dim=-1) * seen
+        depth, _ = self.library.interpolate(clip[..., 3:].contiguous(), native, faces.int())
+        return _NativeRaster(triangle, barycentric, depth.flip(1)[..., 0], native)
+
+    def interpolate(self, attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor:
+        shared = attributes if attributes.ndim == 3 else attributes[None]
+        check_faces(faces, shared.shape[1])
+        out, _ = self.library.interpolate(shared.contiguous(), raster.native, faces.int())
+        return out.flip(1)
+
+    def antialias(self, color: Tensor, raster: Raster, clip: Tensor, faces: Tensor) -> Tensor:
+        blended = self.library.antialias(color.flip(1).contiguous(), raster.native, clip.contiguous(), faces.int())
+        return blended.flip(1)
