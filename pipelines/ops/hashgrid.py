@@ -22,6 +22,7 @@ from torch import Tensor
 from .kernels import hashgrid_kernels as kernels
 from .kernels.launch import launch
 
+CPU_BLOCK = 256  # points per thread of a launch on the CPU (one on CUDA)
 FEATURES = 2  # per level, as in every published preset; the kernels load rows as pairs
 
 
@@ -144,9 +145,8 @@ class _Encode(torch.autograd.Function):
     def forward(ctx, x, table, config, live, in_place):
         new = torch.empty if live == config.levels else torch.zeros
         out = new(len(x), config.width, device=x.device)
-        levels = _level_tensors(config, x.device)
-        inputs = (x, table, *levels, int(config.smoothstep))
-        launch(kernels.encode_forward, (live, len(x)), inputs, (_pairs(out),), x.device, split=live)
+        inputs = (x, table, *_level_tensors(config, x.device), int(config.smoothstep))
+        _launch(kernels.encode_forward, live, inputs, _pairs(out))
         ctx.save_for_backward(x, table)
         ctx.settings = config, live, in_place
         return out
@@ -157,16 +157,14 @@ class _Encode(torch.autograd.Function):
         x, table = ctx.saved_tensors
         config, live, in_place = ctx.settings
         scales, layout = _level_tensors(config, x.device)
-        dim, smooth, grad_out = (live, len(x)), int(config.smoothstep), _pairs(grad_out.contiguous())
+        smooth, grad_out = int(config.smoothstep), _pairs(grad_out.contiguous())
         grad_x = grad_table = None
         if ctx.needs_input_grad[1]:
             grad_table = _table_buffer(table, in_place)
-            inputs = (x, scales, layout, smooth, grad_out)
-            launch(kernels.encode_backward_table, dim, inputs, (grad_table,), x.device, split=live)
+            _launch(kernels.encode_backward_table, live, (x, scales, layout, smooth, grad_out), grad_table)
         if ctx.needs_input_grad[0]:
             parts = x.new_empty(live, len(x), 3)
-            inputs = (x, table, scales, layout, smooth, grad_out)
-            launch(kernels.encode_backward_x, dim, inputs, (parts,), x.device, split=live)
+            _launch(kernels.encode_backward_x, live, (x, table, scales, layout, smooth, grad_out), parts)
             grad_x = parts.sum(0)
         return grad_x, None if in_place else grad_table, None, None, None
 
@@ -177,7 +175,7 @@ class _EncodeJacobian(torch.autograd.Function):
         new = torch.empty if live == config.levels else torch.zeros
         out = new(4, len(x), config.width, device=x.device)
         inputs = (x, table, *_level_tensors(config, x.device), int(config.smoothstep))
-        launch(kernels.jacobian_forward, (live, len(x)), inputs, (_pairs(out),), x.device, split=live)
+        _launch(kernels.jacobian_forward, live, inputs, _pairs(out))
         ctx.save_for_backward(x, table)
         ctx.settings = config, live, in_place
         return out
@@ -189,8 +187,15 @@ class _EncodeJacobian(torch.autograd.Function):
         config, live, in_place = ctx.settings
         grad_table = _table_buffer(table, in_place)
         inputs = (x, *_level_tensors(config, x.device), int(config.smoothstep), _pairs(grad_out.contiguous()))
-        launch(kernels.jacobian_backward_table, (live, len(x)), inputs, (grad_table,), x.device, split=live)
+        _launch(kernels.jacobian_backward_table, live, inputs, grad_table)
         return None, None if in_place else grad_table, None, None, None
+
+
+def _launch(kernel, live: int, inputs: tuple, output: Tensor) -> None:
+    """Levels 0 .. live - 1 of all points (the first input); the parts of a launch split by levels share no memory."""
+    x = inputs[0]
+    block = 1 if x.is_cuda else CPU_BLOCK
+    launch(kernel, (live, -(-len(x) // block)), (block, *inputs), (output,), x.device, split=max(live, 1))
 
 
 def _pairs(features: Tensor) -> Tensor:
