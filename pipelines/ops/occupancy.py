@@ -54,12 +54,16 @@ class RaySamples:
         """[S] ray parameter of the middles."""
         return (self.t_starts + self.t_ends) * 0.5
 
+    def offsets_of(self, mask: Tensor) -> Tensor:
+        """[R + 1] int32 ``offsets`` of the samples where ``mask`` [S] is true."""
+        before = torch.nn.functional.pad(mask.cumsum(0, dtype=torch.int32), (1, 0))
+        return before[self.offsets]
+
     def keep(self, mask: Tensor) -> "RaySamples":
         """The samples where ``mask`` [S] is true, in the same order."""
-        before = torch.nn.functional.pad(mask.cumsum(0), (1, 0))
         picked = mask.nonzero()[:, 0]
         fields = {k: v[picked] for k, v in vars(self).items() if k != "offsets"}
-        return RaySamples(**fields, offsets=before[self.offsets.long()].int())
+        return RaySamples(**fields, offsets=self.offsets_of(mask))
 
 
 class OccupancyGrid:

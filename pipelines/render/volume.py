@@ -93,14 +93,14 @@ def visible_samples(query: Query, samples: RaySamples, stop: float) -> tuple[Ray
     start, end = 0, FIRST_BLOCK
     while True:
         mask = (rank >= start) & (rank < end) & (light > stop)[samples.ray_indices]
-        block = samples.keep(mask)
-        if len(block) == 0 and start:
+        place = mask.nonzero()[:, 0]
+        if len(place) == 0 and start:
             break
-        density, albedo = query(block.positions)
+        density, albedo = query(samples.positions[place])
         parts.append(torch.cat([density[:, None], albedo], dim=1))
-        places.append(mask.nonzero()[:, 0])
+        places.append(place)
         seen |= mask
-        light = light * composite(density.detach(), block.lengths, block.offsets)[1]
+        light = light * composite(density.detach(), samples.lengths[place], samples.offsets_of(mask))[1]
         start, end = end, 2 * end
     values = parts[0] if len(parts) == 1 else _interleave(parts, places, seen)
     kept = samples if len(values) == len(samples) else samples.keep(seen)
