@@ -1,0 +1,190 @@
+"""CPU times of the rasteriser: kernels, torch specification, public alternatives, in the same run.
+
+    OMP_NUM_THREADS=1 python benchmarks/bench_raster.py [--out benchmarks/results/raster.md]
+
+One view of a sphere that covers half the picture, three colours per vertex, a random cotangent.  The alternative is
+DEODR (C++, BSD; ``pip install deodr``), which is left out where it is not installed.  Its adjacency, like ours, is
+built beforehand.  The whole run takes less than a minute on a quiet core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import math
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+FOVY = math.radians(40)
+
+
+def load_pack():
+    """The pack as ``lift123``, loaded by file location as ComfyUI does."""
+    spec = importlib.util.spec_from_file_location("lift123", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["lift123"] = module
+    spec.loader.exec_module(module)
+
+
+def sphere(rings: int):
+    theta, phi = torch.linspace(0, math.pi, rings + 1), torch.arange(2 * rings) * (math.pi / rings)
+    t, p = torch.meshgrid(theta, phi, indexing="ij")
+    vertices = torch.stack([t.sin() * p.sin(), t.cos(), t.sin() * p.cos()], -1).reshape(-1, 3) * 0.9
+    i, j = torch.meshgrid(torch.arange(rings), torch.arange(2 * rings), indexing="ij")
+    after = (j + 1) % (2 * rings)
+    a, b, c, d = i * 2 * rings + j, (i + 1) * 2 * rings + j, (i + 1) * 2 * rings + after, i * 2 * rings + after
+    faces = torch.cat([torch.stack([a, b, c], -1).reshape(-1, 3), torch.stack([a, c, d], -1).reshape(-1, 3)])
+    return vertices, faces
+
+
+def scene(rings: int, size: int):
+    """(clip [1, V, 4], faces, colours [V, 3], cotangent [1, size, size, 3])."""
+    from lift123.pipelines.core.cameras import Cameras
+    from lift123.pipelines.render.surface import project
+
+    vertices, faces = sphere(rings)
+    clip = project(vertices, Cameras.orbit(0.3, 0.2, 3.2, FOVY, size, size))
+    cotangent = torch.randn(1, size, size, 3, generator=torch.Generator().manual_seed(0))
+    return clip, faces, vertices / 1.8 + 0.5, cotangent
+
+
+def clock(function, repeat: int) -> float:
+    """Best CPU milliseconds of ``repeat`` calls after one to warm up; other work on the machine does not count."""
+    function()
+    best = float("inf")
+    for _ in range(repeat):
+        start = time.process_time()
+        function()
+        best = min(best, time.process_time() - start)
+    return best * 1e3
+
+
+def ours(rasterizer, clip, faces, color, cotangent, size: int) -> dict:
+    """Named callables of one rasteriser."""
+    raster = rasterizer.rasterize(clip, faces, size, size)
+    image = rasterizer.interpolate(color, raster, faces)
+
+    def both():
+        points, values = clip.clone().requires_grad_(), color.clone().requires_grad_()
+        seen = rasterizer.rasterize(points, faces, size, size)
+        out = rasterizer.antialias(rasterizer.interpolate(values, seen, faces), seen, points, faces)
+        (out * cotangent).sum().backward()
+
+    return {
+        "rasterize": lambda: rasterizer.rasterize(clip, faces, size, size),
+        "interpolate": lambda: rasterizer.interpolate(color, raster, faces),
+        "antialias": lambda: rasterizer.antialias(image, raster, clip, faces),
+        "forward + backward": both,
+    }
+
+
+def deodr_both(clip, faces, color, cotangent, size: int):
+    """DEODR's forward + backward of the same picture, or None where it is not installed."""
+    if importlib.util.find_spec("deodr") is None:
+        return None
+    from deodr.differentiable_renderer import Scene2D
+    from deodr.triangulated_mesh import TriMeshAdjacencies
+
+    keep = (faces[:, [0, 1, 2]] != faces[:, [1, 2, 0]]).all(1)
+    triangles = faces[keep][:, [0, 2, 1]].numpy().astype(np.uint32)
+    xy = clip[0, :, :2] / clip[0, :, 3:]
+    pixels = torch.stack([xy[:, 0] + 1, 1 - xy[:, 1]], 1).double().numpy() * size / 2 - 0.5
+    adjacency = TriMeshAdjacencies(triangles, clockwise=False)
+    count = len(pixels)
+    none, picture = np.zeros(len(triangles), dtype=bool), cotangent[0].double().numpy()
+
+    def both():
+        scene2d = Scene2D(
+            faces=triangles,
+            faces_uv=triangles,
+            ij=pixels,
+            depths=clip[0, :, 3].double().numpy(),
+            textured=none,
+            uv=np.zeros((count, 2)),
+            shade=np.zeros(count),
+            colors=color.double().numpy(),
+            shaded=none,
+            edgeflags=adjacency.edge_on_silhouette(pixels),
+            height=size,
+            width=size,
+            nb_colors=3,
+            texture=np.zeros((0, 0, 3)),
+            background_color=np.zeros(3),
+            backface_culling=True,
+        )
+        image, _ = scene2d.render(sigma=1)
+        scene2d.render_backward(picture)
+        return image
+
+    return both
+
+
+def kernels_table() -> list[str]:
+    from lift123.pipelines.ops.rasterizers import WARP
+
+    head = "| triangles | pixels | rasterize | interpolate | antialias | forward + backward | DEODR f. + b. | DEODR / ours |"
+    lines = [head, "|---|---|---|---|---|---|---|---|"]
+    for rings, size in ((35, 128), (71, 256), (71, 512), (141, 512), (223, 1024)):
+        clip, faces, color, cotangent = scene(rings, size)
+        times = {k: clock(f, 5) for k, f in ours(WARP, clip, faces, color, cotangent, size).items()}
+        other = deodr_both(clip, faces, color, cotangent, size)
+        other = clock(other, 3) if other else None
+        tail = f"{other:.1f} | {other / times['forward + backward']:.1f}x" if other else "not installed | "
+        lines.append(f"| {len(faces)} | {size} | " + " | ".join(f"{t:.2f}" for t in times.values()) + f" | {tail} |")
+    return lines
+
+
+def specification_table() -> list[str]:
+    from lift123.pipelines.ops.rasterizers import REFERENCE, WARP
+
+    clip, faces, color, cotangent = scene(12, 48)
+    fast = {k: clock(f, 5) for k, f in ours(WARP, clip, faces, color, cotangent, 48).items()}
+    slow = {k: clock(f, 1) for k, f in ours(REFERENCE, clip, faces, color, cotangent, 48).items()}
+    lines = [f"| {len(faces)} triangles, 48 px | kernel | specification | ratio |", "|---|---|---|---|"]
+    return lines + [f"| {k} | {fast[k]:.2f} | {slow[k]:.1f} | {slow[k] / fast[k]:.0f}x |" for k in fast]
+
+
+def texture_table() -> list[str]:
+    from lift123.pipelines.ops.texture import sample_texture, sample_texture_reference
+
+    texture = torch.rand(1024, 1024, 3, generator=torch.Generator().manual_seed(0))
+    axis = torch.linspace(0, 1, 512)
+    uv = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)  # as a picture sees a texture
+
+    def grid(t, x):
+        planes = t.permute(2, 0, 1)[None]
+        out = torch.nn.functional.grid_sample(planes, x[None, None] * 2 - 1, padding_mode="border", align_corners=False)
+        return out[0, :, 0].T
+
+    def both(function):
+        a, b = texture.clone().requires_grad_(), uv.clone().requires_grad_()
+        function(a, b).square().sum().backward()
+
+    times = [clock(lambda f=f: both(f), 3) for f in (sample_texture, sample_texture_reference, grid)]
+    return [
+        "| 512 px of a 1024 px texture, forward + backward | ms | to the kernel |",
+        "|---|---|---|",
+        *[f"| {n} | {t:.1f} | {t / times[0]:.1f}x |" for n, t in zip(("kernel", "specification", "torch grid_sample"), times)],
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", help="Markdown file to write as well")
+    out = parser.parse_args().out
+    load_pack()
+    lines = [f"Rasteriser, {torch.get_num_threads()} thread(s), milliseconds of CPU time, best of a few.", ""]
+    for table in (kernels_table, specification_table, texture_table):
+        lines += [*table(), ""]
+    print("\n".join(lines))
+    if out:
+        Path(out).write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
