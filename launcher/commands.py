@@ -157,7 +157,8 @@ def _run_script(paths: Paths, script: Path, extra: list) -> int:
 
 def command_bench(args, paths: Paths) -> int:
     """One benchmark by name, or all of them; without a name, the list."""
-    scripts = {p.stem[len("bench_"):]: p for p in sorted((paths.root / "benchmarks").glob("bench_*.py"))}
+    files = sorted((paths.root / "benchmarks").glob("bench_*.py"))
+    scripts = {p.stem[len("bench_"):]: p for p in files if "__main__" in p.read_text(encoding="utf-8")}
     if not args.name:
         say("Benchmarks: " + ", ".join(scripts) + "  (launch.py bench NAME [ARGUMENTS], or 'all')")
         return 0

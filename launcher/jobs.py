@@ -39,7 +39,9 @@ class Job:
         """One line: which node of how many, its steps, and the text that the node itself sends (losses, ETA)."""
         total = len(self.titles)
         head = f"{min(len(self.finished) + 1, total)}/{total} {self.titles.get(self.node, self.node or 'waiting')}"
-        steps = f" {bar(self.value / self.maximum)} {self.value:g}/{self.maximum:g}" if self.maximum > 1 else ""
+        steps = f" {bar(self.value / self.maximum)}" if self.maximum > 1 else ""
+        if steps and f"/{self.maximum:g}" not in self.text:  # the stages' own text counts their iterations
+            steps += f" {self.value:g}/{self.maximum:g}"
         return head + steps + (f"  {self.text}" if self.text else "")
 
 

@@ -115,7 +115,7 @@ class ComfyServer:
     """
 
     def __init__(self, paths: Paths, base: Path, port: int = 0, gpu: bool = False, log: Path | None = None,
-                 arguments: list = (), env: dict | None = None, start_timeout: float = 300.0):
+                 arguments: list = (), env: dict | None = None, start_timeout: float = 600.0):
         self.paths, self.base, self.gpu = paths, Path(base), gpu
         self.log = Path(log) if log else self.base / "server.log"
         self.arguments, self.env = list(arguments), dict(env or {})

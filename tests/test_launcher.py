@@ -272,6 +272,8 @@ def test_events_become_one_line():
     assert jobs.apply_event(job, struct.pack(">II", 3, 1) + b"2" + b"loss 0.1 |\n ETA 12 s")
     assert not jobs.apply_event(job, struct.pack(">II", 1, 1) + b"jpeg bytes")
     assert job.line() == "2/2 NeRF stage 1 [#####...............] 30/120  loss 0.1 | ETA 12 s"
+    jobs.apply_event(job, struct.pack(">II", 3, 1) + b"2" + b"NeRF 31/120 | rgb 0.1")
+    assert job.line() == "2/2 NeRF stage 1 [#####...............]  NeRF 31/120 | rgb 0.1"
     jobs.apply_event(job, event("execution_success"))
     assert job.ended and job.error is None
 

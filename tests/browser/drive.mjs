@@ -1,0 +1,177 @@
+// Drives ComfyUI's page as a person would: load a workflow, queue it, watch it, look at the result.
+// Usage: node drive.mjs TASK.json   (see test_browser.py for the task; writes report.json and PNGs into task.out)
+import { createRequire } from "node:module";
+import fs from "node:fs";
+import path from "node:path";
+
+const task = JSON.parse(fs.readFileSync(process.argv[2], "utf-8"));
+const { chromium } = createRequire(path.join(task.node, "package.json"))("playwright-core");
+const report = { errors: [], failedRequests: [], steps: [] };
+const note = (text) => report.steps.push(text);
+
+const browser = await chromium.launch({
+  executablePath: task.chromium,
+  args: [
+    "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
+    "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+  ],
+});
+
+async function openPage() {
+  const page = await browser.newPage({ viewport: { width: 1600, height: 1000 } });
+  page.on("console", (m) => m.type() === "error" && report.errors.push({ text: m.text(), url: m.location().url }));
+  page.on("pageerror", (e) => report.errors.push({ text: String(e.stack || e), url: "" }));
+  page.on("response", (r) => r.status() >= 400 && report.failedRequests.push(`${r.status()} ${r.url()}`));
+  // Nothing outside this machine may be needed.
+  await page.route((url) => !["127.0.0.1", "localhost"].includes(url.hostname) && url.protocol.startsWith("http"),
+    (route) => route.abort());
+  await page.goto(task.url, { waitUntil: "domcontentloaded" });
+  await page.waitForFunction(() => {
+    const app = window.comfyAPI?.app?.app;
+    return app?.canvas?.graph && app.extensionManager && Object.keys(window.LiteGraph.registered_node_types).length > 100;
+  }, null, { timeout: 120000 });
+  await page.waitForTimeout(4000);
+  for (let i = 0; i < 3; i++) await page.keyboard.press("Escape"); // first-run dialogs
+  return page;
+}
+
+const shot = (page, name) => page.screenshot({ path: path.join(task.out, `${name}.png`) });
+
+async function showTemplates(page) {
+  await page.evaluate(() => window.comfyAPI.app.app.extensionManager.command.execute("Comfy.BrowseTemplates"));
+  const entry = page.getByText(task.folder, { exact: false }).first();
+  await entry.waitFor({ timeout: 30000 });
+  await entry.click();
+  await page.waitForTimeout(2500);
+  await shot(page, "templates");
+  report.templateText = await page.evaluate(() => document.body.innerText);
+  report.thumbnails = await page.evaluate((folder) => Object.fromEntries([...document.images]
+    .filter((i) => i.src.includes(`/workflow_templates/${folder}/`)).map((i) => [i.src.split("/").pop(), i.naturalWidth])),
+  task.folder);
+  if (task.openTemplate) {
+    await page.getByText(task.openTemplate, { exact: true }).first().click();
+    await page.waitForFunction(() => window.comfyAPI.app.app.graph.nodes?.length > 3, null, { timeout: 60000 });
+  } else {
+    await page.keyboard.press("Escape");
+  }
+}
+
+async function loadWorkflow(page) {
+  const workflow = JSON.parse(fs.readFileSync(task.workflow, "utf-8"));
+  await page.evaluate((data) => window.comfyAPI.app.app.loadGraphData(data), workflow);
+}
+
+async function describeGraph(page) {
+  return page.evaluate(async () => {
+    const app = window.comfyAPI.app.app;
+    const prompt = await app.graphToPrompt();
+    const missing = app.graph.nodes.filter((n) => n.has_errors || !window.LiteGraph.registered_node_types[n.type]);
+    return { types: app.graph.nodes.map((n) => n.type), missing: missing.map((n) => n.type), api: prompt.output };
+  });
+}
+
+async function setWidgets(page) {
+  report.set = await page.evaluate((wanted) => {
+    const done = [];
+    for (const node of window.comfyAPI.app.app.graph.nodes) {
+      for (const [name, value] of Object.entries(wanted[node.type] || {})) {
+        const widget = node.widgets?.find((w) => w.name === name);
+        if (!widget) continue;
+        widget.value = value;
+        widget.callback?.(value);
+        done.push(`${node.type}.${name}`);
+      }
+    }
+    return done;
+  }, task.widgets || {});
+}
+
+async function runGraph(page) {
+  await page.evaluate(() => {
+    const { api } = window.comfyAPI.api;
+    const seen = (window.__run = { previews: 0, texts: [], executed: [], progress: 0, end: "" });
+    const on = (type, f) => api.addEventListener(type, f);
+    on("b_preview_with_metadata", () => seen.previews++);
+    on("progress_text", (e) => seen.texts.push(String(e.detail?.text ?? "")));
+    on("progress_state", () => seen.progress++);
+    on("executed", (e) => seen.executed.push(e.detail?.node));
+    on("execution_success", () => (seen.end = "success"));
+    on("execution_error", (e) => (seen.end = "error: " + e.detail?.exception_message));
+    on("execution_interrupted", () => (seen.end = "interrupted"));
+  });
+  const button = page.getByTestId("queue-button").first();
+  if (await button.count()) await button.click();
+  else await page.evaluate(() => window.comfyAPI.app.app.queuePrompt(0, 1));
+  report.usedButton = (await button.count()) > 0;
+  const end = Date.now() + task.timeout * 1000;
+  let during = false;
+  while (Date.now() < end) {
+    const run = await page.evaluate(() => window.__run);
+    if (!during && run.previews >= 3) {
+      during = true;
+      await shot(page, "running");
+    }
+    if (run.end) break;
+    await page.waitForTimeout(500);
+  }
+  report.run = await page.evaluate(() => window.__run);
+}
+
+async function lookAtViewer(page) {
+  const found = await page.evaluate((type) => {
+    const app = window.comfyAPI.app.app;
+    const node = app.graph.nodes.find((n) => n.type === type);
+    if (!node) return false;
+    app.canvas.ds.scale = 1;
+    app.canvas.ds.offset = [-node.pos[0] + 500, -node.pos[1] + 250];
+    app.canvas.setDirty(true, true);
+    return true;
+  }, task.viewer);
+  if (!found) return;
+  await page.waitForTimeout(3000);
+  const loading = page.getByText("Loading 3D Model");
+  for (let i = 0; i < 120 && (await loading.count()) && (await loading.first().isVisible()); i++) {
+    await page.waitForTimeout(500);
+  }
+  await page.waitForTimeout(3000);
+  await shot(page, "viewer");
+  const boxes = [];
+  for (const canvas of await page.locator("canvas").all()) {
+    const box = await canvas.boundingBox();
+    const id = await canvas.getAttribute("id");
+    if (box && id !== "graph-canvas" && box.width > 60 && box.height > 60) boxes.push(box);
+  }
+  report.viewerBoxes = boxes;
+}
+
+let code = 0;
+try {
+  const page = await openPage();
+  note("page open");
+  if (task.vueNodes !== undefined) {
+    await page.evaluate((on) => window.comfyAPI.app.app.extensionManager.setting.set("Comfy.VueNodes.Enabled", on),
+      task.vueNodes);
+    await page.waitForTimeout(1000);
+  }
+  if (task.templates) await showTemplates(page);
+  if (!task.openTemplate) await loadWorkflow(page);
+  await page.waitForTimeout(2000);
+  report.graph = await describeGraph(page);
+  await page.evaluate(() => window.comfyAPI.app.app.extensionManager.command.execute("Comfy.Canvas.FitView"));
+  await page.waitForTimeout(1500);
+  await shot(page, "loaded");
+  note("workflow loaded");
+  await setWidgets(page);
+  if (task.run) await runGraph(page);
+  await page.waitForTimeout(2000);
+  await shot(page, "finished");
+  if (task.viewer) await lookAtViewer(page);
+} catch (error) {
+  report.crash = String(error.stack || error);
+  code = 1;
+  for (const page of browser.contexts().flatMap((c) => c.pages())) await shot(page, "crash").catch(() => {});
+} finally {
+  fs.writeFileSync(path.join(task.out, "report.json"), JSON.stringify(report, null, 1));
+  await browser.close();
+}
+process.exit(code);
