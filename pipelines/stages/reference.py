@@ -48,6 +48,14 @@ class ReferenceView:
     def with_prompt(self, prompt: str, negative: str = "") -> "ReferenceView":
         return replace(self, prompt=prompt, negative=negative)
 
+    def with_depth(self, depth: Tensor) -> "ReferenceView":
+        """With an estimated depth [S, S] of the view's size: larger = farther, any affine map."""
+        if tuple(depth.shape) != (self.size, self.size):
+            raise ValueError(f"depth must be {self.size} x {self.size}, got {tuple(depth.shape)}")
+        inside = (self.views.alpha > 0).float()
+        low = depth[inside[0] > 0].min() if bool(inside.any()) else 0.0
+        return replace(self, views=replace(self.views, depth=(depth - low + 0.1)[None] * inside, depth_is_metric=False))
+
     def resized(self, size: int) -> Views:
         """The view at another size: area-averaged when shrinking, bilinear when growing.
 
