@@ -48,6 +48,7 @@ class TetTopology:
         return TetTopology(*(p.to(tets.device) for p in parts), vertex_count)
 
     def to(self, device) -> TetTopology:
+        """The same tables on another device."""
         moved = (t.to(device) for t in (self.tets, self.edges, self.tet_edges))
         return TetTopology(*moved, self.vertex_count)
 
