@@ -39,6 +39,16 @@ def device() -> torch.device:
     return comfy.model_management.get_torch_device()
 
 
+def device_with_room(gigabytes: float = 4.0) -> torch.device:
+    """:func:`device` after ComfyUI has moved its own models out of the way, where that is needed."""
+    import comfy.model_management as mm
+
+    place = mm.get_torch_device()
+    if place.type != "cpu":
+        mm.free_memory(gigabytes * 2**30 + mm.extra_reserved_memory(), place)
+    return place
+
+
 def node_key(cls) -> str | None:
     """The running node's id, for progress messages (None outside the server)."""
     return getattr(cls.hidden, "unique_id", None) if cls.hidden is not None else None

@@ -140,10 +140,12 @@ def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, 
         except InputError:
             raise  # nothing has been computed yet
         except Exception as problem:
+            advice = " Out of memory: lower render_size, novel_batch or grid." if mm.is_oom(problem) else ""
             path = rescue(checkpoints[-1], name) if checkpoints else None
-            if path is None:
+            if path is None and not advice:
                 raise
-            message = f"{name} failed: {problem}. Its partial scene is in output/{path}; Load Scene continues from it."
+            where = f" Its partial scene is in output/{path}; Load Scene continues from it." if path else ""
+            message = f"{name} failed: {problem}.{advice}{where}"
             say(message, node_key)
             raise RuntimeError(message) from problem
     if monitor.interrupted is not None:

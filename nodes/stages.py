@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, from_json
 from . import types
-from .base import CATEGORY, Node, device, node_key
+from .base import CATEGORY, Node, device_with_room, node_key
 from .convert import to_image
 from .runner import run_stage
 from .specs import BoundarySpec, DynamicSpec
@@ -103,7 +103,7 @@ class NerfStage1(Node):
         for part in (prior, boundary):
             if part is not None:
                 part.check(reference)
-        place = device()
+        place = device_with_room()
         built = None if prior is None else prior.build(reference, place)
         gate = None if boundary is None else boundary.build(reference, place)
         result = run_stage("NeRF stage 1", lambda hooks: fit_nerf(
@@ -148,7 +148,7 @@ class DynamicStage2(Node):
             raise InputError("scene", "a NeRF scene", f"a {scene.kind} scene", "Use DMTet Refine for meshes.")
         prior = dynamic(prior_3d, prior_2d, form, clock)
         prior.check(scene.reference)
-        place = device()
+        place = device_with_room()
         built = prior.build(scene.reference, place)
         config = overridden(configured(NerfConfig(), scene.meta["config"]), mesh_iterations=mesh_iterations)
         result = run_stage("NeRF stage 2", lambda hooks: fit_nerf(
@@ -211,7 +211,7 @@ class DMTetRefine(Node):
         config = replace(config, optimize=what)
         if prior is not None:
             prior.check(scene.reference)
-        place = device()
+        place = device_with_room()
         built = None if prior is None else prior.build(scene.reference, place)
         result = run_stage("DMTet refine", lambda hooks: refine_mesh(
             built, scene, config, device=place, **hooks), node_key(cls), scene)
