@@ -91,7 +91,7 @@ def deodr_both(clip, faces, color, cotangent, size: int):
     from deodr.triangulated_mesh import TriMeshAdjacencies
 
     keep = (faces[:, [0, 1, 2]] != faces[:, [1, 2, 0]]).all(1)
-    triangles = faces[keep][:, [0, 2, 1]].numpy().astype(np.uint32)
+    triangles = faces[keep].numpy().astype(np.uint32)
     xy = clip[0, :, :2] / clip[0, :, 3:]
     pixels = torch.stack([xy[:, 0] + 1, 1 - xy[:, 1]], 1).double().numpy() * size / 2 - 0.5
     adjacency = TriMeshAdjacencies(triangles, clockwise=False)
@@ -133,6 +133,11 @@ def kernels_table() -> list[str]:
         clip, faces, color, cotangent = scene(rings, size)
         times = {k: clock(f, 5) for k, f in ours(WARP, clip, faces, color, cotangent, size).items()}
         other = deodr_both(clip, faces, color, cotangent, size)
+        if other:
+            seen = WARP.rasterize(clip, faces, size, size)
+            ours_image = WARP.antialias(WARP.interpolate(color, seen, faces), seen, clip, faces)[0]
+            difference = float((torch.from_numpy(other()) - ours_image).abs().mean())
+            assert difference < 0.01, f"DEODR draws another picture: {difference}"
         other = clock(other, 3) if other else None
         tail = f"{other:.1f} | {other / times['forward + backward']:.1f}x" if other else "not installed | "
         lines.append(f"| {len(faces)} | {size} | " + " | ".join(f"{t:.2f}" for t in times.values()) + f" | {tail} |")
