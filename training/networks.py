@@ -130,14 +130,12 @@ def diffusion_loss(predict, x0, rng, alphas, generator):
     return (error * snr.clamp(max=5) / (snr + 1)).mean() * 3
 
 
-def train_view(bank: Bank, folder: Path, out: Path, weights: Path, steps: int, minutes=None, batch=24, start=None):
+def train_view(bank: Bank, folder: Path, out: Path, weights: Path, steps: int, minutes=None, batch=24):
     """The 3D prior: predicts a novel view's latent from the reference and the pose."""
     scale = json.loads((weights / "settings.json").read_text())["scaling_factor"]
     latents, clip = encode_bank(bank, folder, weights), load_clip(weights)
     embeddings = _image_embeddings(bank, clip)
     task = UnetTask(embedded.build_unet(True), embedded.build_conditioner())
-    if start is not None:
-        _start_from(task.unet, start)
     alphas = scaled_linear_alphas()
     rng = np.random.Generator(np.random.PCG64(13))
     generator = torch.Generator().manual_seed(13)
@@ -162,10 +160,14 @@ def train_view(bank: Bank, folder: Path, out: Path, weights: Path, steps: int, m
 
 
 def train_text(bank: Bank, folder: Path, out: Path, weights: Path, steps: int, minutes=None, batch=24):
-    """The 2D prior: predicts a view's latent from its caption and the view's name."""
+    """The 2D prior: predicts a view's latent from its caption and the view's name.
+
+    Starts from the view prior, which already knows how toy objects look; that saves most of the steps.
+    """
     scale = json.loads((weights / "settings.json").read_text())["scaling_factor"]
     latents, clip = encode_bank(bank, folder, weights), load_clip(weights)
     task = UnetTask(embedded.build_unet(False))
+    _start_from(task.unet, weights / "view_unet.safetensors")
     alphas = scaled_linear_alphas()
     rng = np.random.Generator(np.random.PCG64(14))
     generator = torch.Generator().manual_seed(14)
@@ -220,12 +222,12 @@ def _image_embeddings(bank: Bank, clip: ClipScorer) -> torch.Tensor:
 
 
 def _start_from(unet: torch.nn.Module, path: Path) -> None:
-    """Copies every tensor of the text prior that fits; the first convolution's new channels start at zero."""
+    """Copies every tensor of the view prior that fits; of its first convolution the noisy latent's channels."""
     from safetensors.torch import load_file
 
     source, target = load_file(str(path)), unet.state_dict()
     for name, value in source.items():
         if name == "conv_in.weight":
-            target[name].zero_()[:, :4] = value.float()
+            target[name].copy_(value[:, : target[name].shape[1]].float())
         elif name in target and target[name].shape == value.shape:
             target[name].copy_(value.float())
