@@ -11,14 +11,13 @@ import json
 import platform
 from pathlib import Path
 
+import networks
 import numpy as np
 import torch
-from pack import ROOT
-
-import networks
 from bank import Bank, make_bank
 from lift123.pipelines.models import embedded
 from lift123.pipelines.toybox.objects import heldout_seed
+from pack import ROOT
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -87,6 +87,7 @@ class Cameras:
         return replace(self, c2w=self.c2w[index], fovy=self.fovy[index])
 
     def to(self, device) -> "Cameras":
+        """The same cameras on another device."""
         return replace(self, c2w=self.c2w.to(device), fovy=self.fovy.to(device))
 
     def resized(self, height: int, width: int) -> "Cameras":

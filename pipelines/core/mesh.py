@@ -44,10 +44,12 @@ class Mesh:
             raise ValueError("texture must be [H, W, 3] and needs uvs")
 
     def to(self, device) -> "Mesh":
+        """The same mesh on another device."""
         moved = {k: v.to(device) for k, v in vars(self).items() if v is not None}
         return Mesh(**moved)
 
     def detach(self) -> "Mesh":
+        """The same mesh without its autograd history."""
         return Mesh(**{k: v.detach() for k, v in vars(self).items() if v is not None})
 
     def transformed(self, scale: Tensor | float = 1.0, offset: Tensor | float = 0.0) -> "Mesh":

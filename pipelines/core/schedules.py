@@ -10,6 +10,8 @@ EPS = 1e-5  # both ends of the dynamic prior keep this much of the other prior (
 
 @dataclass(frozen=True)
 class Constant:
+    """``value`` at every progress."""
+
     value: float = 1.0
 
     def __call__(self, progress: float) -> float:

@@ -41,6 +41,7 @@ class Views:
         return self.rgb * alpha + background * (1 - alpha)
 
     def to(self, device) -> "Views":
+        """The same views on another device (cameras included)."""
         fields = {k: v.to(device) if hasattr(v, "to") else v for k, v in vars(self).items()}
         return Views(**fields)
 

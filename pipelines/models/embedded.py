@@ -94,7 +94,8 @@ def load_module(module: torch.nn.Module, path: Path, device="cpu") -> torch.nn.M
     from safetensors.torch import load_file
 
     if not path.is_file():
-        raise InputError("embedded weights", f"the file {path.name}", "no such file", "Reinstall the pack: its files are incomplete.")
+        remedy = "Reinstall the pack: its files are incomplete."
+        raise InputError("embedded weights", f"the file {path.name}", "no such file", remedy)
     state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(str(path)).items()}
     module.load_state_dict(state, strict=True)
     return module.to(device).eval().requires_grad_(False)
