@@ -137,9 +137,9 @@ def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, 
         monitor = Monitor(node_key, asked)
         try:
             scene = stage({"on_step": monitor, "on_checkpoint": keep})
-        except InputError:
-            raise  # nothing has been computed yet
         except Exception as problem:
+            if isinstance(problem, InputError) and not checkpoints:
+                raise  # refused before any work
             advice = " Out of memory: lower render_size, novel_batch or grid." if mm.is_oom(problem) else ""
             path = rescue(checkpoints[-1], name) if checkpoints else None
             if path is None and not advice:
@@ -147,6 +147,8 @@ def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, 
             where = f" Its partial scene is in output/{path}; Load Scene continues from it." if path else ""
             message = f"{name} failed: {problem}.{advice}{where}"
             say(message, node_key)
+            if isinstance(problem, InputError):
+                raise
             raise RuntimeError(message) from problem
     if monitor.interrupted is not None:
         path = rescue(scene, name)

@@ -106,12 +106,16 @@ def test_an_error_names_the_rescued_scene(output, sent):
     assert next(output.rglob("*.safetensors")).read_text() == "3"
 
 
-def test_an_input_error_is_not_dressed_up(output):
-    def refuse(_):
+@pytest.mark.parametrize("after_work", [False, True])
+def test_an_input_error_stays_one_and_work_is_rescued(output, after_work):
+    def refuse(hooks):
+        if after_work:
+            hooks["on_checkpoint"](Scene(3))
         raise InputError("prompt", "words", "nothing", "Write some.")
 
     with pytest.raises(InputError):
         runner.run_stage("toy stage", refuse, "1")
+    assert len(list(output.rglob("*.safetensors"))) == after_work
 
 
 def test_finish_ends_only_the_stage_that_was_asked(output, sent):
