@@ -88,6 +88,7 @@ PAPER = Preset(
 )
 
 _QUICK_STEPS = {"mode": "both", "novel_background": "white", "shading": PLAIN, "preview_every": 10}
+_QUICK_VIEWS = NovelViews(radius=(3.2, 3.2), elevation=(-30.0, 45.0))  # what the embedded view prior was trained on
 _QUICK_SDS = SdsSettings(t_range=(Linear(0.3, 0.02), Linear(0.95, 0.3)), weighting="snr", reduction="mean")
 
 QUICKSTART = Preset(
@@ -104,9 +105,9 @@ QUICKSTART = Preset(
         mask=Constant(2.0),
         depth=Constant(0.02),
         reference_noise=0.0,
-        novel=NovelViews(radius=(3.2, 3.2)),
+        novel=_QUICK_VIEWS,
         field=HashNerfConfig(
-            HashGridConfig(levels=8, log2_table=15, base=8, finest=128), hidden=32, layers=1, blob_density=5.0
+            HashGridConfig(levels=8, log2_table=15, base=8, finest=128), hidden=32, layers=1, blob_density=10.0
         ),
         volume=VolumeSettings(step=0.03, max_samples=128, normal_method="tetrahedral", normal_min_weight=0.01),
         grid_resolution=48,
@@ -136,7 +137,7 @@ QUICKSTART = Preset(
         lr_mlp=2e-3,
         mesh_normal=Constant(0.05),
         mesh_laplacian=Constant(0.05),
-        novel=NovelViews(radius=(3.2, 3.2)),
+        novel=_QUICK_VIEWS,
     ),
     view=_QUICK_SDS,
     mesh_view=_QUICK_SDS,
