@@ -1,0 +1,61 @@
+"""Writes the cards of the embedded networks from ``measured.json``.
+
+    python training/cards.py
+"""
+
+import json
+
+from pack import ROOT
+
+FOLDER = ROOT / "pipelines" / "embedded"
+DATA = (
+    "18,000 procedural toybox objects (seeds 0 to 17,999), 7 views each: the reference view and 6 novel views "
+    "(azimuth uniform, elevation -30 to 45 degrees, radius 3.2, field of view 20 degrees), 64 px on white."
+)
+HELD = "Held-out objects: seeds from 10,000,000, never trained on."
+CARDS = {
+    "vae": ("Autoencoder", "AutoencoderKL (diffusers), 64 px <-> 4 x 16 x 16 latents", (
+        "Trained without the variational term (a little fixed noise instead), so its posterior variance means nothing; "
+        "the pipeline uses the mean. Thin, high-contrast details of one or two pixels are lost."
+    )),
+    "clip": ("CLIP", "open_clip CLIP, ViT 64 px / patch 8, own word-level vocabulary", (
+        "Knows the toybox's words only (colours, patterns, nouns, front / side / back view); any other word is one "
+        "'unknown' token. Scores between sentences about photographs mean little."
+    )),
+    "depth": ("Depth estimator", "convolutional encoder-decoder with skips, 64 px", (
+        "Relative depth up to an affine map, for a front view of one masked object. On photographs it falls back to "
+        "what the outline suggests."
+    )),
+    "view": ("View prior", "UNet2DConditionModel (diffusers) with Zero-1-to-3's 8 input channels and cc_projection; "
+             "by configuration also reference-latent tokens and a pose label; v-prediction", (
+        "The reference must be the front view at the horizon from radius 3.2. Colours of patterned objects blur and "
+        "thin parts vanish on the far side. Far from saturated: it was trained on one CPU core."
+    )),
+    "text": ("Text prior", "UNet2DConditionModel (diffusers), cross-attention to the CLIP text tower's hidden states; "
+             "v-prediction; started from the view prior's weights", (
+        "Short training; follows colours and coarse nouns, not patterns. Only toybox words act."
+    )),
+}  # fmt: skip
+
+
+def main() -> None:
+    measured = json.loads((FOLDER / "measured.json").read_text(encoding="utf-8"))
+    for name, (title, kind, limits) in CARDS.items():
+        values = dict(measured[name])
+        steps, minutes, count = (values.pop(k) for k in ("steps", "training minutes", "held-out objects"))
+        files = [f for f in sorted(FOLDER.glob("*.safetensors")) if f.name.startswith(name)]
+        sizes = ", ".join(f"{f.name} ({f.stat().st_size / 1e6:.1f} MB, fp16)" for f in files)
+        rows = "\n".join(f"| {k} | {v} |" for k, v in values.items())
+        text = (
+            f"# {title}\n\n{kind}.\n\nFiles: {sizes}. Licence: Apache-2.0, like the code.\n\n"
+            f"**Data.** {DATA}\n\n**Training.** {steps} steps, {minutes:.0f} minutes of training on a shared two-core "
+            f"machine without GPU ({measured['hardware']}). Reproduce with `python3 launch.py train-embedded`; the recipe is "
+            f"`training/networks.py::train_{name}`, the learning curve `docs/training/{name}_curve.png`.\n\n"
+            f"**Measured** on {count} objects by `training/measure.py`. {HELD}\n\n"
+            f"| figure | value |\n|---|---|\n{rows}\n\n**Limits.** {limits}\n"
+        )
+        (FOLDER / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
