@@ -37,7 +37,7 @@ def drive(comfy, folder: Path, **task) -> dict:
         pytest.skip(missing)
     task.update(url=comfy.url, folder=comfy.folder, chromium=chromium, node=str(paths.node), out=str(folder))
     (folder / "task.json").write_text(json.dumps(task))
-    done = subprocess.run([node, str(DRIVER), str(folder / "task.json")], capture_output=True, text=True, timeout=900)
+    done = subprocess.run([node, str(DRIVER), str(folder / "task.json")], capture_output=True, text=True, timeout=1500)
     assert (folder / "report.json").exists(), done.stderr
     report = json.loads((folder / "report.json").read_text())
     if os.environ.get("LIFT123_SCREENSHOTS"):
@@ -70,7 +70,7 @@ def session(comfy, tmp_path_factory):
     """The quickstart, opened from the template browser and run with few iterations."""
     names = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
     return drive(comfy, tmp_path_factory.mktemp("browser"), templates=names, openTemplate=NAME, widgets=FEW, run=True,
-                 timeout=400, viewer="Preview3D")
+                 timeout=600, viewer="Preview3D")
 
 
 def test_templates_show_with_thumbnails(session):

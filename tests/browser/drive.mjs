@@ -19,6 +19,7 @@ const browser = await chromium.launch({
 
 async function openPage() {
   const page = await browser.newPage({ viewport: { width: 1600, height: 1000 } });
+  page.setDefaultTimeout(180000); // two busy cores draw WebGL and optimise at once
   page.on("console", (m) => m.type() === "error" && report.errors.push({ text: m.text(), url: m.location().url }));
   page.on("pageerror", (e) => report.errors.push({ text: String(e.stack || e), url: "" }));
   page.on("response", (r) => r.status() >= 400 && report.failedRequests.push(`${r.status()} ${r.url()}`));
@@ -29,7 +30,7 @@ async function openPage() {
   await page.waitForFunction(() => {
     const app = window.comfyAPI?.app?.app;
     return app?.canvas?.graph && app.extensionManager && Object.keys(window.LiteGraph.registered_node_types).length > 100;
-  }, null, { timeout: 120000 });
+  }, null, { timeout: 180000 });
   await page.waitForTimeout(4000);
   for (let i = 0; i < 3; i++) await page.keyboard.press("Escape"); // first-run dialogs
   return page;
@@ -40,7 +41,7 @@ const shot = (page, name) => page.screenshot({ path: path.join(task.out, `${name
 async function showTemplates(page) {
   await page.evaluate(() => window.comfyAPI.app.app.extensionManager.command.execute("Comfy.BrowseTemplates"));
   const entry = page.getByText(task.folder, { exact: false }).first();
-  await entry.waitFor({ timeout: 30000 });
+  await entry.waitFor();
   await entry.click();
   await page.waitForTimeout(2500);
   await shot(page, "templates");
@@ -50,7 +51,7 @@ async function showTemplates(page) {
   task.folder);
   if (task.openTemplate) {
     await page.getByText(task.openTemplate, { exact: true }).first().click();
-    await page.waitForFunction(() => window.comfyAPI.app.app.graph.nodes?.length > 3, null, { timeout: 60000 });
+    await page.waitForFunction(() => window.comfyAPI.app.app.graph.nodes?.length > 3, null, { timeout: 180000 });
   } else {
     await page.keyboard.press("Escape");
   }
