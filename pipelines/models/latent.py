@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -66,6 +66,31 @@ class LatentRuntime:
             return eps
         eps_u, eps_c = eps.chunk(2)
         return eps_u + guidance * (eps_c - eps_u)
+
+
+@dataclass(frozen=True)
+class LatentDenoiser:
+    """What every ``Denoiser`` on a latent runtime has in common; a subclass adds ``guidance`` and its conditions."""
+
+    runtime: LatentRuntime
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """[T] cumulative noise schedule."""
+        return self.runtime.alphas_cumprod
+
+    @property
+    def image_size(self) -> int:
+        """Side of the pictures ``encode`` wants, pixels."""
+        return self.runtime.image_size
+
+    def encode(self, images: Tensor) -> Tensor:
+        """[B, H, W, 3] sRGB in [0, 1] -> scaled latents [B, C, h, w]; differentiable."""
+        return self.runtime.encode(images)
+
+    def with_guidance(self, guidance: float):
+        """A copy with another CFG scale (1 = conditional only)."""
+        return replace(self, guidance=guidance)
 
 
 @torch.no_grad()

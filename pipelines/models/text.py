@@ -9,45 +9,29 @@ import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
-from .latent import LatentRuntime, ddim_sample
+from .latent import LatentDenoiser, ddim_sample
 
 VIEWS = ("front", "side", "back")
 
 
 @dataclass(frozen=True)
-class TextDenoiser:
+class TextDenoiser(LatentDenoiser):
     """A ``Denoiser`` for a prompt; the view words follow the camera's azimuth (spec C.3).
 
     encoder: anything with ``text_tokens(list[str]) -> [N, L, D]``.
     prompt_context: [3, L, D] for front, side and back; negative_context: [1, L, D].
     """
 
-    runtime: LatentRuntime
     encoder: object
     guidance: float = 7.5
     prompt_context: Tensor | None = None
     negative_context: Tensor | None = None
-
-    @property
-    def alphas_cumprod(self) -> Tensor:
-        return self.runtime.alphas_cumprod
-
-    @property
-    def image_size(self) -> int:
-        return self.runtime.image_size
-
-    def encode(self, images: Tensor) -> Tensor:
-        return self.runtime.encode(images)
 
     @torch.no_grad()
     def with_prompt(self, prompt: str, negative: str = "") -> "TextDenoiser":
         """A copy conditioned on ``prompt``, completed by ", front view" and so on."""
         tokens = self.encoder.text_tokens([f"{prompt}, {view} view" for view in VIEWS])
         return replace(self, prompt_context=tokens, negative_context=self.encoder.text_tokens([negative]))
-
-    def with_guidance(self, guidance: float) -> "TextDenoiser":
-        """A copy with another CFG scale (1 = conditional only)."""
-        return replace(self, guidance=guidance)
 
     def predict_noise(self, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
         if self.prompt_context is None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
-from .latent import LatentRuntime, ddim_sample
+from .latent import LatentDenoiser, ddim_sample
 
 Linear = torch.nn.Linear  # these modules are trained, so host-patched operations must not be used
 
@@ -62,30 +62,18 @@ def pose_labels(pose: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class ViewDenoiser:
+class ViewDenoiser(LatentDenoiser):
     """A ``Denoiser`` for novel views of one reference picture.
 
     Build with the networks, then call :meth:`with_reference`; guidance is the standard CFG scale.
     """
 
-    runtime: LatentRuntime
     conditioner: ViewConditioner
     clip: object  # anything with image_embedding([B, H, W, 3]) -> [B, D]
     guidance: float = 3.0
     reference_camera: Cameras | None = None
     reference_latent: Tensor | None = None  # [1, C, h, w] unscaled
     reference_embedding: Tensor | None = None  # [1, D]
-
-    @property
-    def alphas_cumprod(self) -> Tensor:
-        return self.runtime.alphas_cumprod
-
-    @property
-    def image_size(self) -> int:
-        return self.runtime.image_size
-
-    def encode(self, images: Tensor) -> Tensor:
-        return self.runtime.encode(images)
 
     @torch.no_grad()
     def with_reference(self, picture: Tensor, camera: Cameras) -> "ViewDenoiser":
@@ -97,10 +85,6 @@ class ViewDenoiser:
             reference_latent=self.runtime.raw_latents(small),
             reference_embedding=self.clip.image_embedding(small),
         )
-
-    def with_guidance(self, guidance: float) -> "ViewDenoiser":
-        """A copy with another CFG scale (1 = conditional only)."""
-        return replace(self, guidance=guidance)
 
     def predict_noise(self, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
         if self.reference_latent is None:
