@@ -106,6 +106,7 @@ def save_animation(pictures, path, milliseconds: int = 80) -> None:
 
 
 def pil(pixels):
+    """One picture [H, W, 3] (or a batch's first) as an 8-bit RGB PIL image."""
     from PIL import Image
 
     return Image.fromarray((to_image(pixels)[0] * 255).round().to(torch.uint8).numpy(), "RGB")

@@ -84,5 +84,6 @@ def check_before_work(prefix: str) -> bool | str:
 
 
 def not_writable(prefix: str, problem: OSError) -> InputError:
+    """The error for an output folder that cannot be written to."""
     return InputError("filename_prefix", "a writable output folder", f"{problem.strerror or problem} for {prefix!r}",
                       "Make the folder writable, free space, or start ComfyUI with --output-directory.")

@@ -90,6 +90,7 @@ class PriorSpec:
                              "Write it in Reference View or in Text Prior, for example 'a red teapot'.")
 
     def build(self, reference, device: torch.device):
+        """The prior on ``device``, told the reference view."""
         from ..pipelines import consistent123
 
         denoiser = self.network.load(device)
@@ -119,6 +120,7 @@ class SumSpec:
             part.check(reference)
 
     def build(self, reference, device: torch.device):
+        """All parts on ``device``, with their schedules."""
         from ..pipelines.priors.combine import SumPrior
 
         return SumPrior(tuple((part.build(reference, device), schedule) for part, schedule in self.parts))
@@ -137,6 +139,7 @@ class DynamicSpec:
         return self.prior_3d.kinds() | self.prior_2d.kinds()
 
     def check(self, reference) -> None:
+        """InputError unless a view prior and a text prior are on their own inputs."""
         if "view" not in self.prior_3d.kinds():
             raise InputError("prior_3d", "a prior that contains a View Prior", "a text prior only",
                              "Connect View Prior here and Text Prior to prior_2d.")
@@ -147,6 +150,7 @@ class DynamicSpec:
         self.prior_2d.check(reference)
 
     def build(self, reference, device: torch.device):
+        """Both priors on ``device`` under the ramp."""
         from ..pipelines.priors.combine import DynamicPrior
 
         return DynamicPrior(self.prior_3d.build(reference, device), self.prior_2d.build(reference, device),
@@ -162,12 +166,14 @@ class BoundarySpec:
     prompt: str = ""
 
     def check(self, reference) -> None:
+        """InputError without a prompt to score against."""
         self.clip.check()
         if not (self.prompt.strip() or reference.prompt.strip()):
             raise InputError("prompt", "a description of the object for the CLIP score", "nothing",
                              "Write it in Reference View or in CLIP Boundary.")
 
     def build(self, reference, device: torch.device):
+        """The boundary with its CLIP scorer on ``device``."""
         from ..pipelines.stages.boundary import clip_boundary
 
         return clip_boundary(self.clip.load(device), self.prompt.strip() or reference.prompt, self.rule)

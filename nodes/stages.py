@@ -219,6 +219,7 @@ class DMTetRefine(Node):
 
 
 def dynamic(prior_3d, prior_2d, form: str, clock: str) -> DynamicSpec:
+    """The ramp between two priors, from the node's words."""
     return DynamicSpec(prior_3d, prior_2d, form, "local" if clock == "phase_local" else clock)
 
 
@@ -268,6 +269,7 @@ def overridden(config, **values):
 
 
 def presets() -> dict:
+    """The presets by name."""
     from ..pipelines.consistent123 import PRESETS as found
 
     return found

@@ -140,6 +140,7 @@ class BoundaryState:
 
     @staticmethod
     def from_json(data: dict) -> "BoundaryState":
+        """Inverse of :meth:`to_json`."""
         history = [tuple(h) for h in data["history"]]
         return BoundaryState(ClipBoundary(**data["config"]), history, data["switch_step"], data["reason"])
 
