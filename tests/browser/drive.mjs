@@ -43,7 +43,10 @@ async function showTemplates(page) {
   const entry = page.getByText(task.folder, { exact: false }).first();
   await entry.waitFor();
   await entry.click();
-  await page.waitForTimeout(2500);
+  // Thumbnails load lazily, and late on a busy machine; what is still missing then is reported by the test.
+  await page.waitForFunction(([folder, count]) => [...document.images]
+    .filter((i) => i.src.includes(`/workflow_templates/${folder}/`) && i.naturalWidth > 0).length >= count,
+  [task.folder, task.templates.length], { timeout: 60000 }).catch(() => {});
   await shot(page, "templates");
   report.templateText = await page.evaluate(() => document.body.innerText);
   report.thumbnails = await page.evaluate((folder) => Object.fromEntries([...document.images]
