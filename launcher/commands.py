@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import browser, environment, graph, jobs, settings
 from .batch import run_batch
-from .server import ComfyServer, free_port
+from .server import ComfyServer, HttpError, free_port
 from .settings import LaunchError, Paths
 from .terminal import ProgressLine, complain, say
 
@@ -217,8 +217,8 @@ def main(arguments: list) -> int:
     signal.signal(signal.SIGTERM, _raise_interrupt)  # so that the server is stopped then, too
     try:
         return args.function(args, settings.default_paths())
-    except (LaunchError, jobs.PromptFailed) as error:
-        complain(str(error))
+    except (LaunchError, jobs.PromptFailed, HttpError, OSError) as error:  # OSError: the server went away, a full disk
+        complain(str(error) or type(error).__name__)
         return 1
     except KeyboardInterrupt:
         complain("stopped")

@@ -120,10 +120,11 @@ def run(client: Client, prompt: dict, line: ProgressLine | None = None, workflow
     Raises PromptFailed when it is rejected, fails, is interrupted or takes longer than ``timeout`` seconds.
     """
     titles, begin = titles_of(prompt), time.monotonic()
-    socket = client.websocket()
+    socket, client_id = client.websocket()
     try:
+        socket.receive(timeout=60)  # ComfyUI's greeting: from now on it knows where to send events
         try:
-            job = Job(client.queue(prompt, workflow), titles)
+            job = Job(client.queue(prompt, workflow, client_id), titles)
         except HttpError as error:
             raise rejection(error, titles) from None
         while not job.ended:

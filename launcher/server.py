@@ -46,7 +46,6 @@ class Client:
     def __init__(self, port: int):
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self.client_id = str(uuid.uuid4())
 
     def raw(self, path: str, data: bytes | None = None, headers: dict | None = None, timeout: float = 30.0) -> bytes:
         """GET, or POST when ``data`` is given.  Raises HttpError for an error status, OSError without a server."""
@@ -71,10 +70,13 @@ class Client:
         body = self.raw(path, json.dumps(value).encode(), {"Content-Type": "application/json"})
         return json.loads(body) if body else None
 
-    def queue(self, prompt: dict, workflow: dict | None = None) -> str:
-        """Queues an API-format prompt, returns its id.  Raises HttpError when ComfyUI rejects it, in part or whole."""
+    def queue(self, prompt: dict, workflow: dict | None = None, client_id: str = "") -> str:
+        """Queues an API-format prompt, returns its id; its events go to the websocket of ``client_id``.
+
+        Raises HttpError when ComfyUI rejects it, in part or whole.
+        """
         extra = {"extra_pnginfo": {"workflow": workflow}} if workflow else {}
-        answer = self.post("/prompt", {"prompt": prompt, "client_id": self.client_id, "extra_data": extra})
+        answer = self.post("/prompt", {"prompt": prompt, "client_id": client_id, "extra_data": extra})
         if answer.get("node_errors"):  # status 200 with errors: some outputs were dropped, others would run
             raise HttpError(200, answer)
         return answer["prompt_id"]
@@ -103,9 +105,13 @@ class Client:
         answer = json.loads(self.raw("/upload/image", body, header, timeout=120))
         return "/".join(part for part in (answer.get("subfolder"), answer["name"]) if part)
 
-    def websocket(self) -> WebSocket:
-        """Events of the prompts that this client queues."""
-        return WebSocket("127.0.0.1", self.port, f"/ws?clientId={self.client_id}")
+    def websocket(self) -> tuple:
+        """(connected WebSocket, client id that its prompts must be queued with).
+
+        The id is new each time: ComfyUI forgets an id when its old connection closes, even if a new one took it over.
+        """
+        client_id = uuid.uuid4().hex
+        return WebSocket("127.0.0.1", self.port, f"/ws?clientId={client_id}"), client_id
 
 
 class ComfyServer:
