@@ -59,9 +59,10 @@ def make_bank(folder: Path, seeds: list[int], views: int, size: int = 64, log=pr
 
 
 class Bank:
-    """Read access to a finished (or growing) bank."""
+    """Read access to a finished (or growing) bank; pictures and cameras come on ``device``."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, device="cpu"):
+        self.device = device
         self.count = json.loads((folder / "done.json").read_text())["done"]
         self.rgb = np.load(folder / "rgb.npy", mmap_mode="r")
         self.pose = np.load(folder / "pose.npy", mmap_mode="r")
@@ -72,9 +73,9 @@ class Bank:
 
     def pictures(self, objects, views) -> torch.Tensor:
         """[B, 64, 64, 3] float in [0, 1]."""
-        return torch.from_numpy(self.rgb[objects, views]).float() / 255
+        return torch.from_numpy(np.array(self.rgb[objects, views])).to(self.device).float() / 255
 
     def cameras(self, objects, views) -> Cameras:
         """Cameras of the given entries."""
         pose = torch.from_numpy(self.pose[objects, views])
-        return Cameras.orbit(pose[:, 0], pose[:, 1], REFERENCE_RADIUS, REFERENCE_FOVY, 64, 64)
+        return Cameras.orbit(pose[:, 0], pose[:, 1], REFERENCE_RADIUS, REFERENCE_FOVY, 64, 64).to(self.device)

@@ -21,7 +21,7 @@ def train(module, loss_of_batch, steps, out: Path, rate=1e-3, decay=0.999, warmu
     ema, first, spent = copy.deepcopy(module).requires_grad_(False), 0, 0.0
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True, map_location=next(module.parameters()).device)
         module.load_state_dict(state["module"])
         ema.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])

@@ -47,14 +47,14 @@ def train_vae(bank: Bank, out: Path, weights: Path, steps: int, minutes=None):
     The latents get a little fixed noise and a light pull towards zero instead of the full variational
     term: at this size the learnt posterior noise slows training down tenfold.
     """
-    vae = embedded.build_vae()
+    vae = embedded.build_vae().to(bank.device)
     rng = np.random.Generator(np.random.PCG64(11))
     generator = torch.Generator().manual_seed(11)
 
     def loss_of_batch(step):
         x = bank.pictures(rng.integers(0, bank.count, 8), rng.integers(0, bank.views, 8)).permute(0, 3, 1, 2) * 2 - 1
         mean = vae.encode(x).latent_dist.mode()
-        error = vae.decode(mean + 0.05 * torch.randn(mean.shape, generator=generator)).sample - x
+        error = vae.decode(mean + 0.05 * _noise(mean, generator)).sample - x
         chroma = error - error.mean(1, keepdim=True)  # without its own weight training stays grey for long
         fidelity = error.abs().mean() + 2 * error.square().mean() + 3 * chroma.abs().mean()
         return fidelity + 1e-4 * mean.square().mean()
@@ -74,14 +74,14 @@ def encode_bank(bank: Bank, folder: Path, weights: Path) -> np.ndarray:
     path = folder / "latents.npy"
     if path.exists():
         return np.load(path, mmap_mode="r")
-    vae = embedded.load_module(embedded.build_vae(), weights / "vae.safetensors")
+    vae = embedded.load_module(embedded.build_vae(), weights / "vae.safetensors", bank.device)
     partial = folder / "latents_part.npy"
     out = np.lib.format.open_memmap(partial, "w+", np.float16, (bank.count, bank.views, 4, 16, 16))
     with torch.no_grad():
         for i in range(0, bank.count, 32):
-            x = torch.from_numpy(bank.rgb[i : i + 32]).float() / 127.5 - 1
+            x = torch.from_numpy(np.array(bank.rgb[i : i + 32])).to(bank.device).float() / 127.5 - 1
             z = vae.encode(x.flatten(0, 1).permute(0, 3, 1, 2)).latent_dist.mode()
-            out[i : i + 32] = z.reshape(*x.shape[:2], 4, 16, 16).half().numpy()
+            out[i : i + 32] = z.reshape(*x.shape[:2], 4, 16, 16).half().cpu().numpy()
     out.flush()
     partial.rename(path)
     return np.load(path, mmap_mode="r")
@@ -95,7 +95,7 @@ def view_word(azimuth: torch.Tensor) -> list[str]:
 def train_clip(bank: Bank, out: Path, weights: Path, steps: int, minutes=None):
     """Symmetric contrastive loss over captions, half of them completed by the view's name."""
     tokenizer = WordTokenizer(vocabulary(), 16)
-    model = embedded.build_clip(tokenizer.vocab_size)
+    model = embedded.build_clip(tokenizer.vocab_size).to(bank.device)
     rng = np.random.Generator(np.random.PCG64(12))
 
     def loss_of_batch(step):
@@ -104,9 +104,9 @@ def train_clip(bank: Bank, out: Path, weights: Path, steps: int, minutes=None):
         words = view_word(bank.cameras(picks, views).azimuth)
         texts = [bank.captions[i] + (f", {w} view" if k % 2 else "") for k, (i, w) in enumerate(zip(picks, words))]
         a = F.normalize(model.encode_image(images), dim=-1)
-        b = F.normalize(model.encode_text(tokenizer(texts)), dim=-1)
+        b = F.normalize(model.encode_text(tokenizer(texts).to(bank.device)), dim=-1)
         logits = model.logit_scale.exp().clamp(max=100) * a @ b.T
-        same = torch.tensor([[bank.captions[i] == bank.captions[j] for j in picks] for i in picks]).float()
+        same = torch.tensor([[bank.captions[i] == bank.captions[j] for j in picks] for i in picks]).float().to(bank.device)
         target = same / same.sum(1, keepdim=True)
         return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
@@ -114,17 +114,17 @@ def train_clip(bank: Bank, out: Path, weights: Path, steps: int, minutes=None):
     embedded.save_module(trained, weights / "clip.safetensors")
 
 
-def load_clip(weights: Path) -> ClipScorer:
+def load_clip(weights: Path, device) -> ClipScorer:
     """The CLIP just trained, with the words it was trained with."""
     tokenizer = WordTokenizer(vocabulary(), 16)
-    model = embedded.load_module(embedded.build_clip(tokenizer.vocab_size), weights / "clip.safetensors")
+    model = embedded.load_module(embedded.build_clip(tokenizer.vocab_size), weights / "clip.safetensors", device)
     return ClipScorer(model, tokenizer, embedded.IMAGE_SIZE)
 
 
 def diffusion_loss(predict, x0, rng, alphas, generator):
     """Velocity regression with min-SNR-5 weights (Hang et al. 2023)."""
-    t = torch.from_numpy(rng.integers(0, len(alphas), len(x0)))
-    noise = torch.randn(x0.shape, generator=generator)
+    t = torch.from_numpy(rng.integers(0, len(alphas), len(x0))).to(x0.device)
+    noise = _noise(x0, generator)
     error = (predict(add_noise(x0, noise, t, alphas), t) - v_target(x0, noise, t, alphas)).square().mean((1, 2, 3))
     snr = alphas[t] / (1 - alphas[t])
     return (error * snr.clamp(max=5) / (snr + 1)).mean() * 3
@@ -133,19 +133,19 @@ def diffusion_loss(predict, x0, rng, alphas, generator):
 def train_view(bank: Bank, folder: Path, out: Path, weights: Path, steps: int, minutes=None, batch=24):
     """The 3D prior: predicts a novel view's latent from the reference and the pose."""
     scale = json.loads((weights / "settings.json").read_text())["scaling_factor"]
-    latents, clip = encode_bank(bank, folder, weights), load_clip(weights)
+    latents, clip = encode_bank(bank, folder, weights), load_clip(weights, bank.device)
     embeddings = _image_embeddings(bank, clip)
-    task = UnetTask(embedded.build_unet(True), embedded.build_conditioner())
-    alphas = scaled_linear_alphas()
+    task = UnetTask(embedded.build_unet(True), embedded.build_conditioner()).to(bank.device)
+    alphas = scaled_linear_alphas().to(bank.device)
     rng = np.random.Generator(np.random.PCG64(13))
     generator = torch.Generator().manual_seed(13)
 
     def loss_of_batch(step):
         picks, views = rng.integers(0, bank.count, batch), rng.integers(1, bank.views, batch)
-        x0 = torch.from_numpy(latents[picks, views]).float() * scale
-        reference = torch.from_numpy(latents[picks, np.zeros_like(picks)]).float()
+        x0 = torch.from_numpy(latents[picks, views]).to(bank.device).float() * scale
+        reference = torch.from_numpy(latents[picks, np.zeros_like(picks)]).to(bank.device).float()
         pose = pose_vector(bank.cameras(picks, views), bank.cameras(picks, np.zeros_like(picks)))
-        keep = torch.from_numpy(rng.uniform(size=batch) >= 0.1).float()
+        keep = torch.from_numpy(rng.uniform(size=batch) >= 0.1).float().to(bank.device)
         context = task.conditioner.context(embeddings[picks], reference, pose) * keep[:, None, None]
         labels, extra = pose_labels(pose) * keep[:, None], reference * keep[:, None, None, None]
 
@@ -165,21 +165,22 @@ def train_text(bank: Bank, folder: Path, out: Path, weights: Path, steps: int, m
     Starts from the view prior, which already knows how toy objects look; that saves most of the steps.
     """
     scale = json.loads((weights / "settings.json").read_text())["scaling_factor"]
-    latents, clip = encode_bank(bank, folder, weights), load_clip(weights)
+    latents, clip = encode_bank(bank, folder, weights), load_clip(weights, bank.device)
     task = UnetTask(embedded.build_unet(False))
     _start_from(task.unet, weights / "view_unet.safetensors")
-    alphas = scaled_linear_alphas()
+    task.to(bank.device)
+    alphas = scaled_linear_alphas().to(bank.device)
     rng = np.random.Generator(np.random.PCG64(14))
     generator = torch.Generator().manual_seed(14)
 
     def loss_of_batch(step):
         picks, views = rng.integers(0, bank.count, batch), rng.integers(0, bank.views, batch)
-        x0 = torch.from_numpy(latents[picks, views]).float() * scale
+        x0 = torch.from_numpy(latents[picks, views]).to(bank.device).float() * scale
         words = view_word(bank.cameras(picks, views).azimuth)
         drop = rng.uniform(size=batch) < 0.1
         texts = ["" if d else f"{bank.captions[i]}, {w} view" for i, w, d in zip(picks, words, drop)]
         with torch.no_grad():
-            context = text_hidden_states(clip.model, clip.tokenizer(texts))
+            context = text_hidden_states(clip.model, clip.tokenizer(texts).to(bank.device))
         return diffusion_loss(lambda noisy, t: task.unet(noisy, t, context).sample, x0, rng, alphas, generator)
 
     trained = train(task, loss_of_batch, steps, out, rate=1e-3, decay=0.999, minutes=minutes)
@@ -188,14 +189,14 @@ def train_text(bank: Bank, folder: Path, out: Path, weights: Path, steps: int, m
 
 def train_depth(bank: Bank, out: Path, weights: Path, steps: int, minutes=None):
     """Relative depth of the reference view: one minus the Pearson correlation inside the mask."""
-    net = DepthNet()
+    net = DepthNet().to(bank.device)
     rng = np.random.Generator(np.random.PCG64(15))
 
     def loss_of_batch(step):
         picks = rng.integers(0, bank.count, 24)
         image = bank.pictures(picks, np.zeros_like(picks)).permute(0, 3, 1, 2) * 2 - 1
-        mask = torch.from_numpy(bank.mask[picks]).float()[:, None] / 255
-        truth = torch.from_numpy(bank.depth[picks]).float()[:, None]
+        mask = torch.from_numpy(bank.mask[picks]).to(bank.device).float()[:, None] / 255
+        truth = torch.from_numpy(bank.depth[picks]).to(bank.device).float()[:, None]
         inside = (mask > 0.5).float()
         guess = net(torch.cat([image, mask], 1))
         return (1 - correlation(guess, truth, inside)).mean() + 0.02 * (guess * inside).square().mean()
@@ -210,6 +211,11 @@ def correlation(a, b, inside):
     a = (a - (a * inside).sum((1, 2, 3), keepdim=True) / count) * inside
     b = (b - (b * inside).sum((1, 2, 3), keepdim=True) / count) * inside
     return (a * b).sum((1, 2, 3)) / (a.square().sum((1, 2, 3)) * b.square().sum((1, 2, 3))).sqrt().clamp_min(1e-8)
+
+
+def _noise(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Normal noise from a CPU generator, so that every device sees the same numbers."""
+    return torch.randn(like.shape, generator=generator).to(like.device)
 
 
 @torch.no_grad()

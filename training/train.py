@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=7)
     parser.add_argument("--steps", type=int, help="overrides the default number of steps")
     parser.add_argument("--minutes", type=float, help="stop each network after this much training time")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -43,7 +44,7 @@ def run(stage: str, args) -> None:
     if stage == "bank":
         make_bank(folder, [train_seed(i) for i in range(args.objects)], args.views)
         return
-    bank, out = Bank(folder), args.work / stage
+    bank, out = Bank(folder, args.device), args.work / stage
     options = {"steps": args.steps or STEPS[stage], "minutes": args.minutes}
     args.weights.mkdir(parents=True, exist_ok=True)
     if stage in ("vae", "clip", "depth"):
