@@ -25,7 +25,11 @@ def launch(tmp_path):
         file = tmp_path / "prompt.json"
         file.write_text(json.dumps(prompt))
         command = [sys.executable, str(ROOT / "launch.py"), "demo", "--workflow", str(file), "--device", "cpu", *arguments]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path)
+        # A test run in the background ignores Ctrl-C and would pass that on; a person's terminal does not.
+        listen = None if os.name == "nt" else (lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path, preexec_fn=listen
+        )
 
     return start
 

@@ -103,7 +103,11 @@ def load_module(module: torch.nn.Module, path: Path, device="cpu") -> torch.nn.M
 
 def load_embedded(device="cpu", folder: Path = FOLDER) -> EmbeddedModels:
     """All embedded networks.  About a second; needs diffusers and open_clip."""
-    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    path = folder / "settings.json"
+    if not path.is_file():
+        remedy = "Reinstall the pack, or train them: python3 launch.py train-embedded."
+        raise InputError("embedded weights", "the file settings.json", "no such file", remedy)
+    settings = json.loads(path.read_text(encoding="utf-8"))
     tokenizer = WordTokenizer(settings["words"], CLIP_CONFIG["text_cfg"]["context_length"])
     clip = ClipScorer(load_module(build_clip(tokenizer.vocab_size), folder / "clip.safetensors", device), tokenizer, IMAGE_SIZE)
     vae = load_module(build_vae(settings["scaling_factor"]), folder / "vae.safetensors", device)
