@@ -212,3 +212,16 @@ def test_mesh_losses_survive_degenerate_faces():
     mesh = Mesh(vertices, torch.tensor([[0, 1, 2], [0, 2, 3]]))
     (normal_consistency(mesh) + uniform_laplacian(mesh)).backward()
     assert bool(torch.isfinite(vertices.grad).all())
+
+
+def test_albedo_asks_a_radiance_field_or_a_function():
+    """The NeRF a surface came from has no call of its own, only ``albedo``."""
+
+    class Field(torch.nn.Module):
+        def albedo(self, x):
+            return x.abs()
+
+    x = torch.tensor([[0.1, -0.2, 0.3]])
+    assert torch.equal(TetSdf(4, color=Field()).albedo(x), x.abs())
+    assert torch.equal(TetSdf(4, color=lambda p: p * 2).albedo(x), x * 2)
+    assert torch.equal(TetSdf(4).albedo(x), torch.full_like(x, 0.7))

@@ -107,7 +107,9 @@ class TetSdf(torch.nn.Module):
 
     def albedo(self, x: Tensor) -> Tensor:
         """[N, 3] -> [N, 3] sRGB in [0, 1]; mid grey without a colour function."""
-        return torch.full_like(x, 0.7) if self.color is None else self.color(x)
+        if self.color is None:
+            return torch.full_like(x, 0.7)
+        return getattr(self.color, "albedo", self.color)(x)  # a radiance field, or a plain function
 
     def _position(self, index: Tensor) -> Tensor:
         return self.grid[index] * self.scale + torch.tanh(self.deform[index]) * self.reach
