@@ -26,7 +26,7 @@ LINKS = "a an with and of the upright two tone view front side back".split()
 
 
 def vocabulary() -> list[str]:
-    """All words of toybox captions, plus everyday synonyms mapped nowhere (they stay unknown)."""
+    """All words of toybox captions and view names; every other word is unknown to the tokenizer."""
     patterns = [w for p in PATTERNS for w in p.replace("-", " ").split() if w not in ("plain",)]
     return sorted({*PALETTE, *patterns, *NOUNS, *LINKS})
 

@@ -1,6 +1,6 @@
 """Trains the embedded networks from nothing.  Resumable: run it again and it continues.
 
-    python training/train.py all --work WORKDIR [--objects 20000] [--minutes-view 90] ...
+    python training/train.py all --work WORKDIR [--objects 18000] [--minutes 60]
     python training/train.py bank|vae|clip|depth|view|text --work WORKDIR
 
 Order: bank, vae, clip, depth, view, text; each needs the earlier ones (depth needs the bank only).
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("stage", choices=(*STAGES, "all"))
     parser.add_argument("--work", type=Path, default=ROOT / ".lift123" / "train", help="bank, checkpoints, logs")
     parser.add_argument("--weights", type=Path, default=ROOT / "pipelines" / "embedded", help="where weights are written")
-    parser.add_argument("--objects", type=int, default=20000)
+    parser.add_argument("--objects", type=int, default=18000)
     parser.add_argument("--views", type=int, default=7)
     parser.add_argument("--steps", type=int, help="overrides the default number of steps")
     parser.add_argument("--minutes", type=float, help="stop each network after this much training time")
