@@ -15,7 +15,8 @@ DATA = (
 HELD = "Held-out objects: seeds from 10,000,000, never trained on."
 CARDS = {
     "vae": ("Autoencoder", "AutoencoderKL (diffusers), 64 px <-> 4 x 16 x 16 latents", (
-        "The shipped run got its chroma weight after about 770 steps. Trained without the variational term (a little fixed noise instead), so its posterior variance means nothing; "
+        "The shipped run got its chroma weight after about 770 steps. "
+        "Trained without the variational term (a little fixed noise instead), so its posterior variance means nothing; "
         "the pipeline uses the mean. Thin, high-contrast details of one or two pixels are lost."
     )),
     "clip": ("CLIP", "open_clip CLIP, ViT 64 px / patch 8, own word-level vocabulary", (
@@ -28,7 +29,8 @@ CARDS = {
     )),
     "view": ("View prior", "UNet2DConditionModel (diffusers) with Zero-1-to-3's 8 input channels and cc_projection; "
              "by configuration also reference-latent tokens and a pose label; v-prediction", (
-        "The shipped run was stopped at 58 of 66 planned minutes, the rate nearly at zero. The reference must be the front view at the horizon from radius 3.2. Colours of patterned objects blur and "
+        "The shipped run was stopped at 58 of 66 planned minutes, the rate nearly at zero. "
+        "The reference must be the front view at the horizon from radius 3.2. Colours of patterned objects blur and "
         "thin parts vanish on the far side. Far from saturated: it was trained on one CPU core."
     )),
     "text": ("Text prior", "UNet2DConditionModel (diffusers), cross-attention to the CLIP text tower's hidden states; "
