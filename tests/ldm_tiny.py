@@ -1,0 +1,67 @@
+"""Small random networks in the ldm layout, made of ComfyUI's own classes: the other side of the parity tests."""
+
+import comfy_modules
+import torch
+
+comfy_modules.prepare()
+
+from comfy.ldm.models.autoencoder import AutoencoderKL  # noqa: E402
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel  # noqa: E402
+from comfy.ops import disable_weight_init  # noqa: E402
+
+KINDS = ("zero123", "sd1", "sd2")
+FULL = {  # the published sizes: model channels, multiples, context width
+    "zero123": {"in_channels": 8, "context": 768, "linear": False},
+    "sd1": {"in_channels": 4, "context": 768, "linear": False},
+    "sd2": {"in_channels": 4, "context": 1024, "linear": True},
+}
+TINY_CONTEXT = {"zero123": 64, "sd1": 64, "sd2": 128}
+
+
+def fill(module: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """Every parameter drawn from one generator: norms around 1, the rest small enough to stay in range."""
+    g = torch.Generator().manual_seed(seed)
+    for name, p in module.named_parameters():
+        noise = torch.randn(p.shape, generator=g)
+        fan = p[0].numel() if p.ndim > 1 else 1
+        is_norm = p.ndim == 1 and name.endswith("weight")
+        value = 1 + 0.1 * noise if is_norm else 0.1 * noise if p.ndim == 1 else noise / fan**0.5
+        p.data.copy_(value)
+    return module.eval().requires_grad_(False)
+
+
+def unet(kind: str, full: bool = False, seed: int = 0, device="cpu", **changes) -> UNetModel:
+    """ComfyUI's UNet of ``kind``, small unless ``full``; weights random (none on the meta device)."""
+    facts = FULL[kind]
+    width, mult = (320, (1, 2, 4, 4)) if full else ((64, (1, 2)) if facts["linear"] else (32, (1, 2, 2)))
+    blocks = [2] * len(mult)
+    attended = [2 * [1]] * (len(mult) - 1) + [2 * [0]]
+    depths = [d for level in attended for d in level]
+    out = [d for level in attended for d in (*level, level[0])]
+    heads = {"num_heads": -1, "num_head_channels": 64} if facts["linear"] else {"num_heads": 8}
+    made = UNetModel(**{
+        "image_size": 32, "in_channels": facts["in_channels"], "out_channels": 4, "model_channels": width,
+        "num_res_blocks": blocks, "channel_mult": mult, "transformer_depth": depths, "transformer_depth_output": out,
+        "transformer_depth_middle": 1, "context_dim": facts["context"] if full else TINY_CONTEXT[kind],
+        "use_linear_in_transformer": facts["linear"], "use_spatial_transformer": True, "legacy": False,
+        "dtype": torch.float32, "device": device, "operations": disable_weight_init, **heads, **changes,
+    })  # fmt: skip
+    return made if str(device) == "meta" else fill(made, seed)
+
+
+def vae(full: bool = False, seed: int = 1) -> AutoencoderKL:
+    """ComfyUI's autoencoder: latents 4 times smaller than pictures; full: 8 times, the published size, on the meta device."""
+    config = {
+        "double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3, "dropout": 0.0,
+        "ch": 128 if full else 32, "ch_mult": [1, 2, 4, 4] if full else [1, 2, 2], "num_res_blocks": 2 if full else 1,
+        "attn_resolutions": [],
+    }  # fmt: skip
+    if full:
+        with torch.device("meta"):
+            return AutoencoderKL(ddconfig=config, embed_dim=4)
+    return fill(AutoencoderKL(ddconfig=config, embed_dim=4), seed)
+
+
+def prefixed(prefix: str, module: torch.nn.Module) -> dict:
+    """The state dict of a part as it stands in a checkpoint."""
+    return {prefix + name: value for name, value in module.state_dict().items()}
