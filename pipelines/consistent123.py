@@ -100,17 +100,17 @@ QUICKSTART = Preset(
         iterations=250,
         mesh_iterations=150,
         size=64,
-        reference_size=64,
+        reference_size=96,
         rgb=Constant(5.0),
         mask=Constant(2.0),
         depth=Constant(0.02),
         reference_noise=0.0,
         novel=_QUICK_VIEWS,
         field=HashNerfConfig(
-            HashGridConfig(levels=8, log2_table=15, base=8, finest=128), hidden=32, layers=1, blob_density=10.0
+            HashGridConfig(levels=8, log2_table=16, base=8, finest=256), hidden=32, layers=1, blob_density=10.0
         ),
         volume=VolumeSettings(step=0.03, max_samples=128, normal_method="tetrahedral", normal_min_weight=0.01),
-        grid_resolution=48,
+        grid_resolution=64,
         grid_every=10,
         lr_grid=2e-2,
         lr_mlp=5e-3,
@@ -130,7 +130,8 @@ QUICKSTART = Preset(
         reference_size=192,
         rgb=Constant(5.0),
         mask=Constant(2.0),
-        tets=20,
+        tets=40,
+        cover_reference=True,
         lr_sdf=2e-2,
         lr_deform=2e-2,
         lr_grid=1e-2,
@@ -144,7 +145,7 @@ QUICKSTART = Preset(
     text=_QUICK_SDS,
     mesh_text=_QUICK_SDS,
     boundary=ClipBoundary(interval=5, threshold=1e-3, size=64),  # a check spans more of a short run, so scores move more
-    bake=BakeSettings(faces=8000, size=1024),
+    bake=BakeSettings(faces=20000, size=1024),
     view_guidance=1.5,  # the small prior is unimodal enough: more guidance only saturates colours
     text_guidance=3.0,
     angle_scaling=False,

@@ -105,6 +105,18 @@ class TetSdf(torch.nn.Module):
         vertices = place(self._position(inside), self._position(outside), sdf[inside], sdf[outside])
         return Mesh(vertices, crossing.faces)
 
+    @torch.no_grad()
+    def include(self, points: Tensor, distance: float = 0.3) -> None:
+        """Puts the grid vertex nearest to each of the points [N, 3] (scene units) inside, by ``distance``.
+
+        The surface then encloses a little volume there: room for parts thinner than a tetrahedron.
+        """
+        vertices = self.grid * self.scale
+        found = [torch.cdist(part, vertices).argmin(1) for part in points.split(256)]
+        if found:
+            near = torch.cat(found).unique()
+            self.sdf[near] = self.sdf[near].clamp(max=-distance)
+
     def albedo(self, x: Tensor) -> Tensor:
         """[N, 3] -> [N, 3] sRGB in [0, 1]; mid grey without a colour function."""
         if self.color is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +20,10 @@ from ..ops.mesh_edges import mesh_edges
 from ..priors.combine import dynamic_clock
 from ..render.shading import Shading
 from ..render.surface import render_surface
+from ..render.volume import VolumeSettings
 from .cameras import NovelViews
-from .fit_nerf import load_field, nerf_threshold
+from .cover import cover_reference
+from .fit_nerf import load_field, load_grid, nerf_threshold
 from .optimize import (
     Loop,
     OnCheckpoint,
@@ -33,8 +36,10 @@ from .optimize import (
     unpack_optimizer,
 )
 from .reference import ReferenceView
-from .scene import Scene, load_strict, pack_reference, to_cpu
+from .scene import Scene, pack_reference, to_cpu
+from .surfaces import load_surface, pack_surface, settings_for
 
+log = logging.getLogger(__name__)
 OPTIMIZE = ("both", "texture", "geometry")
 
 
@@ -47,6 +52,8 @@ class MeshConfig(StepConfig):
     optimize:   "both", "texture" (surface fixed) or "geometry" (colour fixed).
     init:       how density becomes distance: "log" or the papers' "clamp" (see ``TetSdf``).
     threshold:  density of the initial surface; None = min(mean of the occupancy grid, 10).
+    cover_reference: parts of the picture too thin for the grid are put into the initial surface (not
+                in the papers; see ``cover``).
     lr_sdf, lr_deform, lr_grid, lr_mlp: learning rates.
     mesh_normal, mesh_laplacian: weights of the mesh regularisers.
     level_start, level_rate: share of live hash levels, start + rate * progress.
@@ -61,6 +68,7 @@ class MeshConfig(StepConfig):
     optimize: str = "both"
     init: str = "log"
     threshold: float | None = None
+    cover_reference: bool = False
     lr_sdf: float = 1e-3
     lr_deform: float = 1e-3
     lr_grid: float = 1e-2
@@ -98,6 +106,7 @@ def refine_mesh(
     Raises InputError when no surface exists.  Interruption: as ``fit_nerf``.
     """
     device = torch.device(device)
+    config = settings_for(config, scene)
     reference = reference or scene.reference
     seed = scene.seed if seed is None else seed
     resumes = scene.kind == "mesh" and not scene.finished
@@ -116,18 +125,6 @@ def refine_mesh(
     return loop.run(start, stop)
 
 
-def load_surface(scene: Scene, device: torch.device | str = "cpu") -> TetSdf:
-    """The surface of a mesh scene with its colour field."""
-    if scene.kind != "mesh":
-        raise InputError("scene", "a refined mesh", "a radiance field", "Run the mesh stage first.")
-    color = load_field(scene, device)
-    field = TetSdf(scene.meta["tets"], scene.tensors["tet/scale"], color).to(device)
-    state = {**{k: scene.tensors[f"tet/{k}"] for k in ("sdf", "deform", "scale")}}
-    state.update({f"color.{k}": v for k, v in scene.part("field").items()})
-    load_strict(field, state, "mesh scene")
-    return field
-
-
 class _MeshTrainee:
     """A TetSdf with a hash-grid colour field."""
 
@@ -135,10 +132,10 @@ class _MeshTrainee:
 
     def __init__(self, scene: Scene, config: MeshConfig, reference, seed: int, device, resumes: bool):
         self.config, self.reference, self.seed = config, reference, seed
-        keys = ("nerf_total", "switch_step", "boundary", "field")
+        keys = ("nerf_total", "switch_step", "boundary", "field", "imported")
         self.history = {"nerf_total": scene.total, **{k: scene.meta.get(k) for k in keys if k in scene.meta}}
         self.history.setdefault("switch_step", None)
-        self.surface = load_surface(scene, device) if scene.kind == "mesh" else _start(scene, config, device)
+        self.surface = load_surface(scene, device) if scene.kind == "mesh" else _start(scene, config, reference, device)
         self.color: HashNerf = self.surface.color
         self.surface.requires_grad_(False)
         groups = _groups(self.surface, config)
@@ -186,15 +183,14 @@ class _MeshTrainee:
 
     def snapshot(self, step: int) -> Scene:
         reference, reference_meta = pack_reference(self.reference)
-        state = self.surface.state_dict()
-        tensors = {("field/" + k[6:] if k.startswith("color.") else "tet/" + k): v for k, v in state.items()}
+        tensors, surface_meta = pack_surface(self.surface)
         tensors = {**to_cpu(tensors), **pack_optimizer(self.optimizer), **reference}
         meta = {
             **self.history,
             "step": step,
             "total": self.config.iterations,
             "seed": self.seed,
-            "tets": self.surface.n,
+            **surface_meta,
             "live_levels": self.color.live_levels,
             "reference": reference_meta,
             "config": describe(self.config),
@@ -224,12 +220,17 @@ def _stack(parts: list[RenderBuffers]) -> RenderBuffers:
     return RenderBuffers(**joined, normal=normal)
 
 
-def _start(scene: Scene, config: MeshConfig, device) -> TetSdf:
+def _start(scene: Scene, config: MeshConfig, reference: ReferenceView, device) -> TetSdf:
     """The surface of a NeRF scene; averaged weights are used when there are any (spec E.3)."""
     color = load_field(scene, device, averaged=True)
     threshold = config.threshold or nerf_threshold(scene)
     with torch.no_grad():
-        return TetSdf.from_density(color.density, config.tets, threshold, color, device, init=config.init)
+        surface = TetSdf.from_density(color.density, config.tets, threshold, color, device, init=config.init)
+    if config.cover_reference:
+        target = reference.resized(config.reference_size).to(device)
+        count = cover_reference(surface, color, load_grid(scene, device), VolumeSettings(**scene.meta["volume"]), target)
+        log.info("%d pixels of the picture were too thin for the initial surface and were added", count)
+    return surface
 
 
 def _groups(surface: TetSdf, config: MeshConfig) -> list[dict]:
