@@ -25,6 +25,7 @@ class SumPrior:
         if not self.terms:
             raise ValueError("a sum of priors needs at least one prior")
         self.name = "+".join(getattr(p, "name", "prior") for p, _ in self.terms)
+        self.knows_reference = any(getattr(p, "knows_reference", True) for p, _ in self.terms)
 
     def loss(self, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:
         """[B]; the terms draw from the generator in order."""
@@ -59,6 +60,10 @@ class DynamicPrior:
     @property
     def name(self) -> str:
         return "dynamic"
+
+    @property
+    def knows_reference(self) -> bool:
+        return any(getattr(p, "knows_reference", True) for p in (self.prior3d, self.prior2d))
 
     def weights(self, x: float | None) -> tuple[float, float]:
         """(3D weight, 2D weight) at clock ``x``; None is the 3D-only phase."""

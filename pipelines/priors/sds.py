@@ -60,7 +60,10 @@ class SdsPrior:
     The loss's *gradient* is exact score distillation, in the product form <stopgrad(g), z> in
     float32 (the regression form loses digits in half precision); its *value* is |g|^2 / 2, which,
     unlike the product, says how far the network wants to move the picture.
+    knows_reference: whether the denoiser has been told the reference picture.
     """
+
+    knows_reference = False
 
     def __init__(self, denoiser: Denoiser, settings: SdsSettings = SdsSettings(), name: str = "sds"):
         self.denoiser, self.settings, self.name = denoiser, settings, name

@@ -20,6 +20,8 @@ class ViewPrior(SdsPrior):
                    codes do (spec C.5; neither paper says so): near views are held by pixels anyway.
     """
 
+    knows_reference = True
+
     def __init__(
         self,
         denoiser: Denoiser,

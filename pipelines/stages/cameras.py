@@ -9,6 +9,8 @@ import torch
 
 from ..core.cameras import Cameras
 
+HIGHEST = math.radians(89.0)  # straight above, a camera has no azimuth
+
 
 @dataclass(frozen=True)
 class NovelViews:
@@ -21,6 +23,8 @@ class NovelViews:
     progressive: the ranges grow from the reference camera to full, r = min(1, start + rate *
                progress); start >= 1 turns it off (Consistent123's code: .2 + 2 * progress).
     stratified: azimuths of one batch are spread evenly around a random one.
+    hemisphere: chance that a view comes from above instead of from the ranges of azimuth and elevation
+               (Magic123's code: one half; its directions are normalise(U(-1,1), U(0,1), U(-1,1))).
     """
 
     radius: tuple[float, float] = (3.0, 3.5)
@@ -30,9 +34,13 @@ class NovelViews:
     progressive_start: float = 1.0
     progressive_rate: float = 0.0
     stratified: bool = True
+    hemisphere: float = 0.0
 
     def sample(self, count: int, size: int, progress: float, reference: Cameras, generator: torch.Generator) -> Cameras:
-        """``count`` cameras at ``progress``; uniform in each range.  Draws 3 * count numbers."""
+        """``count`` cameras at ``progress``; uniform in each range.
+
+        Draws 3 * count numbers, and 4 * count more with a ``hemisphere``.
+        """
         draws = torch.rand(3, count, generator=generator)
         if self.stratified:
             draws[0] = (draws[0, :1] + torch.arange(count) / count) % 1.0
@@ -41,7 +49,17 @@ class NovelViews:
         azimuth = _between(self.azimuth, draws[0], reach, 0.0, math.pi / 180) + home[0]
         elevation = _between(self.elevation, draws[1], reach, math.degrees(home[1]), math.pi / 180)
         radius = _between(self.radius, draws[2], reach, home[2], 1.0)
+        if self.hemisphere > 0:
+            azimuth, elevation = self._from_above(azimuth, elevation, home[0], generator)
         return Cameras.orbit(azimuth, elevation, radius, math.radians(self.fovy), size, size)
+
+    def _from_above(self, azimuth: torch.Tensor, elevation: torch.Tensor, home: float, generator: torch.Generator):
+        """Azimuths and elevations [B], some replaced by directions of the upper half of a box (spec A.4)."""
+        draws = torch.rand(4, len(azimuth), generator=generator)
+        x, y, z = 2 * draws[0] - 1, draws[1], 2 * draws[2] - 1
+        above = torch.atan2(y, torch.hypot(x, z)).clamp(max=HIGHEST)
+        chosen = draws[3] < self.hemisphere
+        return torch.where(chosen, torch.atan2(x, z) + home, azimuth), torch.where(chosen, above, elevation)
 
 
 def _between(span: tuple[float, float], draw: torch.Tensor, reach: float, home: float, unit: float) -> torch.Tensor:

@@ -47,7 +47,9 @@ class NerfConfig(StepConfig):
     lr_grid, lr_mlp: learning rates.
     normal_tv, normal_blur, normal_3d, orientation, entropy, opacity: weights of the regularisers,
                      schedules over progress (spec B.6).
+    blur_stop_gradient: the blurred normals are a constant (Magic123's paper; its code: they are not).
     level_start, level_rate: share of live hash levels, start + rate * progress.
+    level_until:     progress from which all levels are live.
     ema_decay, ema_every: averaged weights, updated every so many steps; 0 = none.
     """
 
@@ -63,12 +65,14 @@ class NerfConfig(StepConfig):
     lr_mlp: float = 1e-3
     normal_tv: object = Constant(10.0)
     normal_blur: object = Constant(10.0)
+    blur_stop_gradient: bool = True
     normal_3d: object = Constant(20.0)
     orientation: object = Constant(1.0)
     entropy: object = Linear(0.0, 1.0, 0.0, 0.5)
     opacity: object = Constant(0.0)
     level_start: float = 0.25
     level_rate: float = 2.0
+    level_until: float = 1.0
     ema_decay: float = 0.95
     ema_every: int = 100
 
@@ -143,7 +147,9 @@ class _NerfTrainee:
 
     def prepare(self, step: int, progress: float, generator: torch.Generator) -> None:
         config = self.config
-        self.field.live_levels = live_levels(config.field.grid.levels, config.level_start, config.level_rate, progress)
+        self.field.live_levels = live_levels(
+            config.field.grid.levels, config.level_start, config.level_rate, progress, config.level_until
+        )
         if step % config.grid_every == 0:
             self.grid.update(self.field.density, on_device(generator, self.device))
 
@@ -228,7 +234,8 @@ class _NerfTrainee:
             if config.normal_tv(progress) > 0:
                 out["normal_tv"] = config.normal_tv(progress) * losses.total_variation(colored)
             if config.normal_blur(progress) > 0:
-                out["normal_blur"] = config.normal_blur(progress) * losses.blur_smoothness(colored)
+                blur = losses.blur_smoothness(colored, stop_gradient=config.blur_stop_gradient)
+                out["normal_blur"] = config.normal_blur(progress) * blur
             if config.orientation(progress) > 0:
                 facing = losses.orientation(weights, extras["normals"], extras["directions"])
                 out["orientation"] = config.orientation(progress) * facing

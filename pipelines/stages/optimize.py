@@ -80,6 +80,9 @@ class StepConfig:
     novel_background: "random" or "white".
     rgb, mask, depth, normal: weights of the reference losses, schedules over progress.
     rgb_inside:      colour loss inside the mask only (Magic123).
+    rgb_edge:        what of the mask's edge counts then: "keep", "soft" or "erode" (``losses.image``).
+    reference_every_2d: instead of ``reference_every`` when no prior knows the picture (Magic123: 2);
+                     0 = the same.
     prior:           weight of everything the priors say, a schedule over progress.
     preview_every, checkpoint_every: steps; 0 = never.
     """
@@ -89,6 +92,7 @@ class StepConfig:
     reference_size: int = 192
     mode: str = "alternate"
     reference_every: int = 4
+    reference_every_2d: int = 0
     reference_first: int = 0
     novel_batch: int = 1
     novel: NovelViews = NovelViews()
@@ -101,6 +105,7 @@ class StepConfig:
     depth: object = Constant(0.0)
     normal: object = Constant(0.0)
     rgb_inside: bool = False
+    rgb_edge: str = "keep"
     prior: object = Constant(1.0)
     lr_factor: object = Constant(1.0)
     clip_norm: float = 0.0
@@ -112,6 +117,7 @@ class StepConfig:
             "mode": ("alternate", "both"),
             "reference_background": ("noise", "random", "white"),
             "novel_background": ("random", "white"),
+            "rgb_edge": losses.EDGES,
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
@@ -120,13 +126,14 @@ class StepConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
-    def shows(self, step: int, has_prior: bool) -> tuple[bool, bool]:
-        """(reference view, novel views) in 0-based ``step``."""
+    def shows(self, step: int, has_prior: bool, knows_reference: bool = True) -> tuple[bool, bool]:
+        """(reference view, novel views) in 0-based ``step``; does any prior know the reference picture?"""
         if not has_prior or step < self.reference_first:
             return True, False
         if self.mode == "both":
             return True, True
-        is_reference = step % self.reference_every == 0
+        every = self.reference_every if knows_reference else self.reference_every_2d or self.reference_every
+        is_reference = step % every == 0
         return is_reference, not is_reference
 
 
@@ -208,7 +215,8 @@ class Loop:
         generator = step_generator(self.seed, self.trainee.name, step)
         self.trainee.prepare(step, progress, generator)
         terms, rendered = {}, []
-        shows_reference, shows_novel = self.config.shows(step, self.prior is not None)
+        knows = getattr(self.prior, "knows_reference", True)
+        shows_reference, shows_novel = self.config.shows(step, self.prior is not None, knows)
         if shows_reference:
             terms.update(self._reference_terms(progress, generator, rendered))
         if shows_novel:
@@ -231,7 +239,7 @@ class Loop:
             * losses.rgb_mse(
                 buffers.composite(background),
                 target.on_background(background),
-                mask if config.rgb_inside else None,
+                losses.color_region(target.alpha, config.rgb_edge) if config.rgb_inside else None,
             ),
             "mask": config.mask(progress) * losses.mask_mse(buffers.alpha, target.alpha),
         }
@@ -346,8 +354,13 @@ def adam(groups: list[dict], device: torch.device) -> torch.optim.Optimizer:
     return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=torch.device(device).type in ("cpu", "cuda"))
 
 
-def live_levels(levels: int, start: float, rate: float, progress: float) -> int | None:
-    """Coarse to fine: ceil(levels * min(1, start + rate * progress)) hash levels; None for all."""
+def live_levels(levels: int, start: float, rate: float, progress: float, until: float = 1.0) -> int | None:
+    """Coarse to fine: ceil(levels * min(1, start + rate * progress)) hash levels; None for all.
+
+    All levels live from progress ``until`` on (Magic123's code: half of them until 0.6).
+    """
+    if progress >= until:
+        return None
     live = math.ceil(levels * min(1.0, start + rate * progress) - 1e-9)
     return None if live >= levels else max(1, live)
 
