@@ -44,6 +44,10 @@ class ClipScorer:
         """[N, L, D'] the text tower's normalised hidden states, the context of the 2D prior."""
         return text_hidden_states(self.model, self.tokenizer(texts).to(self._device))
 
+    def text_condition(self, texts: list[str], negative: bool = False) -> dict[str, Tensor]:
+        """{"context": text_tokens}: what a text denoiser asks of its encoder."""
+        return {"context": self.text_tokens(texts)}
+
     def similarity(self, images: Tensor, text: str) -> float:
         """Mean cosine between pictures [B, H, W, 3] and a text: the score S of the CLIP boundary."""
         return float((self.image_embedding(images) @ self.text_embedding([text]).T).mean())

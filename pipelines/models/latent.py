@@ -49,18 +49,22 @@ class LatentRuntime:
         """eps_u + s (eps_c - eps_u) in float32 (Ho and Salimans 2022); one batched UNet call.
 
         conditional, unconditional: ``context`` [B, L, D], optional ``extra`` [B, C', h, w] channels to
-        concatenate and ``labels`` [B, K].  At guidance 1 the unconditional half is not evaluated.
+        concatenate, ``labels`` [B, K] and ``added`` (SDXL's pooled text and sizes, by their diffusers names).
+        At guidance 1 the unconditional half is not evaluated.
         """
         parts = [conditional] if guidance == 1.0 else [unconditional, conditional]
         repeat = len(parts)
         x = torch.cat([torch.cat([noisy, p["extra"]], 1) if "extra" in p else noisy for p in parts])
         context = torch.cat([p["context"] for p in parts])
-        labels = torch.cat([p["labels"] for p in parts]) if "labels" in conditional else None
-        dtype = self.unet.dtype
-        times = t.repeat(repeat)
-        output = self.unet(
-            x.to(dtype), times, context.to(dtype), class_labels=None if labels is None else labels.to(dtype)
-        ).sample.float()
+        dtype, times = self.unet.dtype, t.repeat(repeat)
+        extras = {}
+        if "labels" in conditional:
+            extras["class_labels"] = torch.cat([p["labels"] for p in parts]).to(dtype)
+        if "added" in conditional:
+            extras["added_cond_kwargs"] = {
+                name: torch.cat([p["added"][name] for p in parts]).to(dtype) for name in conditional["added"]
+            }
+        output = self.unet(x.to(dtype), times, context.to(dtype), **extras).sample.float()
         eps = to_epsilon(output, noisy.repeat(repeat, 1, 1, 1), times, self.alphas_cumprod, self.prediction)
         if repeat == 1:
             return eps

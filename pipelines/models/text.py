@@ -18,28 +18,43 @@ VIEWS = ("front", "side", "back")
 class TextDenoiser(LatentDenoiser):
     """A ``Denoiser`` for a prompt; the view words follow the camera's azimuth (spec C.3).
 
-    encoder: anything with ``text_tokens(list[str]) -> [N, L, D]``.
-    prompt_context: [3, L, D] for front, side and back; negative_context: [1, L, D].
+    encoder: anything with ``text_condition(list[str], negative) -> {"context": [N, L, D]}``; SDXL's encoders add
+             "pooled" [N, P], which its UNet wants together with the picture's size.
+    prompt_context: [3, L, D] for front, side and back; negative_context: [1, L, D]; the same for pooled.
     """
 
     encoder: object
     guidance: float = 7.5
     prompt_context: Tensor | None = None
     negative_context: Tensor | None = None
+    prompt_pooled: Tensor | None = None
+    negative_pooled: Tensor | None = None
 
     @torch.no_grad()
     def with_prompt(self, prompt: str, negative: str = "") -> "TextDenoiser":
         """A copy conditioned on ``prompt``, completed by ", front view" and so on."""
-        tokens = self.encoder.text_tokens([f"{prompt}, {view} view" for view in VIEWS])
-        return replace(self, prompt_context=tokens, negative_context=self.encoder.text_tokens([negative]))
+        words = self.encoder.text_condition([f"{prompt}, {view} view" for view in VIEWS])
+        against = self.encoder.text_condition([negative], negative=True)
+        return replace(self, prompt_context=words["context"], negative_context=against["context"],
+                       prompt_pooled=words.get("pooled"), negative_pooled=against.get("pooled"))
 
     def predict_noise(self, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
         if self.prompt_context is None:
             raise ValueError("the text prior has no prompt yet: call with_prompt first")
         weights = view_weights(cameras.azimuth).to(noisy)
-        context = torch.einsum("bv,vld->bld", weights, self.prompt_context)
-        negative = self.negative_context.expand(len(noisy), -1, -1)
-        return self.runtime.guided_noise(noisy, t, {"context": context}, {"context": negative}, self.guidance)
+        conditional = self._condition(self.prompt_context, self.prompt_pooled, weights)
+        ones = weights.new_ones(len(noisy), 1)
+        negative = self._condition(self.negative_context, self.negative_pooled, ones)
+        return self.runtime.guided_noise(noisy, t, conditional, negative, self.guidance)
+
+    def _condition(self, context: Tensor, pooled: Tensor | None, weights: Tensor) -> dict:
+        """Contexts (and SDXL's pooled vectors with its size entries) mixed by ``weights`` [B, texts]."""
+        condition = {"context": torch.einsum("bv,vld->bld", weights, context)}
+        if pooled is not None:
+            side = float(self.image_size)
+            sizes = weights.new_tensor([side, side, 0.0, 0.0, side, side])  # original size, crop corner, target size
+            condition["added"] = {"text_embeds": weights @ pooled, "time_ids": sizes.expand(len(weights), -1)}
+        return condition
 
     def sample(self, cameras: Cameras, steps: int, generator: torch.Generator) -> Tensor:
         """Pictures [B, S, S, 3] by DDIM."""

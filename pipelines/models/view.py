@@ -8,6 +8,7 @@ checkpoint has neither and loads in the same classes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,6 +18,7 @@ from ..core.cameras import Cameras
 from .latent import LatentDenoiser, ddim_sample
 
 Linear = torch.nn.Linear  # these modules are trained, so host-patched operations must not be used
+POSES = ("zero123", "stable")  # what the pose vector's last entry is: Zero-1-to-3's, Stable Zero123's
 
 
 class ViewConditioner(torch.nn.Module):
@@ -44,14 +46,20 @@ class ViewConditioner(torch.nn.Module):
         return torch.cat([token, self.patch_projection(patches) + self.patch_position], 1)
 
 
-def pose_vector(cameras: Cameras, reference: Cameras) -> Tensor:
-    """[B, 4]: polar difference (radians, up = negative), sin and cos of the azimuth difference, radius difference.
+def pose_vector(cameras: Cameras, reference: Cameras, convention: str = "zero123") -> Tensor:
+    """[B, 4]: polar difference (radians, up = negative), sin and cos of the azimuth difference, and a fourth entry.
 
-    Right-handed cameras, so the azimuth enters with its own sign (spec A.4, C.5).
+    convention "zero123": the radius difference, scene units; "stable" (Stable Zero123): the reference's polar angle,
+    radians from straight up.  Right-handed cameras, so the azimuth enters with its own sign (spec A.4, C.5).
     """
+    if convention not in POSES:
+        raise ValueError(f"pose convention must be one of {POSES}, got {convention!r}")
     azimuth = cameras.azimuth - reference.azimuth
     polar = reference.elevation - cameras.elevation
-    return torch.stack([polar, torch.sin(azimuth), torch.cos(azimuth), cameras.radius - reference.radius], -1)
+    last = cameras.radius - reference.radius
+    if convention == "stable":
+        last = (math.pi / 2 - reference.elevation).expand_as(last)
+    return torch.stack([polar, torch.sin(azimuth), torch.cos(azimuth), last], -1)
 
 
 def pose_labels(pose: Tensor) -> Tensor:
@@ -65,7 +73,7 @@ def pose_labels(pose: Tensor) -> Tensor:
 class ViewDenoiser(LatentDenoiser):
     """A ``Denoiser`` for novel views of one reference picture.
 
-    Build with the networks, then call :meth:`with_reference`; guidance is the standard CFG scale.
+    Build with the networks, then call :meth:`with_reference`; guidance is the standard CFG scale, pose one of POSES.
     """
 
     conditioner: ViewConditioner
@@ -74,6 +82,7 @@ class ViewDenoiser(LatentDenoiser):
     reference_camera: Cameras | None = None
     reference_latent: Tensor | None = None  # [1, C, h, w] unscaled
     reference_embedding: Tensor | None = None  # [1, D]
+    pose: str = "zero123"
 
     @torch.no_grad()
     def with_reference(self, picture: Tensor, camera: Cameras) -> "ViewDenoiser":
@@ -90,7 +99,7 @@ class ViewDenoiser(LatentDenoiser):
         if self.reference_latent is None:
             raise ValueError("the view prior has no reference picture yet: call with_reference first")
         count = len(noisy)
-        pose = pose_vector(cameras, self.reference_camera).to(noisy)
+        pose = pose_vector(cameras, self.reference_camera, self.pose).to(noisy)
         latent = self.reference_latent.expand(count, -1, -1, -1)
         with torch.no_grad():
             context = self.conditioner.context(self.reference_embedding.expand(count, -1), latent, pose)
