@@ -14,9 +14,11 @@ from .convert import to_image
 from .runner import run_stage
 from .specs import BoundarySpec, DynamicSpec
 
-PRESETS = ["quickstart", "paper"]
-_PRESET_TIP = ("Where all settings that are not on this node come from: quickstart (CPU, embedded networks) or the "
-               "paper's (GPU, public checkpoints).")
+PRESETS = ["quickstart", "paper", "magic123 quickstart", "magic123 paper", "magic123 printed"]
+_PRESET_TIP = ("Where all settings that are not on this node come from. quickstart: CPU, embedded networks; paper: GPU, "
+               "public checkpoints; both Consistent123's unless they say magic123 (paper = its released code, printed = "
+               "its paper's words; they want Reference View at radius 1.8 and fovy 40).")
+_OPTIONS_TIP = "From Stage Options: single settings that replace the preset's."
 _SCENE_TIP = "What has been learnt so far; any stage, render, save or export node takes it."
 _FORM_TIP = "How the weight moves from the 3D to the 2D prior: exponential (the paper's choice), linear, or log."
 _CLOCK_TIP = "Where the ramp starts: phase_local = at the CLIP boundary (the released code), global = at iteration 0."
@@ -83,6 +85,7 @@ class NerfStage1(Node):
                                      tooltip="From CLIP Boundary. Without it the stage runs all iterations."),
                 types.Scene.Input("scene", optional=True,
                                   tooltip="Go on with this unfinished NeRF scene, for example from Load Scene."),
+                types.Options.Input("options", optional=True, tooltip=_OPTIONS_TIP),
             ],
             outputs=[
                 types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP),
@@ -94,10 +97,10 @@ class NerfStage1(Node):
         )
 
     @classmethod
-    def run(cls, reference, iterations, seed, preset, prior=None, boundary=None, scene=None, **settings):
+    def run(cls, reference, iterations, seed, preset, prior=None, boundary=None, scene=None, options=None, **settings):
         from ..pipelines.stages.fit_nerf import fit_nerf
 
-        config = overridden(presets()[preset].nerf, iterations=iterations, **settings)
+        config = overridden(with_options(presets()[preset].nerf, options), iterations=iterations, **settings)
         if scene is not None and scene.kind != "nerf":
             raise InputError("scene", "a NeRF scene", f"a {scene.kind} scene", "Use DMTet Refine for meshes.")
         for part in (prior, boundary):
@@ -198,16 +201,17 @@ class DMTetRefine(Node):
                 types.Prior.Input("prior", optional=True,
                                   tooltip="Any prior; usually the dynamic prior of stage 2. Without one only the "
                                           "picture is fitted."),
+                types.Options.Input("options", optional=True, tooltip=_OPTIONS_TIP),
             ],
             outputs=[types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP)],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def run(cls, scene, iterations, what, preset, prior=None, **settings):
+    def run(cls, scene, iterations, what, preset, prior=None, options=None, **settings):
         from ..pipelines.stages.refine_mesh import refine_mesh
 
-        config = overridden(presets()[preset].mesh, iterations=iterations, **settings)
+        config = overridden(with_options(presets()[preset].mesh, options), iterations=iterations, **settings)
         config = replace(config, optimize=what)
         if prior is not None:
             prior.check(scene.reference)
@@ -268,11 +272,16 @@ def overridden(config, **values):
     return replace(config, **counts, **weights)
 
 
-def presets() -> dict:
-    """The presets by name."""
-    from ..pipelines.consistent123 import PRESETS as found
+def with_options(config, options):
+    """``config`` with the changes of a Stage Options node, if there is one."""
+    return config if options is None else options.applied(config)
 
-    return found
+
+def presets() -> dict:
+    """The presets by name, of both papers."""
+    from ..pipelines import consistent123, magic123
+
+    return {**consistent123.PRESETS, **magic123.PRESETS}
 
 
 def configured(template, data):

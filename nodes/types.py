@@ -10,6 +10,7 @@ LIFT123_DEPTH          ``specs.Network`` of kind "depth"
 LIFT123_PRIOR          ``specs.PriorSpec``: networks with guidance, timestep range and weight
 LIFT123_SCHEDULE       a frozen schedule of ``pipelines.core.schedules``
 LIFT123_BOUNDARY       ``specs.BoundarySpec``: the CLIP network and the rule
+LIFT123_OPTIONS        ``magic123.StageOptions``: settings that replace a preset's
 LIFT123_SCENE          ``pipelines.stages.scene.Scene``
 """
 
@@ -23,4 +24,5 @@ Depth = io.Custom("LIFT123_DEPTH")
 Prior = io.Custom("LIFT123_PRIOR")
 Schedule = io.Custom("LIFT123_SCHEDULE")
 Boundary = io.Custom("LIFT123_BOUNDARY")
+Options = io.Custom("LIFT123_OPTIONS")
 Scene = io.Custom("LIFT123_SCENE")

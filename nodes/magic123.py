@@ -1,0 +1,188 @@
+"""Magic123's own nodes: the one slider between the priors, its alternatives, and what a view network sees."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+
+from comfy_api.latest import io, ui
+
+from ..pipelines.core.errors import InputError
+from ..pipelines.core.schedules import Constant, Linear
+from . import types
+from .base import CATEGORY, Node, device_with_room
+from .convert import to_image
+from .specs import SumSpec
+
+BALANCES = ["coarse", "fine", "printed_coarse", "printed_fine", "even"]
+
+
+class TradeOffPrior(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_TradeOffPrior", display_name="Trade-Off Prior (2D/3D)", category=f"{CATEGORY}/priors",
+            description="Magic123's mixture of a 2D and a 3D prior, moved by one number: up imagines more, down keeps "
+                        "closer to the picture.",
+            search_aliases=["magic123", "lambda", "mix", "2d 3d"],
+            inputs=[
+                io.Float.Input("lambda_2d_3d", default=1.0, min=0.0, max=5.0, step=0.05, round=0.001,
+                               display_mode=io.NumberDisplay.slider,
+                               tooltip="Weight of the 2D prior against the 3D prior. 1 = the balanced point; more = "
+                                       "more imagination; 0 = 3D only. For 2D only, disconnect prior_3d (the paper's "
+                                       "'infinity')."),
+                io.Combo.Input("balance", options=BALANCES, default="coarse",
+                               tooltip="The weights at 1. coarse and fine: what Magic123's released code does in its "
+                                       "NeRF and mesh stage, restated (0.25 : 2.5 and 0.00025 : 0.000625); printed: "
+                                       "the paper's Eq. 8 and Sec. 3.3 taken literally (1 : 40 and 0.001 : 0.01); "
+                                       "even: 1 : 1, for the embedded networks. All for reduction 'mean'."),
+                types.Prior.Input("prior_3d", optional=True, tooltip="A View Prior (exploits the picture)."),
+                types.Prior.Input("prior_2d", optional=True, tooltip="A Text Prior (explores)."),
+            ],
+            outputs=[types.Prior.Output("prior", display_name="prior", tooltip="For NeRF Stage 1 or DMTet Refine.")],
+        )
+
+    @classmethod
+    def run(cls, lambda_2d_3d, balance, prior_3d=None, prior_2d=None):
+        from ..pipelines import magic123
+
+        for name, prior, kind in (("prior_3d", prior_3d, "view"), ("prior_2d", prior_2d, "text")):
+            if prior is not None and kind not in prior.kinds():
+                raise InputError(name, f"a prior that contains a {kind.capitalize()} Prior", "the other kind",
+                                 "Swap the two wires.")
+        weights = magic123.trade_off(lambda_2d_3d, magic123.BALANCES[balance])
+        pairs = zip((prior_2d, prior_3d), weights, strict=True)
+        parts = tuple((prior, Constant(weight)) for prior, weight in pairs if prior is not None and weight > 0)
+        if not parts:
+            raise InputError("prior_3d", "a prior with a weight above 0", "none",
+                             "Connect a View Prior, or a Text Prior with lambda_2d_3d above 0.")
+        return io.NodeOutput(SumSpec(parts))
+
+
+@dataclass(frozen=True)
+class StageOptions:
+    """Settings that replace a preset's: (name of a field of the stage's configuration, value) pairs."""
+
+    changes: tuple[tuple[str, object], ...]
+
+    def applied(self, config):
+        """``config`` with the changes that it has a field for; nested: novel views and shading."""
+        known = {f.name for f in fields(config)}
+        for name, value in self.changes:
+            head, _, tail = name.partition(".")
+            if head in known:
+                config = replace(config, **{head: replace(getattr(config, head), **{tail: value}) if tail else value})
+        return config
+
+
+_KEEP = "preset"
+_BLUR = {"through": False, "stopped": True}
+_REGION = {"everywhere": (False, "keep"), "mask": (True, "keep"), "soft_edge": (True, "soft"), "eroded": (True, "erode")}
+
+
+def _weight(name: str, tip: str, top: float = 1e6) -> io.Float.Input:
+    return io.Float.Input(name, default=-1.0, min=-1.0, max=top, step=0.01, round=1e-6,
+                          tooltip=tip + " -1 = the preset's.")
+
+
+class StageOptionsNode(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_StageOptions", display_name="Stage Options", category=f"{CATEGORY}/stages",
+            description="Replaces single settings of a preset, above all those in which Magic123's paper and its released "
+                        "code differ.",
+            search_aliases=["magic123", "regularizer", "shading", "expert"],
+            inputs=[
+                _weight("normal_warmup", "Share of the stage in which priors see surface normals instead of colours. "
+                                         "Magic123: code 0.2 (1000 of 5000), paper 0.6 (3000).", 1.0),
+                _weight("clay_share", "Share of later views without texture; the rest is lit colour. Magic123: code "
+                                      "0.2, paper 0.25.", 1.0),
+                _weight("normal_tv", "Weight of the normals' total variation. Magic123: code 0.5, paper none."),
+                _weight("normal_blur", "Weight of normals against their own blur. Magic123's code: 0.5."),
+                _weight("orientation", "Weight against surfaces that face away. Magic123: code 0.01, paper none."),
+                _weight("entropy", "Final weight against half-transparent samples, reached halfway. Magic123: code 0.001, "
+                                   "paper none."),
+                _weight("half_levels_until", "Share of the stage in which only the coarser half of the hash levels is "
+                                             "live. Magic123: code 0.6, paper 0.", 1.0),
+                _weight("from_above", "Share of new views taken from anywhere above. Magic123's code: 0.5.", 1.0),
+                _weight("reference_noise", "Random shift of the reference camera's rays, scene units. Magic123's code: "
+                                           "0.001.", 1.0),
+                io.Int.Input("reference_first", default=-1, min=-1, max=100000,
+                             tooltip="So many iterations look at the picture only. Magic123: code 100 in each stage, "
+                                     "paper none. -1 = the preset's."),
+                io.Int.Input("reference_every", default=0, min=0, max=100,
+                             tooltip="Every so many iterations look at the picture, the others at new views. Magic123: 4, "
+                                     "without 3D prior 2. 0 = the preset's."),
+                io.Combo.Input("blur_gradient", options=[_KEEP, *_BLUR], default=_KEEP,
+                               tooltip="Whether normal_blur also moves the blurred side: through (Magic123's code) or "
+                                       "stopped (its paper)."),
+                io.Combo.Input("color_region", options=[_KEEP, *_REGION], default=_KEEP,
+                               tooltip="Where the picture's colours count: everywhere (on a background), in the mask "
+                                       "(Magic123's paper), without its soft edge (its code's fine stage), or two pixels "
+                                       "further in (its README)."),
+                io.Combo.Input("initial_surface", options=[_KEEP, "log", "clamp"], default=_KEEP,
+                               tooltip="Mesh stage: how density becomes distance. clamp = the papers' code; log starts "
+                                       "without staircase."),
+            ],
+            outputs=[types.Options.Output("options", display_name="options",
+                                          tooltip="For the options input of NeRF Stage 1 or DMTet Refine.")],
+        )
+
+    @classmethod
+    def run(cls, normal_warmup, clay_share, half_levels_until, from_above, reference_noise, entropy, reference_first,
+            reference_every, blur_gradient, color_region, initial_surface, **weights):
+        changes = [(name, Constant(value)) for name, value in weights.items() if value >= 0]
+        changes += [("entropy", Linear(0.0, entropy, 0.0, 0.5))] if entropy >= 0 else []
+        changes += [("shading.normal_until", normal_warmup)] if normal_warmup >= 0 else []
+        if clay_share >= 0:
+            changes += [("shading.lambertian", 1 - clay_share), ("shading.textureless", clay_share)]
+        if half_levels_until >= 0:
+            changes += [("level_start", 0.5), ("level_rate", 0.0), ("level_until", half_levels_until)]
+        changes += [("novel.hemisphere", from_above)] if from_above >= 0 else []
+        changes += [("reference_noise", reference_noise)] if reference_noise >= 0 else []
+        changes += [("reference_first", reference_first)] if reference_first >= 0 else []
+        if reference_every:
+            changes += [("mode", "alternate"), ("reference_every", reference_every), ("reference_every_2d", 0)]
+        changes += [("blur_stop_gradient", _BLUR[blur_gradient])] if blur_gradient in _BLUR else []
+        if color_region in _REGION:
+            changes += list(zip(("rgb_inside", "rgb_edge"), _REGION[color_region], strict=True))
+        changes += [("init", initial_surface)] if initial_surface != _KEEP else []
+        return io.NodeOutput(StageOptions(tuple(changes)))
+
+
+class SampleViews(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_SampleViews", display_name="Sample Views", category=f"{CATEGORY}/networks",
+            description="Pictures of the other sides straight from a view network, each drawn by itself: what a 3D prior "
+                        "believes, before any 3D exists.",
+            search_aliases=["zero123", "novel view", "zero-1-to-3"],
+            inputs=[
+                types.Reference.Input("reference", tooltip="The picture to be seen from elsewhere."),
+                types.ViewNetwork.Input("view_network", tooltip="From Load Embedded Networks or Load View Network."),
+                io.Int.Input("views", default=6, min=1, max=36, tooltip="Evenly spaced around the object, beginning at "
+                                                                        "the picture's own side."),
+                io.Float.Input("elevation", default=0.0, min=-80.0, max=80.0, step=1.0,
+                               tooltip="Of the new cameras above the horizon, degrees."),
+                io.Float.Input("guidance", default=0.0, min=0.0, max=50.0, step=0.5,
+                               tooltip="Classifier-free guidance; 0 = the network's own."),
+                io.Int.Input("steps", default=25, min=1, max=500, tooltip="Denoising steps (DDIM) of each picture."),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=True,
+                             tooltip="Of the first noise; all views start from their own."),
+            ],
+            outputs=[io.Image.Output("views", display_name="views", tooltip="One picture per view, at the network's size.")],
+        )
+
+    @classmethod
+    def run(cls, reference, view_network, views, elevation, guidance, steps, seed):
+        from ..pipelines.stages.sample_views import sample_views
+
+        view_network.check()
+        place = device_with_room()
+        denoiser = view_network.load(place)
+        denoiser = denoiser.with_guidance(guidance) if guidance else denoiser
+        pictures = sample_views(denoiser, reference, views, math.radians(elevation), steps, seed)
+        shown = to_image(pictures)
+        return io.NodeOutput(shown, ui=ui.PreviewImage(shown, cls=cls))
