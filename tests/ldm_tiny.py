@@ -65,3 +65,27 @@ def vae(full: bool = False, seed: int = 1) -> AutoencoderKL:
 def prefixed(prefix: str, module: torch.nn.Module) -> dict:
     """The state dict of a part as it stands in a checkpoint."""
     return {prefix + name: value for name, value in module.state_dict().items()}
+
+
+TEXT_CONFIG = {
+    "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 128,
+    "hidden_act": "quick_gelu", "max_position_embeddings": 77, "eos_token_id": 49407,
+}  # fmt: skip
+
+
+def open_clip_model(seed: int = 2, vocabulary: int = 100, length: int = 12, projection: int = 48):
+    """A small CLIP in the layout of open_clip and of OpenAI: its visual tower stands in Zero-1-to-3's checkpoints
+    (quick GELU), its text tower in Stable Diffusion 2's (GELU)."""
+    from open_clip.model import CLIP, CLIPVisionCfg
+
+    text = {"context_length": length, "vocab_size": vocabulary, "width": 128, "heads": 2, "layers": 3}
+    vision = CLIPVisionCfg(image_size=56, patch_size=14, width=128, layers=3, head_width=64)
+    made = CLIP(projection, vision, text)
+    quick = CLIP(projection, vision, text, quick_gelu=True)
+    made.visual = quick.visual
+    return fill(made, seed)
+
+
+def open_text_state(model) -> dict:
+    """The text half as Stable Diffusion 2's checkpoints carry it."""
+    return {k: v for k, v in model.state_dict().items() if not k.startswith("visual.") and k != "attn_mask"}

@@ -1,0 +1,97 @@
+"""Reading ``.ckpt`` files without running anything that is in them.
+
+A pickle is a program.  It is read here by torch's restricted unpickler (``weights_only``), which builds tensors and plain
+containers and calls nothing else.  Training frameworks leave other objects beside the weights (callbacks, configurations,
+numpy scalars); those known to be harmless baggage are replaced by an inert stand-in: their modules are never imported,
+their code never runs.  Any other global is a refusal that names it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..core.errors import InputError
+
+# Objects that published checkpoints are known to carry beside their weights; each becomes an ``Inert``.
+_BAGGAGE = re.compile(
+    r"(pytorch_lightning|lightning|lightning_fabric|lightning_utilities|omegaconf)(\.\w+)+"
+    r"|numpy\.dtype|numpy\.dtypes\.\w+|numpy\.(core|_core)\.multiarray\.(scalar|_reconstruct)|numpy\.ndarray"
+    r"|_codecs\.encode|collections\.defaultdict|typing\.(Any|Union|Optional)"
+    r"|builtins\.(dict|list|tuple|int|float|str|bool|set|slice)"
+)
+_REFUSAL = "a file that holds only weights"
+
+
+class Inert:
+    """Stands for an object that is not wanted: takes whatever it is given and keeps nothing."""
+
+    def __new__(cls, *_, **__):
+        return super().__new__(cls)
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __setstate__(self, _):
+        pass
+
+
+def load_pickle(path: Path) -> dict[str, Tensor]:
+    """name -> tensor of a pickled checkpoint: its ``state_dict`` if it has one, else the tensors at its top.
+
+    Nothing in the file is executed or imported; tensors stay on the disk until they are used (memory-mapped).
+    Raises InputError, naming the offending global, for a file that wants more than that, and for a damaged file.
+    """
+    path = Path(path)
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        raise InputError("checkpoint", "torch 2.6 or newer to read pickled checkpoints safely", f"torch {torch.__version__}",
+                         "Update torch, or convert the file to .safetensors on another machine.")
+    content = _read(path, _stand_ins(path))
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    if not tensors or not all(isinstance(k, str) for k in tensors):
+        raise InputError("checkpoint", "weights by name", f"{path.name} without any", "Choose a model checkpoint.")
+    return tensors
+
+
+def _stand_ins(path: Path) -> list:
+    """(stand-in, full name) of the file's baggage; InputError for any other global.  Looks, runs nothing."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    except ValueError:  # the format before torch 1.6 has no table of contents: it gets no stand-ins
+        return []
+    except Exception as error:  # whatever a hostile or damaged file makes the parser say
+        raise _damaged(path, error) from None
+    strange = sorted(name for name in names if not _BAGGAGE.fullmatch(name))
+    if strange:
+        raise InputError(
+            "checkpoint", _REFUSAL, f"{path.name}, which wants to run {', '.join(strange[:5])}",
+            "It was not loaded: such a file can do anything on your machine. Get the .safetensors version, or another copy.")
+    return [(Inert, name) for name in names]
+
+
+def _read(path: Path, stand_ins: list):
+    try:
+        with torch.serialization.safe_globals(stand_ins):
+            try:
+                return torch.load(str(path), map_location="cpu", mmap=True, weights_only=True)
+            except RuntimeError as error:
+                if "mmap" not in str(error):
+                    raise
+                return torch.load(str(path), map_location="cpu", weights_only=True)  # the old format cannot be mapped
+    except Exception as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    reason = str(error).strip().split("\n")
+    wanted = next((m[1] for line in reason if (m := re.search(r"GLOBAL ([\w.]+)", line))), None)
+    if wanted:
+        return InputError("checkpoint", _REFUSAL, f"{path.name}, which wants to run {wanted}",
+                          "It was not loaded: such a file can do anything on your machine. Get the .safetensors version.")
+    return InputError("checkpoint", _REFUSAL, f"{path.name}, which is damaged or of another kind ({reason[0][:120]})",
+                      "Download it again and compare its size; or get the .safetensors version.")
