@@ -23,7 +23,7 @@ from .priors.sds import SdsSettings
 from .priors.text import TextPrior
 from .priors.view import ViewPrior
 from .render.volume import VolumeSettings
-from .stages.bake import bake_asset
+from .stages.bake import bake_asset, bake_untouched
 from .stages.boundary import ClipBoundary, clip_boundary
 from .stages.cameras import NovelViews
 from .stages.fit_nerf import NerfConfig, fit_nerf
@@ -32,6 +32,7 @@ from .stages.reference import ReferenceView
 from .stages.refine_mesh import MeshConfig, refine_mesh
 from .stages.render_views import scene_albedo, scene_mesh
 from .stages.scene import Scene
+from .stages.surfaces import is_fixed
 
 
 @dataclass(frozen=True)
@@ -212,8 +213,13 @@ def aligned(preset: Preset) -> Preset:
 
 
 def textured_mesh(scene: Scene, settings: BakeSettings = BakeSettings(), device: torch.device | str = "cpu") -> Mesh:
-    """The scene's surface, decimated, unwrapped and baked; ready for ``io.glb.write_glb``."""
+    """The scene's surface, decimated, unwrapped and baked; ready for ``io.glb.write_glb``.
+
+    An imported mesh that is to stay untouched is baked as it is.
+    """
     mesh = replace(scene_mesh(scene, device), vertex_colors=None)
+    if is_fixed(scene):
+        return bake_untouched(mesh, scene_albedo(scene, device), settings.size, settings.padding, settings.supersample)
     return bake_asset(
         mesh, scene_albedo(scene, device), settings.faces, settings.size, settings.padding, settings.supersample
     )

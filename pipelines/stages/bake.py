@@ -35,6 +35,13 @@ def bake_asset(
     return bake(unwrap(clean, face_budget, size, gutter), albedo, size, padding, supersample)
 
 
+def bake_untouched(mesh: Mesh, albedo: ColorFn, size: int = 1024, padding: int = 8, supersample: int = 2) -> Mesh:
+    """As :func:`bake_asset`, for a mesh whose vertices and faces must stay: its own UVs serve where it has any."""
+    if mesh.uvs is None:
+        mesh = unwrap(mesh.detach(), None, size, max(2, min(padding // 2, size // 64)))
+    return bake(mesh, albedo, size, padding, supersample)
+
+
 @torch.no_grad()
 def bake(mesh: Mesh, albedo: ColorFn, size: int = 1024, padding: int = 8, supersample: int = 2) -> Mesh:
     """``mesh`` with a [size, size, 3] texture of ``albedo`` ([N, 3] scene points -> [N, 3] sRGB in [0, 1]).

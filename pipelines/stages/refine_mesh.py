@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 
 from ..core.cameras import Cameras
-from ..core.errors import InputError
 from ..core.mesh import Mesh
 from ..core.schedules import Constant
 from ..core.step import OnStep, ignore_step
