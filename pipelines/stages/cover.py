@@ -1,14 +1,16 @@
 """Thin parts of the picture at the start of the mesh stage.
 
-A radiance field can show a cable or a leg that is thinner than a tetrahedron; sampled on the grid's
+A radiance field may show a cable or a leg that is thinner than a tetrahedron; sampled on the grid's
 vertices it falls between them and is gone before the mesh stage begins, and silhouette gradients
-cannot bring back what has no silhouette.  Here every pixel of the reference that the field covers and
-the initial surface does not gets one grid vertex inside the object, at the field's own depth.
+cannot bring back what has no silhouette.  Here every pixel of the reference that the initial surface
+leaves uncovered gets one grid vertex inside the object: at the field's own depth, or, where the field
+shows nothing either, at the depth of the nearest pixel that has one.
 """
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ..core.views import Views
 from ..fields.tet_sdf import TetSdf
@@ -28,9 +30,21 @@ def cover_reference(surface: TetSdf, field, grid: OccupancyGrid, volume: VolumeS
     """
     seen = render_volume(field, target.cameras, grid, volume)
     shown = render_surface(surface.extract().detach(), target.cameras, surface.albedo, want_normal=False, grad=False)
-    missing = (target.alpha > OPAQUE) & (shown.alpha < OPAQUE) & (seen.alpha > FAINT)
+    missing = ((target.alpha > OPAQUE) & (shown.alpha < OPAQUE))[0]
+    known = seen.alpha[0] > FAINT
+    if not bool(known.any()):
+        return 0
     rays = target.cameras.rays()
-    along = (seen.depth / seen.alpha.clamp_min(FAINT))[missing]
-    points = rays.origins[missing] + rays.directions[missing] * along[:, None]
-    surface.include(points)
-    return int(missing.sum())
+    along = nearest_known(seen.depth[0] / seen.alpha[0].clamp_min(FAINT), known, missing)
+    surface.include(rays.origins[0][missing] + rays.directions[0][missing] * along[:, None])
+    return len(along)
+
+
+def nearest_known(values: Tensor, known: Tensor, wanted: Tensor, chunk: int = 1024) -> Tensor:
+    """Values at the ``wanted`` pixels, each taken from the nearest ``known`` pixel (itself, where known).
+
+    values [H, W]; known, wanted [H, W] bool -> [N] in row-major order.  At least one pixel must be known.
+    """
+    there = known.nonzero().float()
+    nearest = [torch.cdist(part.float(), there).argmin(1) for part in wanted.nonzero().split(chunk)]
+    return values[known][torch.cat(nearest)]
