@@ -1,0 +1,197 @@
+"""Explicit, resumable downloads of single files, with the standard library only.
+
+A file grows as ``<name>.part`` beside its place, and gets its name when it is whole and its checksum is right.  A
+cancelled or broken download leaves the part, and the next one continues it if the server still has the same file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..core.errors import InputError
+from .registry import WeightFile, Weights
+
+CHUNK = 1 << 20  # bytes
+TIMEOUT = 30.0  # seconds without any byte
+OnProgress = Callable[[str, int, int | None], None]  # (file, bytes so far, bytes in all or None); may raise to cancel
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What happened to one file.  note: how it was checked."""
+
+    path: Path
+    size: int
+    sha256: str
+    note: str
+
+
+class _KeepHeaders(urllib.request.HTTPRedirectHandler):
+    """Remembers what the first server said: a hub states size and SHA-256 before it sends clients to its storage."""
+
+    def __init__(self):
+        self.stated: dict[str, str] = {}
+
+    def redirect_request(self, request, file, code, message, headers, address):
+        """Keeps the statements; refuses to leave http(s)."""
+        if urlsplit(address).scheme not in ("http", "https"):
+            raise urllib.error.URLError(f"redirected to {address}")
+        self.stated.update({k.lower(): v for k, v in headers.items() if k.lower().startswith("x-linked-")})
+        return super().redirect_request(request, file, code, message, headers, address)
+
+
+def fetch(url: str, target: Path, size: int | None = None, sha256: str | None = None, on_progress: OnProgress | None = None,
+          timeout: float = TIMEOUT) -> Fetched:
+    """Downloads ``url`` to ``target`` (replacing nothing: an existing file is an error of the caller).
+
+    size, sha256: what is expected, None = what the server states.  ``on_progress`` may raise anything to cancel; the part
+    stays.  Raises InputError when the server cannot be reached, refuses, or sends another file than expected;
+    ``FileNotFoundError`` when it has no such file.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part, memo = target.with_name(target.name + ".part"), target.with_name(target.name + ".part.json")
+    known = _memo(memo, url) if part.is_file() else None
+    have = part.stat().st_size if known else 0
+    try:
+        response, stated = _open(url, have, known, timeout)
+        with response:
+            have = have if response.status == 206 else 0
+            total = _total(response, have)
+            expected = size or _number(stated.get("x-linked-size")) or total
+            if size and total and total != size:
+                raise _wrong(url, target, f"{size} bytes", f"{total} bytes")
+            memo.write_text(json.dumps({"url": url, "etag": response.headers.get("ETag")}), encoding="utf-8")
+            digest, have = _receive(response, part, have, expected, target.name, on_progress)
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as problem:
+        raise _unreachable(url, target, problem) from problem
+    if expected and have != expected:
+        raise InputError("download", f"{expected} bytes of {target.name}", f"{have} bytes, then the connection ended",
+                         "Run it again: it continues where it stopped.")
+    linked = stated.get("x-linked-etag", "").strip('"').lower()
+    wanted = sha256 or (linked if len(linked) == 64 else None)
+    if wanted and digest != wanted:
+        part.unlink()
+        memo.unlink()
+        raise _wrong(url, target, f"SHA-256 {wanted}", digest)
+    part.replace(target)
+    memo.unlink()
+    how = "SHA-256 as published" if sha256 else "SHA-256 as its server states" if wanted else "size only: no checksum is known"
+    return Fetched(target, have, digest, how)
+
+
+def _open(url: str, have: int, known: dict | None, timeout: float):
+    """(response, what redirecting servers stated).  Asks for the rest of the part, on condition that the file is the same."""
+    keep = _KeepHeaders()
+    request = urllib.request.Request(url, headers={"User-Agent": "lift123", "Accept-Encoding": "identity"})
+    if have and known:
+        request.add_header("Range", f"bytes={have}-")
+        if (known.get("etag") or "W/").startswith('"'):  # a weak tag promises nothing about bytes
+            request.add_header("If-Range", known["etag"])
+    opener = urllib.request.build_opener(keep)
+    try:
+        return opener.open(request, timeout=timeout), keep.stated
+    except urllib.error.HTTPError as answer:
+        if answer.code == 416 and have:  # nothing is left to send, or the file is another one: start again
+            return opener.open(urllib.request.Request(url, headers={"User-Agent": "lift123"}), timeout=timeout), keep.stated
+        if answer.code in (404, 410):
+            raise FileNotFoundError(url) from answer
+        raise
+
+
+def _receive(response, part: Path, have: int, expected: int | None, name: str, on_progress) -> tuple[str, int]:
+    """Appends the body to the part; (SHA-256 of the whole part, its size)."""
+    digest = hashlib.sha256()
+    if have:
+        with part.open("rb") as file:
+            while block := file.read(CHUNK):
+                digest.update(block)
+    with part.open("ab" if have else "wb") as file:
+        while block := response.read(CHUNK):
+            file.write(block)
+            digest.update(block)
+            have += len(block)
+            if on_progress is not None:
+                on_progress(name, have, expected)
+    return digest.hexdigest(), have
+
+
+def _memo(path: Path, url: str) -> dict | None:
+    try:
+        memo = json.loads(path.read_text(encoding="utf-8"))
+        return memo if memo.get("url") == url else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _total(response, have: int) -> int | None:
+    length = _number(response.headers.get("Content-Length"))
+    return None if length is None else have + length
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdigit() else None
+
+
+def _wrong(url: str, target: Path, expected: str, got: str) -> InputError:
+    return InputError("download", f"{expected} for {target.name}", got,
+                      f"{url} holds another file than the table says; nothing was kept. Put the right file at {target}.")
+
+
+def _unreachable(url: str, target: Path, problem: BaseException) -> InputError:
+    code = getattr(problem, "code", None)
+    reason = f"HTTP {code}" if code else str(getattr(problem, "reason", problem) or type(problem).__name__)
+    remedy = f"Get {url} on a machine with a connection and put it at {target}."
+    if code in (401, 403):
+        remedy = f"Its page asks for an account and consent: get {url} in a browser and put it at {target}."
+    return InputError("download", f"a connection to {urlsplit(url).netloc}", reason, remedy)
+
+
+# ---------------------------------------------------------------------------------------------- whole entries
+
+
+def fetch_weights(weights: Weights, folder: Path, on_progress: OnProgress | None = None,
+                  timeout: float = TIMEOUT) -> list[Fetched]:
+    """Downloads what is missing of an entry into ``folder``; sources and alternatives are tried in the table's order.
+
+    Every file stands under its own path, so an interrupted download continues with the first missing file.
+    """
+    _check_room(weights, folder)
+    return [_one(weights, file, folder, on_progress, timeout) for file in weights.missing(folder)]
+
+
+def _one(weights: Weights, file: WeightFile, folder: Path, on_progress, timeout: float) -> Fetched:
+    problem: InputError | None = None
+    for url, path in weights.urls(file):
+        exact = path == file.path
+        try:
+            return fetch(url, folder / path, file.size if exact else None, file.sha256 if exact else None, on_progress, timeout)
+        except FileNotFoundError:
+            continue
+        except InputError as refused:  # offline or another file: the next source may do
+            problem = problem or refused
+    if problem is not None:
+        raise problem
+    tried = ", ".join(dict.fromkeys(source for source in weights.sources))
+    raise InputError("download", f"{file.path} of {weights.name}", f"no such file at {tried}",
+                     f"The publisher has moved it: find it elsewhere and put it at {folder / file.path}.")
+
+
+def _check_room(weights: Weights, folder: Path) -> None:
+    """InputError when the disk has less room than the missing share of the entry's files wants."""
+    import shutil
+
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = sum(p.stat().st_size for p in folder.rglob("*.part")) if not weights.single else 0
+    share = len(weights.missing(folder)) / len(weights.files)
+    wanted, free = weights.gigabytes * 1e9 * share - parts, shutil.disk_usage(folder).free
+    if share and free < wanted:
+        raise InputError("download", f"{wanted / 1e9:.1f} GB of room in {folder}", f"{free / 1e9:.1f} GB",
+                         "Free some, or put the files on another disk (extra_model_paths.yaml).")
