@@ -35,14 +35,16 @@ class Lift123Extension(ComfyExtension):
 
 def all_nodes() -> list[type[io.ComfyNode]]:
     """Every node of the pack, in menu order."""
-    from . import export, files, magic123, networks, priors, reference, render, stages
+    from . import comfy_networks, export, files, magic123, mesh_in, networks, priors, reference, render, stages
 
     return [
         reference.ReferenceView, reference.EstimateDepth, reference.ToyObject,
         networks.LoadEmbedded, networks.LoadViewPrior, networks.LoadTextPrior, networks.LoadClip,
+        comfy_networks.ModelAsText, comfy_networks.ModelAsView,
         magic123.SampleViews,
         priors.ViewPrior, priors.TextPrior, priors.CombinePriors, magic123.TradeOffPrior, priors.PriorSchedule,
         stages.ClipBoundary, stages.NerfStage1, stages.DynamicStage2, stages.DMTetRefine, stages.DynamicPrior,
+        mesh_in.MeshToScene,
         magic123.StageOptionsNode,
         render.RenderViews, export.BakeExport,
         files.MeshToFile3D, files.File3DToMesh, files.SaveScene, files.LoadScene,

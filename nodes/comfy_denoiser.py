@@ -10,8 +10,10 @@ ComfyUI could move the shared one away between a forward and its backward pass.
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import comfy.conds
@@ -27,8 +29,10 @@ from ..pipelines.core.cameras import Cameras
 from ..pipelines.core.errors import InputError
 from ..pipelines.models.noise import NoisePath
 from ..pipelines.models.text import VIEWS, view_weights
-from ..pipelines.models.view import pose_vector
+from ..pipelines.models.view import pose_vector, resize
+from .comfy_checks import long_prompt
 
+log = logging.getLogger(__name__)
 NOT_IMAGES = (sampling.IMG_TO_IMG, sampling.IMG_TO_IMG_FLOW, sampling.COSMOS_RFLOW, sampling.V_PREDICTION_DDPM)
 
 
@@ -136,6 +140,7 @@ class ModelDenoiser:
 
     backbone: Backbone
     guidance: float = 7.5
+    warn: Callable[[str], None] = log.warning  # where remarks go that must not stop the work
 
     @property
     def alphas_cumprod(self) -> Tensor:
@@ -176,11 +181,15 @@ class ModelDenoiser:
             positive, negative = self.conditions(cameras)
         return self.backbone.denoise(x, self.backbone.path.sigmas[t], positive, negative, guidance)
 
-    def doubt(self) -> str:
-        """One evaluation of pure noise: why the MODEL's parametrisation looks wrong, or "" (noise.NoisePath.doubt)."""
+    def doubted(self):
+        """The denoiser itself, after one evaluation of pure noise; warns where that contradicts its declared kind."""
         noise = torch.randn((1, *self.backbone.latent_shape), generator=torch.Generator().manual_seed(0))
         front = Cameras.orbit(0.0, 0.0, 2.0, 0.8, 8, 8)
-        return self.backbone.path.doubt(lambda x, t: self._denoise(x, t, front, 1.0), noise.to(self.backbone.device))
+        doubt = self.backbone.path.doubt(
+            lambda x, t: self._denoise(x, t, front, 1.0), noise.to(self.backbone.device))
+        if doubt:
+            self.warn(f"the MODEL may be labelled wrongly: {doubt}. Core's ModelSamplingDiscrete node corrects the label.")
+        return self
 
 
 @dataclass(frozen=True)
@@ -204,7 +213,10 @@ class ModelTextDenoiser(ModelDenoiser):
             backbone = self.backbone.with_model(own_patcher(self.backbone.model, [*told, avoid]))
             views, negatives = process(backbone, told, avoid)
             blend(views, torch.full((1, len(VIEWS)), 1 / len(VIEWS)))  # fails now where it cannot work
-        return replace(self, backbone=backbone, views=tuple(views), negative=tuple(negatives))
+        remark = long_prompt(self.clip, f"{prompt}, {VIEWS[0]} view")
+        if remark:
+            self.warn(remark)
+        return replace(self, backbone=backbone, views=tuple(views), negative=tuple(negatives)).doubted()
 
     def conditions(self, cameras: Cameras) -> tuple[list, list]:
         if not self.views:
@@ -287,8 +299,7 @@ def _same_length(name: str, values: list[Tensor]) -> list[Tensor]:
 class ModelViewDenoiser(ModelDenoiser):
     """Zero-1-to-3 as ComfyUI loads it (a MODEL with ``cc_projection``), with CLIP_VISION.
 
-    convention: what the fourth pose number is: "zero123": the difference of the radii; "stable" (Stable-Zero123):
-    the reference's polar angle, radians.
+    convention: what the fourth pose number is, one of ``pipelines.models.view.POSES``.
     """
 
     clip_vision: object = None
@@ -300,19 +311,17 @@ class ModelViewDenoiser(ModelDenoiser):
     @torch.no_grad()
     def with_reference(self, picture: Tensor, camera: Cameras) -> "ModelViewDenoiser":
         """A copy conditioned on ``picture`` [H, W, 3] (sRGB on white, any size) seen from ``camera``."""
-        latent = self.backbone.raw_latents(stretched(picture[None], self.image_size, antialias=True))
+        small = resize(picture[None], self.image_size)
+        latent = self.backbone.raw_latents(small)
         with torch.inference_mode():
-            seen = self.clip_vision.encode_image(stretched(picture[None].cpu(), self.clip_vision.image_size), crop=False)
+            seen = self.clip_vision.encode_image(by_corners(small, self.clip_vision.image_size), crop=False)
             embedding = seen["image_embeds"]
         return replace(self, reference_camera=camera, reference_latent=latent,
-                       reference_embedding=embedding.clone().float())
+                       reference_embedding=embedding.clone().float()).doubted()
 
     def pose(self, cameras: Cameras) -> Tensor:
         """[B, 4] what the MODEL is told about the cameras."""
-        pose = pose_vector(cameras, self.reference_camera)
-        if self.convention == "stable":
-            pose[:, 3] = math.pi / 2 - self.reference_camera.elevation
-        return pose
+        return pose_vector(cameras, self.reference_camera, self.convention)
 
     def conditions(self, cameras: Cameras) -> tuple[list, list]:
         if self.reference_latent is None:
@@ -331,9 +340,7 @@ def _entry(context: Tensor, concat: Tensor) -> dict:
     return {"model_conds": conds, "uuid": uuid.uuid4()}
 
 
-def stretched(images: Tensor, size: int, antialias: bool = False) -> Tensor:
-    """[B, H, W, 3] -> [B, size, size, 3]; without antialiasing, as Zero-1-to-3 feeds its CLIP: bicubic by corners."""
-    planes = images.movedim(-1, 1)
-    how = {"mode": "bilinear", "align_corners": False, "antialias": True} if antialias else {
-        "mode": "bicubic", "align_corners": True}
-    return torch.nn.functional.interpolate(planes, (size, size), **how).movedim(1, -1).clamp(0, 1)
+def by_corners(images: Tensor, size: int) -> Tensor:
+    """[B, H, W, 3] -> [B, size, size, 3] as Zero-1-to-3 feeds its CLIP: bicubic, corners aligned, no antialias."""
+    planes = torch.nn.functional.interpolate(images.movedim(-1, 1), (size, size), mode="bicubic", align_corners=True)
+    return planes.movedim(1, -1).clamp(0, 1)
