@@ -64,6 +64,7 @@ class TetSdf(torch.nn.Module):
         init: str = "log",
         keep_parts: float = 0.05,
         fill_cavities: bool = True,
+        points: Tensor | None = None,
     ) -> TetSdf:
         """The surface density = threshold of a density function (spec E.3).
 
@@ -73,9 +74,12 @@ class TetSdf(torch.nn.Module):
                    the density, in which a NeRF is close to linear, and so starts without staircase.
         keep_parts: connected parts with fewer grid vertices than this fraction of the largest are dropped.
         fill_cavities: enclosed hollows become solid (the inside of a NeRF is not observed).
+        points: [N, 3] scene units; the grid's box reaches beyond all of them too.
         Raises InputError when nothing lies above the threshold.
         """
         scale = _box(density, n, threshold, device)
+        if points is not None and len(points):
+            scale = torch.maximum(scale, (points.abs().amax(0) + 1.5 / n).clamp(max=1.0))
         field = TetSdf(n, scale, color).to(device)
         sigma = _query(density, field.grid * field.scale)
         topology = field._topology()

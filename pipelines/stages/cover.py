@@ -23,21 +23,32 @@ FAINT = 0.1  # coverage from which the field's depth means something
 
 
 @torch.no_grad()
-def cover_reference(surface: TetSdf, field, grid: OccupancyGrid, volume: VolumeSettings, target: Views) -> int:
-    """Changes ``surface.sdf`` so that no part of the object in ``target`` (one view) is missing from the start.
+def seen_points(field, grid: OccupancyGrid, volume: VolumeSettings, target: Views) -> Tensor:
+    """[N, 3] scene units: where the object's pixels in ``target`` (one view) lie, in row-major order.
 
-    field, grid, volume: the radiance field the surface came from.  Returns how many pixels were uncovered.
+    field, grid, volume: the radiance field.  Empty when it shows nothing at all.
     """
     seen = render_volume(field, target.cameras, grid, volume)
-    shown = render_surface(surface.extract().detach(), target.cameras, surface.albedo, want_normal=False, grad=False)
-    missing = ((target.alpha > OPAQUE) & (shown.alpha < OPAQUE))[0]
     known = seen.alpha[0] > FAINT
     if not bool(known.any()):
+        return target.rgb.new_zeros(0, 3)
+    inside, rays = target.alpha[0] > OPAQUE, target.cameras.rays()
+    along = nearest_known(seen.depth[0] / seen.alpha[0].clamp_min(FAINT), known, inside)
+    return rays.origins[0][inside] + rays.directions[0][inside] * along[:, None]
+
+
+@torch.no_grad()
+def cover(surface: TetSdf, points: Tensor, target: Views) -> int:
+    """Changes ``surface.sdf`` so that no part of the object in ``target`` is missing; returns the pixels that were.
+
+    points: of :func:`seen_points`.
+    """
+    if not len(points):
         return 0
-    rays = target.cameras.rays()
-    along = nearest_known(seen.depth[0] / seen.alpha[0].clamp_min(FAINT), known, missing)
-    surface.include(rays.origins[0][missing] + rays.directions[0][missing] * along[:, None])
-    return len(along)
+    shown = render_surface(surface.extract().detach(), target.cameras, surface.albedo, want_normal=False, grad=False)
+    missing = (shown.alpha < OPAQUE)[0][target.alpha[0] > OPAQUE]
+    surface.include(points[missing])
+    return int(missing.sum())
 
 
 def nearest_known(values: Tensor, known: Tensor, wanted: Tensor, chunk: int = 1024) -> Tensor:

@@ -21,7 +21,7 @@ from ..render.shading import Shading
 from ..render.surface import render_surface
 from ..render.volume import VolumeSettings
 from .cameras import NovelViews
-from .cover import cover_reference
+from .cover import cover, seen_points
 from .fit_nerf import load_field, load_grid, nerf_threshold
 from .optimize import (
     Loop,
@@ -223,12 +223,16 @@ def _start(scene: Scene, config: MeshConfig, reference: ReferenceView, device) -
     """The surface of a NeRF scene; averaged weights are used when there are any (spec E.3)."""
     color = load_field(scene, device, averaged=True)
     threshold = config.threshold or nerf_threshold(scene)
-    with torch.no_grad():
-        surface = TetSdf.from_density(color.density, config.tets, threshold, color, device, init=config.init)
+    points = None
     if config.cover_reference:
         target = reference.resized(config.reference_size).to(device)
-        count = cover_reference(surface, color, load_grid(scene, device), VolumeSettings(**scene.meta["volume"]), target)
-        log.info("%d pixels of the picture were too thin for the initial surface and were added", count)
+        points = seen_points(color, load_grid(scene, device), VolumeSettings(**scene.meta["volume"]), target)
+    with torch.no_grad():
+        surface = TetSdf.from_density(
+            color.density, config.tets, threshold, color, device, init=config.init, points=points
+        )
+    if points is not None:
+        log.info("%d pixels of the picture were too thin for the initial surface", cover(surface, points, target))
     return surface
 
 
