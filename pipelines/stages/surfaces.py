@@ -46,8 +46,9 @@ def pack_surface(surface: TetSdf | FixedSurface) -> tuple[dict, dict]:
 def settings_for(config, scene: Scene):
     """The mesh stage's configuration as the scene's surface allows it.
 
-    A fixed surface seldom has exactly the picture's outline, so its colours are compared inside the outline only:
-    otherwise the background would be painted onto its rim.  InputError when its geometry is to change.
+    A fixed surface seldom has exactly the picture's outline, so its colours are compared inside the outline only,
+    without its blended rim: otherwise the background would be painted onto the edges of the mesh.
+    InputError when its geometry is to change.
     """
     if not is_fixed(scene):
         return config
@@ -56,4 +57,4 @@ def settings_for(config, scene: Scene):
             "what", "'texture', because this scene's surface is to stay untouched", repr(config.optimize),
             "Choose 'texture', or import the mesh with surface 'refinable'.",
         )  # fmt: skip
-    return replace(config, rgb_inside=True)
+    return replace(config, rgb_inside=True, rgb_edge="soft" if config.rgb_edge == "keep" else config.rgb_edge)
