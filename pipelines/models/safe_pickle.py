@@ -9,6 +9,8 @@ their code never runs.  Any other global is a refusal that names it.
 from __future__ import annotations
 
 import re
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -24,6 +26,7 @@ _BAGGAGE = re.compile(
     r"|builtins\.(dict|list|tuple|int|float|str|bool|set|slice)"
 )
 _REFUSAL = "a file that holds only weights"
+_LOCK = threading.Lock()
 
 
 class Inert:
@@ -58,10 +61,25 @@ def load_pickle(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+@contextmanager
+def _allowing(stand_ins: list):
+    """torch's list of tolerated globals holds exactly ``stand_ins``, whatever the host or other packs put there."""
+    with _LOCK:
+        before = torch.serialization.get_safe_globals()
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(stand_ins)
+        try:
+            yield
+        finally:
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals(before)
+
+
 def _stand_ins(path: Path) -> list:
     """(stand-in, full name) of the file's baggage; InputError for any other global.  Looks, runs nothing."""
     try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+        with _allowing([]):
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
     except ValueError:  # the format before torch 1.6 has no table of contents: it gets no stand-ins
         return []
     except Exception as error:  # whatever a hostile or damaged file makes the parser say
@@ -76,7 +94,7 @@ def _stand_ins(path: Path) -> list:
 
 def _read(path: Path, stand_ins: list):
     try:
-        with torch.serialization.safe_globals(stand_ins):
+        with _allowing(stand_ins):
             try:
                 return torch.load(str(path), map_location="cpu", mmap=True, weights_only=True)
             except RuntimeError as error:
@@ -88,10 +106,11 @@ def _read(path: Path, stand_ins: list):
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    reason = str(error).strip().split("\n")
-    wanted = next((m[1] for line in reason if (m := re.search(r"GLOBAL ([\w.]+)", line))), None)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    wanted = next((m[1] for line in lines if (m := re.search(r"GLOBAL ([\w.]+)", line))), None)
     if wanted:
         return InputError("checkpoint", _REFUSAL, f"{path.name}, which wants to run {wanted}",
                           "It was not loaded: such a file can do anything on your machine. Get the .safetensors version.")
-    return InputError("checkpoint", _REFUSAL, f"{path.name}, which is damaged or of another kind ({reason[0][:120]})",
+    reason = next((m[1] for line in lines if (m := re.search(r"WeightsUnpickler error: (.+)", line))), lines[0])
+    return InputError("checkpoint", _REFUSAL, f"{path.name}, which is damaged or of another kind ({reason[:120]})",
                       "Download it again and compare its size; or get the .safetensors version.")
