@@ -141,6 +141,14 @@ def test_moving_averages_replace_raw_weights(tmp_path):
         ldm.take_apart(state, "view")
 
 
+def test_files_reduced_to_their_moving_average_keep_only_its_counter(states):
+    """"emaonly" and "ema-pruned" files: the average stands under the raw names."""
+    counters = {"model_ema.decay": torch.tensor(0.9999), "model_ema.num_updates": torch.tensor(470000)}
+    parts = ldm.take_apart({**states["sd1"], **counters}, "text")
+    assert parts.used["not needed: bookkeeping of the moving average"] == 2
+    assert parts.used["UNet"] == len(parts.unet.state)
+
+
 def test_v_prediction_is_told_by_the_published_criterion(states):
     state = dict(states["sd2"])
     mark = "model.diffusion_model.output_blocks.5.1.transformer_blocks.0.norm1.bias"

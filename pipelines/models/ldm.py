@@ -196,8 +196,8 @@ def _unet(ledger: Ledger, ema: bool) -> Network:
     names = [name for name in ledger.state if name.startswith(UNET)]
     averages = {name: EMA + name[len("model.") :].replace(".", "") for name in names}
     network = _network(ledger, UNET, "UNet", ldm_layout.unet_config, _convert_unet)
-    if not any(name.startswith(EMA) for name in ledger.state):
-        return network
+    if not any(name.startswith(EMA + "diffusion_model") for name in ledger.state):
+        return network  # files that were reduced to the average keep it under the raw names, and only a counter here
     missing = [average for average in averages.values() if average not in ledger.state]
     if missing:
         raise ValueError(f"no moving average {missing[0]}")
