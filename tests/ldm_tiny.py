@@ -89,3 +89,43 @@ def open_clip_model(seed: int = 2, vocabulary: int = 100, length: int = 12, proj
 def open_text_state(model) -> dict:
     """The text half as Stable Diffusion 2's checkpoints carry it."""
     return {k: v for k, v in model.state_dict().items() if not k.startswith("visual.") and k != "attn_mask"}
+
+
+def checkpoint(kind: str, averages: bool = False, seed: int = 0) -> dict:
+    """A whole small checkpoint of ``kind`` as published ones are laid out, with what they carry beside the networks.
+
+    averages: the moving average's UNet (seed + 1) stands beside the raw one (seed).
+    """
+    raw = unet(kind, seed=seed)
+    state = {**prefixed("model.diffusion_model.", raw), **prefixed("first_stage_model.", vae())}
+    if averages:
+        other = unet(kind, seed=seed + 1).state_dict()
+        state.update({"model_ema.diffusion_model" + name.replace(".", ""): value for name, value in other.items()})
+        state.update({"model_ema.decay": torch.tensor(0.9999), "model_ema.num_updates": torch.tensor(105000)})
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    state.update({"betas": betas.float(), "alphas_cumprod": torch.cumprod(1 - betas, 0).float()})
+    state.update({"posterior_mean_coef1": betas.float(), "logvar": betas.float()})
+    g = torch.Generator().manual_seed(seed + 20)
+    if kind == "zero123":
+        clip = open_clip_model(projection=48)
+        state.update(prefixed("cond_stage_model.model.visual.", clip.visual))
+        state["cond_stage_model.model.logit_scale"] = torch.tensor(4.6)
+        state["cond_stage_model.model.token_embedding.weight"] = torch.randn(100, 128, generator=g)
+        state["cc_projection.weight"] = torch.randn(TINY_CONTEXT[kind], 52, generator=g) / 52**0.5
+        state["cc_projection.bias"] = torch.randn(TINY_CONTEXT[kind], generator=g) * 0.1
+    elif kind == "sd1":
+        tower = text_tower()
+        state.update({"cond_stage_model.transformer." + k: v for k, v in tower.items()})
+        state["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    else:
+        clip = open_clip_model(vocabulary=49408, length=77, projection=128)
+        state.update({"cond_stage_model.model." + k: v for k, v in open_text_state(clip).items()})
+    return {name: value.clone().contiguous() for name, value in state.items()}
+
+
+def text_tower(seed: int = 3) -> dict:
+    """The state of ComfyUI's text tower of Stable Diffusion 1, as checkpoints carry it."""
+    from comfy.clip_model import CLIPTextModel
+
+    made = fill(CLIPTextModel(TEXT_CONFIG, torch.float32, "cpu", disable_weight_init), seed)
+    return {k: v for k, v in made.state_dict().items() if k != "text_projection.weight"}
