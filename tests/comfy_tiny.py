@@ -10,6 +10,7 @@ import torch
 from comfy_modules import prepare
 
 prepare()
+import comfy.clip_vision  # noqa: E402
 import comfy.model_base  # noqa: E402
 import comfy.model_detection  # noqa: E402
 import comfy.model_management as mm  # noqa: E402
@@ -21,6 +22,7 @@ import comfy.supported_models  # noqa: E402
 import comfy.utils  # noqa: E402
 from comfy.diffusers_convert import convert_vae_state_dict  # noqa: E402
 
+Linear = torch.nn.Linear
 WIDTH = 32  # of the text encoder's states
 SIZE = 64  # pixels; latents 8 x 8
 CLIP = {"hidden_size": WIDTH, "intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 3,
@@ -80,6 +82,7 @@ def comfy_model(unet, model_type, kind=comfy.supported_models.SD15, base=comfy.m
         names = comfy.utils.unet_to_diffusers(config)
         state = {names[k]: v.clone() for k, v in weights.items()}
         settings = kind(config)
+        settings.unet_config |= {"num_heads": 8, "num_head_channels": -1}  # SDXL's 64 channels per head are more than we have
         settings.set_inference_dtype(torch.float32, None)
         network = base(settings, model_type=model_type, device=torch.device("cpu"), **more)
         missing, unused = network.diffusion_model.load_state_dict(state, strict=False)
@@ -135,6 +138,8 @@ def load_text(module, text) -> None:
     """Transformers weights into one of ComfyUI's text towers."""
     state = {k if k.startswith("text_model.") else f"text_model.{k}": v.clone() for k, v in text.state_dict().items()}
     state = {k: v for k, v in state.items() if "position_ids" not in k}
+    if "text_model.text_projection.weight" in state:
+        state["text_projection.weight"] = state.pop("text_model.text_projection.weight")
     missing, unused = module.transformer.load_state_dict(state, strict=False)
     assert not unused and all("text_projection" in k for k in missing), (missing, unused)
 
@@ -147,3 +152,42 @@ def tiny(prediction: str = "eps", in_channels: int = 4, latents: int = 4) -> Tin
     vae, kl = autoencoder(latents=latents)
     clip, text = text_encoder()
     return Tiny(comfy_model(unet, kinds[prediction]), clip, vae, None, unet, kl, text)
+
+
+def tiny_view() -> Tiny:
+    """Zero-1-to-3 in miniature: 8 input channels, CLIP_VISION of width 24, ``cc_projection`` from 28 to WIDTH."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    unet = diffusers_unet(8, seed=4)
+    vae, kl = autoencoder()
+    vision = randomised(CLIPVisionModelWithProjection(CLIPVisionConfig(**{**VISION, "model_type": "clip"})), 5)
+    projection = randomised(Linear(VISION["projection_dim"] + 4, WIDTH), 6)
+    model = comfy_model(unet, comfy.model_base.ModelType.EPS, comfy.supported_models.Stable_Zero123,
+                        comfy.model_base.Stable_Zero123, cc_projection_weight=projection.weight.detach().clone(),
+                        cc_projection_bias=projection.bias.detach().clone())
+    with torch.inference_mode():
+        seen = comfy.clip_vision.ClipVisionModel(VISION)
+        seen.model.float()
+        missing, unused = seen.load_sd({k: v.clone() for k, v in vision.state_dict().items() if "position_ids" not in k})
+        assert not missing and not unused, (missing, unused)
+    return Tiny(model, None, vae, seen, unet, kl, None, vision, projection)
+
+
+def tiny_sdxl() -> Tiny:
+    """SDXL in miniature: two text towers (states side by side, the second's pooled), six size entries."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    shared = {"vocab_size": 49408, "max_position_embeddings": 77, **CLIP}
+    first = randomised(CLIPTextModel(CLIPTextConfig(hidden_act="quick_gelu", **shared)), 7)
+    second = randomised(CLIPTextModelWithProjection(CLIPTextConfig(
+        hidden_act="gelu", eos_token_id=49407, pad_token_id=0, **shared)), 8)
+    unet = diffusers_unet(context=2 * WIDTH, pooled=WIDTH, seed=9)
+    vae, kl = autoencoder()
+    with torch.inference_mode():
+        target = SimpleNamespace(params={}, clip=comfy.sdxl_clip.SDXLClipModel, tokenizer=comfy.sdxl_clip.SDXLTokenizer)
+        clip = comfy.sd.CLIP(target, model_options={
+            "clip_l_model_config": CLIP, "clip_g_model_config": CLIP, "dtype": torch.float32})
+        load_text(clip.cond_stage_model.clip_l, first)
+        load_text(clip.cond_stage_model.clip_g, second)
+    model = comfy_model(unet, comfy.model_base.ModelType.EPS, comfy.supported_models.SDXL, comfy.model_base.SDXL)
+    return Tiny(model, clip, vae, None, unet, kl, (first, second))
