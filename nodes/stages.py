@@ -11,7 +11,7 @@ from ..pipelines.core.schedules import Constant, from_json
 from . import types
 from .base import CATEGORY, Node, device_with_room, node_key
 from .convert import to_image
-from .runner import run_stage
+from .runner import run_stage, say
 from .specs import BoundarySpec, DynamicSpec
 
 PRESETS = ["quickstart", "paper", "magic123 quickstart", "magic123 paper", "magic123 printed"]
@@ -106,6 +106,9 @@ class NerfStage1(Node):
         for part in (prior, boundary):
             if part is not None:
                 part.check(reference)
+        remark = config.novel.unlike(reference.camera) if prior is not None else ""
+        if remark:
+            say(remark, node_key(cls))
         place = device_with_room()
         built = None if prior is None else prior.build(reference, place)
         gate = None if boundary is None else boundary.build(reference, place)
@@ -113,7 +116,8 @@ class NerfStage1(Node):
             reference, built, config, scene=scene, boundary=gate, stop_at_boundary=gate is not None, seed=seed,
             device=place, **hooks), node_key(cls), scene)
         plot = boundary_plot(result)
-        return io.NodeOutput(result, plot, report(result), ui=ui.PreviewImage(plot, cls=cls))
+        words = " ".join(part for part in (report(result), remark) if part)
+        return io.NodeOutput(result, plot, words, ui=ui.PreviewImage(plot, cls=cls))
 
 
 class DynamicStage2(Node):

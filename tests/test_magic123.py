@@ -214,6 +214,14 @@ def test_hemisphere_views_follow_the_reference_azimuth_and_ranges_stay_reproduci
     assert float(turned.abs().max()) < 1e-4 and float(here.elevation.min()) >= 0
 
 
+def test_a_reference_camera_unlike_the_new_views_is_noticed():
+    far = Cameras.orbit(0.0, 0.0, 3.2, math.radians(20), 8, 8)
+    assert PAPER.nerf.novel.unlike(camera()) == "" and QUICKSTART.nerf.novel.unlike(far) == ""
+    for novel, reference in ((PAPER.nerf.novel, far), (QUICKSTART.nerf.novel, camera())):
+        assert "radius and fovy" in novel.unlike(reference)
+    assert PAPER.nerf.novel.unlike(Cameras.orbit(0.0, 0.0, 1.8, math.radians(60), 8, 8))
+
+
 # --------------------------------------------------------------------------------- reference losses
 
 

@@ -92,9 +92,9 @@ def test_options_reach_the_stage():
     alpha[:, 4:12, 4:12] = 1
     reference = ReferenceView(Views(camera, torch.full((1, 16, 16, 3), 0.5), alpha), "a box")
     names = {i.id for i in stages.NerfStage1.GET_SCHEMA().inputs}
-    scene = stages.NerfStage1.execute(**{k: v for k, v in tiny.items() if v is not None and k in names} | {
-        "reference": reference, "options": defaults(nodes.StageOptionsNode, from_above=0.75)}).result[0]
-    assert scene.meta["config"]["novel"]["hemisphere"] == 0.75
+    scene, _, words = stages.NerfStage1.execute(**{k: v for k, v in tiny.items() if v is not None and k in names} | {
+        "reference": reference, "options": defaults(nodes.StageOptionsNode, from_above=0.75)}).result
+    assert scene.meta["config"]["novel"]["hemisphere"] == 0.75 and "unlike" not in words
 
 
 class Painter:

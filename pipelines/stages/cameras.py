@@ -9,6 +9,7 @@ import torch
 
 from ..core.cameras import Cameras
 
+FAR_OFF = 1.25  # times as far, or as wide
 HIGHEST = math.radians(89.0)  # straight above, a camera has no azimuth
 
 
@@ -52,6 +53,20 @@ class NovelViews:
         if self.hemisphere > 0:
             azimuth, elevation = self._from_above(azimuth, elevation, home[0], generator)
         return Cameras.orbit(azimuth, elevation, radius, math.radians(self.fovy), size, size)
+
+    def unlike(self, reference: Cameras) -> str:
+        """A sentence if the reference camera stands or sees unlike any of these views; empty if it fits.
+
+        Priors are told the difference in distance, and public ones never saw large ones.
+        """
+        distance, fovy = float(reference.radius[0]), math.degrees(float(reference.fovy[0]))
+        low, high = self.radius
+        if low / FAR_OFF <= distance <= high * FAR_OFF and self.fovy / FAR_OFF <= fovy <= self.fovy * FAR_OFF:
+            return ""
+        return (
+            f"The picture's camera (radius {distance:g}, fovy {fovy:g}) is unlike the new views' (radius {low:g} to "
+            f"{high:g}, fovy {self.fovy:g}): set Reference View's radius and fovy to the preset's."
+        )
 
     def _from_above(self, azimuth: torch.Tensor, elevation: torch.Tensor, home: float, generator: torch.Generator):
         """Azimuths and elevations [B], some replaced by directions of the upper half of a box (spec A.4)."""
