@@ -197,6 +197,20 @@ WRONG = {
 }
 
 
+@pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
+def test_files_are_checked_without_reading_them(states, tmp_path, suffix):
+    """The loader's refusals come before any work: the same ones, from names and shapes alone."""
+    for kind in ("zero123", "sd1"):
+        path = written(tmp_path, states[kind], f"{kind}.{suffix}")
+        assert ldm.check_file(path, kind_of(kind)) == ldm.take_apart(states[kind], kind_of(kind)).used
+    with pytest.raises(InputError, match="a Zero-1-to-3 network"):
+        ldm.check_file(tmp_path / f"zero123.{suffix}", "text")
+    with pytest.raises(InputError, match="an inpainting network"):
+        ldm.check_file(written(tmp_path, channels(states["sd1"], 9), f"wrong.{suffix}"), "text")
+    with pytest.raises(InputError, match="no such file"):
+        ldm.check_file(tmp_path / f"absent.{suffix}", "text")
+
+
 @pytest.mark.parametrize("message", WRONG)
 def test_another_kind_of_file_is_named(states, message):
     kind, make = WRONG[message]

@@ -74,14 +74,38 @@ def read_file(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(str(path))
     except Exception as error:
-        raise InputError("checkpoint", "a safetensors file", f"{path.name}, which is damaged ({error})",
-                         "Download it again and compare its size.") from None
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError("checkpoint", "a safetensors file", f"{path.name}, which is damaged ({error})",
+                      "Download it again and compare its size.")
+
+
+def check_file(path: Path, kind: str) -> dict[str, int]:
+    """part -> number of tensors of a whole file, without reading its numbers: what a loader would refuse is refused now.
+
+    kind: "view" or "text".  Raises InputError as :func:`take_apart` does.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors" or not path.is_file():
+        state = read_file(path)  # a pickle's tensors stay on the disk
+        return take_apart({k: v.to("meta") for k, v in state.items()}, kind, path.name).used
+    from safetensors import safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
+    except Exception as error:
+        raise _damaged(path, error) from None
+    return take_apart({k: torch.empty(v, device="meta") for k, v in shapes.items()}, kind, path.name).used
 
 
 def take_apart(state: dict[str, Tensor], kind: str, title: str = "the file", ema: bool = True) -> Parts:
     """The networks in an ldm state dict.  kind: "view" or "text"; ema: take moving averages where the file has them.
 
     Raises InputError for a checkpoint of another kind, with parts missing, or with a tensor that has no known place.
+    Tensors without numbers (on the meta device) do; then schedule and prediction are not looked at.
     """
     check_kind(state, kind, title)
     ledger = Ledger(state)
@@ -245,7 +269,7 @@ def _prediction(ledger: Ledger, unet: Network) -> str:
         return "v_prediction"
     config = unet.config
     mark = f"up_blocks.{len(config['block_out_channels']) - 1}.attentions.{config['layers_per_block']}.{_V_MARK}"
-    if not config["use_linear_projection"] or mark not in unet.state:
+    if not config["use_linear_projection"] or mark not in unet.state or unet.state[mark].is_meta:
         return "epsilon"
     return "v_prediction" if float(unet.state[mark].float().std(correction=0)) > _V_SPREAD else "epsilon"
 
@@ -253,6 +277,8 @@ def _prediction(ledger: Ledger, unet: Network) -> str:
 def _schedule(given: Tensor | None, title: str) -> Tensor:
     """[1000] the schedule these networks share; InputError when the file carries another one."""
     standard = scaled_linear_alphas()
+    if given is not None and given.is_meta:
+        return standard
     same = given is None or (given.shape == standard.shape and bool((given.float() - standard).abs().max() < 2e-3))
     if not same:
         raise InputError("checkpoint", "the noise schedule of Stable Diffusion", f"{title} with another one",
