@@ -20,11 +20,12 @@ class Lift123Extension(ComfyExtension):
     """What ComfyUI asks for at start-up."""
 
     async def on_load(self) -> None:
-        """Adds the 'finish with what you have' route and the templates' sample picture."""
+        """Adds the pack's model folders, the 'finish with what you have' route and the templates' sample picture."""
         from server import PromptServer
 
-        from . import finish
+        from . import checkpoints, finish
 
+        checkpoints.register_folders()
         if getattr(PromptServer, "instance", None) is not None:
             finish.register_route(PromptServer.instance.routes)
             offer_sample()
@@ -35,11 +36,12 @@ class Lift123Extension(ComfyExtension):
 
 def all_nodes() -> list[type[io.ComfyNode]]:
     """Every node of the pack, in menu order."""
-    from . import comfy_networks, export, files, magic123, mesh_in, networks, priors, reference, render, stages
+    from . import comfy_networks, export, files, magic123, mesh_in, networks, priors, reference, render, stages, weights
 
     return [
-        reference.ReferenceView, reference.EstimateDepth, reference.ToyObject,
+        reference.ReferenceView, reference.DepthPicture, reference.EstimateDepth, reference.ToyObject,
         networks.LoadEmbedded, networks.LoadViewPrior, networks.LoadTextPrior, networks.LoadClip,
+        networks.LoadDepth, weights.DownloadWeights,
         comfy_networks.ModelAsText, comfy_networks.ModelAsView,
         magic123.SampleViews,
         priors.ViewPrior, priors.TextPrior, priors.CombinePriors, magic123.TradeOffPrior, priors.PriorSchedule,

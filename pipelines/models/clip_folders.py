@@ -18,8 +18,6 @@ FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "
 
 def open_clip_model(folder: Path, device) -> ClipScorer:
     """``open_clip_config.json`` (``model_cfg``, ``preprocess_cfg``) and one of FILES; strict."""
-    import open_clip
-
     config = read_json(folder / "open_clip_config.json")
     model_config, picture = config.get("model_cfg", {}), config.get("preprocess_cfg", {})
     text = model_config.get("text_cfg", {})
@@ -30,16 +28,32 @@ def open_clip_model(folder: Path, device) -> ClipScorer:
     path = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if path is None:
         raise InputError("checkpoint", f"{FILES[0]} in {folder}", "no such file", "Put the file there.")
-    custom = model_config.pop("custom_text", False)
-    model = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**model_config)
+    return _scorer(model_config, picture, path, device)
+
+
+def open_clip_file(path: Path, device, architecture: str) -> ClipScorer:
+    """One file of weights of an architecture that open_clip knows by name; strict."""
+    import open_clip
+
+    config = open_clip.get_model_config(architecture) if architecture else None
+    if config is None:
+        raise InputError("checkpoint", "a CLIP file of the table, or a folder with open_clip_config.json", path.name,
+                         "Use for example clip-vit-base-patch16.safetensors.")
+    return _scorer(config, {}, path, device)
+
+
+def _scorer(config: dict, picture: dict, path: Path, device) -> ClipScorer:
+    import open_clip
+
+    kind = open_clip.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP
+    model = kind(**{k: v for k, v in config.items() if k != "custom_text"})
     try:
         model.load_state_dict(_read(path), strict=True)
     except Exception as problem:
-        raise InputError("checkpoint", f"weights of the CLIP that {folder.name}/open_clip_config.json describes",
-                         first_line(problem), "Download both files again, from one place.") from problem
-    size = model_config["vision_cfg"].get("image_size", 224)
-    tokenizer = open_clip.SimpleTokenizer(context_length=text.get("context_length", 77))
-    return ClipScorer(model.to(device).eval().requires_grad_(False), tokenizer, size,
+        raise InputError("checkpoint", f"the weights that open_clip_config.json describes in {path}", first_line(problem),
+                         "Download both files again, from one place.") from problem
+    tokenizer = open_clip.SimpleTokenizer(context_length=config["text_cfg"].get("context_length", 77))
+    return ClipScorer(model.to(device).eval().requires_grad_(False), tokenizer, config["vision_cfg"].get("image_size", 224),
                       tuple(picture.get("mean", OPENAI_MEAN)), tuple(picture.get("std", OPENAI_STD)))
 
 

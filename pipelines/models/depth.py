@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -47,6 +48,7 @@ class DepthEstimator:
 
     net: DepthNet
     image_size: int = 64
+    needs_mask: ClassVar[bool] = True  # it has never seen a background
 
     @torch.no_grad()
     def depth(self, rgb: Tensor, mask: Tensor) -> Tensor:
@@ -78,6 +80,7 @@ class PublicDepth:
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     convention: str = "inverse"
+    needs_mask: ClassVar[bool] = False
 
     @torch.no_grad()
     def depth(self, rgb: Tensor, mask: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def load_view_folder(folder: Path, device="cpu", pose: str = "zero123", dtype: t
     folder, dtype = Path(folder), dtype or half_unless_cpu(device)
     if pose not in POSES:
         raise InputError("pose", " or ".join(POSES), repr(pose), "Choose one of them.")
-    _check_unet(folder, 8, "a Zero-1-to-3 network")
+    check_folder("view", folder)
     conditioner = _projection(folder).to(device)
     _check_width(config_of(folder, "unet")["cross_attention_dim"], conditioner.cc_projection.out_features,
                  "the pose projection", folder)
@@ -55,11 +55,25 @@ def load_view_folder(folder: Path, device="cpu", pose: str = "zero123", dtype: t
 def load_text_folder(folder: Path, device="cpu", dtype: torch.dtype | None = None) -> TextDenoiser:
     """A Stable Diffusion 1.x, 2.x or SDXL network.  InputError for inpainting, depth, video, refiner ... networks."""
     folder, dtype = Path(folder), dtype or half_unless_cpu(device)
-    unet = _check_unet(folder, 4, "a text-to-image network")
-    two = unet.get("addition_embed_type") == "text_time"
-    widths = [config_of(folder, name).get("hidden_size", 512) for name in ("text_encoder", "text_encoder_2")[: 1 + two]]
-    _check_width(unet["cross_attention_dim"], sum(widths), "the text encoder" + "s" * two, folder)
+    check_folder("text", folder)
+    two = config_of(folder, "unet").get("addition_embed_type") == "text_time"
     return TextDenoiser(_runtime(folder, device, dtype), _towers(folder, two, device, dtype))
+
+
+def check_folder(kind: str, folder: Path) -> None:
+    """InputError for a folder whose configuration files say that it is no network of this kind.  Reads no weights."""
+    if kind == "view":
+        unet = _check_unet(folder, 8, "a Zero-1-to-3 network")
+        _projection_folder(folder)
+        config_of(folder, "image_encoder")
+    elif kind == "text":
+        unet = _check_unet(folder, 4, "a text-to-image network")
+        two = unet.get("addition_embed_type") == "text_time"
+        widths = [config_of(folder, n).get("hidden_size", 512) for n in ("text_encoder", "text_encoder_2")[: 1 + two]]
+        _check_width(unet["cross_attention_dim"], sum(widths), "the text encoder" + "s" * two, folder)
+    else:
+        return
+    _check_vae(folder, unet, config_of(folder, "vae"))
 
 
 def _towers(folder: Path, two: bool, device, dtype):
@@ -104,12 +118,11 @@ def _check_width(wanted, got: int, what: str, folder: Path) -> None:
 
 
 def _runtime(folder: Path, device, dtype) -> LatentRuntime:
-    """UNet, autoencoder and schedule; checked to belong together before anything is read."""
+    """UNet, autoencoder and schedule of a folder that :func:`check_folder` has passed."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     unet, vae = config_of(folder, "unet"), config_of(folder, "vae")
     alphas, prediction = read_schedule(folder)
-    _check_vae(folder, unet, vae)
     shrink = 2 ** (len(vae["block_out_channels"]) - 1)
     return LatentRuntime(
         load_component(UNet2DConditionModel, folder, "unet", device, dtype),
@@ -130,12 +143,17 @@ def _check_vae(folder: Path, unet: dict, vae: dict) -> None:
                          f"one with latent scale {scale:g} in {folder}/vae", "Its parts belong to different families.")
 
 
-def _projection(folder: Path) -> ViewConditioner:
-    """The pose projection from either published layout."""
+def _projection_folder(folder: Path) -> str:
     name = next((n for n in PROJECTIONS if (folder / n).is_dir()), None)
     if name is None:
         raise InputError("checkpoint", f"a folder {' or '.join(PROJECTIONS)} in {folder}", "none",
                          "Without the pose projection this is no Zero-1-to-3 network; download that folder, too.")
+    return name
+
+
+def _projection(folder: Path) -> ViewConditioner:
+    """The pose projection from either published layout."""
+    name = _projection_folder(folder)
     prefix = PROJECTIONS[name] + "."
     state = {k.replace(prefix, CLIP_LAYER + ".", 1) if k.startswith(prefix) else k: v.float()
              for k, v in read_state(folder / name).items()}
@@ -163,6 +181,13 @@ def load_clip_folder(folder: Path, device="cpu") -> ClipScorer:
         return transformers_clip(folder, device)
     raise InputError("checkpoint", "a CLIP with a picture and a text tower", f"another network in {folder}",
                      "Use a folder of open_clip or of transformers' CLIPModel.")
+
+
+def load_clip_file(path: Path, device="cpu", architecture: str = "") -> ClipScorer:
+    """CLIP weights in open_clip's naming from one file; architecture: open_clip's name of it, say "ViT-B-16-quickgelu"."""
+    from .clip_folders import open_clip_file
+
+    return open_clip_file(Path(path), device, architecture)
 
 
 def load_depth_folder(folder: Path, device="cpu", convention: str = "auto", dtype: torch.dtype | None = None) -> PublicDepth:
