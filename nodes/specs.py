@@ -56,8 +56,11 @@ def _embedded(device: str):
 
 @lru_cache(maxsize=4)
 def _from_disk(network: Network, path: str, stamp: int, device: str):
-    """A network from its folder or single file; ``stamp`` makes a replaced file a new one."""
-    return _loader(network)(Path(path), torch.device(device))
+    """A network from its folder or single file, sharing the device; ``stamp`` makes a replaced file a new one."""
+    from . import managed
+
+    managed.make_room(Path(path), torch.device(device))
+    return managed.take_turns(_loader(network)(Path(path), torch.device(device)), torch.device(device))
 
 
 def _loader(network: Network):
