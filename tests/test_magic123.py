@@ -25,7 +25,7 @@ from lift123.pipelines.render.surface import render_surface
 from lift123.pipelines.render.volume import VolumeSettings
 from lift123.pipelines.stages.cameras import NovelViews
 from lift123.pipelines.stages.fit_nerf import fit_nerf
-from lift123.pipelines.stages.optimize import live_levels
+from lift123.pipelines.stages.optimizer import live_levels
 from lift123.pipelines.stages.reference import ReferenceView
 from lift123.pipelines.stages.refine_mesh import refine_mesh
 from lift123.pipelines.stages.render_views import render_scene

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.errors import NotFinite
 from lift123.pipelines.core.schedules import Constant, Linear
 from lift123.pipelines.priors.combine import DynamicPrior, SumPrior, dynamic_clock
 from lift123.pipelines.priors.oracle import OracleDenoiser, pixel_latents, stable_diffusion_alphas
@@ -81,11 +82,37 @@ def test_noisy_latents_follow_the_forward_process():
     assert torch.allclose(noisy, abar.sqrt() * denoiser.encode(images) + (1 - abar).sqrt() * noise, atol=1e-5)
 
 
-def test_nan_from_the_network_becomes_no_gradient():
-    images = torch.rand(1, SIZE, SIZE, 3).requires_grad_()
-    loss = SdsPrior(LinearDenoiser(answer=math.nan)).loss(images, _cameras([0.0]), 0.0, torch.Generator())
-    (grad,) = torch.autograd.grad(loss.sum(), images)
-    assert float(grad.abs().max()) == 0
+class LosingDenoiser(LinearDenoiser):
+    """Works on pixels; the first ``count`` elements of its answer are nan."""
+
+    def __init__(self, count: int):
+        super().__init__(answer=2.0)
+        self.count = count
+
+    def encode(self, images):
+        return images.permute(0, 3, 1, 2)
+
+    def predict_noise(self, noisy, t, cameras):
+        answer = super().predict_noise(noisy, t, cameras).contiguous()
+        answer.flatten(1)[:, : self.count] = math.nan
+        return answer
+
+
+def test_a_single_lost_element_has_no_gradient_and_the_others_keep_theirs():
+    def gradient(denoiser):
+        images = torch.full((1, SIZE, SIZE, 3), 0.5).requires_grad_()
+        loss = SdsPrior(denoiser).loss(images, _cameras([0.0]), 0.0, torch.Generator().manual_seed(0))
+        return torch.autograd.grad(loss.sum(), images)[0]
+
+    whole, lost = gradient(LosingDenoiser(0)), gradient(LosingDenoiser(1))
+    assert torch.isfinite(lost).all() and int((whole != lost).sum()) == 1
+    assert float(lost[whole != lost].abs().max()) == 0
+
+
+def test_a_broken_network_stops_with_its_name_and_timestep():
+    prior = SdsPrior(LosingDenoiser(10**6), name="text")
+    with pytest.raises(NotFinite, match=r"text prior.*100%.*timestep \[\d+\].*float32"):
+        prior.loss(torch.rand(1, SIZE, SIZE, 3), _cameras([0.0]), 0.0, torch.Generator())
 
 
 def test_times_follow_schedules_and_bounds():

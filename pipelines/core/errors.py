@@ -12,5 +12,27 @@ class InputError(ValueError):
         super().__init__(f"{name}: expected {expected}, got {got}. {remedy}")
 
 
+class NotFinite(InputError):
+    """A number that is no number, or infinite, where the optimisation would have used it.
+
+    source: what produced it (a prior, a loss, the gradients).  Nothing was changed by it yet.
+    """
+
+    def __init__(self, source: str, got: str, remedy: str):
+        super().__init__(source, "finite numbers", got, remedy)
+
+    def at(self, stage: str, iteration: int) -> "NotFinite":
+        """The same error, told where it happened (1-based iteration)."""
+        return NotFinite(f"{stage} iteration {iteration}: {self.name}", self.got, self.remedy)
+
+
+class OutOfRoom(InputError):
+    """Memory ran out although the work was already cut into its smallest pieces."""
+
+    def __init__(self, stage: str, iteration: int, sizes: str, remedy: str):
+        name = f"{stage} iteration {iteration}: memory"
+        super().__init__(name, "room for one view at a time", f"too little at {sizes}", remedy)
+
+
 class StopStage(Exception):
     """Raised by an ``on_step`` callback to end a stage early; the stage returns what it has."""

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
+from ..core.errors import NotFinite
 from ..core.protocols import Denoiser
 from ..core.schedules import Constant
 
 REDUCTIONS = ("mean", "sum")
+LOST = 0.01  # share of a network's output that may be nan without stopping the stage
 WEIGHTINGS = ("sigma2", "uniform", "snr")
 
 
@@ -84,12 +86,9 @@ class SdsPrior:
             predicted = denoiser.predict_noise(noisy, t, cameras).float()
             weight = self.image_weights(cameras)
             weight = weight.to(latents)[:, None, None, None] if isinstance(weight, Tensor) else weight
-            grad = torch.nan_to_num(
-                weight * settings.weight(progress) * _weighting(settings.weighting, abar) * (predicted - noise),
-                nan=0.0,
-                posinf=0.0,
-                neginf=0.0,
-            )
+            predicted = _without_lost(predicted, noise, self.name, t)
+            grad = weight * settings.weight(progress) * _weighting(settings.weighting, abar) * (predicted - noise)
+            grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)  # spec C.1
         per_element = latents * grad
         value = 0.5 * grad.square() + per_element - per_element.detach()
         flat = value.flatten(1)
@@ -110,6 +109,21 @@ def resize(images: Tensor, size: int) -> Tensor:
         planes, (size, size), mode="bilinear", align_corners=False, antialias=shrinks
     )
     return planes.movedim(1, -1)
+
+
+def _without_lost(predicted: Tensor, noise: Tensor, name: str, t: Tensor) -> Tensor:
+    """``predicted`` with single lost elements (half precision does that) replaced by no opinion at all.
+
+    Raises NotFinite when more than :data:`LOST` of the elements are lost: then the network is broken.
+    """
+    finite = predicted.isfinite()
+    lost = 1 - float(finite.float().mean())
+    if lost > LOST:
+        raise NotFinite(
+            f"{name} prior", f"{lost:.0%} of the network's output is nan or infinite at timestep {t.tolist()}",
+            "Load that network in float32 or bfloat16 (half precision overflows in some), or lower its guidance.",
+        )  # fmt: skip
+    return torch.where(finite, predicted, noise) if lost else predicted
 
 
 def _weighting(name: str, abar: Tensor) -> Tensor | float:

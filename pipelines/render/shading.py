@@ -46,6 +46,10 @@ class Shading:
         """The shading of one image of the batch."""
         return self if self.light is None else replace(self, light=self.light[index : index + 1])
 
+    def for_images(self, part: slice) -> "Shading":
+        """The shading of some images of the batch."""
+        return self if self.light is None else replace(self, light=self.light[part])
+
     def apply(self, albedo: Tensor, normal: Tensor | None, image: Tensor | None) -> Tensor:
         """Colours [N, 3] of points with albedo [N, 3] and unit world normals [N, 3].
 

@@ -20,19 +20,8 @@ from ..render.shading import ALBEDO, Shading
 from ..render.volume import VolumeSettings, render_volume
 from .boundary import Boundary, BoundaryState
 from .cameras import NovelViews
-from .optimize import (
-    Loop,
-    OnCheckpoint,
-    RateScaler,
-    StepConfig,
-    adam,
-    describe,
-    live_levels,
-    on_device,
-    pack_optimizer,
-    step_generator,
-    unpack_optimizer,
-)
+from .optimize import Loop, OnCheckpoint, StepConfig, describe, on_device, step_generator
+from .optimizer import RateScaler, adam, live_levels, pack_optimizer, unpack_optimizer
 from .reference import ReferenceView
 from .scene import Scene, load_strict, pack_reference, to_cpu
 
@@ -199,6 +188,9 @@ class _NerfTrainee:
             return "", False
         self.switch_step = finished
         return self.boundary.explanation(), stop
+
+    def forget_gradients(self) -> None:
+        self.rates.forget()
 
     def snapshot(self, step: int) -> Scene:
         reference, reference_meta = pack_reference(self.reference)

@@ -25,7 +25,8 @@ from ..ops.rasterize import rasterize
 from ..ops.texture import sample_texture
 from ..ops.voxelize import voxelize
 from .fit_nerf import new_field
-from .optimize import adam, step_generator
+from .optimize import step_generator
+from .optimizer import adam
 from .place_mesh import Placement, coverage, place_mesh
 from .reference import ReferenceView
 from .scene import Scene, pack_reference, to_cpu

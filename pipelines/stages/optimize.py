@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..core import schedules
 from ..core.cameras import Cameras
-from ..core.errors import StopStage
+from ..core.errors import NotFinite, OutOfRoom, StopStage
 from ..core.schedules import Constant
 from ..core.step import OnStep, Step
 from ..core.views import RenderBuffers, Views
@@ -160,6 +160,10 @@ class Trainee(Protocol):
         """The optimiser step; ``factor`` scales all learning rates."""
         ...
 
+    def forget_gradients(self) -> None:
+        """Drops what was accumulated by an attempt that failed."""
+        ...
+
     def snapshot(self, step: int) -> Scene:
         """Everything, after ``step`` finished steps."""
         ...
@@ -184,8 +188,10 @@ class Loop:
     clock: Callable[[int], float | None] = lambda step: None
     check: Callable[[int], tuple[str, bool]] = lambda finished: ("", False)
     target: Views = field(init=False)
+    views_at_once: int = field(init=False)  # novel views in one graph; halved when memory runs out
 
     def __post_init__(self):
+        self.views_at_once = self.config.novel_batch
         self.target = self.reference.resized(self.config.reference_size).to(self.device)
 
     def run(self, start: int, stop: int) -> Scene:
@@ -211,6 +217,18 @@ class Loop:
         return self.trainee.snapshot(finished)
 
     def _step(self, step: int) -> dict:
+        """The step's losses by name.  Out of memory: the same step again, with fewer views at once."""
+        while True:
+            try:
+                return self._attempt(step)
+            except NotFinite as problem:
+                raise problem.at(self.trainee.name, step + 1) from None
+            except Exception as problem:
+                if not is_out_of_memory(problem):
+                    raise
+            self._make_room(step)  # outside the handler, whose traceback holds the tensors
+
+    def _attempt(self, step: int) -> dict:
         progress = step / self.config.iterations
         generator = step_generator(self.seed, self.trainee.name, step)
         self.trainee.prepare(step, progress, generator)
@@ -222,11 +240,27 @@ class Loop:
         if shows_novel:
             terms.update(self._prior_terms(step, progress, generator, rendered))
         terms.update(self.trainee.regularizers(rendered, progress))
+        values = torch.stack([v.detach() for v in terms.values()]).tolist() if terms else []  # one host sync
+        numbers = dict(zip(terms, values, strict=True))
+        refuse_losses(numbers)
         total = sum(terms.values())
         if isinstance(total, Tensor) and total.requires_grad:
             total.backward()
             self.trainee.update(self.config.lr_factor(progress), self.config.clip_norm)
-        return terms
+        return numbers
+
+    def _make_room(self, step: int) -> None:
+        if self.views_at_once == 1:
+            config = self.config
+            raise OutOfRoom(
+                self.trainee.name, step + 1, f"render size {config.size} and reference size {config.reference_size}",
+                "Lower the render size, the reference size or the grid, or close other programs. What was learnt is kept.",
+            )  # fmt: skip
+        self.views_at_once = (self.views_at_once + 1) // 2
+        self.trainee.forget_gradients()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.warning("out of memory: going on with %d novel views at once", self.views_at_once)
 
     def _reference_terms(self, progress: float, generator, rendered: list) -> dict:
         config, target = self.config, self.target
@@ -250,25 +284,33 @@ class Loop:
         return terms
 
     def _prior_terms(self, step: int, progress: float, generator, rendered: list) -> dict:
+        """The priors' term.  Beyond ``views_at_once`` views, earlier ones are back-propagated at once."""
         config = self.config
         cameras = config.novel.sample(config.novel_batch, config.size, progress, self.reference.camera, generator)
         shading = config.shading.draw(cameras, progress, generator)
         background = _background(config.novel_background, (len(cameras), 1, 1, 3), generator).to(self.device)
         cameras = cameras.to(self.device)
-        buffers = self.trainee.render(cameras, shading, generator)
-        rendered.append(buffers)
         prior = self.prior.at(self.clock(step)) if hasattr(self.prior, "at") else self.prior
-        weight = config.prior(progress)
-        if weight == 0:
-            return {}
-        term = pull(prior, buffers.composite(background), cameras, progress, generator)
-        return {getattr(prior, "name", "prior"): weight * term}
+        weight, name, spent = config.prior(progress), getattr(prior, "name", "prior"), 0.0
+        parts = [slice(i, i + self.views_at_once) for i in range(0, len(cameras), self.views_at_once)]
+        for part in parts:
+            some = cameras[part]
+            buffers = self.trainee.render(some, shading.for_images(part), generator)
+            if weight == 0:
+                rendered.append(buffers)
+                return {}
+            behind = background[part] if len(background) > 1 else background
+            share = weight * len(some) / len(cameras)
+            term = share * pull(prior, buffers.composite(behind), some, progress, generator)
+            if part is not parts[-1]:
+                term.backward()
+                spent = spent + term.detach()
+        rendered.append(buffers)
+        return {name: term + spent}
 
-    def _report(self, finished: int, terms: dict, note: str) -> None:
+    def _report(self, finished: int, numbers: dict, note: str) -> None:
         every = self.config.preview_every
         show = bool(every) and (finished % every == 0 or finished == 1)
-        values = torch.stack([v.detach() for v in terms.values()]).tolist() if terms else []  # one host sync
-        numbers = dict(zip(terms, values, strict=True))
         picture = self.preview(finished) if show else None
         self.on_step(Step(self.trainee.name, finished, self.config.iterations, numbers, picture, note))
 
@@ -291,8 +333,26 @@ def pull(prior, images: Tensor, cameras: Cameras, progress: float, generator: to
         leaf = images.detach().requires_grad_()
         loss = prior.loss(leaf, cameras, progress, generator).mean()
         (grad,) = torch.autograd.grad(loss, leaf)
+    if not bool(grad.isfinite().all()):
+        raise NotFinite(
+            f"{getattr(prior, 'name', 'prior')} prior", "a gradient with nan or infinity at the rendered pictures",
+            "Load its autoencoder in float32 or bfloat16 (half precision overflows in some), or lower its weight.",
+        )  # fmt: skip
     product = images * grad
     return (product - product.detach()).sum() + loss.detach()
+
+
+def refuse_losses(numbers: dict) -> None:
+    """NotFinite that names the losses which are not finite."""
+    bad = [name for name, value in numbers.items() if not math.isfinite(value)]
+    if bad:
+        remedy = "Lower the learning rates or that loss's weight; the scene before this iteration is kept."
+        raise NotFinite("loss", f"nan or infinity in {', '.join(bad)}", remedy)
+
+
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether torch ran out of memory, on a GPU or on the CPU."""
+    return isinstance(problem, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(problem)
 
 
 def step_generator(seed: int, name: str, step: int) -> torch.Generator:
@@ -327,56 +387,3 @@ def on_device(generator: torch.Generator | None, device: torch.device) -> torch.
         return generator
     seed = int(torch.randint(2**62, (1,), generator=generator))
     return torch.Generator(device).manual_seed(seed)
-
-
-def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict:
-    """``optim/<i>/<name>`` tensors of all parameters, in order."""
-    out = {}
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for i, parameter in enumerate(parameters):
-        for name, value in optimizer.state.get(parameter, {}).items():
-            value = value if isinstance(value, Tensor) else torch.tensor(float(value))
-            out[f"optim/{i}/{name}"] = value.detach().to("cpu", copy=True)
-    return out
-
-
-def unpack_optimizer(optimizer: torch.optim.Optimizer, part: dict) -> None:
-    """Restores what :func:`pack_optimizer` kept (names without ``optim/``); absent state starts fresh."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for i, parameter in enumerate(parameters):
-        state = {k.split("/", 1)[1]: v for k, v in part.items() if k.split("/", 1)[0] == str(i)}
-        if state and state.get("exp_avg", parameter).shape == parameter.shape:
-            optimizer.state[parameter] = {k: v.to(parameter.device, copy=True) for k, v in state.items()}
-
-
-def adam(groups: list[dict], device: torch.device) -> torch.optim.Optimizer:
-    """Adam with the papers' numbers (spec B.7): beta .9, .99, eps 1e-15, no decay."""
-    return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=torch.device(device).type in ("cpu", "cuda"))
-
-
-def live_levels(levels: int, start: float, rate: float, progress: float, until: float = 1.0) -> int | None:
-    """Coarse to fine: ceil(levels * min(1, start + rate * progress)) hash levels; None for all.
-
-    All levels live from progress ``until`` on (Magic123's code: half of them until 0.6).
-    """
-    if progress >= until:
-        return None
-    live = math.ceil(levels * min(1.0, start + rate * progress) - 1e-9)
-    return None if live >= levels else max(1, live)
-
-
-class RateScaler:
-    """Remembers every group's base learning rate, so that a factor can be applied each step."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer):
-        self.optimizer, self.base = optimizer, [g["lr"] for g in optimizer.param_groups]
-
-    def step(self, factor: float, clip_norm: float) -> None:
-        """Clips to ``clip_norm`` (0 = not), sets rates, steps, clears gradients."""
-        for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
-            group["lr"] = base * factor
-        if clip_norm > 0:
-            parameters = [p for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
-            torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=False)

@@ -23,17 +23,8 @@ from ..render.volume import VolumeSettings
 from .cameras import NovelViews
 from .cover import cover, seen_points
 from .fit_nerf import load_field, load_grid, nerf_threshold
-from .optimize import (
-    Loop,
-    OnCheckpoint,
-    RateScaler,
-    StepConfig,
-    adam,
-    describe,
-    live_levels,
-    pack_optimizer,
-    unpack_optimizer,
-)
+from .optimize import Loop, OnCheckpoint, StepConfig, describe
+from .optimizer import RateScaler, adam, live_levels, pack_optimizer, unpack_optimizer
 from .reference import ReferenceView
 from .scene import Scene, pack_reference, to_cpu
 from .surfaces import load_surface, pack_surface, settings_for
@@ -180,6 +171,9 @@ class _MeshTrainee:
         if self.geometry:
             self.mesh = None
 
+    def forget_gradients(self) -> None:
+        self.rates.forget()
+
     def snapshot(self, step: int) -> Scene:
         reference, reference_meta = pack_reference(self.reference)
         tensors, surface_meta = pack_surface(self.surface)
@@ -223,6 +217,10 @@ def _start(scene: Scene, config: MeshConfig, reference: ReferenceView, device) -
     """The surface of a NeRF scene; averaged weights are used when there are any (spec E.3)."""
     color = load_field(scene, device, averaged=True)
     threshold = config.threshold or nerf_threshold(scene)
+    points = None
+    if config.cover_reference:
+        target = reference.resized(config.reference_size).to(device)
+        points = seen_points(color, load_grid(scene, device), VolumeSettings(**scene.meta["volume"]), target)
     points = None
     if config.cover_reference:
         target = reference.resized(config.reference_size).to(device)
