@@ -11,6 +11,7 @@ server        starting and stopping a ComfyUI, HTTP
 websocket     a small RFC 6455 client
 jobs          queueing a prompt and following it
 graph         edits of API-format prompts (another picture, another seed, fewer steps)
+verify        loading and running every public network that is present
 terminal      one progress line, plain messages
 commands      what each word of the command line does
 """

@@ -10,7 +10,7 @@ import time
 import webbrowser
 from pathlib import Path
 
-from . import browser, environment, graph, jobs, settings
+from . import browser, environment, graph, jobs, settings, verify
 from .batch import run_batch
 from .server import ComfyServer, HttpError, free_port
 from .settings import LaunchError, Paths
@@ -173,6 +173,16 @@ def command_train(args, paths: Paths) -> int:
     return _run_script(paths, paths.root / "training" / "train.py", args.extra or ["all"])
 
 
+def command_verify(args, paths: Paths) -> int:
+    """Every public network whose files are here: loaded strictly, one step, a picture."""
+    environment.ensure(paths)
+    models = [Path(folder).expanduser().resolve() for folder in args.models]
+    absent = [str(folder) for folder in models if not folder.is_dir()]
+    if absent:
+        raise LaunchError(f"no folder at {absent[0]}")
+    return verify.verify(paths, args.networks, models, args.device, args.steps)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="launch.py", description="Lift123: one picture becomes a 3D asset, in ComfyUI.")
@@ -199,6 +209,11 @@ def parser() -> argparse.ArgumentParser:
     batch = add("batch", command_batch, "every picture in a folder, skipping those that are done", job=True)
     batch.add_argument("folder")
     add("bench", command_bench, "run a benchmark; other arguments go to it").add_argument("name", nargs="?")
+    weights = add("verify-weights", command_verify, "load every public network that is present, run one step, report",
+                  device=True)
+    weights.add_argument("networks", nargs="*", help="names or files; default: all that are present ('embedded': our own)")
+    weights.add_argument("--models", action="append", default=[], help="a models folder of ComfyUI; may be repeated")
+    weights.add_argument("--steps", type=int, default=0, help="sampling steps of the pictures (20 on a GPU, 4 on a CPU)")
     add("train-embedded", command_train, "train the embedded networks again; other arguments go to the script")
     return top
 

@@ -1,0 +1,245 @@
+"""Loads one network from its files, strictly, runs one step of it and says what it saw.  Driven by ``launch.py verify-weights``.
+
+    python benchmarks/verify_weights.py list --models FOLDER [--models FOLDER ...] --out list.json
+    python benchmarks/verify_weights.py one KIND NAME PATH --out report.json [--device cpu] [--steps 20]
+
+One process per network: the peak memory is that network's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+from bench_tools import ROOT, load_pack
+
+load_pack()
+from lift123.pipelines.core.cameras import Cameras  # noqa: E402
+from lift123.pipelines.core.errors import InputError  # noqa: E402
+from lift123.pipelines.models import registry  # noqa: E402
+
+KINDS = ("view", "text", "clip", "depth")
+PROMPT, OTHER = "a pink bear striped with brown", "a blue car"  # the sample picture shows the first
+TIME = 0.4  # of the noise schedule, where the denoising error is measured
+SUSPICIOUS = 0.7  # a network that knows nothing has an error of 1
+
+
+def candidates(models: list[Path]) -> list[dict]:
+    """Every network of the registry of which some file is present, then other files in models/checkpoints."""
+    found = []
+    for entry in registry.TABLE:
+        for root in models:
+            place = root / entry.category / entry.name
+            if place.exists():
+                missing = [] if entry.single else [f.path for f in entry.missing(place)]
+                found.append({"kind": entry.kind, "name": entry.name, "path": str(place), "missing": missing, "known": True})
+                break
+    names = {item["name"] for item in found}
+    for root in models:
+        folder = root / "checkpoints"
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and registry.is_single(name) and name not in names:
+                names.add(name)
+                found.append({"kind": "file", "name": name, "path": str(path), "missing": [], "known": False})
+    return found
+
+
+def sample(size: int) -> torch.Tensor:
+    """[size, size, 3] the sample picture on white."""
+    import numpy as np
+    from PIL import Image
+
+    picture = Image.open(ROOT / "workflows" / "sample" / "lift123_sample.png").convert("RGBA").resize((size, size))
+    rgba = torch.from_numpy(np.asarray(picture).copy()).float() / 255
+    return rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
+
+
+def save(images: list[torch.Tensor], path: Path) -> str:
+    """Pictures [H, W, 3] of one size, side by side, as PNG."""
+    from PIL import Image
+
+    row = torch.cat([image.cpu().clamp(0, 1) for image in images], 1)
+    Image.fromarray((row * 255).round().byte().numpy()).save(path)
+    return str(path)
+
+
+def kind_of_file(path: Path) -> str:
+    """"view" or "text" of a single file that is in no table."""
+    from lift123.pipelines.models import ldm
+
+    for kind in ("view", "text"):
+        try:
+            ldm.check_file(path, kind)
+            return kind
+        except InputError as problem:
+            told = problem
+    raise told
+
+
+def loaded(kind: str, name: str, path: Path, device):
+    """The network, from its folder or file, as the loader nodes load it."""
+    from lift123.pipelines.models import embedded, ldm, public
+
+    if name == "embedded":
+        return getattr(embedded.load_embedded(device), kind)
+    single = path.is_file()
+    if kind == "view":
+        return (ldm.load_view_file if single else public.load_view_folder)(path, device, pose=registry.pose_of(name))
+    if kind == "text":
+        return (ldm.load_text_file if single else public.load_text_folder)(path, device)
+    if kind == "clip" and single:
+        return public.load_clip_file(path, device, architecture=registry.known(name).architecture)
+    return {"clip": public.load_clip_folder, "depth": public.load_depth_folder}[kind](path, device)
+
+
+def size_of(module: torch.nn.Module) -> dict:
+    """Parameters and precision of a network; also whether all of its numbers are finite."""
+    parameters = list(module.parameters())
+    finite = all(bool(torch.isfinite(p).all()) for p in parameters)
+    return {"parameters": sum(p.numel() for p in parameters), "dtype": str(parameters[0].dtype).removeprefix("torch."),
+            "finite": finite}
+
+
+def camera(azimuth: float) -> Cameras:
+    """A camera at the height of the object; degrees."""
+    return Cameras.orbit(math.radians(azimuth), 0.0, 1.8, math.radians(40), 256, 256)
+
+
+def denoiser_step(denoiser, kind: str, device, steps: int, picture_path: Path) -> dict:
+    """One distillation step with its gradient, the denoising error, and pictures by DDIM."""
+    front = camera(0).to(device)
+    picture = sample(denoiser.image_size).to(device)
+    denoiser = denoiser.with_reference(picture, front) if kind == "view" else denoiser.with_prompt(PROMPT)
+    report = {"image size": denoiser.image_size, "guidance": denoiser.guidance,
+              "prediction": denoiser.runtime.prediction, "schedule": f"{float(denoiser.alphas_cumprod[-1]):.5f} at its end"}
+    parts = {"UNet": denoiser.runtime.unet, "autoencoder": denoiser.runtime.vae}
+    source = denoiser.clip if kind == "view" else denoiser.encoder
+    towers = [source] if hasattr(source, "model") else [source.first, source.second]  # SDXL has two
+    parts.update({f"tower {i + 1}" if len(towers) > 1 else "tower": t.model for i, t in enumerate(towers)})
+    report["networks"] = {name: size_of(module) for name, module in parts.items()}
+    images = picture[None].clone().requires_grad_(True)
+    latents = denoiser.encode(images)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents)
+    t = torch.tensor([round(TIME * len(denoiser.alphas_cumprod))], device=device)
+    abar = denoiser.alphas_cumprod.to(latents)[t]
+    noisy = abar.sqrt() * latents.detach() + (1 - abar).sqrt() * noise
+    single = denoiser.with_guidance(1.0)
+    with torch.no_grad():
+        error = float((single.predict_noise(noisy, t, front) - noise).square().mean())
+        begin = time.perf_counter()
+        epsilon = denoiser.predict_noise(noisy, t, front)
+        wait(device)
+        report["network seconds"] = time.perf_counter() - begin
+    begin = time.perf_counter()
+    (latents * ((1 - abar) * (epsilon - noise))).sum().backward()
+    wait(device)
+    report.update({"backward seconds": time.perf_counter() - begin, "latents": list(latents.shape[1:]),
+                   "latent spread": float(latents.detach().std()), "denoising error": error,
+                   "gradient": float(images.grad.norm())})
+    turned = [camera(azimuth).to(device) for azimuth in ((0, 45, 90, 180, -90) if kind == "view" else (0,))]
+    begin = time.perf_counter()
+    made = [denoiser.sample(view, steps, torch.Generator().manual_seed(0))[0] for view in turned]
+    report.update({"sampling seconds": time.perf_counter() - begin, "steps": steps})
+    shown = "the picture; then 0, 45, 90, 180, -90 degrees" if kind == "view" else f"the sample; {PROMPT!r}"
+    report["picture"], report["pictured"] = save([picture.detach(), *made], picture_path), shown
+    doubts = [] if error < SUSPICIOUS else [f"denoising error {error:.2f}: it hardly removes noise (1 = knows nothing)"]
+    if not math.isfinite(report["gradient"]) or report["gradient"] == 0:
+        doubts.append(f"gradient {report['gradient']}")
+    broken = [name for name, size in report["networks"].items() if not size["finite"]]
+    return {**report, "doubts": doubts + [f"numbers that are not finite in {name}" for name in broken]}
+
+
+def clip_step(scorer, device) -> dict:
+    """Similarity of the sample picture with a fitting and an unfitting text."""
+    picture = sample(256).to(device)[None]
+    begin = time.perf_counter()
+    fitting, other = scorer.similarity(picture, PROMPT), scorer.similarity(picture, OTHER)
+    report = {"networks": {"CLIP": size_of(scorer.model)}, "image size": scorer.image_size,
+              f"similarity with {PROMPT!r}": fitting, f"similarity with {OTHER!r}": other,
+              "network seconds": (time.perf_counter() - begin) / 2}
+    return {**report, "doubts": [] if fitting > other else ["the unfitting text is nearer than the fitting one"]}
+
+
+def depth_step(estimator, device, picture_path: Path) -> dict:
+    """The sample picture's depth, bright = near."""
+    picture = sample(384).to(device)
+    mask = (picture < 0.98).any(-1).float()
+    begin = time.perf_counter()
+    depth = estimator.depth(picture, mask)
+    wait(device)
+    report = {"networks": {"estimator": size_of(estimator.net)}, "network seconds": time.perf_counter() - begin,
+              "spread": float(depth[mask > 0].std()), "convention": getattr(estimator, "convention", "distance")}
+    near = ((1 - depth) * mask)[..., None].expand(-1, -1, 3)
+    report["picture"], report["pictured"] = save([picture, near], picture_path), "the picture; its depth, bright = near"
+    return {**report, "doubts": [] if report["spread"] > 0.02 else ["its depth is flat"]}
+
+
+def wait(device) -> None:
+    """Until the device is done."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_memory(device) -> dict:
+    """Bytes at the worst moment, where the system tells."""
+    memory = {"device bytes": torch.cuda.max_memory_allocated(device)} if torch.device(device).type == "cuda" else {}
+    try:
+        import resource
+    except ImportError:  # Windows
+        return memory
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {**memory, "host bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+
+
+def verify(kind: str, name: str, path: Path, device, steps: int, picture: Path) -> dict:
+    """The whole report of one network; "error" instead of results where it was refused."""
+    report = {"name": name, "kind": kind, "path": str(path), "device": str(device)}
+    try:
+        if kind == "file":
+            kind = report["kind"] = kind_of_file(path)
+        if path.is_file() and kind in ("view", "text"):
+            from lift123.pipelines.models import ldm
+
+            report["tensors"] = ldm.check_file(path, kind)
+        from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401  their import is not loading
+        from transformers import CLIPTextModel, CLIPVisionModelWithProjection  # noqa: F401
+
+        begin = time.perf_counter()
+        network = loaded(kind, name, path, device)
+        report["loading seconds"] = time.perf_counter() - begin
+        if kind in ("view", "text"):
+            report.update(denoiser_step(network, kind, device, steps, picture))
+        else:
+            report.update(clip_step(network, device) if kind == "clip" else depth_step(network, device, picture))
+    except InputError as problem:
+        report["error"] = str(problem)
+    return {**report, **peak_memory(device)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("list", "one"))
+    parser.add_argument("network", nargs="*", help="KIND NAME PATH")
+    parser.add_argument("--models", type=Path, action="append", default=[])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--steps", type=int, default=0, help="DDIM steps of the pictures; 0: 20 on a GPU, 4 on a CPU")
+    args = parser.parse_args()
+    device = "cuda" if args.device in ("auto", "gpu") and torch.cuda.is_available() else "cpu"
+    if args.what == "list":
+        result = candidates(args.models)
+    else:
+        kind, name, path = args.network
+        steps = args.steps or (4 if device == "cpu" else 20)
+        result = verify(kind, name, Path(path), torch.device(device), steps, args.out.with_suffix(".png"))
+    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
