@@ -37,6 +37,8 @@ class Network:
             from ..pipelines.models import public
 
             public.check_folder(self.kind, path)
+        elif self.kind in ("view", "text"):
+            _check_file(self.kind, str(path), path.stat().st_mtime_ns)
 
     def load(self, device: torch.device):
         """The network on ``device``; loaded once per process and device."""
@@ -52,6 +54,14 @@ def _embedded(device: str):
     from ..pipelines.models.embedded import load_embedded
 
     return load_embedded(torch.device(device))
+
+
+@lru_cache(maxsize=16)
+def _check_file(kind: str, path: str, stamp: int) -> None:
+    """Once per file: names and shapes of all its tensors (an InputError is raised again every time)."""
+    from ..pipelines.models import ldm
+
+    ldm.check_file(Path(path), kind)
 
 
 @lru_cache(maxsize=4)

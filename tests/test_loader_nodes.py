@@ -118,7 +118,8 @@ def test_absent_single_files_say_where_and_how_much(models):
 def test_single_files_go_to_the_file_loader(models, monkeypatch):
     from lift123.pipelines.models import ldm
 
-    seen = []
+    seen, checked = [], []
+    monkeypatch.setattr(ldm, "check_file", lambda path, kind: checked.append((path.name, kind)))
     monkeypatch.setattr(ldm, "load_view_file", lambda path, device, pose: seen.append((path, pose)) or "network")
     monkeypatch.setattr(ldm, "load_text_file", lambda path, device: seen.append((path,)) or "network")
     for name in ("stable_zero123.ckpt", "anime.safetensors"):
@@ -127,6 +128,15 @@ def test_single_files_go_to_the_file_loader(models, monkeypatch):
     load(networks.LoadTextPrior, checkpoint="anime.safetensors").load(CPU)
     folder = models / "checkpoints"
     assert seen == [(folder / "stable_zero123.ckpt", "stable"), (folder / "anime.safetensors",)]
+    assert checked == [("stable_zero123.ckpt", "view"), ("anime.safetensors", "text")], "before any work, once"
+
+
+@pytest.mark.parametrize("name", ["105000.ckpt", "v1-5-pruned-emaonly.safetensors"])
+def test_damaged_single_files_stop_the_queue(models, name):
+    (models / "checkpoints" / name).write_bytes(b"\0" * 100)
+    node = networks.LoadViewPrior if name == "105000.ckpt" else networks.LoadTextPrior
+    message = node.validate_inputs(checkpoint=name)
+    assert isinstance(message, str) and name in message
 
 
 def test_clip_as_folder_and_as_single_file(models, made, monkeypatch):

@@ -138,6 +138,45 @@ def test_old_attention_names_of_the_autoencoder_are_understood(made, tmp_path):
     assert torch.allclose(a, b)
 
 
+def test_old_names_in_text_encoders_are_understood(made, tmp_path):
+    """Published towers carry a prefix and counted positions that newer classes do not have."""
+    folder = copy(made, "sd15", tmp_path)
+    path = folder / "text_encoder" / "model.safetensors"
+    prefix = "text_model."
+    state = {k if k.startswith(prefix) else prefix + k: v for k, v in load_file(str(path)).items()}
+    state["text_model.embeddings.position_ids"] = torch.arange(tiny.LENGTH)[None]
+    save_file(state, str(path), metadata={"format": "pt"})
+    a, b = (public.load_text_folder(f).encoder.text_tokens(["a fox"]) for f in (folder, made["sd15"]))
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("pad, ending", [("<|endoftext|>", 49407), ("!", 0)], ids=["SD 1.5", "SD 2"])
+def test_tokens_equal_open_clips(tmp_path, pad, ending):
+    """The published vocabulary, written as the hub's files, against open_clip's own tokenizer."""
+    import gzip
+
+    import open_clip
+    from lift123.pipelines.models.towers import tokenize
+    from transformers import CLIPTokenizer
+
+    own = open_clip.SimpleTokenizer()
+    merges = gzip.open(open_clip.tokenizer.default_bpe()).read().decode("utf-8").split("\n")[1 : 49152 - 256 - 2 + 1]
+    tiny.tokenizer(tmp_path, pad=pad)
+    folder = tmp_path / "tokenizer"
+    ends = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    (folder / "vocab.json").write_text(json.dumps({ends.get(k, k): v for k, v in own.encoder.items()}), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+    old = {"__type": "AddedToken", "content": "<|startoftext|>", "lstrip": False, "normalized": True, "rstrip": False,
+           "single_word": False}
+    edit(folder, "tokenizer_config.json", bos_token=old, model_max_length=77, name_or_path="openai/clip-vit-large-patch14")
+    texts = ["A half-peeled yellow banana, side view", "don't  eat 3 cafe tables.", ""]  # "!" may mean padding, in diffusers too
+    ids = tokenize(CLIPTokenizer.from_pretrained(str(folder)), texts, 77)
+    expected = own(texts)
+    for row, truth in zip(ids, expected):
+        end = int((truth == 49407).nonzero()[0]) + 1
+        assert torch.equal(row[:end], truth[:end]) and set(row[end:].tolist()) <= {ending}
+
+
 # ---------------------------------------------------------------------------------------- view networks
 
 
