@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def load_pack(name: str = "lift123") -> None:
     """Makes the repository importable as a package called ``name``, whatever its folder is called."""
+    if name in sys.modules:
+        return
     sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
     spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
     module = importlib.util.module_from_spec(spec)
