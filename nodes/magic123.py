@@ -14,7 +14,7 @@ from .base import CATEGORY, Node, device_with_room
 from .convert import to_image
 from .specs import SumSpec
 
-BALANCES = ["coarse", "fine", "printed_coarse", "printed_fine", "even"]
+BALANCES = ["coarse", "fine", "printed_coarse", "printed_fine", "embedded"]
 
 
 class TradeOffPrior(Node):
@@ -35,7 +35,7 @@ class TradeOffPrior(Node):
                                tooltip="The weights at 1. coarse and fine: what Magic123's released code does in its "
                                        "NeRF and mesh stage, restated (0.25 : 2.5 and 0.00025 : 0.000625); printed: "
                                        "the paper's Eq. 8 and Sec. 3.3 taken literally (1 : 40 and 0.001 : 0.01); "
-                                       "even: 1 : 1, for the embedded networks. All for reduction 'mean'."),
+                                       "embedded: 0.3 : 1, for the embedded networks. All for reduction 'mean'."),
                 types.Prior.Input("prior_3d", optional=True, tooltip="A View Prior (exploits the picture)."),
                 types.Prior.Input("prior_2d", optional=True, tooltip="A Text Prior (explores)."),
             ],

@@ -15,7 +15,16 @@ from lift123.pipelines.core.schedules import Constant
 from lift123.pipelines.core.views import Views
 from lift123.pipelines.fields.hash_nerf import HashNerfConfig
 from lift123.pipelines.losses import image as losses
-from lift123.pipelines.magic123 import BALANCES, PAPER, PRESETS, PRINTED, QUICKSTART, trade_off, trade_off_prior
+from lift123.pipelines.magic123 import (
+    BALANCES,
+    PAPER,
+    PRESETS,
+    PRINTED,
+    QUICKSTART,
+    Balance,
+    trade_off,
+    trade_off_prior,
+)
 from lift123.pipelines.ops.hashgrid import HashGridConfig
 from lift123.pipelines.priors.oracle import pixel_latents, stable_diffusion_alphas
 from lift123.pipelines.priors.sds import SdsPrior, SdsSettings
@@ -31,6 +40,7 @@ from lift123.pipelines.stages.refine_mesh import refine_mesh
 from lift123.pipelines.stages.render_views import render_scene
 
 SIZE = 16
+EVEN = Balance(1.0, 1.0, "for tests")
 
 
 class Latents:
@@ -109,7 +119,7 @@ def test_distillation_survives_only_in_clean_form():
 def both(ratio):
     text, view = Latents(SIZE), Latents(SIZE)
     settings = SdsSettings((0.3, 0.3), reduction="mean")
-    prior = trade_off_prior(TextPrior(text, settings), ViewPrior(view, settings, camera(), False), ratio, BALANCES["even"])
+    prior = trade_off_prior(TextPrior(text, settings), ViewPrior(view, settings, camera(), False), ratio, EVEN)
     return prior, text, view
 
 
@@ -118,9 +128,9 @@ def test_trade_off_is_linear_in_the_2d_prior_and_ends_at_the_3d_prior():
     view_only, text, view = both(0.0)
     base = gradient(view_only, images, cameras)
     assert not text.asked and len(view.asked) == 1, "a prior without weight is not evaluated"
-    text_only = trade_off_prior(both(1.0)[0].terms[0][0], None, 1.0, BALANCES["even"])
+    text_only = trade_off_prior(both(1.0)[0].terms[0][0], None, 1.0, EVEN)
     single = gradient(text_only, images, cameras)
-    generator_order = gradient(trade_off_prior(*[both(1.0)[0].terms[0][0]] * 2, 0.0, BALANCES["even"]), images, cameras)
+    generator_order = gradient(trade_off_prior(*[both(1.0)[0].terms[0][0]] * 2, 0.0, EVEN), images, cameras)
     torch.testing.assert_close(generator_order, single)
     one, two = (gradient(both(r)[0], images, cameras) for r in (1.0, 2.0))
     torch.testing.assert_close(two - one, single, rtol=1e-4, atol=1e-9)
@@ -131,7 +141,7 @@ def test_trade_off_refuses_what_means_nothing():
     prior = TextPrior(Latents(SIZE))
     for ratio in (-0.1, float("inf"), float("nan")):
         with pytest.raises(InputError, match="disconnect the 3D prior"):
-            trade_off(ratio, BALANCES["even"])
+            trade_off(ratio, EVEN)
     with pytest.raises(InputError, match="none"):
         trade_off_prior(prior, None, 0.0)
     with pytest.raises(InputError, match="none"):

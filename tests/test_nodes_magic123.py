@@ -48,9 +48,9 @@ def test_slider_at_its_ends_leaves_a_prior_out():
     ({"prior_3d": TEXT, "prior_2d": VIEW}, "prior_3d"), ({"prior_2d": VIEW}, "prior_2d"), ({}, "prior_3d")])
 def test_wrong_wires_are_named(given, name):
     with pytest.raises(InputError, match=name):
-        mixed(1.0, "even", **given)
+        mixed(1.0, "embedded", **given)
     with pytest.raises(InputError, match="weight above 0"):
-        mixed(0.0, "even", prior_2d=TEXT)
+        mixed(0.0, "embedded", prior_2d=TEXT)
 
 
 def test_options_at_rest_change_nothing_and_know_every_field():
