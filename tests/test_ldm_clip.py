@@ -116,3 +116,25 @@ def test_tokens_are_comfyuis():
             plain = prompt.replace("(", "\\(").replace(")", "\\)")  # ComfyUI reads bare brackets as weights
             wanted = [token for token, *_ in theirs.tokenize_with_weights(plain)[0]]
             assert got == wanted, prompt
+
+
+def test_full_size_towers_have_the_published_sizes():
+    """On the meta device: ViT-L/14 of Zero-1-to-3 and the text tower of Stable Diffusion 2, number of weights included."""
+    from open_clip.model import CLIP, CLIPVisionCfg
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    vision = CLIPVisionCfg(image_size=224, patch_size=14, width=1024, layers=24)
+    with torch.device("meta"):
+        model = CLIP(768, vision, {"context_length": 77, "vocab_size": 49408, "width": 1024, "heads": 16, "layers": 24})
+    visual, text = model.visual.state_dict(), ldm_tiny.open_text_state(model)
+    config, text_config = ldm_clip.vision_config(visual), ldm_clip.open_text_config(text)
+    assert (config["hidden_size"], config["num_attention_heads"], config["num_hidden_layers"]) == (1024, 16, 24)
+    assert (config["image_size"], config["patch_size"], config["projection_dim"]) == (224, 14, 768)
+    assert (text_config["num_hidden_layers"], text_config["num_attention_heads"]) == (23, 16)
+    with torch.device("meta"):
+        towers = (CLIPVisionModelWithProjection(CLIPVisionConfig(**config)), CLIPTextModel(CLIPTextConfig(**text_config)))
+    converted = (ldm_clip.convert_vision(visual)[0], ldm_clip.convert_open_text(text)[0])
+    for tower, new, count in zip(towers, converted, (303_966_208, 340_387_840)):
+        expected = {k.removeprefix("text_model."): tuple(v.shape) for k, v in tower.state_dict().items()}
+        assert {k: tuple(v.shape) for k, v in new.items()} == expected
+        assert sum(p.numel() for p in tower.parameters()) == count
