@@ -36,7 +36,20 @@ class Lift123Extension(ComfyExtension):
 
 def all_nodes() -> list[type[io.ComfyNode]]:
     """Every node of the pack, in menu order."""
-    from . import comfy_networks, export, files, magic123, mesh_in, networks, priors, reference, render, stages, weights
+    from . import (
+        comfy_networks,
+        estimate,
+        export,
+        files,
+        magic123,
+        mesh_in,
+        networks,
+        priors,
+        reference,
+        render,
+        stages,
+        weights,
+    )
 
     return [
         reference.ReferenceView, reference.DepthPicture, reference.EstimateDepth, reference.ToyObject,
@@ -46,6 +59,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         magic123.SampleViews,
         priors.ViewPrior, priors.TextPrior, priors.CombinePriors, magic123.TradeOffPrior, priors.PriorSchedule,
         stages.ClipBoundary, stages.NerfStage1, stages.DynamicStage2, stages.DMTetRefine, stages.DynamicPrior,
+        estimate.Estimate,
         mesh_in.MeshToScene,
         magic123.StageOptionsNode,
         render.RenderViews, export.BakeExport,

@@ -8,6 +8,7 @@ a display problem stop the work, and never lets ComfyUI's interruption cut throu
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +25,7 @@ from . import finish
 log = logging.getLogger(__name__)
 PREVIEW_SECONDS = 0.5  # each preview is JPEG-encoded on the server's own loop: two per second are plenty
 TEXT_SECONDS = 0.5
+WARM_UP = 8  # iterations before a time is promised: two periods of reference and novel views
 PREVIEW_SIDE = 512
 
 
@@ -32,22 +34,23 @@ class Monitor:
 
     interrupted: the exception ComfyUI wants to see raised, once the stage has returned.
     finished_early: whether the user asked to finish with what there is.
+    peak:        asked for the peak memory so far, bytes; None shows none.
     """
 
-    def __init__(self, node_key: str | None, asked: finish.threading.Event, clock=time.monotonic):
-        self.node_key, self.asked, self.clock = node_key, asked, clock
+    def __init__(self, node_key: str | None, asked: finish.threading.Event, clock=time.monotonic, peak=None):
+        self.node_key, self.asked, self.clock, self.peak = node_key, asked, clock, peak
         self.bar: comfy.utils.ProgressBar | None = None
         self.interrupted: BaseException | None = None
         self.finished_early = False
         self.last: Step | None = None
-        self.started: tuple[float, int] | None = None
+        self.started: tuple[float, int] | None = None  # after the first iteration, which loads and compiles
         self._next_preview = self._next_text = 0.0
 
     def __call__(self, step: Step) -> None:
         self.last = step
         now = self.clock()
         if self.started is None:
-            self.started = (now, step.index - 1)
+            self.started = (now, step.index)
         try:
             mm.throw_exception_if_processing_interrupted()
             self._show(step, now)  # the progress hook may notice an interruption too
@@ -77,8 +80,13 @@ class Monitor:
         done = step.index - before
         parts = [f"{step.stage} {step.index}/{step.total}"]
         parts += [f"{name} {value:.4g}" for name, value in step.losses.items()]
-        if done > 1 and step.index < step.total:
-            parts.append("ETA " + duration((now - began) / done * (step.total - step.index)))
+        if done > 0 and step.index < step.total:
+            each = (now - began) / done
+            left = duration(each * (step.total - step.index))
+            warm = done >= min(WARM_UP, step.total // 2)
+            parts.append(f"ETA {left} of {duration(each * step.total)}" if warm else f"ETA {left}, measuring")
+        if self.peak is not None:
+            parts.append(f"{self.peak() / 2**30:.1f} GB")
         return " | ".join(parts + ([step.note] if step.note else []))
 
 
@@ -109,6 +117,21 @@ def say(text: str, node_key: str | None) -> None:
         log.debug("progress text skipped: %s", problem)
 
 
+def peak_bytes(place: torch.device | None = None) -> int:
+    """Peak memory so far: of the GPU in use, otherwise of this process (current where the system keeps no peak)."""
+    place = place or mm.get_torch_device()
+    if place.type == "cuda":
+        return torch.cuda.max_memory_allocated(place)
+    try:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    except ImportError:  # Windows
+        import psutil
+
+        return psutil.Process().memory_info().rss
+
+
 def duration(seconds: float) -> str:
     """12.3 -> "12 s", 90 -> "1 min 30 s", 7300 -> "2 h 2 min"."""
     seconds = int(round(seconds))
@@ -134,7 +157,7 @@ def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, 
         checkpoints[:] = [scene]
 
     with finish.listening(node_key or name) as asked:
-        monitor = Monitor(node_key, asked)
+        monitor = Monitor(node_key, asked, peak=peak_bytes)
         try:
             scene = stage({"on_step": monitor, "on_checkpoint": keep})
         except Exception as problem:
@@ -148,7 +171,7 @@ def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, 
             message = f"{name} failed: {problem}.{advice}{where}"
             say(message, node_key)
             if isinstance(problem, InputError):
-                raise
+                raise InputError(problem.name, problem.expected, problem.got, problem.remedy + where) from problem
             raise RuntimeError(message) from problem
     if monitor.interrupted is not None:
         path = rescue(scene, name)

@@ -14,10 +14,12 @@ from .convert import to_image
 from .runner import run_stage, say
 from .specs import BoundarySpec, DynamicSpec
 
-PRESETS = ["quickstart", "paper", "magic123 quickstart", "magic123 paper", "magic123 printed"]
-_PRESET_TIP = ("Where all settings that are not on this node come from. quickstart: CPU, embedded networks; paper: GPU, "
-               "public checkpoints; both Consistent123's unless they say magic123 (paper = its released code, printed = "
-               "its paper's words; they want Reference View at radius 1.8 and fovy 40).")
+PRESETS = ["quickstart", "standard", "paper", "magic123 quickstart", "magic123 standard", "magic123 paper",
+           "magic123 printed"]
+_PRESET_TIP = ("Where all settings that are not on this node come from. quickstart: CPU, embedded networks; standard "
+               "(a quarter of the iterations) and paper: GPU, public checkpoints; all Consistent123's unless they say "
+               "magic123 (paper = its released code, printed = its paper's words; they want Reference View at radius "
+               "1.8 and fovy 40). Estimate Time and Memory says what they cost here.")
 _OPTIONS_TIP = "From Stage Options: single settings that replace the preset's."
 _SCENE_TIP = "What has been learnt so far; any stage, render, save or export node takes it."
 _FORM_TIP = "How the weight moves from the 3D to the 2D prior: exponential (the paper's choice), linear, or log."

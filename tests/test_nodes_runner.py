@@ -128,15 +128,25 @@ def test_finish_ends_only_the_stage_that_was_asked(output, sent):
     assert finish.request() == [], "nothing runs any more"
 
 
-def test_status_line(output):
-    now = [0.0]
-    monitor = runner.Monitor(None, finish.threading.Event(), clock=lambda: now[0])
-    for index in (1, 2, 3, 4):
+def test_status_line_promises_a_time_after_the_warm_up(output):
+    now, lines = [0.0], []
+    monitor = runner.Monitor(None, finish.threading.Event(), clock=lambda: now[0], peak=lambda: 3 * 2**29)
+    for index in range(1, 11):
+        now[0] += 50.0 if index == 1 else 2.0  # the first iteration loads and compiles: it counts for nothing
         monitor(Step("NeRF stage 1", index, 64, {"rgb": 0.25}))
-        now[0] += 2.0
-    monitor.last = Step("NeRF stage 1", 4, 64, {"rgb": 0.25}, note="boundary fired")
-    assert monitor.status(8.0) == "NeRF stage 1 4/64 | rgb 0.25 | ETA 2 min 0 s | boundary fired"
+        lines.append(monitor.status(now[0]))
+    assert lines[0] == "NeRF stage 1 1/64 | rgb 0.25 | 1.5 GB"
+    assert lines[3] == "NeRF stage 1 4/64 | rgb 0.25 | ETA 2 min 0 s, measuring | 1.5 GB"
+    assert lines[9] == "NeRF stage 1 10/64 | rgb 0.25 | ETA 1 min 48 s of 2 min 8 s | 1.5 GB"
+    monitor.last = Step("NeRF stage 1", 10, 64, {"rgb": 0.25}, note="boundary fired")
+    assert monitor.status(now[0]).endswith("1.5 GB | boundary fired")
     assert (runner.duration(59.6), runner.duration(7300)) == ("1 min 0 s", "2 h 1 min")
+
+
+def test_peak_memory_grows_with_what_is_allocated():
+    before = runner.peak_bytes()
+    block = torch.ones(60_000_000)  # 240 MB
+    assert runner.peak_bytes() > 50 * 2**20 and runner.peak_bytes() >= before and block[-1] == 1
 
 
 @pytest.mark.parametrize("pixels", [torch.full((4, 4, 3), float("nan")), torch.full((4, 4, 3), 9.0)])

@@ -18,7 +18,7 @@ CORE_TYPES = {"IMAGE", "MASK", "MESH", "FILE_3D", "FILE_3D_GLB", "FILE_3D_OBJ", 
               "STRING", "BOOLEAN", "COMBO", "MODEL", "CLIP", "VAE", "CLIP_VISION"}
 EXPECTED = {"ReferenceView", "ToyObject", "LoadEmbedded", "EstimateDepth", "ViewPrior", "TextPrior", "LoadViewPrior",
             "LoadTextPrior", "LoadClip", "ModelAsText", "ModelAsView", "CombinePriors", "PriorSchedule", "ClipBoundary",
-            "NerfStage1",
+            "NerfStage1", "Estimate",
             "DynamicStage2", "DynamicPrior", "DMTetRefine", "MeshToScene", "RenderViews", "BakeExport", "MeshToFile3D",
             "File3DToMesh", "SaveScene", "LoadScene", "TradeOffPrior", "StageOptions", "SampleViews",
             "LoadDepth", "DepthPicture", "DownloadWeights"}
