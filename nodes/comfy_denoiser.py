@@ -219,6 +219,7 @@ class ModelTextDenoiser(ModelDenoiser):
         return replace(self, backbone=backbone, views=tuple(views), negative=tuple(negatives)).doubted()
 
     def conditions(self, cameras: Cameras) -> tuple[list, list]:
+        """The views' conditions mixed by azimuth, and what to avoid."""
         if not self.views:
             raise ValueError("the text prior has no prompt yet: call with_prompt first")
         return blend(self.views, view_weights(cameras.azimuth)), list(self.negative)
@@ -324,6 +325,7 @@ class ModelViewDenoiser(ModelDenoiser):
         return pose_vector(cameras, self.reference_camera, self.convention)
 
     def conditions(self, cameras: Cameras) -> tuple[list, list]:
+        """Picture and pose through ``cc_projection`` with the unscaled reference latent, and zeros of both."""
         if self.reference_latent is None:
             raise ValueError("the view prior has no reference picture yet: call with_reference first")
         network, place = self.backbone.model.model, self.backbone.model.load_device
