@@ -183,7 +183,7 @@ def test_printed_differs_from_released_where_the_specification_says():
     assert PRINTED.nerf.blur_stop_gradient and PRINTED.mesh.rgb_edge == "keep" and PRINTED.nerf.level_start == 1
     off = (PRINTED.nerf.normal_tv, PRINTED.nerf.orientation, PRINTED.nerf.entropy, PRINTED.mesh.mesh_normal)
     assert all(term(x) == 0 for term in off for x in (0.0, 0.5, 1.0))
-    assert set(PRESETS) == {"magic123 quickstart", "magic123 paper", "magic123 printed"}
+    assert set(PRESETS) == {f"magic123 {name}" for name in ("quickstart", "standard", "paper", "printed")}
 
 
 def test_standard_guidance_101_is_the_codes_formula():
