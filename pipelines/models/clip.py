@@ -39,7 +39,6 @@ class ClipScorer:
         tokens = self.tokenizer(texts).to(self._device)
         return torch.nn.functional.normalize(self.model.encode_text(tokens).float(), dim=-1)
 
-    @torch.no_grad()
     def text_tokens(self, texts: list[str]) -> Tensor:
         """[N, L, D'] the text tower's normalised hidden states, the context of the 2D prior."""
         return text_hidden_states(self.model, self.tokenizer(texts).to(self._device))

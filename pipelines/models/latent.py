@@ -44,6 +44,21 @@ class LatentRuntime:
         x = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
         return (x.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
 
+    def noise(self, noisy: Tensor, t: Tensor, condition: dict) -> Tensor:
+        """eps_hat [B, C, h, w] in float32 under one condition, without guidance; differentiable.
+
+        condition: as in :meth:`guided_noise`, with B rows everywhere.
+        """
+        dtype = self.unet.dtype
+        x = torch.cat([noisy, condition["extra"]], 1) if "extra" in condition else noisy
+        extras = {}
+        if "labels" in condition:
+            extras["class_labels"] = condition["labels"].to(dtype)
+        if "added" in condition:
+            extras["added_cond_kwargs"] = {name: value.to(dtype) for name, value in condition["added"].items()}
+        output = self.unet(x.to(dtype), t, condition["context"].to(dtype), **extras).sample.float()
+        return to_epsilon(output, noisy, t, self.alphas_cumprod, self.prediction)
+
     @torch.no_grad()
     def guided_noise(self, noisy: Tensor, t: Tensor, conditional: dict, unconditional: dict, guidance: float) -> Tensor:
         """eps_u + s (eps_c - eps_u) in float32 (Ho and Salimans 2022); one batched UNet call.
@@ -54,18 +69,10 @@ class LatentRuntime:
         """
         parts = [conditional] if guidance == 1.0 else [unconditional, conditional]
         repeat = len(parts)
-        x = torch.cat([torch.cat([noisy, p["extra"]], 1) if "extra" in p else noisy for p in parts])
-        context = torch.cat([p["context"] for p in parts])
-        dtype, times = self.unet.dtype, t.repeat(repeat)
-        extras = {}
-        if "labels" in conditional:
-            extras["class_labels"] = torch.cat([p["labels"] for p in parts]).to(dtype)
+        both = {name: torch.cat([p[name] for p in parts]) for name in conditional if name != "added"}
         if "added" in conditional:
-            extras["added_cond_kwargs"] = {
-                name: torch.cat([p["added"][name] for p in parts]).to(dtype) for name in conditional["added"]
-            }
-        output = self.unet(x.to(dtype), times, context.to(dtype), **extras).sample.float()
-        eps = to_epsilon(output, noisy.repeat(repeat, 1, 1, 1), times, self.alphas_cumprod, self.prediction)
+            both["added"] = {n: torch.cat([p["added"][n] for p in parts]) for n in conditional["added"]}
+        eps = self.noise(noisy.repeat(repeat, 1, 1, 1), t.repeat(repeat), both)
         if repeat == 1:
             return eps
         eps_u, eps_c = eps.chunk(2)

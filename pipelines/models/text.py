@@ -42,12 +42,12 @@ class TextDenoiser(LatentDenoiser):
         if self.prompt_context is None:
             raise ValueError("the text prior has no prompt yet: call with_prompt first")
         weights = view_weights(cameras.azimuth).to(noisy)
-        conditional = self._condition(self.prompt_context, self.prompt_pooled, weights)
+        conditional = self.condition(self.prompt_context, self.prompt_pooled, weights)
         ones = weights.new_ones(len(noisy), 1)
-        negative = self._condition(self.negative_context, self.negative_pooled, ones)
+        negative = self.condition(self.negative_context, self.negative_pooled, ones)
         return self.runtime.guided_noise(noisy, t, conditional, negative, self.guidance)
 
-    def _condition(self, context: Tensor, pooled: Tensor | None, weights: Tensor) -> dict:
+    def condition(self, context: Tensor, pooled: Tensor | None, weights: Tensor) -> dict:
         """Contexts (and SDXL's pooled vectors with its size entries) mixed by ``weights`` [B, texts]."""
         condition = {"context": torch.einsum("bv,vld->bld", weights, context)}
         if pooled is not None:

@@ -36,7 +36,6 @@ class TextTower:
     model: torch.nn.Module
     tokenizer: object
 
-    @torch.no_grad()
     def text_tokens(self, texts: list[str]) -> Tensor:
         """[N, L, D] context."""
         ids = tokenize(self.tokenizer, texts, self.model.config.max_position_embeddings)
@@ -59,7 +58,6 @@ class TwoTextTowers:
     second: TextTower
     empty_is_zero: bool = True
 
-    @torch.no_grad()
     def text_condition(self, texts: list[str], negative: bool = False) -> dict[str, Tensor]:
         """{"context": [N, L, D1 + D2], "pooled": [N, P]}."""
         parts, pooled = [], None
