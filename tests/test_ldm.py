@@ -52,11 +52,11 @@ def test_unet_equals_comfyuis(kind):
 
 @pytest.mark.parametrize("kind", ldm_tiny.KINDS)
 def test_unet_state_equals_diffusers_converter(kind):
-    from diffusers.loaders.single_file_utils import convert_ldm_layout_checkpoint
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
     theirs = ldm_tiny.unet(kind, seed=5)
     _, ours, config = our_unet(theirs)
-    reference = convert_ldm_layout_checkpoint(ldm_tiny.prefixed("model.diffusion_model.", theirs), config)
+    reference = convert_ldm_unet_checkpoint(ldm_tiny.prefixed("model.diffusion_model.", theirs), config)
     assert set(reference) == set(ours)
     assert all(torch.equal(reference[name], ours[name]) for name in ours)
 
