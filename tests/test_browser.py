@@ -127,3 +127,12 @@ def test_the_template_loads_in_the_new_node_renderer(comfy, tmp_path):
     report = drive(comfy, tmp_path, workflow=str(ROOT / "workflows" / f"{NAME}.json"), vueNodes=True)
     assert report["graph"]["missing"] == [] and not our_errors(report), our_errors(report)
     assert (tmp_path / "finished.png").stat().st_size > 20000
+
+
+def test_the_browser_offers_the_missing_checkpoints_of_a_template(comfy, tmp_path):
+    """Its missing-model dialog reads the metadata that the loaders of a template carry."""
+    report = drive(comfy, tmp_path, workflow=str(ROOT / "workflows" / "consistent123.json"), click="View details")
+    assert report["graph"]["types"] and report["text"]
+    wanted = [node["widgets_values"][0] for node in json.loads((ROOT / "workflows" / "consistent123.json").read_text())["nodes"]
+              if node["properties"].get("models")]
+    assert len(wanted) == 3 and all(name in report["text"] for name in wanted), report["text"]

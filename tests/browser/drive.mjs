@@ -166,6 +166,12 @@ try {
   await page.evaluate(() => window.comfyAPI.app.app.extensionManager.command.execute("Comfy.Canvas.FitView"));
   await page.waitForTimeout(1500);
   await shot(page, "loaded");
+  if (task.click) {
+    await page.getByText(task.click, { exact: true }).first().click();
+    await page.waitForTimeout(1500);
+    await shot(page, "clicked");
+  }
+  report.text = await page.evaluate(() => document.body.innerText);
   note("workflow loaded");
   await setWidgets(page);
   if (task.run) await runGraph(page);
