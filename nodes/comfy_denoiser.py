@@ -97,14 +97,17 @@ class Backbone:
             pictures = self.vae.decode(self.latent_format.process_out(latents))
         return pictures.clone().to(latents.device).float().clamp(0, 1)
 
-    def opened(self, conditions: dict):
-        """(network, model options) with the MODEL in memory; call in inference mode, close with :meth:`close`."""
+    def opened(self, conditions: dict, count: int = 1):
+        """(network, model options) with the MODEL and room for ``count`` pictures in memory.
+
+        Call in inference mode; close with :meth:`close`.
+        """
         options = comfy.model_patcher.create_model_options_clone(self.model.model_options)
         options.setdefault("transformer_options", {})["sample_sigmas"] = self.path.sigmas.flip(0)
         comfy.samplers.preprocess_conds_hooks(conditions)
         comfy.sampler_helpers.prepare_model_patcher(self.model, conditions, options)
         comfy.samplers.filter_registered_hooks_on_conds(conditions, options)
-        shape = (1, *self.latent_shape)
+        shape = (count, *self.latent_shape)
         network, _, _ = comfy.sampler_helpers.prepare_sampling(self.model, shape, conditions, options)
         comfy.samplers.cast_to_load_options(options, device=self.model.load_device, dtype=self.model.model_dtype())
         self.model.pre_run()
@@ -120,7 +123,7 @@ class Backbone:
         place = self.model.load_device
         with torch.no_grad(), torch.inference_mode():
             try:
-                network, options = self.opened({"positive": positive, "negative": negative})
+                network, options = self.opened({"positive": positive, "negative": negative}, len(x))
                 sample = comfy.samplers.sampling_function(
                     network, x.to(place), sigma.to(place), negative, positive, guidance, model_options=options, seed=0)
             finally:

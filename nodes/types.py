@@ -1,10 +1,11 @@
 """Our own wire types.  Everything else uses ComfyUI's: IMAGE, MASK, MESH, FILE_3D, LOAD3D_CAMERA.
 
-What travels on each wire (always on the CPU, never pickled):
+What travels on each wire (always on the CPU, ComfyUI's own models excepted; never pickled):
 
 LIFT123_REFERENCE      ``pipelines.stages.reference.ReferenceView``
-LIFT123_VIEW_NETWORK   ``specs.Network`` of kind "view": a description, loaded where it is used
-LIFT123_TEXT_NETWORK   ``specs.Network`` of kind "text"
+LIFT123_VIEW_NETWORK   ``specs.Network`` of kind "view": a description, loaded where it is used;
+                       or ``comfy_networks.ComfyNetwork``: ComfyUI's own MODEL, VAE and CLIP_VISION
+LIFT123_TEXT_NETWORK   ``specs.Network`` of kind "text", or ``ComfyNetwork``: ComfyUI's MODEL, CLIP and VAE
 LIFT123_CLIP           ``specs.Network`` of kind "clip"
 LIFT123_DEPTH          ``specs.Network`` of kind "depth"
 LIFT123_PRIOR          ``specs.PriorSpec``: networks with guidance, timestep range and weight
