@@ -57,7 +57,8 @@ def _local_files(kind: str) -> list[str]:
         return [n for n in table if _file(kind, n) is not None]
     others = {w.name for w in registry.TABLE if w.single and w.kind != kind}
     listed = [n.replace("\\", "/") for n in folder_paths.get_filename_list("checkpoints") if registry.is_single(n)]
-    return [n for n in listed if n not in others and (n in table or ("zero123" in n.lower()) == (kind == "view"))]
+    return [n for n in listed if (last := n.rpartition("/")[2]) not in others
+            and (last in table or ("zero123" in last.lower()) == (kind == "view"))]
 
 
 def roots(category: str) -> list[Path]:

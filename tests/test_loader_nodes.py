@@ -54,13 +54,14 @@ def test_everything_local_is_listed_for_the_right_kind(models, made):
     shutil.copytree(made["view"], models / "diffusers" / "kxic" / "zero123-mine")
     shutil.copytree(made["text"], models / "diffusers" / "my-sd")
     shutil.copytree(made["depth"], models / "lift123_depth" / "my-depth")
-    for name in ("105000.ckpt", "anime.safetensors", "my-zero123.ckpt", "notes.txt"):
+    (models / "checkpoints" / "old").mkdir()
+    for name in ("105000.ckpt", "anime.safetensors", "my-zero123.ckpt", "notes.txt", "old/165000.ckpt"):
         (models / "checkpoints" / name).touch()
     view, text = checkpoints.names("view"), checkpoints.names("text")
-    assert {"kxic/zero123-mine", "105000.ckpt", "my-zero123.ckpt", "embedded"} <= set(view)
+    assert {"kxic/zero123-mine", "105000.ckpt", "my-zero123.ckpt", "embedded", "old/165000.ckpt"} <= set(view)
     assert {"my-sd", "anime.safetensors", "embedded"} <= set(text)
     assert not {"my-sd", "anime.safetensors", "stable_zero123.ckpt"} & set(view), "other kinds and absent files"
-    assert not {"kxic/zero123-mine", "105000.ckpt", "my-zero123.ckpt", "notes.txt"} & set(text)
+    assert not {"kxic/zero123-mine", "105000.ckpt", "my-zero123.ckpt", "notes.txt", "old/165000.ckpt"} & set(text)
     assert "my-depth" in checkpoints.names("depth") and "my-depth" not in checkpoints.names("clip")
 
 

@@ -155,12 +155,12 @@ _SD2_SINGLE = "v2-1_512-ema-pruned"
 _CVLAB = (*_hub("cvlab/zero123-weights"), "https://cv.cs.columbia.edu/zero123/assets/")
 
 TABLE: tuple[Weights, ...] = (
-    Weights("zero123-xl", "view", _ZERO123, _hub("ashawkey/zero123-xl-diffusers", "kxic/zero123-xl"), *_ZERO_LICENCE, 4.7,
+    Weights("zero123-xl", "view", _ZERO123, _hub("ashawkey/zero123-xl-diffusers", "kxic/zero123-xl"), *_ZERO_LICENCE, 5.0,
             note="Consistent123's default."),
-    Weights("zero123-105000", "view", _ZERO123, _hub("kxic/zero123-105000"), *_ZERO_LICENCE, 4.7, note="Magic123's default."),
-    Weights("zero123-165000", "view", _ZERO123, _hub("kxic/zero123-165000"), *_ZERO_LICENCE, 4.7),
+    Weights("zero123-105000", "view", _ZERO123, _hub("kxic/zero123-105000"), *_ZERO_LICENCE, 5.0, note="Magic123's default."),
+    Weights("zero123-165000", "view", _ZERO123, _hub("kxic/zero123-165000"), *_ZERO_LICENCE, 5.0),
     Weights("stable-zero123", "view", _ZERO123, _hub("ashawkey/stable-zero123-diffusers", "kxic/stable-zero123"), *_STABLE_ZERO,
-            4.7, pose="stable", note="For non-commercial research."),
+            5.0, pose="stable", note="For non-commercial research."),
     Weights("105000.ckpt", "view", (WeightFile("105000.ckpt"),), _CVLAB, *_ZERO_LICENCE, 15.5, note="Magic123's default."),
     Weights("165000.ckpt", "view", (WeightFile("165000.ckpt"),), _CVLAB, *_ZERO_LICENCE, 15.5),
     Weights("zero123-xl.ckpt", "view", (WeightFile("zero123-xl.ckpt"),), ("https://zero123.cs.columbia.edu/assets/",),
