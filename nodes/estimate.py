@@ -29,7 +29,7 @@ class Estimate(Node):
                                tooltip="Which preset to measure; 'all of this paper' measures quickstart, standard and "
                                        "paper one after the other."),
                 io.Int.Input("patience", default=30, min=1, max=600,
-                             tooltip="Seconds of measuring per stage; at least two iterations are measured."),
+                             tooltip="Seconds of measuring per stage; one iteration at least, however long it takes."),
                 types.Prior.Input("prior", optional=True,
                                   tooltip="What the stages will listen to, usually a Dynamic Prior or a Trade-Off Prior. "
                                           "Without one only the picture is fitted."),

@@ -24,26 +24,28 @@ class Slow:
         return images.square().flatten(1).mean(1)
 
 
+def timed(ticks, steps, patience) -> Stopwatch:
+    """A stopwatch on a clock that shows ``ticks``; runs until it stops the stage, which it must do exactly at the end."""
+    clock = iter(ticks)
+    watch = Stopwatch(steps, patience, clock=lambda: next(clock))
+    for _ in ticks[1:-1]:
+        watch(Step("NeRF", 1, 10, {}))
+    with pytest.raises(StopStage):
+        watch(Step("NeRF", 1, 10, {}))
+    return watch
+
+
 def test_stopwatch_leaves_out_the_first_iteration_and_stops():
-    ticks = iter([100.0, 101.0, 103.0, 106.0])
-    watch = Stopwatch(3, 1000.0, clock=lambda: next(ticks))
-    step = Step("NeRF", 1, 10, {})
-    for _ in range(3):
-        watch(step)
-    with pytest.raises(StopStage):
-        watch(step)
-    assert watch.per_step == 2.0
+    assert timed([0.0, 100.0, 101.0, 103.0, 106.0], 3, 1000.0).per_step == 2.0
 
 
-def test_stopwatch_loses_patience_after_two():
-    ticks = iter([0.0, 40.0, 80.0])
-    watch = Stopwatch(8, 30.0, clock=lambda: next(ticks))
-    step = Step("NeRF", 1, 10, {})
-    watch(step)
-    watch(step)
-    with pytest.raises(StopStage):
-        watch(step)
-    assert watch.per_step == 40.0
+def test_stopwatch_loses_patience():
+    assert timed([0.0, 20.0, 45.0], 8, 30.0).per_step == 25.0
+
+
+def test_a_first_iteration_beyond_all_patience_is_the_measurement():
+    watch = timed([0.0, 47.0], 8, 30.0)
+    assert watch.per_step == 47.0 and len(watch.durations) == 1
 
 
 def test_estimate_finds_the_pace_of_a_slow_prior_in_both_stages():

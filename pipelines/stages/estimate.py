@@ -41,23 +41,30 @@ class StageEstimate:
 class Stopwatch:
     """``on_step`` that times iterations, the first one left out (it loads and compiles), and then stops the stage.
 
-    steps: to measure; patience: seconds after which fewer must do (two at least).
+    steps: to measure; patience: seconds after which fewer must do.  If the first iteration alone takes longer than
+    that, it is the measurement.
     """
 
     def __init__(self, steps: int, patience: float, clock: Callable[[], float] = time.perf_counter):
         self.steps, self.patience, self.clock = steps, patience, clock
-        self.marks: list[float] = []
+        self.marks = [clock()]
 
     def __call__(self, step: Step) -> None:
         self.marks.append(self.clock())
-        done, spent = len(self.marks) - 1, self.marks[-1] - self.marks[0]
-        if done >= self.steps or (done >= 2 and spent > self.patience):
+        spent = self.marks[-1] - self.marks[0]
+        if len(self.marks) > self.steps + 1 or spent > self.patience:
             raise StopStage()
+
+    @property
+    def durations(self) -> list[float]:
+        """Seconds of the measured iterations."""
+        each = [after - before for before, after in zip(self.marks, self.marks[1:])]
+        return each[1:] or each
 
     @property
     def per_step(self) -> float:
         """Mean seconds of the measured iterations."""
-        return (self.marks[-1] - self.marks[0]) / max(len(self.marks) - 1, 1)
+        return sum(self.durations) / len(self.durations)
 
 
 def estimate(
@@ -100,8 +107,8 @@ def _measure(name: str, config, run: Callable[[object, OnStep], Scene], patience
 
     # A stage that begins with reference views alone would not show what its later iterations cost.
     scene = run(replace(config, reference_first=0, preview_every=0), on_step)
-    steps = len(watchman.marks) - 1
-    return scene, StageEstimate(name, config.iterations, watchman.per_step, steps, peak() if peak else None)
+    measured = len(watchman.durations)
+    return scene, StageEstimate(name, config.iterations, watchman.per_step, measured, peak() if peak else None)
 
 
 def report(stages: list[StageEstimate], duration: Callable[[float], str]) -> str:
