@@ -295,6 +295,32 @@ def test_comfyui_reads_both_towers_of_sdxl(tmp_path):
         assert torch.equal(load_embed("bear", str(tmp_path), value.shape[1], key), value)
 
 
+def test_a_comfyui_model_learns_and_its_clip_reads_the_file(reference, tmp_path):
+    """The whole way with MODEL and CLIP: learn, write, and let an untouched CLIP of ComfyUI read the prompt."""
+    import comfy_tiny
+    from lift123.nodes import comfy_denoiser
+    from lift123.nodes.inversion import inverter_of
+
+    world = comfy_tiny.tiny()
+    with torch.inference_mode(), torch.inference_mode(False), torch.enable_grad():  # as in a node
+        backbone = comfy_denoiser.Backbone(world.model, world.vae, comfy_tiny.SIZE, torch.device("cpu"))
+        inverter = inverter_of(comfy_denoiser.ModelTextDenoiser(backbone, clip=world.clip))
+        done = invert(reference, inverter, "bear-3", replace(CONFIG, steps=2, vectors=2), start="mug")
+        again = invert(reference, inverter, "bear-3", replace(CONFIG, steps=2, vectors=2), start="mug")
+    learnt = done.word.vectors["clip_l"]
+    assert learnt.shape == (2, comfy_tiny.WIDTH) and torch.equal(learnt, again.word.vectors["clip_l"])
+    assert float((learnt - inverter.start("mug")["clip_l"]).abs().max()) > 1e-3
+    done.save(tmp_path / "bear-3.safetensors")
+    prompt = "a photo of embedding:bear-3, front view"
+    unknown = comfy_denoiser.encode_text(world.clip, prompt)[0][0]
+    world.clip.tokenizer.clip_l.embedding_directory = str(tmp_path)
+    world.clip.tokenizer.clip_l.embedding_size = comfy_tiny.WIDTH
+    read = comfy_denoiser.encode_text(world.clip, prompt)[0][0]
+    world.clip.tokenizer.clip_l.embedding_directory = None
+    told = comfy_denoiser.encode_text(inverter.told(done.word).clip, prompt)[0][0]
+    assert torch.allclose(read, told, atol=1e-6) and float((read - unknown).abs().max()) > 1e-3
+
+
 def test_foreign_and_damaged_files(tmp_path):
     from safetensors.torch import save_file
 

@@ -11,7 +11,7 @@ from comfy_modules import prepare
 from conftest import ROOT
 
 FOLDER = ROOT / "workflows"
-NAMES = ["consistent123", "consistent123_quickstart"]
+NAMES = ["consistent123", "consistent123_quickstart", "refine_mesh_texture"]
 CORE_NODES = {"LoadImage", "PreviewImage", "Preview3D", "MarkdownNote"}
 _spec = importlib.util.spec_from_file_location("lift123_to_api", FOLDER / "to_api.py")
 to_api = importlib.util.module_from_spec(_spec)

@@ -78,7 +78,7 @@ class InversionConfig:
 
 PAPER = InversionConfig()
 QUICKSTART = InversionConfig(
-    steps=200, batch=4, lr=1e-2, templates=("a {}, front view", "{}, front view"), grey=0.0, guidance=2.0,
+    steps=200, batch=4, lr=1e-2, templates=("a {}, front view", "{}, front view"), grey=0.0, guidance=3.0,
     preview_every=50,
 )  # fmt: skip
 PRESETS = {"quickstart": QUICKSTART, "paper": PAPER}
