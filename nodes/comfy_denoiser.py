@@ -282,18 +282,18 @@ def _mix(name: str, parts: list, weights: Tensor):
     if not all(torch.is_tensor(v) and v.is_floating_point() and v.ndim and len(v) == 1 for v in values):
         return parts[0]
     if len({v.shape for v in values}) > 1:
-        values = _same_length(name, values)
+        values = _same_length(name, values, isinstance(parts[0], comfy.conds.CONDCrossAttn))
     stacked = torch.cat(values)
     if bool((stacked == stacked[:1]).all()):
         return parts[0]
     return parts[0]._copy_with(torch.einsum("bv,v...->b...", weights.to(stacked), stacked))
 
 
-def _same_length(name: str, values: list[Tensor]) -> list[Tensor]:
-    """Contexts [1, L, D] repeated to a common length, which changes nothing for cross-attention."""
+def _same_length(name: str, values: list[Tensor], attended: bool) -> list[Tensor]:
+    """Contexts [1, L, D] repeated to a common length, which changes nothing where they are only attended to."""
     lengths = [v.shape[1] if v.ndim == 3 else 0 for v in values]
     common = math.lcm(*lengths) if all(lengths) else 0
-    if name != "c_crossattn" or not common or common > 4 * min(lengths) or len({v.shape[2] for v in values}) > 1:
+    if not attended or not common or common > 4 * min(lengths) or len({v.shape[2] for v in values}) > 1:
         raise InputError("prompt", "a prompt that is equally long for every view word", f"{name} of {lengths} tokens",
                          "Shorten the prompt by a word or two.")
     return [v.repeat(1, common // length, 1) for v, length in zip(values, lengths)]

@@ -191,3 +191,24 @@ def tiny_sdxl() -> Tiny:
         load_text(clip.cond_stage_model.clip_g, second)
     model = comfy_model(unet, comfy.model_base.ModelType.EPS, comfy.supported_models.SDXL, comfy.model_base.SDXL)
     return Tiny(model, clip, vae, None, unet, kl, (first, second))
+
+
+def tiny_sd3() -> Tiny:
+    """SD3 in miniature: a joint transformer of two blocks, flow with shift 3, 16 latent channels; SDXL's text towers."""
+    from diffusers import SD3Transformer2DModel
+
+    world = tiny_sdxl()
+    world.vae, world.kl = autoencoder(latents=16)
+    world.unet = randomised(SD3Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=16, num_layers=2, attention_head_dim=64, num_attention_heads=2,
+        joint_attention_dim=2 * WIDTH, caption_projection_dim=128, pooled_projection_dim=WIDTH, out_channels=16,
+        pos_embed_max_size=8), 10)
+    with torch.inference_mode():
+        state = comfy.model_detection.convert_diffusers_mmdit({k: v.clone() for k, v in world.unet.state_dict().items()})
+        settings = comfy.supported_models.SD3(comfy.model_detection.detect_unet_config(state, ""))
+        settings.set_inference_dtype(torch.float32, None)
+        network = settings.get_model(state, device=torch.device("cpu"))
+        missing, unused = network.diffusion_model.load_state_dict(state, strict=False)
+        assert not missing and not unused, (missing, unused)
+        world.model = comfy.model_patcher.CoreModelPatcher(network, mm.get_torch_device(), torch.device("cpu"))
+    return world

@@ -38,13 +38,13 @@ def gradient(denoiser):
     return images.grad
 
 
-def oracle_gradient(world, epsilon, scale):
+def oracle_gradient(world, epsilon, scale, alphas=ALPHAS, shift=0.0):
     """Score distillation by hand; epsilon(noisy, t) -> guided eps_hat."""
     images, generator = pictures(), torch.Generator().manual_seed(7)
-    z = world.kl.encode(images.movedim(-1, 1) * 2 - 1).latent_dist.mode() * scale
+    z = world.kl.encode(images.movedim(-1, 1) * 2 - 1).latent_dist.mode() * scale - shift * scale
     t = torch.randint(20, 981, (3,), generator=generator)
     noise = torch.randn(z.shape, generator=generator)
-    a = ALPHAS[t][:, None, None, None]
+    a = alphas[t][:, None, None, None]
     with torch.no_grad():
         g = (1 - a) * (epsilon(a.sqrt() * z + (1 - a).sqrt() * noise, t) - noise)
     return torch.autograd.grad(z, images, g)[0]
@@ -144,7 +144,8 @@ def sdxl_text(world, text):
     return torch.cat([one.hidden_states[-2], two.hidden_states[-2]], -1), two.text_embeds
 
 
-def sdxl_epsilon(world, guidance, size=SIZE):
+def texts_by_view(world):
+    """(states, pooled), one row per camera."""
     mixed, pooled = [], []
     texts = {v: sdxl_text(world, f"{PROMPT}, {v} view") for v in ("front", "side", "back")}
     for azimuth in (0.3, 1.2, 2.9):
@@ -152,6 +153,11 @@ def sdxl_epsilon(world, guidance, size=SIZE):
         parts = ("front", "side", x) if x < 1 else ("side", "back", x - 1)
         for out, k in ((mixed, 0), (pooled, 1)):
             out.append((1 - parts[2]) * texts[parts[0]][k] + parts[2] * texts[parts[1]][k])
+    return torch.cat(mixed), torch.cat(pooled)
+
+
+def sdxl_epsilon(world, guidance, size=SIZE):
+    mixed, pooled = texts_by_view(world)
     avoid = sdxl_text(world, NEGATIVE)
     sizes = torch.tensor([[size, size, 0, 0, size, size]] * 3)
 
@@ -160,7 +166,7 @@ def sdxl_epsilon(world, guidance, size=SIZE):
         return world.unet(noisy, t, context, added_cond_kwargs=added).sample
 
     def epsilon(noisy, t):
-        positive = one(noisy, t, torch.cat(mixed), torch.cat(pooled))
+        positive = one(noisy, t, mixed, pooled)
         negative = one(noisy, t, avoid[0].expand(3, -1, -1), avoid[1].expand(3, -1))
         return negative + guidance * (positive - negative)
 
@@ -177,3 +183,26 @@ def test_distillation_through_sdxl_equals_diffusers(sdxl):
     ours = gradient(denoiser)
     assert relative(ours, oracle_gradient(sdxl, epsilon, 0.13025)) < 1e-4
     assert relative(ours, oracle_gradient(sdxl, wrong, 0.13025)) > 1e-3, "the sizes do not matter here"
+
+
+# -------------------------------------------------------------------------------------------------- SD3
+
+
+def test_distillation_through_sd3_equals_diffusers():
+    """A transformer with flow prediction: x = (1 - s) z + s n, told 1000 s; eps_hat = x + (1 - s) v_hat."""
+    world = comfy_tiny.tiny_sd3()
+    backbone = comfy_denoiser.Backbone(world.model, world.vae, SIZE, CPU)
+    denoiser = comfy_denoiser.ModelTextDenoiser(backbone, 4.0, clip=world.clip).with_prompt(PROMPT, NEGATIVE)
+    u = torch.arange(1, 1001) / 1000
+    sigmas = 3 * u / (1 + 2 * u)  # the family's shift of 3
+    norm = torch.hypot(1 - sigmas, sigmas)
+
+    def epsilon(noisy, t):
+        s, x = sigmas[t][:, None, None, None], norm[t][:, None, None, None] * noisy
+        avoid = [v.expand(3, *v.shape[1:]) for v in sdxl_text(world, NEGATIVE)]
+        answers = [x + (1 - s) * world.unet(x, context, text, sigmas[t] * 1000).sample
+                   for context, text in (texts_by_view(world), avoid)]
+        return answers[1] + 4.0 * (answers[0] - answers[1])
+
+    truth = oracle_gradient(world, epsilon, 1.5305, ((1 - sigmas) / norm) ** 2, shift=0.0609)
+    assert relative(gradient(denoiser), truth) < 1e-4

@@ -284,3 +284,6 @@ def test_views_of_different_length_are_mixed_without_changing_any():
     assert torch.allclose(attend(query, mixed[:1], mixed[:1]), attend(query, short, short), atol=1e-5)
     with pytest.raises(InputError, match="Shorten the prompt"):
         comfy_denoiser.blend([entry(torch.randn(1, 76, 4)), entry(short)], torch.eye(2))
+    joint = comfy.conds.CONDRegular  # a transformer's text tokens attend, too: repeating them would change the answer
+    with pytest.raises(InputError, match="c_crossattn of .77, 154. tokens"):
+        comfy_denoiser.blend([entry(short, joint), entry(long, joint)], torch.eye(2))
