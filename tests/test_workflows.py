@@ -11,7 +11,8 @@ from comfy_modules import prepare
 from conftest import ROOT
 
 FOLDER = ROOT / "workflows"
-NAMES = ["consistent123", "consistent123_quickstart", "refine_mesh_texture"]
+NAMES = ["consistent123", "consistent123_quickstart", "magic123", "magic123_quickstart", "prior_2d_only", "prior_3d_only",
+         "prior_both", "realfusion_style", "refine_mesh_texture", "zero123_baseline"]
 CORE_NODES = {"LoadImage", "PreviewImage", "Preview3D", "MarkdownNote"}
 _spec = importlib.util.spec_from_file_location("lift123_to_api", FOLDER / "to_api.py")
 to_api = importlib.util.module_from_spec(_spec)
@@ -64,12 +65,17 @@ def test_links_are_consistent(name):
     assert "LoadImage" in used and "Preview3D" in used
 
 
-def test_loaders_of_public_checkpoints_tell_the_browser_where_files_come_from():
-    loaders = [n for n in ui("consistent123")["nodes"] if n["type"].startswith("Lift123_Load")]
-    assert len(loaders) == 3
+@pytest.mark.parametrize("name, count", [("consistent123", 3), ("magic123", 2)])
+def test_loaders_of_public_checkpoints_let_the_browser_offer_missing_files(name, count):
+    """The browser's dialog wants metadata whose name is the widget's value, a file name (``registry.template_models``)."""
+    from lift123.pipelines.models.registry import template_models
+
+    loaders = [n for n in ui(name)["nodes"] if n["type"].startswith("Lift123_Load") and "." in n["widgets_values"][0]]
+    assert len(loaders) == count, "single files; the dialog cannot offer folders"
     for node in loaders:
-        hints = node["properties"]["models"]
-        assert hints and all(h["url"].startswith("https://") and h["directory"] and h["name"] for h in hints)
+        expected = template_models(node["widgets_values"][0])
+        assert expected and node["properties"]["models"] == expected
+        assert api(name)[str(node["id"])]["inputs"]["checkpoint"] == node["widgets_values"][0]
 
 
 def test_no_machine_paths():
@@ -103,14 +109,14 @@ def test_converter_on_a_small_graph():
 # -------------------------------------------------------------------------------------- presets
 
 
-def built(name):
-    """What the prior and boundary nodes of a workflow hand on, by node id."""
+def built(name, *more):
+    """What the prior and boundary nodes of a workflow (and those named in ``more``) hand on, by node id."""
     prepare()
     from lift123.nodes import all_nodes
 
     classes = {n.GET_SCHEMA().node_id: n for n in all_nodes()}
     light = {f"Lift123_{n}" for n in ("LoadEmbedded", "PriorSchedule", "ViewPrior", "TextPrior", "ClipBoundary",
-                                      "DynamicPrior", "LoadViewPrior", "LoadTextPrior", "LoadClip")}
+                                      "DynamicPrior", "LoadViewPrior", "LoadTextPrior", "LoadClip", *more)}
     prompt, done = changed(api(name), LoadViewPrior={"checkpoint": "embedded"}, LoadTextPrior={"checkpoint": "embedded"},
                            LoadClip={"checkpoint": "embedded"}), {}
 
@@ -204,7 +210,7 @@ def test_browser_finds_templates_help_translations_and_sample(comfy):
 def test_paper_preset_without_its_checkpoints_is_refused_with_instructions(comfy):
     from comfy_server import PromptFailed
 
-    with pytest.raises(PromptFailed, match="models/diffusers/zero123-xl") as refusal:
+    with pytest.raises(PromptFailed, match="zero123-xl.ckpt into models/checkpoints/") as refusal:
         comfy.run(api("consistent123"))
     assert "models/lift123_clip" in str(refusal.value) and "Nothing is downloaded" in str(refusal.value)
 
