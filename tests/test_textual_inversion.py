@@ -160,6 +160,13 @@ def test_networks_from_folders_learn_every_tower(folders, reference):
             assert float((value - start[key].mean(0)).abs().max()) > 1e-3, "nothing was learnt"
 
 
+def test_pictures_at_once_only_cost_memory(embedded, reference):
+    inverter = DenoiserInverter(embedded)
+    few, all_of_them = (invert(reference, inverter, "bear", replace(CONFIG, batch=5, steps=2, at_once=n)) for n in (2, 5))
+    assert torch.allclose(few.word.vectors["clip_l"], all_of_them.word.vectors["clip_l"], atol=1e-4)
+    assert few.meta["losses"][0][1] == pytest.approx(all_of_them.meta["losses"][0][1], rel=1e-3)
+
+
 def test_frozen_networks_stay_frozen(embedded, reference):
     before = {k: v.clone() for k, v in embedded.encoder.model.state_dict().items()}
     invert(reference, DenoiserInverter(embedded), "bear", replace(CONFIG, steps=1))

@@ -45,6 +45,7 @@ class InversionConfig:
     """Settings of the training; defaults are Magic123's (spec C.4).
 
     steps, batch, lr: 3000 to 5000 steps of 16 at 1e-4.
+    at_once:     pictures whose gradient is computed together; less needs less memory and changes nothing else.
     vectors:     tokens the word stands for.
     templates:   sentences; {} is the word.
     angle, scale, jitter, grey, blur, flip: augmentation: degrees to both sides, range of zoom, largest change of
@@ -57,6 +58,7 @@ class InversionConfig:
     steps: int = 3000
     batch: int = 16
     lr: float = 1e-4
+    at_once: int = 4
     vectors: int = 1
     templates: tuple[str, ...] = TEMPLATES
     angle: float = 10.0
@@ -71,9 +73,11 @@ class InversionConfig:
     checkpoint_every: int = 250
 
     def __post_init__(self):
-        for name in ("steps", "batch", "vectors"):
+        for name in ("steps", "batch", "at_once", "vectors"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.templates or any("{}" not in t for t in self.templates):
+            raise ValueError(f"templates must be sentences with {{}} for the word, got {self.templates}")
 
 
 PAPER = InversionConfig()
@@ -282,23 +286,25 @@ class _Run:
         t = torch.randint(low, max(high, low + 1), (len(latents),), generator=generator).to(latents.device)
         chosen = torch.randint(len(config.templates), (len(latents),), generator=generator).tolist()
         texts = [config.templates[i].replace("{}", self.word.mention) for i in chosen]
-        condition = inverter.condition(texts, self.word)
-        guess = inverter.noise(add_noise(latents, noise, t, inverter.alphas_cumprod), t, condition)
-        loss = (guess - noise).square().mean()
-        self._update(loss)
+        noisy = add_noise(latents, noise, t, inverter.alphas_cumprod)
+        self.scale = self.scale or (HALF_SCALE if inverter.half else 1.0)
+        self.optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for part in (slice(i, i + config.at_once) for i in range(0, config.batch, config.at_once)):
+            condition = inverter.condition(texts[part], self.word)
+            error = (inverter.noise(noisy[part], t[part], condition) - noise[part]).square()
+            loss = error.sum() / noise.numel()
+            (loss * self.scale).backward()
+            total += float(loss.detach())
+        self._update()
         self.done = step + 1
         if self.done % 10 == 0 or self.done == 1:
-            self.losses.append([self.done, round(float(loss.detach()), 6)])
-        return float(loss.detach())
+            self.losses.append([self.done, round(total, 6)])
+        return total
 
-    def _update(self, loss: Tensor) -> None:
+    def _update(self) -> None:
         """AdamW on the vectors; a step whose gradient is not finite is left out and scaled down from then on."""
-        self.scale = self.scale or (HALF_SCALE if self.inverter.half else 1.0)
-        self.optimizer.zero_grad(set_to_none=True)
-        (loss * self.scale).backward()
         grads = [v.grad for v in self.vectors.values()]
-        if any(g is None for g in grads):
-            raise InputError("templates", "sentences with {} for the word", repr(self.config.templates), "Add {} to each.")
         if not all(bool(torch.isfinite(g).all()) for g in grads):
             if self.scale <= 1.0:
                 raise RuntimeError(f"{NAME}: the gradient is not finite at step {self.done + 1}")
