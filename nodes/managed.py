@@ -24,7 +24,8 @@ class TurnTaker:
     """Stands in for an object on frozen networks; calling it or its methods loads the networks first.
 
     target: a module, or an object whose fields hold modules; device: where it works; room: bytes to keep free.
-    Everything that is not a method is passed through.  A deep copy is a copy of the target alone.
+    Everything that is not a method is passed through, and it counts as an instance of the target's class.  A deep
+    copy is a copy of the target alone.
     """
 
     def __init__(self, target, device: torch.device, room: int = 0):
@@ -39,6 +40,12 @@ class TurnTaker:
         place, holder = self._patcher.load_device, self._patcher.model
         if any(p.device.type != place.type for p in holder.parameters()):
             holder.to(place)  # --novram leaves plain modules behind, which cannot cast their weights as they go
+        if not torch.is_inference_mode_enabled():
+            make_ordinary(holder)
+
+    @property
+    def __class__(self):
+        return type(self._target)
 
     def __call__(self, *args, **kwargs):
         self.load()
@@ -59,6 +66,16 @@ class TurnTaker:
 
     def __deepcopy__(self, memo):
         return copy.deepcopy(self._target, memo)
+
+
+def make_ordinary(module: torch.nn.Module) -> None:
+    """Replaces inference tensors among the weights: what was moved while another node ran could not be differentiated."""
+    for part in module.modules():
+        for table in (part._parameters, part._buffers):
+            for name, value in table.items():
+                if value is not None and value.is_inference():
+                    copied = value.detach().clone()
+                    table[name] = torch.nn.Parameter(copied, False) if table is part._parameters else copied
 
 
 def modules_of(thing) -> list[torch.nn.Module]:

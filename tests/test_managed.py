@@ -14,6 +14,7 @@ from lift123.pipelines.core.cameras import Cameras  # noqa: E402
 from lift123.pipelines.models import embedded  # noqa: E402
 from lift123.pipelines.models.clip import ClipScorer  # noqa: E402
 from lift123.pipelines.models.latent import LatentRuntime  # noqa: E402
+from lift123.pipelines.models.learned_words import DenoiserInverter, LearnedWord  # noqa: E402
 from lift123.pipelines.models.noise import scaled_linear_alphas  # noqa: E402
 from lift123.pipelines.models.text import TextDenoiser  # noqa: E402
 from lift123.pipelines.models.tokenizer import WordTokenizer  # noqa: E402
@@ -134,6 +135,43 @@ def test_room_is_made_before_loading(tmp_path, monkeypatch):
     managed.make_room(tmp_path / "readme.md", torch.device("meta"))
     assert [size - mm.extra_reserved_memory() for size, _ in asked] == pytest.approx([1100, 5500])
     assert managed.disk_size(tmp_path) == 1000
+
+
+def test_weights_that_another_node_moved_can_be_differentiated():
+    """ComfyUI's nodes run in inference mode: what they move away comes back as inference tensors."""
+    network = torch.nn.Sequential(Linear(3, 3), torch.nn.BatchNorm1d(3)).eval().requires_grad_(False)
+    taking = managed.TurnTaker(network, CPU)
+    x = torch.rand(2, 3).requires_grad_()
+    expected = torch.autograd.grad(taking(x).square().sum(), x)[0]
+    with torch.inference_mode():
+        for part in network.modules():
+            part._parameters.update({k: torch.nn.Parameter(v.clone(), False) for k, v in part._parameters.items()})
+            part._buffers.update({k: v.clone() for k, v in part._buffers.items()})
+        taking(x.detach())
+    with pytest.raises(RuntimeError, match="[Ii]nference"):
+        network(x)
+    assert torch.equal(torch.autograd.grad(taking(x).square().sum(), x)[0], expected)
+
+
+def test_stand_ins_pass_for_what_they_stand_for(plain_text):
+    both = managed.under_management(plain_text, CPU)
+    assert isinstance(both.encoder, ClipScorer) and isinstance(both.runtime.unet, torch.nn.Module)
+    assert both.runtime.unet.dtype == torch.float32 and both.runtime.unet.config.in_channels == 4
+
+
+def test_a_managed_network_learns_words(plain_text):
+    """Textual inversion reaches token tables through the stand-ins, and its gradient is the same."""
+    def slope(denoiser):
+        inverter = DenoiserInverter(denoiser)
+        word = LearnedWord("thing", {k: v.requires_grad_() for k, v in inverter.start("mug").items()})
+        noisy = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+        condition = inverter.condition(["a embedding:thing"], word)
+        inverter.noise(noisy, torch.tensor([300]), condition).square().mean().backward()
+        return word.vectors["clip_l"].grad
+
+    mm.unload_all_models()
+    managed_slope = slope(managed.under_management(plain_text, CPU))
+    assert torch.equal(managed_slope, slope(plain_text)) and float(managed_slope.abs().max()) > 0
 
 
 def test_copies_and_odd_names_are_the_targets():
