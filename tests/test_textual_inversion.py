@@ -140,7 +140,7 @@ def test_a_denoiser_that_knows_the_word(embedded):
 def test_the_word_comes_to_describe_the_picture(embedded, reference):
     inverter = DenoiserInverter(embedded)
     picture = reference.resized(64).on_background(1.0)[0]
-    config = replace(QUICKSTART, steps=25, preview_every=0)
+    config = replace(QUICKSTART, steps=25, lr=1e-2, preview_every=0)
     start = LearnedWord("bear", {k: v[:1] for k, v in inverter.start("cup").items()})
     before = noise_error(inverter, start, picture, config.templates)
     done = invert(reference, inverter, "bear", config, start="cup")
