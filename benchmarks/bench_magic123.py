@@ -43,7 +43,8 @@ def lift(method: str, reference, models, preset: magic123.Preset, seed: int):
     """The finished scene of one method."""
     ratio = ratio_of(method, preset)
     if math.isinf(ratio):
-        return magic123.run(reference, SimpleNamespace(text=models.text, view=None), preset, ratio=1.0, seed=seed)
+        alone = SimpleNamespace(text=models.text, view=None)
+        return magic123.run(reference, alone, preset, ratio=1 / magic123.BALANCES[preset.balance].text, seed=seed)
     return magic123.run(reference, models, preset, ratio=ratio, seed=seed)
 
 
