@@ -1,45 +1,37 @@
-"""Times of the surface tools on one thread: extraction, export, metrics.
+"""CPU times of the surface tools on one thread: extraction with its gradient, export, metrics.
 
-    python benchmarks/bench_surfaces.py
+    python benchmarks/bench_surfaces.py [--out FOLDER]
 
-Marching tets is compared in the same run with a dense form that visits every tet,
-and, where scikit-image is installed, with its marching cubes at the same number of vertices.
+Marching tets is compared in the same run with a dense form that visits every tet (forward only), and, where
+scikit-image is installed, with its marching cubes on as many vertices (forward only, no gradients).
 """
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import time
+import argparse
 from pathlib import Path
 
 import torch
+from bench_tools import load_pack, machine, table, timed
 
-ROOT = Path(__file__).resolve().parent.parent
+load_pack()
 
+from lift123.pipelines.core.mesh import Mesh  # noqa: E402
+from lift123.pipelines.io.decimate import decimate  # noqa: E402
+from lift123.pipelines.io.glb import write_glb  # noqa: E402
+from lift123.pipelines.io.unwrap import unwrap  # noqa: E402
+from lift123.pipelines.metrics.geometry import chamfer, volumetric_iou  # noqa: E402
+from lift123.pipelines.ops.closest import closest_point  # noqa: E402
+from lift123.pipelines.ops.marching_tets import LOCAL_EDGES, TetTopology, case_table, marching_tets  # noqa: E402
+from lift123.pipelines.ops.mesh_edges import mesh_edges  # noqa: E402
+from lift123.pipelines.ops.tet_grid import a15_grid  # noqa: E402
+from lift123.pipelines.stages.bake import bake  # noqa: E402
 
-def load_pack():
-    """The pack as ``lift123``, loaded by file location as ComfyUI does."""
-    spec = importlib.util.spec_from_file_location("lift123", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["lift123"] = module
-    spec.loader.exec_module(module)
-
-
-def clock(function, repeat=5):
-    """Best milliseconds of ``repeat`` calls, and the last result."""
-    best = float("inf")
-    for _ in range(repeat):
-        start = time.perf_counter()
-        result = function()
-        best = min(best, time.perf_counter() - start)
-    return best * 1e3, result
+SPHERE = 0.7
 
 
 def dense_tets(vertices, sdf, tets):
     """Marching tets without skipping: all edges of all tets are sorted and interpolated, then selected."""
-    from lift123.pipelines.ops.marching_tets import LOCAL_EDGES, case_table
-
     inside = sdf < 0
     ends = torch.stack([tets[:, list(e)] for e in LOCAL_EDGES], dim=1).sort(-1).values.reshape(-1, 2)
     unique, index = torch.unique(ends[:, 0] * len(vertices) + ends[:, 1], return_inverse=True)
@@ -51,74 +43,74 @@ def dense_tets(vertices, sdf, tets):
     return points, corners[torch.arange(2) < counts[case][:, None]]
 
 
-def extraction():
-    from lift123.pipelines.ops.marching_tets import TetTopology, marching_tets
-    from lift123.pipelines.ops.tet_grid import a15_grid
-
-    for n in (16, 24, 32):
+def extraction() -> list[list]:
+    """Rows: grid, vertices, faces, ours with gradient, every tet, marching cubes; milliseconds, and ratios to ours."""
+    rows = []
+    for n in (16, 24, 32, 40):
         grid, tets = a15_grid(n)
         topology = TetTopology.build(tets, len(grid))
-        sdf = (grid.norm(dim=-1) - 0.7).requires_grad_()
+        sdf = (grid.norm(dim=-1) - SPHERE).requires_grad_()
         moving = grid.clone().requires_grad_()
+        faces = []
 
-        def step(moving=moving, sdf=sdf, topology=topology):
-            vertices, faces = marching_tets(moving, sdf, topology)
+        def step(moving=moving, sdf=sdf, topology=topology, faces=faces):
+            vertices, found = marching_tets(moving, sdf, topology)
             vertices.square().sum().backward()
-            return faces
+            faces[:] = [len(found)]
 
-        ours, faces = clock(step)
-        name = f"extract + backward, A15 n={n} ({len(grid)} vertices, {len(faces)} faces)"
-        dense, _ = clock(lambda g=grid, s=sdf.detach(), t=tets: dense_tets(g, s, t), 1)
-        print(f"{name}: {ours:.1f} ms; every tet, forward only: {dense:.0f} ms, ratio {dense / ours:.0f}")
+        ours = timed(step, 5)
+        dense = timed(lambda g=grid, s=sdf.detach(), t=tets: dense_tets(g, s, t), 2)
         other = cubes(round(len(grid) ** (1 / 3)))
-        if other is not None:
-            print(f"    scikit-image marching cubes, as many vertices, no gradients: {other:.1f} ms")
+        ratio = None if other is None else f"{other:.1f} ({other / ours:.1f} x)"
+        rows.append([f"A15 n = {n}", len(grid), faces[0], f"{ours:.1f}", f"{dense:.0f} ({dense / ours:.0f} x)", ratio])
+    return rows
 
 
-def cubes(side):
+def cubes(side: int) -> float | None:
+    """Milliseconds of marching cubes on ``side``^3 vertices."""
     try:
         from skimage.measure import marching_cubes
     except ImportError:
         return None
     axis = torch.linspace(-1, 1, side)
-    field = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).norm(dim=0).sub(0.7).numpy()
-    return clock(lambda: marching_cubes(field, 0.0))[0]
+    field = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).norm(dim=0).sub(SPHERE).numpy()
+    return timed(lambda: marching_cubes(field, 0.0), 5)
 
 
-def tools():
-    from lift123.pipelines.core.mesh import Mesh
-    from lift123.pipelines.io.decimate import decimate
-    from lift123.pipelines.io.glb import write_glb
-    from lift123.pipelines.io.unwrap import unwrap
-    from lift123.pipelines.metrics.geometry import chamfer, volumetric_iou
-    from lift123.pipelines.ops.closest import closest_point
-    from lift123.pipelines.ops.marching_tets import marching_tets
-    from lift123.pipelines.ops.mesh_edges import mesh_edges
-    from lift123.pipelines.ops.tet_grid import a15_grid
-    from lift123.pipelines.stages.bake import bake
-
+def tools() -> list[list]:
+    """Rows: tool, milliseconds."""
     grid, tets = a15_grid(32)
-    mesh = Mesh(*marching_tets(grid, grid.norm(dim=-1) - 0.7, tets))
-
-    def row(name, function, repeat=3):
-        took, result = clock(function, repeat)
-        print(f"{name}: {took:.0f} ms")
-        return result
-
+    mesh = Mesh(*marching_tets(grid, grid.norm(dim=-1) - SPHERE, tets))
     size = len(mesh.faces)
-    row(f"edges and face pairs of {size} faces", lambda: mesh_edges(mesh.faces, len(mesh.vertices)))
-    small = row(f"decimate {size} -> 8000 faces", lambda: decimate(mesh, 8000), 1)
-    flat = row("unwrap 8000 faces (xatlas)", lambda: unwrap(small, None), 1)
-    paint = row("bake 1024 x 1024, 2 x 2 samples, colour for free", lambda: bake(flat, lambda x: x * 0.5 + 0.5), 2)
-    row("write GLB", lambda: write_glb(None, paint))
-    row(f"IoU at 64^3 of two meshes of {size} faces", lambda: volumetric_iou(mesh, mesh))
-    row("chamfer, 2000 points", lambda: chamfer(mesh, mesh))
+    small = decimate(mesh, 8000)
+    flat = unwrap(small, None)
+    painted = bake(flat, lambda x: x * 0.5 + 0.5)
     points = torch.randn(20_000, 3, generator=torch.Generator().manual_seed(0))
-    row(f"closest points, 20000 against {size} faces", lambda: closest_point(points, mesh.vertices, mesh.faces))
+    jobs = {
+        f"edges and face pairs of {size} faces": lambda: mesh_edges(mesh.faces, len(mesh.vertices)),
+        f"decimate {size} to 8000 faces": lambda: decimate(mesh, 8000),
+        "unwrap 8000 faces (xatlas)": lambda: unwrap(small, None),
+        "bake 1024 x 1024, 2 x 2 samples, colour for free": lambda: bake(flat, lambda x: x * 0.5 + 0.5),
+        "write GLB": lambda: write_glb(None, painted),
+        f"IoU at 64^3 of two meshes of {size} faces": lambda: volumetric_iou(mesh, mesh),
+        "Chamfer distance, 2000 points": lambda: chamfer(mesh, mesh),
+        f"closest points, 20000 against {size} faces": lambda: closest_point(points, mesh.vertices, mesh.faces),
+    }
+    return [[name, f"{timed(job, 2):.0f}"] for name, job in jobs.items()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "results")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    head = ["grid", "vertices", "faces", "ours with gradient, ms", "every tet, forward, ms", "marching cubes, forward, ms"]
+    lines = ["# Surface tools\n", machine() + "\n", __doc__.split("\n\n")[2].strip() + "\n", table(head, extraction())]
+    lines += ["\nThe way out of the mesh stage:\n", table(["tool", "ms"], tools())]
+    page = "\n".join(lines)
+    (args.out / "surfaces.md").write_text(page, encoding="utf-8")
+    print(page)  # a script's output
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    load_pack()
-    extraction()
-    tools()
+    main()
