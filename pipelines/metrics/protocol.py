@@ -1,4 +1,4 @@
-"""The fixed cameras of Consistent123's evaluation (spec D.7)."""
+"""The fixed cameras of the papers' evaluations.  Papers disagree, so every view set has a name to report with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from ..core.cameras import Cameras
+from ..core.cameras import Cameras, turntable
 
 ELEVATIONS = (0, 0, -30, -15, -10, -5, -5, 0, 0, 0, 0, 5, 5, 10, 15, 30, 0, 0)  # degrees
 AZIMUTH_STEP = 20  # degrees
@@ -20,3 +20,20 @@ def eighteen_views(size: int = 256, radius: float = 3.2, fovy: float = math.radi
     azimuth = torch.arange(len(ELEVATIONS)) * math.radians(AZIMUTH_STEP)
     elevation = torch.tensor(ELEVATIONS, dtype=torch.float32) * (math.pi / 180)
     return Cameras.orbit(azimuth, elevation, radius, fovy, size, size)
+
+
+VIEW_SETS = {  # name: (pictures on a turntable at elevation 0, who)
+    "turntable-100": (100, "Magic123's released evaluation"),
+    "turntable-16": (16, "SyncDreamer's and HiFi-123's count; HiFi-123 does not print its own"),
+    "turntable-8": (8, "Consistent123's boundary judgement; quick"),
+    "papers-18": (18, "Consistent123's multi-view protocol, with its elevations"),
+}
+
+
+def view_set(name: str, size: int = 256) -> Cameras:
+    """The cameras of a named set, the first one at the front."""
+    if name not in VIEW_SETS:
+        raise ValueError(f"view set must be one of {tuple(VIEW_SETS)}, got {name!r}")
+    if name == "papers-18":
+        return eighteen_views(size)
+    return turntable(VIEW_SETS[name][0], 0.0, 3.2, math.radians(20), size)
