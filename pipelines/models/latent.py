@@ -44,10 +44,11 @@ class LatentRuntime:
         x = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
         return (x.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
 
-    def noise(self, noisy: Tensor, t: Tensor, condition: dict) -> Tensor:
+    def noise(self, noisy: Tensor, t: Tensor, condition: dict, level: Tensor | None = None) -> Tensor:
         """eps_hat [B, C, h, w] in float32 under one condition, without guidance; differentiable.
 
         condition: as in :meth:`guided_noise`, with B rows everywhere.
+        level: time [B] at which the state really is, where the network is told another one (DDIM inversion).
         """
         dtype = self.unet.dtype
         x = torch.cat([noisy, condition["extra"]], 1) if "extra" in condition else noisy
@@ -57,7 +58,7 @@ class LatentRuntime:
         if "added" in condition:
             extras["added_cond_kwargs"] = {name: value.to(dtype) for name, value in condition["added"].items()}
         output = self.unet(x.to(dtype), t, condition["context"].to(dtype), **extras).sample.float()
-        return to_epsilon(output, noisy, t, self.alphas_cumprod, self.prediction)
+        return to_epsilon(output, noisy, t if level is None else level, self.alphas_cumprod, self.prediction)
 
     @torch.no_grad()
     def guided_noise(self, noisy: Tensor, t: Tensor, conditional: dict, unconditional: dict, guidance: float) -> Tensor:

@@ -59,7 +59,7 @@ class TextDenoiser(LatentDenoiser):
     def sample(self, cameras: Cameras, steps: int, generator: torch.Generator) -> Tensor:
         """Pictures [B, S, S, 3] by DDIM."""
         side = self.runtime.unet.config.sample_size
-        shape = (len(cameras), self.runtime.unet.config.in_channels, side, side)
+        shape = (len(cameras), self.runtime.unet.config.out_channels, side, side)
         device = self.prompt_context.device
         latents = ddim_sample(
             lambda x, t: self.predict_noise(x, t, cameras), shape, self.alphas_cumprod, steps, generator, device
