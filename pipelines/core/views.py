@@ -8,6 +8,8 @@ from torch import Tensor
 
 from .cameras import Cameras
 
+NEUTRAL = (126 / 255, 129 / 255, 127 / 255)  # sRGB grey that HiFi-123's code puts behind novel views
+
 
 @dataclass(frozen=True)
 class Views:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..core.cameras import Cameras
 from ..core.errors import InputError
 from .attention import Bank, check_layers, late_layers, shared_attention
-from .depth_text import VIEW_WORDS, latent_size, scale_map, sees_depth
+from .depth_text import VIEW_WORDS, depth_channel, latent_size, scale_map, sees_depth
 from .inversion import Descent, RungGrid, invert, sample
 
 STARTS = ("inversion", "noise")
@@ -185,6 +185,10 @@ class ReferenceGuide:
             self._bank = self._record()
         return self._bank
 
+    def prepare(self) -> None:
+        """Does now what depends on the reference alone."""
+        _ = self.bank if self.settings.inject else None
+
     @torch.no_grad()
     def _record(self) -> Bank:
         settings, grid = self.settings, self.grid
@@ -225,7 +229,8 @@ class ReferenceGuide:
         return levels.sqrt() * latents + (1 - levels).sqrt() * noise
 
     @torch.no_grad()
-    def descend(self, states: Tensor, depth: Tensor | None, contexts: Tensor, stop: int = 0, mask: Tensor | None = None) -> Descent:
+    def descend(self, states: Tensor, depth: Tensor | None, contexts: Tensor, stop: int = 0,
+                mask: Tensor | None = None) -> Descent:
         """Denoises from ``states[-1]``, looking at the reference; 2 (l - stop) evaluations each.
 
         states: as :meth:`climb` gives them; contexts: [B, L, D]; mask: [B, 1, h, w] of what may change, or None.
@@ -247,11 +252,19 @@ class ReferenceGuide:
 
             return sample(looking, states[-1], self.grid, stop, keep)
 
+    def perceive(self, depth: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+        """Rendered distances and coverages [B, H, W] -> (depth channel, soft mask), both [B, 1, h, w]."""
+        return depth_channel(depth, alpha, self.latent_size, True), scale_map(alpha, self.latent_size)
+
     @torch.no_grad()
-    def targets(self, latents: Tensor, depth: Tensor | None, cameras: Cameras, stop: int = 0) -> Tensor:
-        """[l - stop, B, C, h, w] clean latents that the reference suggests for views, seen from rungs l .. stop + 1."""
+    def targets(self, latents: Tensor, depth: Tensor | None, cameras: Cameras, stop: int = 0) -> tuple[Tensor, Tensor]:
+        """What the reference suggests for views with ``latents``: (state at rung ``stop``, clean latents).
+
+        The clean latents [l - stop, B, C, h, w] are those seen from rungs l .. stop + 1, in this order.
+        """
         latents = latents.detach().float()
-        return self.descend(self.climb(latents, depth), depth, self.contexts(cameras, len(latents)), stop).clean
+        way = self.descend(self.climb(latents, depth), depth, self.contexts(cameras, len(latents)), stop)
+        return way.last, way.clean
 
     @torch.no_grad()
     def enhance(self, pictures: Tensor, depth: Tensor | None = None, masks: Tensor | None = None,

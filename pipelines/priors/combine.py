@@ -27,6 +27,17 @@ class SumPrior:
         self.name = "+".join(getattr(p, "name", "prior") for p, _ in self.terms)
         self.knows_reference = any(getattr(p, "knows_reference", True) for p, _ in self.terms)
 
+    def choose(self, step: int, cameras: Cameras) -> Cameras:
+        """The first term that has views of its own decides which ones this step shows."""
+        chooser = next((p for p, _ in self.terms if hasattr(p, "choose")), None)
+        return cameras if chooser is None else chooser.choose(step, cameras)
+
+    def on_surface(self, outline, frozen: bool) -> None:
+        """Tells the terms that want to know what the surface looks like (see ``rgsd``)."""
+        for prior, _ in self.terms:
+            if hasattr(prior, "on_surface"):
+                prior.on_surface(outline, frozen)
+
     def loss(self, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:
         """[B]; the terms draw from the generator in order."""
         total = images.new_zeros(len(images))

@@ -22,7 +22,7 @@ from ..core.cameras import Cameras
 from ..core.errors import NotFinite, OutOfRoom, StopStage
 from ..core.schedules import Constant
 from ..core.step import OnStep, Step
-from ..core.views import RenderBuffers, Views
+from ..core.views import NEUTRAL, RenderBuffers, Views
 from ..losses import image as losses
 from ..render.shading import ALBEDO, Shading, random_light
 from .cameras import NovelViews
@@ -77,7 +77,7 @@ class StepConfig:
     reference_noise: deviation of a shift of all ray origins and another of all directions (NeRF only;
                      spec A.4).
     reference_background: "noise" (per pixel; forces opacity), "random" (one colour) or "white".
-    novel_background: "random" or "white".
+    novel_background: "random", "white" or "grey" (what depth-text networks like behind an object).
     rgb, mask, depth, normal: weights of the reference losses, schedules over progress.
     rgb_inside:      colour loss inside the mask only (Magic123).
     rgb_edge:        what of the mask's edge counts then: "keep", "soft" or "erode" (``losses.image``).
@@ -116,7 +116,7 @@ class StepConfig:
         allowed = {
             "mode": ("alternate", "both"),
             "reference_background": ("noise", "random", "white"),
-            "novel_background": ("random", "white"),
+            "novel_background": ("random", "white", "grey"),
             "rgb_edge": losses.EDGES,
         }
         for name, values in allowed.items():
@@ -287,6 +287,8 @@ class Loop:
         """The priors' term.  Beyond ``views_at_once`` views, earlier ones are back-propagated at once."""
         config = self.config
         cameras = config.novel.sample(config.novel_batch, config.size, progress, self.reference.camera, generator)
+        if hasattr(self.prior, "choose"):
+            cameras = self.prior.choose(step, cameras)
         shading = config.shading.draw(cameras, progress, generator)
         background = _background(config.novel_background, (len(cameras), 1, 1, 3), generator).to(self.device)
         cameras = cameras.to(self.device)
@@ -364,9 +366,11 @@ def step_generator(seed: int, name: str, step: int) -> torch.Generator:
 
 
 def _background(kind: str, shape, generator: torch.Generator) -> Tensor:
-    """A background for pictures of ``shape`` [B, H, W, 3]: white, one colour each, or noise."""
+    """A background for pictures of ``shape`` [B, H, W, 3]: white, grey, one colour each, or noise."""
     if kind == "white":
         return torch.ones(1)
+    if kind == "grey":
+        return torch.tensor(NEUTRAL).expand(1, 1, 1, 3)
     return torch.rand(tuple(shape) if kind == "noise" else (shape[0], 1, 1, 3), generator=generator)
 
 

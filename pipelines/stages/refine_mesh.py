@@ -101,6 +101,8 @@ def refine_mesh(
     seed = scene.seed if seed is None else seed
     resumes = scene.kind == "mesh" and not scene.finished
     trainee = _MeshTrainee(scene, config, reference, seed, device, resumes)
+    if hasattr(prior, "on_surface"):
+        prior.on_surface(trainee.outline, config.optimize == "texture")
     start = scene.step if resumes else 0
     stop = config.iterations if until is None else min(until, config.iterations)
     nerf_total, switch = trainee.history["nerf_total"], trainee.history["switch_step"]
@@ -189,6 +191,11 @@ class _MeshTrainee:
             "config": describe(self.config),
         }
         return Scene("mesh", tensors, meta)
+
+    @torch.no_grad()
+    def outline(self, cameras: Cameras) -> RenderBuffers:
+        """Coverage and depth only, for priors that have to know the shape."""
+        return render_surface(self._current(), cameras, torch.zeros_like, want_normal=False, grad=False)
 
     def _current(self) -> Mesh:
         if self.mesh is None:

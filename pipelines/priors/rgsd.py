@@ -1,0 +1,228 @@
+"""RGSD, reference-guided state distillation (HiFi-123, Yu et al. 2024, section 3.3), as a latent regression.
+
+The paper pulls the noised render x_tau towards x~_tau, the state at the same level of a trajectory that a guide made
+from the render by inverting and denoising it under the reference's attention.  Both states share their noise, so
+
+    | x_tau - stopgrad(x~_tau) |^2  =  abar_tau | x_0 - stopgrad(x0_hat) |^2,
+
+where x0_hat is the clean latent that the guide saw on its last step before tau (spec B.3; exact).  One descent gives
+x0_hat for every tau, and with frozen geometry a target stays good for some visits of its view.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..core.cameras import Cameras
+from ..core.errors import InputError, NotFinite
+from ..core.schedules import Constant
+from ..core.views import RenderBuffers
+from .sds import resize
+
+TAUS = ("draw", "mean")
+REDUCTIONS = ("half sum", "sum", "mean")
+OVERLAP = 0.2  # of the reference's object that the surface must cover
+
+
+@dataclass(frozen=True)
+class RgsdSettings:
+    """How a guide is distilled; what the paper leaves open is marked.
+
+    weight:    schedule over progress, multiplies the loss (open; 0.025 beside a colour weight of 1000, spec B.8).
+    reduction: over the latent: "half sum" as threestudio's latent losses (open), "sum" as Algorithm 1 has it, "mean".
+    tau:       "draw" one level for each visit (paper) or regress to the "mean" over all of them, which has the same
+               expected gradient and no variance.
+    fixed:     azimuths of the fixed views, degrees from the reference's, at its elevation (the paper has two and does
+               not say which; with +-120 no direction is more than 60 degrees from one of three views); () = none.
+    slots, reuse: so many random views are kept in turn, and each serves ``reuse`` visits with one target (ours;
+               reuse 1 = a new view and target at every visit, as the paper).
+    masked:    weigh the error by the object's coverage.
+    """
+
+    weight: object = Constant(0.025)
+    reduction: str = "half sum"
+    tau: str = "draw"
+    fixed: tuple[float, ...] = (120.0, -120.0)
+    slots: int = 4
+    reuse: int = 4
+    masked: bool = True
+
+    def __post_init__(self):
+        for name, allowed in (("tau", TAUS), ("reduction", REDUCTIONS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        if self.slots < 1 or self.reuse < 1:
+            raise ValueError("slots and reuse must be at least 1")
+
+
+@dataclass
+class Tally:
+    """Visits of one kind of view, and UNet evaluations (pictures) and calls spent on them."""
+
+    visits: int = 0
+    evaluations: int = 0
+    calls: int = 0
+
+    @property
+    def per_visit(self) -> float:
+        """Evaluations per visit."""
+        return self.evaluations / max(self.visits, 1)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Of one view: clean latents [n, C, h, w] for tau = first .. first + n - 1, and a mask [1, h, w]."""
+
+    clean: Tensor
+    first: int
+    mask: Tensor
+
+
+class RgsdPrior:
+    """A guide (``models.rgnv.ReferenceGuide``, or anything with its methods) seen as a loss (protocol ``Prior``).
+
+    reference: one camera, the reference's; alpha: [1, H, W] its coverage, to check that surface and reference overlap.
+
+    A stage calls :meth:`on_surface` before the first step and :meth:`choose` in every step: even steps show a fixed
+    view, whose target (tau = 0) is made at its first visit, i.e. from the coarse texture; odd steps a random one.
+    Targets live in memory only: a resumed stage makes its fixed targets from the texture that it finds.
+    """
+
+    knows_reference = True
+
+    def __init__(self, guide, reference: Cameras, settings: RgsdSettings = RgsdSettings(), alpha: Tensor | None = None,
+                 name: str = "rgsd"):
+        self.guide, self.reference, self.settings, self.alpha, self.name = guide, reference, settings, alpha, name
+        self.outline: Callable[[Cameras], RenderBuffers] | None = None
+        self.tally = {"fixed": Tally(), "random": Tally()}
+        self._slots: list[Cameras | None] = [None] * settings.slots
+        self._fixed: set[bytes] = set()
+        self._kept: set[bytes] = set()
+        self._targets: dict[bytes, _Target] = {}
+
+    def on_surface(self, outline: Callable[[Cameras], RenderBuffers], frozen: bool) -> None:
+        """Tells how the surface is drawn (coverage and depth are used).  InputError when it cannot be guided."""
+        if not frozen:
+            raise InputError("optimize", "texture, with RGSD", "a stage that changes the shape",
+                             "RGSD keeps its targets while the shape stays; set optimize to texture.")
+        self.outline = outline
+        if self.alpha is None:
+            return
+        size = self.alpha.shape[-1]
+        there = outline(self.reference.resized(size, size)).alpha.cpu() > 0.5
+        wanted = self.alpha.cpu() > 0.5
+        seen = float((there & wanted).sum() / wanted.sum().clamp_min(1))
+        if seen < OVERLAP:
+            raise InputError("reference", "a picture of the object from its camera",
+                             f"only {seen:.0%} of the picture's object lies on the mesh",
+                             "Check the mesh's up axis, turn and scale, and the reference's camera.")
+
+    def choose(self, step: int, cameras: Cameras) -> Cameras:
+        """The views of 0-based ``step``, given as many random ones."""
+        settings, count = self.settings, len(cameras)
+        turn = step // 2 if settings.fixed else step
+        if settings.fixed and step % 2 == 0:
+            angles = [settings.fixed[(turn * count + i) % len(settings.fixed)] for i in range(count)]
+            return self._fixed_cameras(angles, cameras)
+        return Cameras.cat([self._random(turn * count + i, cameras[i]) for i in range(count)])
+
+    def _fixed_cameras(self, degrees: list[float], like: Cameras) -> Cameras:
+        home = self.reference.to("cpu")
+        azimuth = home.azimuth + torch.tensor(degrees) * (math.pi / 180)
+        found = Cameras.orbit(azimuth, home.elevation, home.radius, home.fovy, like.height, like.width)
+        self._fixed.update(_key(found[i]) for i in range(len(found)))
+        return found
+
+    def _random(self, visit: int, fresh: Cameras) -> Cameras:
+        """A view for the ``visit``-th time a random one is shown: every slot is filled once, then shown again in turn."""
+        slots, reuse = self.settings.slots, self.settings.reuse
+        place = visit % (slots * reuse)
+        slot = place % slots
+        old = self._slots[slot]
+        if place >= slots and old is not None:
+            return old
+        if old is not None:
+            self._targets.pop(_key(old), None)
+            self._kept.discard(_key(old))
+        self._slots[slot] = fresh
+        if reuse > 1:
+            self._kept.add(_key(fresh))
+        return fresh
+
+    def loss(self, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:
+        """[B] losses of pictures [B, H, W, 3]; the generator lives on the CPU and gives one number."""
+        guide, settings = self.guide, self.settings
+        latents = guide.encode(resize(images, guide.image_size)).float()
+        tau = int(torch.randint(1, guide.grid.rungs, (1,), generator=generator)) if guide.grid.rungs > 1 else 0
+        keys = [_key(cameras[i]) for i in range(len(cameras))]
+        targets = self._gather(latents.detach(), cameras, keys, tau)
+        pulls = [self._pull(target, key in self._fixed, tau) for target, key in zip(targets, keys, strict=True)]
+        goal = torch.stack([g for g, _ in pulls]).to(latents)
+        factor = latents.new_tensor([w for _, w in pulls])
+        error = (latents - goal).square()
+        if settings.masked:
+            error = error * torch.stack([t.mask for t in targets]).to(latents)
+        flat = error.flatten(1)
+        size = flat.mean(1) if settings.reduction == "mean" else flat.sum(1)
+        return settings.weight(progress) * (0.5 if settings.reduction == "half sum" else 1.0) * factor * size
+
+    def _pull(self, target: _Target, fixed: bool, tau: int) -> tuple[Tensor, float]:
+        """(latent to go to, its factor abar) for one view."""
+        if fixed:
+            return target.clean[0], 1.0
+        alphas = self.guide.grid.alphas
+        if self.settings.tau == "draw":
+            return target.clean[tau - target.first], float(alphas[tau])
+        levels = alphas[target.first : target.first + len(target.clean)].to(target.clean)
+        return torch.einsum("t,tchw->chw", levels / levels.sum(), target.clean), float(levels.mean())
+
+    def _gather(self, latents: Tensor, cameras: Cameras, keys: list[bytes], tau: int) -> list[_Target]:
+        """Targets of all views, made where there is none yet."""
+        self.guide.prepare()  # what the reference costs is not any view's
+        found: dict[int, _Target] = {i: self._targets[k] for i, k in enumerate(keys) if k in self._targets}
+        for fixed in (True, False):
+            tally = self.tally["fixed" if fixed else "random"]
+            mine = [i for i, k in enumerate(keys) if (k in self._fixed) == fixed]
+            tally.visits += len(mine)
+            missing = [i for i in mine if i not in found]
+            if missing:
+                before = (self.guide.spent.pictures, self.guide.spent.calls)
+                made = self._make(latents[missing], cameras[missing], fixed, tau, [keys[i] for i in missing])
+                found.update(zip(missing, made, strict=True))
+                tally.evaluations += self.guide.spent.pictures - before[0]
+                tally.calls += self.guide.spent.calls - before[1]
+        return [found[i] for i in range(len(keys))]
+
+    def _make(self, latents: Tensor, cameras: Cameras, fixed: bool, tau: int, keys: list[bytes]) -> list[_Target]:
+        if self.outline is None:
+            raise ValueError("RGSD needs to know the surface: call on_surface first")
+        guide, every = self.guide, self.settings.tau == "mean" or self.settings.reuse > 1
+        drawn = self.outline(cameras.resized(guide.image_size, guide.image_size))
+        depth, mask = guide.perceive(expected_depth(drawn), drawn.alpha)
+        stop = 0 if fixed else min(1, tau) if every else tau
+        state, clean = guide.targets(latents, depth, cameras, stop)
+        if not bool(clean.isfinite().all() and state.isfinite().all()):
+            raise NotFinite(f"{self.name} prior", "nan or infinity in the guide's latents",
+                            "Load its network in float32 or bfloat16, or lower its guidance.")
+        low_first = state[None] if fixed else clean.flip(0) if every else clean[-1:]
+        first = 0 if fixed else stop
+        made = [_Target(low_first[:, i].clone(), first, mask[i]) for i in range(len(latents))]
+        for key, target in zip(keys, made, strict=True):
+            if fixed or key in self._kept:
+                self._targets[key] = target
+        return made
+
+
+def expected_depth(buffers: RenderBuffers) -> Tensor:
+    """[B, H, W] distance of what is seen, 0 where there is nothing."""
+    return buffers.depth / buffers.alpha.clamp_min(1e-6) * (buffers.alpha > 1e-3)
+
+
+def _key(camera: Cameras) -> bytes:
+    """Names one view, on any device and at any size."""
+    return camera.c2w.detach().cpu().numpy().tobytes() + camera.fovy.detach().cpu().numpy().tobytes()
