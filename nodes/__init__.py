@@ -37,8 +37,10 @@ class Lift123Extension(ComfyExtension):
 def all_nodes() -> list[type[io.ComfyNode]]:
     """Every node of the pack, in menu order."""
     from . import (
+        batch,
         comfy_networks,
         estimate,
+        evaluate,
         export,
         files,
         inversion,
@@ -63,7 +65,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         estimate.Estimate,
         mesh_in.MeshToScene,
         magic123.StageOptionsNode,
-        render.RenderViews, export.BakeExport,
+        render.RenderViews, evaluate.Evaluate, export.BakeExport, batch.BatchList, batch.Results,
         files.MeshToFile3D, files.File3DToMesh, files.SaveScene, files.LoadScene,
     ]
 

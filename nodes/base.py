@@ -14,17 +14,34 @@ class Node(io.ComfyNode):
     ComfyUI calls ``execute`` under ``torch.inference_mode()``; tensors made there can never take part
     in a backward pass, not even in later nodes.  So the mode is left first, and every incoming tensor is
     copied once (which also means a node can never change what other nodes see).
+
+    PER_RUN: behind Batch List, an error ends this element's run only.
     """
+
+    PER_RUN = True
 
     @classmethod
     def execute(cls, **inputs) -> io.NodeOutput:
         with torch.inference_mode(False), torch.enable_grad():
-            return cls.run(**{name: private(value) for name, value in inputs.items()})
+            try:
+                return cls.run(**{name: private(value) for name, value in inputs.items()})
+            except Exception as problem:
+                skipped = absorbed(cls, problem) if cls.PER_RUN else None
+                if skipped is None:
+                    raise
+                return skipped
 
     @classmethod
     def run(cls, **inputs) -> io.NodeOutput:
         """What the node does; one keyword argument per input of its schema."""
         raise NotImplementedError
+
+
+def absorbed(cls, problem: Exception) -> io.NodeOutput | None:
+    """Blocked outputs where ``problem`` ends one run of a batch; None where it has to be raised."""
+    from . import runs
+
+    return runs.absorb(cls.GET_SCHEMA(), problem)
 
 
 def private(value):

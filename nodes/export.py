@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from io import BytesIO
 
 import torch
 from comfy_api.latest import Types, io
 
+from ..pipelines.core.errors import InputError
 from . import types
 from .base import CATEGORY, Node, device, node_key
 from .convert import to_comfy_mesh, to_image
 from .outputs import check_before_work, claim
 from .runner import say
+from .runs import batch_record, forget_failure
 
 
 class BakeExport(Node):
@@ -39,6 +42,8 @@ class BakeExport(Node):
                              tooltip="Side of the turntable's pictures, pixels."),
                 io.Float.Input("elevation", default=10.0, min=-80.0, max=80.0, step=1.0, advanced=True,
                                tooltip="Height of the turntable's camera, degrees above the horizon."),
+                io.String.Input("metrics", optional=True, force_input=True,
+                                tooltip="From Evaluate: kept in the manifest and inside the GLB."),
             ],
             outputs=[
                 io.File3DGLB.Output("glb", display_name="glb", tooltip="The written file, for Preview 3D."),
@@ -55,23 +60,28 @@ class BakeExport(Node):
         return True if filename_prefix is None else check_before_work(filename_prefix)
 
     @classmethod
-    def run(cls, scene, filename_prefix, texture_size, face_budget, supersample, frames, turntable_size, elevation):
+    def run(cls, scene, filename_prefix, texture_size, face_budget, supersample, frames, turntable_size, elevation,
+            metrics=None):
         from ..pipelines.core.cameras import turntable
         from ..pipelines.io.glb import write_glb
+        from ..pipelines.io.manifest import describe_file, plain, write_manifest
         from ..pipelines.render.surface import render_surface
         from ..pipelines.stages.render_views import contact_sheet
 
         place, key = claim(filename_prefix), node_key(cls)
         say("baking the texture", key)
         mesh = textured(scene, texture_size, face_budget, supersample)
-        glb = write_glb(place.path("glb"), mesh, name="lift123")
+        made = record(scene, mesh, cls.hidden.prompt if cls.hidden is not None else None, metrics, filename_prefix, key)
+        glb = write_glb(place.path("glb"), mesh, plain(made), name="lift123")
         say("rendering the turntable", key)
         cameras = turntable(frames, math.radians(elevation), 3.2, math.radians(20.0), turntable_size)
         with torch.no_grad():
             pictures = to_image(torch.cat([render_surface(mesh, cameras[i]).composite(1.0) for i in range(frames)]))
         save_png(contact_sheet(pictures), place.path("png", "sheet"))
         save_animation(pictures, place.path("webp", "turntable"))
-        write_record(place, scene, mesh, cls.hidden.prompt if cls.hidden is not None else None)
+        made["results"]["glb"] = describe_file(place.path("glb"))
+        write_manifest(place.path("json", "manifest"), made)
+        forget_failure(filename_prefix)
         return io.NodeOutput(Types.File3D(BytesIO(glb), "glb"), to_comfy_mesh(mesh), to_image(mesh.texture), pictures,
                              ui=results(place))
 
@@ -112,16 +122,30 @@ def pil(pixels):
     return Image.fromarray((to_image(pixels)[0] * 255).round().to(torch.uint8).numpy(), "RGB")
 
 
-def write_record(place, scene, mesh, graph) -> None:
-    """The manifest next to the GLB: how this file was made, enough to make it again."""
-    from ..pipelines.io.manifest import describe_file, run_manifest, write_manifest
+def record(scene, mesh, graph, metrics: str | None = None, prefix: str = "", node: str | None = None) -> dict:
+    """The manifest, which also travels inside the GLB: how this file was made, enough to make it again."""
+    from ..pipelines.io.manifest import run_manifest
 
     meta = scene.meta
-    results = {"glb": describe_file(place.path("glb")), "vertices": len(mesh.vertices), "faces": len(mesh.faces),
+    results = {"vertices": len(mesh.vertices), "faces": len(mesh.faces),
                "steps": scene.step, "switch_step": scene.switch_step, "boundary": scene.boundary}
-    write_manifest(place.path("json", "manifest"), run_manifest(
+    if metrics is not None:
+        results["metrics"] = read_metrics(metrics)
+    return run_manifest(
         "lift123", {"kind": scene.kind, "stage": meta.get("config", {})}, scene.seed, meta.get("seconds"),
-        used_weights(graph), {"prompt": scene.reference.prompt, "reference": meta["reference"]}, results, graph))
+        used_weights(graph), {"prompt": scene.reference.prompt, "reference": meta["reference"]}, results, graph,
+        batch_record(prefix, graph, node))
+
+
+def read_metrics(text: str) -> dict:
+    """What Evaluate wrote; InputError for anything else."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise InputError("metrics", "Evaluate's 'metrics' output", repr(text[:40]), "Connect that output.")
+    return value
 
 
 def used_weights(graph) -> list:

@@ -27,11 +27,14 @@ def run_manifest(
     inputs: dict | None = None,
     results: dict | None = None,
     graph: dict | None = None,
+    batch: dict | None = None,
 ) -> dict:
     """A JSON-able dict.
 
     settings: the preset as run.  timings: seconds by stage.  weights: files, recorded by name, size and SHA-256.
-    inputs:  name -> bytes, a path, or any JSON value (bytes and files are hashed).  results: measured figures.
+    inputs:  name -> bytes, a path, or any JSON value (bytes and files are hashed).
+    results: measured figures; ``metrics`` among them as ``stages.evaluate`` gives them.
+    batch:   which element of a list this run was, and the key by which it is known to be done (``io.runs``).
     graph:   the workflow in API format, when there is one.
     """
     return {
@@ -44,13 +47,14 @@ def run_manifest(
         "inputs": {name: _describe(value) for name, value in (inputs or {}).items()},
         "results": results or {},
         "graph": graph or {},
+        "batch": batch or {},
         "environment": environment(),
     }
 
 
 def write_manifest(path: str | os.PathLike, manifest: dict) -> None:
     """JSON with sorted keys; NaN and infinity become null.  InputError where the folder cannot be written."""
-    text = json.dumps(_plain(manifest), indent=2, sort_keys=True, allow_nan=False) + "\n"
+    text = json.dumps(plain(manifest), indent=2, sort_keys=True, allow_nan=False) + "\n"
     save_bytes(path, text.encode())
 
 
@@ -99,16 +103,16 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _plain(value):
+def plain(value):
     """JSON types only: tensors and numpy scalars become numbers, unknown objects their text."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, str | bool | int) or value is None:
         return value
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float):
         return value if value == value and abs(value) != float("inf") else None
     return str(value)

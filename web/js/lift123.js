@@ -1,4 +1,4 @@
-// Lift123: one button on the long stages, "Finish with what you have".
+// Lift123: one button on the long stages, "Finish with what you have", and word of a batch's failed runs.
 // Nothing else is touched: previews, progress and the 3D viewer are ComfyUI's own.
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
@@ -20,8 +20,15 @@ async function lift123Finish() {
   app.extensionManager?.toast?.add({ severity: "info", summary: "Lift123", detail, life: 4000 });
 }
 
+function lift123Failed(event) {
+  app.extensionManager?.toast?.add({ severity: "error", summary: "Lift123", detail: event.detail?.text });
+}
+
 app.registerExtension({
   name: "lift123.finish",
+  setup() {
+    api.addEventListener("lift123.failed", lift123Failed); // one run of a batch; the others go on
+  },
   commands: [{ id: "lift123.finish", label: `Lift123: ${LABEL}`, function: lift123Finish }],
   nodeCreated(node) {
     if (!STAGES.includes(node.comfyClass)) return;

@@ -1,0 +1,122 @@
+"""Every metric of the papers about one object, as a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from comfy_api.latest import io, ui
+
+from ..pipelines.core.errors import InputError
+from ..pipelines.metrics.protocol import VIEW_SETS
+from . import types
+from .base import CATEGORY, Node, device_with_room, node_key
+from .convert import any_mesh, to_image
+from .runner import Monitor, finish
+
+MESHES = [io.Mesh, io.File3DGLB, io.File3DOBJ, io.File3DAny]
+
+
+class Evaluate(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_Evaluate", display_name="Evaluate", category=f"{CATEGORY}/output",
+            description="The papers' metrics for a scene or a mesh: reference view, novel views, true mesh, Janus problem, "
+                        "soundness. What cannot be measured is listed with the reason.",
+            search_aliases=["metrics", "psnr", "ssim", "lpips", "clip score", "chamfer", "iou", "f-score", "janus"],
+            is_output_node=True, not_idempotent=True,
+            inputs=[
+                io.MultiType.Input("source", types=[types.Scene, *MESHES],
+                                   tooltip="A scene from any stage; or a mesh in scene units, for example from Bake and "
+                                           "Export, whose texels are then counted."),
+                io.Int.Input("size", default=256, min=64, max=1024, step=8, tooltip="Side of all compared pictures, pixels."),
+                io.Boolean.Input("intersections", default=True, advanced=True,
+                                 tooltip="Count pairs of faces that pass through each other; seconds for large meshes."),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=True,
+                             tooltip="Of the points drawn on the surfaces; keep it for all methods that are compared."),
+                io.Combo.Input("views", options=list(VIEW_SETS), default="turntable-16",
+                               tooltip="Novel views for CLIP similarity and contextual distance: turntable-100 as Magic123's "
+                                       "code, papers-18 as Consistent123's protocol."),
+                io.Combo.Input("lpips", options=["alex", "vgg", "off"], default="alex",
+                               tooltip="LPIPS backbone: alex as Magic123 and Consistent123, vgg as SyncDreamer and HiFi-123. "
+                                       "Left out by name where its weights are not on this machine."),
+                types.Reference.Input("reference", optional=True,
+                                      tooltip="The picture it was made from; a scene brings its own."),
+                io.MultiType.Input("truth", types=MESHES, optional=True,
+                                   tooltip="The true mesh in the same frame, for example Toy Object's."),
+                types.Clip.Input("clip", optional=True, tooltip="For CLIP similarity; the table names it."),
+            ],
+            outputs=[
+                io.String.Output("table", display_name="table", tooltip="Markdown, with what was left out below it."),
+                io.Image.Output("picture", display_name="picture", tooltip="The table as a picture."),
+                io.String.Output("metrics", display_name="metrics",
+                                 tooltip="JSON; connect it to Bake and Export to keep it in the manifest and the GLB."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def run(cls, source, size, intersections, seed, views, lpips, reference=None, truth=None, clip=None):
+        from ..pipelines.stages.evaluate import EvaluateSettings, evaluate, subject_of_mesh, subject_of_scene
+
+        place, key = device_with_room(), node_key(cls)
+        if hasattr(source, "meta") and hasattr(source, "tensors"):
+            subject, reference = subject_of_scene(source, place), reference or source.reference
+        else:
+            subject = subject_of_mesh(any_mesh(source, "source"))
+        with finish.listening(key or "Evaluate") as asked:
+            monitor = Monitor(key, asked)
+            result = told(lambda: evaluate(
+                subject, reference, None if truth is None else any_mesh(truth, "truth"), networks(clip, lpips, views, place),
+                EvaluateSettings(size, views, intersections, seed), monitor), monitor)
+        picture, text = to_image(result.to_picture()), result.to_text()
+        return io.NodeOutput(text, picture, json.dumps(plain_json(result.to_json()), sort_keys=True),
+                             ui={**ui.PreviewImage(picture, cls=cls).as_dict(), "text": (text,)})
+
+
+def told(work, monitor: Monitor):
+    """``work()``; an interruption by the user is passed on as ComfyUI's own."""
+    from ..pipelines.core.errors import StopStage
+
+    try:
+        return work()
+    except StopStage:
+        if monitor.interrupted is not None:
+            raise monitor.interrupted from None
+        raise
+
+
+def plain_json(value: dict) -> dict:
+    """JSON types only, NaN and infinity as null."""
+    from ..pipelines.io.manifest import plain
+
+    return plain(value)
+
+
+def networks(clip, lpips: str, views: str, place):
+    """The scorers that are there, and a sentence for each that is not."""
+    from ..pipelines.metrics import perceptual
+    from ..pipelines.stages.evaluate import Networks
+
+    folders = weight_folders()
+
+    def local(load):
+        try:
+            return load()
+        except InputError as problem:
+            return str(problem)
+
+    scorer = None if clip is None else clip.load(place)
+    return Networks(
+        Networks().clip if scorer is None else lambda pictures: scorer.image_embedding(pictures.to(place)),
+        "" if clip is None else f"CLIP '{clip.name}'",
+        "switched off" if lpips == "off" else local(lambda: perceptual.load_lpips(lpips, folders, place)), lpips,
+        local(lambda: perceptual.load_contextual(folders, place)))
+
+
+def weight_folders() -> list[Path]:
+    """Where torchvision's files may lie besides torch's own cache."""
+    import folder_paths
+
+    return [Path(folder_paths.models_dir) / "lift123_metrics"]

@@ -1,0 +1,146 @@
+"""Many runs: which are the same, which are done, what came of them.
+
+A finished run leaves ``<name>_manifest.json`` beside its result, a failed one ``<name>_failed.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DONE, FAILED = "_manifest.json", "_failed.json"
+MOST = 5000  # files looked at: more is a mistake in the folder's name
+
+
+@dataclass(frozen=True)
+class Run:
+    """One record.  name: file name without ending; folder: relative, with slashes; at: POSIX seconds.
+
+    values: flat results and metrics by column; error: empty for a finished run; sheet: its contact sheet or None.
+    """
+
+    name: str
+    folder: str
+    at: float
+    key: str
+    item: str
+    error: str = ""
+    values: dict = field(default_factory=dict)
+    sheet: Path | None = None
+
+    @property
+    def status(self) -> str:
+        return "failed" if self.error else "done"
+
+
+def run_key(graph: dict, node: str, items: dict | None = None) -> str:
+    """SHA-256 of everything that leads to ``node`` in a graph of ComfyUI's API format.
+
+    Node ids, titles and positions do not matter, nor what hangs beside the path.  items: list node's id -> JSON value
+    of the element this run takes, which stands for that node and all its settings.
+    """
+    known: dict[str, str] = {}
+
+    def visit(key: str) -> str:
+        if key not in known:
+            known[key] = ""  # a cycle ends here; ComfyUI refuses them anyway
+            known[key] = _digest(described(key))
+        return known[key]
+
+    def described(key: str):
+        entry = graph[key]
+        if items and key in items:
+            return [entry["class_type"], items[key]]
+        inputs = {name: [visit(str(value[0])), value[1]] if is_link(value, graph) else value
+                  for name, value in entry.get("inputs", {}).items()}
+        return [entry["class_type"], inputs]
+
+    return visit(node)
+
+
+def is_link(value, graph: dict) -> bool:
+    """Whether an input's value is a wire: [node id, output]."""
+    return isinstance(value, list) and len(value) == 2 and str(value[0]) in graph and isinstance(value[1], int)
+
+
+def upstream(graph: dict, node: str) -> set[str]:
+    """Ids of all nodes that lead to ``node``, itself included."""
+    found, waiting = set(), [node]
+    while waiting:
+        key = waiting.pop()
+        if key in found or key not in graph:
+            continue
+        found.add(key)
+        waiting += [str(v[0]) for v in graph[key].get("inputs", {}).values() if is_link(v, graph)]
+    return found
+
+
+def read_run(path: Path, root: Path) -> Run | None:
+    """A record, or None for a file that is none of ours or damaged."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict) or data.get("manifest") != 1:
+            return None
+        stem = path.name[: -len(DONE if path.name.endswith(DONE) else FAILED)]
+        batch = data.get("batch") or {}
+        sheet = path.with_name(f"{stem}_sheet.png") if path.name.endswith(DONE) else None
+        if sheet is not None and not sheet.is_file():
+            sheet = path.with_name(f"{stem}sheet.png")
+        return Run(stem.rstrip("_"), path.parent.relative_to(root).as_posix(), path.stat().st_mtime, str(batch.get("key", "")),
+                   str(batch.get("item", "")), str(data.get("error", "")), _values(data),
+                   sheet if sheet is not None and sheet.is_file() else None)
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
+
+
+def gather(root: Path, folder: str = "", newest_only: bool = True) -> list[Run]:
+    """Records below ``root/folder``, by folder, name and time.
+
+    newest_only: of several records of one element of a list only the latest; a failure that was mended later is gone.
+    """
+    files = [p for end in (DONE, FAILED) for p in sorted((root / folder).rglob(f"*{end.lstrip('_')}"))[:MOST]]
+    runs = [run for path in dict.fromkeys(files) if (run := read_run(path, root)) is not None]
+    runs.sort(key=lambda run: (run.folder, run.name, run.at))
+    if not newest_only:
+        return runs
+    latest: dict[tuple, Run] = {}
+    for run in sorted(runs, key=lambda run: run.at):
+        latest[(run.folder, run.item) if run.item else (run.folder, run.name, run.status)] = run
+    return [run for run in runs if any(run is kept for kept in latest.values())]
+
+
+def table(runs: list[Run]) -> tuple[list[str], list[list]]:
+    """(head, rows): name, status, every value that any run has, and the error if there is one."""
+    columns = list(dict.fromkeys(name for run in runs for name in run.values))
+    head = ["run", "status", *columns] + (["error"] if any(run.error for run in runs) else [])
+    width = len(head)
+    rows = [[f"{run.folder}/{run.name}", run.status, *(run.values.get(c) for c in columns), run.error][:width] for run in runs]
+    means = [_mean([row[k] for row in rows]) for k in range(2, 2 + len(columns))]
+    if len(runs) > 1 and any(m is not None for m in means):
+        rows.append(["mean", "", *means, ""][:width])
+    return head, rows
+
+
+def _mean(cells: list) -> float | None:
+    numbers = [c for c in cells if isinstance(c, int | float) and not isinstance(c, bool)]
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def _values(data: dict) -> dict:
+    """Seconds, seed, faces and metrics as flat columns."""
+    results, seconds = data.get("results") or {}, data.get("timings_seconds") or {}
+    item = (data.get("batch") or {}).get("value")
+    values = {"value": item} if item not in (None, "") else {}
+    if "seed" in data:
+        values["seed"] = data["seed"]
+    if seconds:
+        values["seconds"] = round(sum(seconds.values()), 1)
+    values |= {name: results[name] for name in ("faces", "switch_step") if results.get(name) is not None}
+    metrics = (results.get("metrics") or {}).get("metrics") or {}
+    return values | {k: v for k, v in metrics.items() if isinstance(v, int | float | str) or v is None}
+
+
+def _digest(value) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
