@@ -91,6 +91,7 @@ class Bank:
         self.entries[rung, layer] = seen
 
     def get(self, rung: int, layer: str) -> Seen:
+        """The entry; ValueError when nothing was recorded there."""
         if (rung, layer) not in self.entries:
             raise ValueError(f"the reference was not recorded at rung {rung} in {layer}")
         return self.entries[rung, layer]

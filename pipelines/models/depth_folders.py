@@ -16,8 +16,12 @@ FIRST_RESIDUAL = re.compile(r"fusion_stage\.layers\.0\.residual_layer1\.")  # ne
 ANY = re.compile("")
 
 
-def transformers_depth(folder: Path, device, convention: str, dtype: torch.dtype) -> PublicDepth:
-    """See ``public.load_depth_folder``.  Excess keys (heads of other tasks) are tolerated; missing ones are not."""
+def transformers_depth(folder: Path, device, convention: str, dtype: torch.dtype,
+                       pictures: Path | None = None) -> PublicDepth:
+    """See ``public.load_depth_folder``.  Excess keys (heads of other tasks) are tolerated; missing ones are not.
+
+    pictures: where the preprocessor's configuration lies; None = beside the network's.
+    """
     from transformers import AutoModelForDepthEstimation
 
     config = read_json(folder / "config.json")
@@ -27,7 +31,7 @@ def transformers_depth(folder: Path, device, convention: str, dtype: torch.dtype
         raise InputError("checkpoint", "a depth estimator", ", ".join(config["architectures"]),
                          "Choose a checkpoint for depth, for example dpt-large or depth-anything-small.")
     net = load_component(AutoModelForDepthEstimation, folder, "", device, dtype, unused=ANY, absent=FIRST_RESIDUAL)
-    picture = optional_json(folder / "preprocessor_config.json")
+    picture = optional_json((pictures or folder) / "preprocessor_config.json")
     size = picture.get("size", 384)
     side = size if isinstance(size, int) else size.get("height", size.get("shortest_edge", 384))
     return PublicDepth(

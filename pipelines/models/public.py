@@ -49,7 +49,7 @@ def load_view_folder(folder: Path, device="cpu", pose: str = "zero123", dtype: t
     tower = load_component(CLIPVisionModelWithProjection, folder, "image_encoder", device, dtype)
     extractor = optional_json(folder / "feature_extractor" / "preprocessor_config.json")
     clip = VisionTower(tower, tuple(extractor.get("image_mean", OPENAI_MEAN)), tuple(extractor.get("image_std", OPENAI_STD)))
-    return ViewDenoiser(_runtime(folder, device, dtype), conditioner, clip, pose=pose)
+    return ViewDenoiser(latent_runtime(folder, device, dtype), conditioner, clip, pose=pose)
 
 
 def load_text_folder(folder: Path, device="cpu", dtype: torch.dtype | None = None) -> TextDenoiser:
@@ -57,7 +57,7 @@ def load_text_folder(folder: Path, device="cpu", dtype: torch.dtype | None = Non
     folder, dtype = Path(folder), dtype or half_unless_cpu(device)
     check_folder("text", folder)
     two = config_of(folder, "unet").get("addition_embed_type") == "text_time"
-    return TextDenoiser(_runtime(folder, device, dtype), _towers(folder, two, device, dtype))
+    return TextDenoiser(latent_runtime(folder, device, dtype), text_towers(folder, two, device, dtype))
 
 
 def check_folder(kind: str, folder: Path) -> None:
@@ -66,8 +66,9 @@ def check_folder(kind: str, folder: Path) -> None:
         unet = _check_unet(folder, 8, "a Zero-1-to-3 network")
         _projection_folder(folder)
         config_of(folder, "image_encoder")
-    elif kind == "text":
-        unet = _check_unet(folder, 4, "a text-to-image network")
+    elif kind in ("text", "depth_text"):
+        channels, wanted = (4, "a text-to-image network") if kind == "text" else (5, "a depth-conditioned text network")
+        unet = _check_unet(folder, channels, wanted)
         two = unet.get("addition_embed_type") == "text_time"
         widths = [config_of(folder, n).get("hidden_size", 512) for n in ("text_encoder", "text_encoder_2")[: 1 + two]]
         _check_width(unet["cross_attention_dim"], sum(widths), "the text encoder" + "s" * two, folder)
@@ -76,7 +77,8 @@ def check_folder(kind: str, folder: Path) -> None:
     _check_vae(folder, unet, config_of(folder, "vae"))
 
 
-def _towers(folder: Path, two: bool, device, dtype):
+def text_towers(folder: Path, two: bool, device, dtype):
+    """The text encoder of a checked folder, or SDXL's ``two``, with tokenizers."""
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     def tower(kind, suffix: str) -> TextTower:
@@ -117,7 +119,7 @@ def _check_width(wanted, got: int, what: str, folder: Path) -> None:
                          "Its parts belong to different families; download all of them from one place.")
 
 
-def _runtime(folder: Path, device, dtype) -> LatentRuntime:
+def latent_runtime(folder: Path, device, dtype) -> LatentRuntime:
     """UNet, autoencoder and schedule of a folder that :func:`check_folder` has passed."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
