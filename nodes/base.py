@@ -41,7 +41,7 @@ def absorbed(cls, problem: Exception) -> io.NodeOutput | None:
     """Blocked outputs where ``problem`` ends one run of a batch; None where it has to be raised."""
     from . import runs
 
-    return runs.absorb(cls.GET_SCHEMA(), problem)
+    return runs.absorb(cls.define_schema(), problem)
 
 
 def private(value):

@@ -189,7 +189,7 @@ def test_an_error_ends_one_run_of_a_batch_but_any_other_prompt(folders, monkeypa
     with CurrentNodeContext("q", "3", 1), pytest.raises(InputError):
         Fails.execute()  # another prompt, without a list
     with CurrentNodeContext("p", "3", 1):
-        out = Fails.execute()
+        out = Fails.PREPARE_CLASS_CLONE(None).execute()  # as the server calls it: on a locked copy
     assert len(out.args) == 2 and all(isinstance(a, ExecutionBlocker) and a.message is None for a in out.args)
     failures = sorted((folders / "output/lift123/b").glob("*_failed.json"))
     assert [f.name for f in failures] == ["two_failed.json"]
