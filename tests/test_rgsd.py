@@ -185,6 +185,17 @@ def test_views_alternate_between_two_fixed_and_random_ones():
     assert prior.guide.asked[0] == (1, 0) and sum(stop == 0 for _, stop in prior.guide.asked) == 2
 
 
+def test_fixed_views_take_turns_whatever_steps_the_stage_gives():
+    """Every fourth step shows the reference only; a step tried again shows the same views."""
+    prior, turns = _prior(), []
+    for step in (1, 2, 2, 3, 5, 6, 7, 9):
+        cameras = prior.choose(step, _random_cameras(step))
+        turns.append(round(math.degrees(float(cameras.azimuth - HOME.azimuth))))
+    assert [t for t in turns if abs(t) == 120 or t == 240] == [120, -120, 120, -120]
+    assert turns[1] == turns[2]
+    assert SumPrior(((prior, Constant(1.0)),)).backdrop == "grey"
+
+
 def test_batches_and_their_parts_meet_the_same_targets():
     """A batch of four in one call, or cut in two because memory ran out."""
     whole, cut = _prior(replace(PAPER, tau="mean", reuse=2)), _prior(replace(PAPER, tau="mean", reuse=2))

@@ -26,6 +26,7 @@ class SumPrior:
             raise ValueError("a sum of priors needs at least one prior")
         self.name = "+".join(getattr(p, "name", "prior") for p, _ in self.terms)
         self.knows_reference = any(getattr(p, "knows_reference", True) for p, _ in self.terms)
+        self.backdrop = next((p.backdrop for p, _ in self.terms if getattr(p, "backdrop", "")), "")
 
     def choose(self, step: int, cameras: Cameras) -> Cameras:
         """The first term that has views of its own decides which ones this step shows."""

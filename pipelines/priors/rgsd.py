@@ -88,18 +88,20 @@ class RgsdPrior:
 
     reference: one camera, the reference's; alpha: [1, H, W] its coverage, to check that surface and reference overlap.
 
-    A stage calls :meth:`on_surface` before the first step and :meth:`choose` in every step: even steps show a fixed
-    view, whose target (tau = 0) is made at its first visit, i.e. from the coarse texture; odd steps a random one.
+    A stage calls :meth:`on_surface` before the first step and :meth:`choose` in every step with novel views: every other
+    one shows a fixed view, whose target (tau = 0) is made at its first visit, i.e. from the coarse texture.
     Targets live in memory only: a resumed stage makes its fixed targets from the texture that it finds.
     """
 
     knows_reference = True
+    backdrop = "grey"  # what is put behind views, which are shown unlit
 
     def __init__(self, guide, reference: Cameras, settings: RgsdSettings = RgsdSettings(), alpha: Tensor | None = None,
                  name: str = "rgsd"):
         self.guide, self.reference, self.settings, self.alpha, self.name = guide, reference, settings, alpha, name
         self.outline: Callable[[Cameras], RenderBuffers] | None = None
         self.tally = {"fixed": Tally(), "random": Tally()}
+        self._visit, self._step = -1, None
         self._slots: list[Cameras | None] = [None] * settings.slots
         self._fixed: set[bytes] = set()
         self._kept: set[bytes] = set()
@@ -123,10 +125,12 @@ class RgsdPrior:
                              "Check the mesh's up axis, turn and scale, and the reference's camera.")
 
     def choose(self, step: int, cameras: Cameras) -> Cameras:
-        """The views of 0-based ``step``, given as many random ones."""
+        """The views of ``step``, given as many random ones; the same again for the same step."""
         settings, count = self.settings, len(cameras)
-        turn = step // 2 if settings.fixed else step
-        if settings.fixed and step % 2 == 0:
+        if step != self._step:
+            self._visit, self._step = self._visit + 1, step
+        turn = self._visit // 2 if settings.fixed else self._visit
+        if settings.fixed and self._visit % 2 == 0:
             angles = [settings.fixed[(turn * count + i) % len(settings.fixed)] for i in range(count)]
             return self._fixed_cameras(angles, cameras)
         return Cameras.cat([self._random(turn * count + i, cameras[i]) for i in range(count)])

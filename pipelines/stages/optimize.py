@@ -289,8 +289,10 @@ class Loop:
         cameras = config.novel.sample(config.novel_batch, config.size, progress, self.reference.camera, generator)
         if hasattr(self.prior, "choose"):
             cameras = self.prior.choose(step, cameras)
-        shading = config.shading.draw(cameras, progress, generator)
-        background = _background(config.novel_background, (len(cameras), 1, 1, 3), generator).to(self.device)
+        backdrop = getattr(self.prior, "backdrop", "")  # of priors that want plain colours on their own background
+        shading = ALBEDO if backdrop else config.shading.draw(cameras, progress, generator)
+        kind = backdrop or config.novel_background
+        background = _background(kind, (len(cameras), 1, 1, 3), generator).to(self.device)
         cameras = cameras.to(self.device)
         prior = self.prior.at(self.clock(step)) if hasattr(self.prior, "at") else self.prior
         weight, name, spent = config.prior(progress), getattr(prior, "name", "prior"), 0.0
