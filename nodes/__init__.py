@@ -65,7 +65,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         estimate.Estimate,
         mesh_in.MeshToScene,
         magic123.StageOptionsNode,
-        render.RenderViews, evaluate.Evaluate, export.BakeExport, batch.BatchList, batch.Results,
+        render.RenderViews, evaluate.Evaluate, evaluate.CompareSets, export.BakeExport, batch.BatchList, batch.Results,
         files.MeshToFile3D, files.File3DToMesh, files.SaveScene, files.LoadScene,
     ]
 

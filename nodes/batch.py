@@ -236,8 +236,8 @@ class Results(Node):
                                          "failed ones included. Its value is not used."),
             ],
             outputs=[
-                io.String.Output("table", display_name="table", tooltip="Markdown: one row per run, means last."),
-                io.Image.Output("picture", display_name="picture", tooltip="The table as a picture."),
+                io.String.Output("table", display_name="table", tooltip="Markdown: one row per run, then means."),
+                io.Image.Output("picture", display_name="picture", tooltip="The table as a picture, main columns only."),
                 io.Image.Output("sheet", display_name="sheet", tooltip="One labelled picture per finished run."),
                 io.String.Output("csv", display_name="csv", tooltip="The table as comma-separated values, for spreadsheets."),
             ],
@@ -256,7 +256,7 @@ class Results(Node):
     @classmethod
     def run(cls, folder, filename_prefix, newest_only, after=None):
         from ..pipelines.io.glb import save_bytes
-        from ..pipelines.io.table_picture import comma_separated, markdown, table_picture
+        from ..pipelines.io.table_picture import comma_separated, markdown
         from .export import save_png
 
         found = gathered(folder, newest_only)
@@ -264,7 +264,7 @@ class Results(Node):
         failed = sum(bool(run.error) for run in found)
         title = f"{folder}: {len(found) - failed} done, {failed} failed"
         text, csv = markdown(head, rows), comma_separated(head, rows)
-        picture, sheet = to_image(table_picture(title, head, clipped(rows))), to_image(contact_sheet(found))
+        picture, sheet = to_image(short_table(title, head, rows)), to_image(contact_sheet(found))
         place = claim(filename_prefix)
         save_bytes(place.path("csv"), csv.encode())
         save_png(picture, place.path("png", "table"))
@@ -289,9 +289,14 @@ def gathered(folder: str, newest_only: bool) -> list[records.Run]:
     return found
 
 
-def clipped(rows: list[list], most: int = 60) -> list[list]:
-    """Long sentences cut, so that the picture stays as wide as a screen."""
-    return [[c if not isinstance(c, str) or len(c) <= most else c[: most - 3] + "..." for c in row] for row in rows]
+def short_table(title: str, head: list, rows: list[list], most: int = 60):
+    """[H, W, 3]: the main columns, long sentences cut, as wide as a screen."""
+    from ..pipelines.io.table_picture import table_picture
+
+    kept, rows = records.digest(head, rows)
+    rows = [[c if not isinstance(c, str) or len(c) <= most else c[: most - 3] + "..." for c in row] for row in rows]
+    missing = len(head) - len(kept)
+    return table_picture(title, kept, rows, (f"{missing} more columns are in the CSV",) if missing else ())
 
 
 def contact_sheet(found: list[records.Run], side: int = 192, most: int = 100):

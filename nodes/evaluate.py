@@ -68,11 +68,47 @@ class Evaluate(Node):
         with finish.listening(key or "Evaluate") as asked:
             monitor = Monitor(key, asked)
             result = told(lambda: evaluate(
-                subject, reference, None if truth is None else any_mesh(truth, "truth"), networks(clip, lpips, views, place),
+                subject, reference, None if truth is None else any_mesh(truth, "truth"), networks(clip, lpips, place),
                 EvaluateSettings(size, views, intersections, seed), monitor), monitor)
-        picture, text = to_image(result.to_picture()), result.to_text()
-        return io.NodeOutput(text, picture, json.dumps(plain_json(result.to_json()), sort_keys=True),
-                             ui={**ui.PreviewImage(picture, cls=cls).as_dict(), "text": (text,)})
+        return shown(cls, result, "Evaluate")
+
+
+class CompareSets(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_CompareSets", display_name="Compare Picture Sets", category=f"{CATEGORY}/output",
+            description="Scores a batch of pictures against a batch of true ones: pair by pair (PSNR, SSIM, LPIPS, CLIP) and "
+                        "as two sets (Frechet distance of CLIP embeddings).",
+            search_aliases=["fid", "psnr", "ssim", "lpips", "clip score", "frechet"],
+            is_output_node=True, not_idempotent=True,
+            inputs=[
+                io.Image.Input("pictures", tooltip="What is judged, a batch of 2 or more."),
+                io.Image.Input("truth", tooltip="As many pictures of the same size, in the same order."),
+                io.Combo.Input("lpips", options=["alex", "vgg", "off"], default="alex",
+                               tooltip="LPIPS backbone; left out by name where its weights are not on this machine."),
+                types.Clip.Input("clip", optional=True, tooltip="For the CLIP rows; the table names it."),
+            ],
+            outputs=[
+                io.String.Output("table", display_name="table", tooltip="Markdown, with what was left out below it."),
+                io.Image.Output("picture", display_name="picture", tooltip="The table as a picture."),
+                io.String.Output("metrics", display_name="metrics", tooltip="The same as JSON."),
+            ],
+        )
+
+    @classmethod
+    def run(cls, pictures, truth, lpips, clip=None):
+        from ..pipelines.stages.evaluate import compare_sets
+
+        scorers = networks(clip, lpips, device_with_room())
+        return shown(cls, compare_sets(truth[..., :3], pictures[..., :3], scorers), "Compare Picture Sets")
+
+
+def shown(cls, result, title: str) -> io.NodeOutput:
+    """A table as text, picture and JSON."""
+    picture, text = to_image(result.to_picture(title)), result.to_text()
+    return io.NodeOutput(text, picture, json.dumps(plain_json(result.to_json()), sort_keys=True),
+                         ui={**ui.PreviewImage(picture, cls=cls).as_dict(), "text": (text,)})
 
 
 def told(work, monitor: Monitor):
@@ -94,7 +130,7 @@ def plain_json(value: dict) -> dict:
     return plain(value)
 
 
-def networks(clip, lpips: str, views: str, place):
+def networks(clip, lpips: str, place):
     """The scorers that are there, and a sentence for each that is not."""
     from ..pipelines.metrics import perceptual
     from ..pipelines.stages.evaluate import Networks

@@ -11,11 +11,13 @@ prepare()
 from lift123.nodes import evaluate as node_file  # noqa: E402
 from lift123.nodes.specs import Network  # noqa: E402
 from lift123.pipelines.core.cameras import Cameras  # noqa: E402
+from lift123.pipelines.core.errors import InputError  # noqa: E402
 from lift123.pipelines.core.mesh import Mesh  # noqa: E402
 from lift123.pipelines.core.views import Views  # noqa: E402
 from lift123.pipelines.io import table_picture as tables  # noqa: E402
 from lift123.pipelines.io.manifest import plain  # noqa: E402
-from lift123.pipelines.stages.evaluate import EvaluateSettings, Networks, evaluate, subject_of_mesh  # noqa: E402
+from lift123.pipelines.metrics.geometry import mesh_facts  # noqa: E402
+from lift123.pipelines.stages.evaluate import EvaluateSettings, Networks, compare_sets, evaluate, subject_of_mesh  # noqa: E402
 from lift123.pipelines.stages.reference import ReferenceView  # noqa: E402
 from test_metrics import ball, box  # noqa: E402
 from test_metrics_more import body, painted  # noqa: E402
@@ -45,7 +47,7 @@ def test_the_truth_against_itself_is_perfect(doll):
     assert got["iou"] == got["iou_placed"] == 1 and got["f_score"] > 0.999 and got["normal_consistency"] > 0.98
     assert got["chamfer_plain"] < 0.025 and got["chamfer_squared"] < 2e-3
     assert got["views_psnr"] == got["novel_psnr"] == 100 and got["views_ssim"] == pytest.approx(1)
-    assert got["faces"] == got["faces_truth"] == 1 and got["janus"] < 0.3
+    assert got["sides_like_front"] == got["sides_like_front_truth"] == 1 and got["janus"] < 0.3
     assert got["mesh_watertight"] and got["mesh_self_intersections"] == 0 and got["mesh_components"] == 1
     assert 0.99 < got["clip_similarity"] <= 1
     assert [s.index for s in steps] == list(range(1, steps[-1].total + 1))
@@ -79,7 +81,7 @@ def test_janus_and_faults_reach_the_table():
     four = painted(*body("ball"), [0, 90, 180, 270])
     shell = Mesh(four.vertices, four.faces[50:], four.vertex_colors)
     got = evaluate(subject_of_mesh(shell), settings=SMALL).to_json()
-    assert got["metrics"]["faces"] == 4 and got["metrics"]["janus"] > 0.8 and not got["metrics"]["mesh_watertight"]
+    assert got["metrics"]["sides_like_front"] == 4 and got["metrics"]["janus"] > 0.8 and not got["metrics"]["mesh_watertight"]
     assert len(got["multi_face_profile"]) == 24
     assert "comparison with the true mesh" in got["left_out"]
 
@@ -111,3 +113,30 @@ def test_the_node_with_the_embedded_clip(doll, monkeypatch, tmp_path):
     assert "vgg19" in told["left_out"]["contextual distance"] and "mesh_self_intersections" not in told["metrics"]
     assert picture.ndim == 4 and picture.shape[-1] == 3 and "CLIP 'embedded'; turntable-8" in table
     assert plain({"x": float("inf"), "y": torch.tensor(2)}) == {"x": None, "y": 2}
+
+
+def test_sets_of_pictures():
+    a = torch.rand(5, 32, 32, 3, generator=torch.Generator().manual_seed(0)) * 0.8
+    networks = Networks(clip=lambda x: x.mean((1, 2)), clip_name="mean colour")
+    found = compare_sets(a, a + 0.1, networks).to_json()
+    assert found["metrics"]["set_psnr"] == pytest.approx(20, abs=1e-3)
+    assert found["metrics"]["set_frechet_clip"] == pytest.approx(3 * 0.1**2, rel=1e-3)  # a shift of every embedding
+    assert set(found["left_out"]) == {"FID", "set LPIPS (alex)"}
+    b = a.clone()
+    b[3] += 0.2
+    worst = next(r for r in compare_sets(a, b, networks).rows if r.key == "set_psnr_worst")
+    assert worst.value == pytest.approx(-20 * math.log10(0.2), abs=1e-3) and worst.note == "pair 4"
+    with pytest.raises(InputError, match="same size"):
+        compare_sets(a, a[:4])
+    table, picture, metrics = node_file.CompareSets.execute(pictures=a, truth=a, lpips="off", clip=Network("clip")).args
+    assert json.loads(metrics)["metrics"]["set_clip"] == pytest.approx(1) and "switched off" in table
+
+
+def test_facts_match_trimesh(doll):
+    trimesh = pytest.importorskip("trimesh", reason="the oracle of this test")
+    for mesh in (doll, Mesh(doll.vertices, doll.faces[7:])):
+        ours = mesh_facts(mesh)
+        other = trimesh.Trimesh(mesh.vertices.double().numpy(), mesh.faces.numpy(), process=False)
+        assert ours["watertight"] == other.is_watertight and ours["consistent_winding"] == other.is_winding_consistent
+        assert ours["area"] == pytest.approx(other.area, rel=1e-4) and ours["volume"] == pytest.approx(other.volume, rel=1e-3)
+        assert ours["euler"] == other.euler_number and ours["components"] == other.body_count

@@ -83,7 +83,10 @@ def test_records_become_a_table(tmp_path):
     assert head[:2] == ["run", "status"] and head[-1] == "error" and {"psnr", "seconds", "seed"} <= set(head)
     assert rows[0][head.index("psnr")] == 30 and rows[0][head.index("seconds")] == 3.5
     assert rows[2][head.index("error")] == "ReferenceView: no object"
-    assert rows[3][0] == "mean" and rows[3][head.index("psnr")] == 20
+    assert rows[3][0] == "mean" and rows[3][head.index("psnr")] == 20 and rows[3][head.index("seed")] is None
+    assert rows[4][0] == "standard error" and rows[4][head.index("psnr")] == pytest.approx(10)
+    short, cells = records.digest(head, rows)
+    assert short == ["run", "status", "value", "seconds", "error", "faces"] and len(cells) == 5
     assert all(len(row) == len(head) for row in rows)
     order.append(None)
     put("c_00001", 1, 1.0, "c.png")  # mended later: the failure is gone
@@ -204,7 +207,7 @@ def test_results_gathers_files(folders):
         finish_run(folders, f"lift123/b/{name}")
         Image.new("RGB", (6 * 64, 64), "red").save(folders / f"output/lift123/b/{name}_00001_sheet.png")
     table, picture, sheet, csv = batch.Results.execute(folder="lift123/b", filename_prefix="lift123/r", newest_only=True).args
-    assert csv.splitlines()[0].startswith("run,status") and len(csv.splitlines()) == 4 and "lift123/b/two_00001" in table
+    assert csv.splitlines()[0].startswith("run,status") and len(csv.splitlines()) == 3 and "lift123/b/two_00001" in table
     assert sheet.shape[2] == 2 * 192 and torch.allclose(sheet[0, 96, 96], torch.tensor([1.0, 0, 0])) and picture.ndim == 4
     assert {p.name for p in (folders / "output/lift123").glob("r_*")} == {
         "r_00001_.csv", "r_00001_table.png", "r_00001_sheet.png"}

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
 DONE, FAILED = "_manifest.json", "_failed.json"
 MOST = 5000  # files looked at: more is a mistake in the folder's name
+NOT_AVERAGED = ("seed", "value")
+ALWAYS = ("run", "status", "value", "seconds", "error")
+FIRST = ("reference_psnr", "clip_similarity", "novel_psnr", "iou", "chamfer_plain", "f_score", "sides_like_front", "faces")
+MOST_COLUMNS = 12
 
 
 @dataclass(frozen=True)
@@ -117,15 +122,27 @@ def table(runs: list[Run]) -> tuple[list[str], list[list]]:
     head = ["run", "status", *columns] + (["error"] if any(run.error for run in runs) else [])
     width = len(head)
     rows = [[f"{run.folder}/{run.name}", run.status, *(run.values.get(c) for c in columns), run.error][:width] for run in runs]
-    means = [_mean([row[k] for row in rows]) for k in range(2, 2 + len(columns))]
-    if len(runs) > 1 and any(m is not None for m in means):
-        rows.append(["mean", "", *means, ""][:width])
+    if len(runs) > 1:
+        spread = [(None, None) if c in NOT_AVERAGED else _mean([row[k] for row in rows]) for k, c in enumerate(columns, 2)]
+        if any(mean is not None for mean, _ in spread):
+            rows.append(["mean", "", *(mean for mean, _ in spread), ""][:width])
+            rows.append(["standard error", "", *(error for _, error in spread), ""][:width])
     return head, rows
 
 
-def _mean(cells: list) -> float | None:
+def digest(head: list[str], rows: list[list]) -> tuple[list[str], list[list]]:
+    """The columns of a table that fit on a screen; all of them are in the CSV."""
+    kept = [k for k, name in enumerate(head) if name in ALWAYS]
+    kept += [head.index(name) for name in FIRST if name in head][: MOST_COLUMNS - len(kept)]
+    return [head[k] for k in kept], [[row[k] for k in kept] for row in rows]
+
+
+def _mean(cells: list) -> tuple[float | None, float | None]:
+    """(mean, standard error) of the numbers among ``cells``; the error needs two."""
     numbers = [c for c in cells if isinstance(c, int | float) and not isinstance(c, bool)]
-    return sum(numbers) / len(numbers) if numbers else None
+    if not numbers:
+        return None, None
+    return statistics.fmean(numbers), statistics.stdev(numbers) / len(numbers) ** 0.5 if len(numbers) > 1 else None
 
 
 def _values(data: dict) -> dict:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras, turntable
+from ..core.errors import InputError
 from ..core.mesh import Mesh
 from ..core.step import OnStep, Step, ignore_step
 from ..core.views import RenderBuffers
 from ..io.table_picture import markdown, number, table_picture
 from ..metrics import geometry, multiface, protocol
 from ..metrics.image import psnr, ssim
-from ..metrics.sets import clip_similarity
+from ..metrics.sets import clip_similarity, set_table
 from ..render.surface import render_surface
 from .reference import ReferenceView
 from .render_views import render_scene, scene_mesh
@@ -191,11 +192,11 @@ def _sides(result, subject, truth) -> None:
 
     found = judge(subject)
     none = "no distinct front" if found.profile is None else f"{multiface.VIEWS} views around"
-    result.add("faces", "sides that show the front", found.faces, "", none + "; 1 = no Janus problem")
+    result.add("sides_like_front", "sides that show the front", found.faces, "", none + "; 1 = no Janus problem")
     result.add("janus", "Janus score", found.score, "down", "best resemblance to the front from 60 degrees on")
     result.multi_face_profile = None if found.profile is None else [round(v, 4) for v in found.profile.tolist()]
     if truth is not None:
-        result.add("faces_truth", "the same, true object", judge(subject_of_mesh(truth)).faces)
+        result.add("sides_like_front_truth", "the same, true object", judge(subject_of_mesh(truth)).faces)
 
 
 def _true_shape(result, mesh: Mesh, truth: Mesh | None, settings) -> None:
@@ -231,6 +232,41 @@ def _true_pictures(result, subject, truth: Mesh | None, networks: Networks, sett
     result.add("novel_psnr_worst", "worst novel view, dB", float(each[1:].min()), "up")
     result.add("views_ssim", "multi-view SSIM", float(ssim(seen, wanted).mean()), "up", note)
     _lpips(result, "views", "multi-view", seen, wanted, networks)
+
+
+@torch.no_grad()
+def compare_sets(reference: Tensor, pictures: Tensor, networks: Networks = Networks()) -> Evaluation:
+    """Scores of a set of pictures [N, H, W, 3] against its partners, pair by pair and as two sets.
+
+    StdGEN reports FID; it needs the Inception weights of Heusel et al. and thousands of pictures, and is left out.  On
+    CLIP embeddings the same distance is named after them.
+    """
+    result = Evaluation({"count": len(pictures), "clip": networks.clip_name, "lpips": networks.lpips_name})
+    if reference.shape != pictures.shape or len(pictures) < 2:
+        raise InputError("pictures", "two sets of the same size, 2 pictures or more",
+                         f"{tuple(reference.shape)} and {tuple(pictures.shape)}", "Resize them, and give partners in one order.")
+    each = psnr(pictures, reference).clamp(max=BEST_PSNR)
+    note = f"{len(pictures)} pairs"
+    result.add("set_psnr", "PSNR, dB", float(each.mean()), "up", f"{note}; standard error {_error(each):.2g}")
+    result.add("set_psnr_worst", "worst pair, dB", float(each.min()), "up", f"pair {int(each.argmin()) + 1}")
+    similar = ssim(pictures, reference)
+    result.add("set_ssim", "SSIM", float(similar.mean()), "up", f"{note}; standard error {_error(similar):.2g}")
+    _lpips(result, "set", "set", pictures, reference, networks)
+    if isinstance(networks.clip, str):
+        result.left_out.append(("CLIP similarity", networks.clip))
+    else:
+        vectors = [torch.cat([networks.clip(part).cpu() for part in set_.split(BATCH)]) for set_ in (reference, pictures)]
+        found = set_table(*vectors)
+        result.add("set_clip", "CLIP similarity", found["similarity"], "up",
+                   f"{networks.clip_name}; pair by pair; standard error {found['similarity_error']:.2g}")
+        result.add("set_frechet_clip", "Frechet distance of CLIP embeddings", found["frechet"], "down",
+                   f"{networks.clip_name}; not FID; larger for small sets")
+    result.left_out.append(("FID", "its Inception weights are not part of this pack, and no other network is FID"))
+    return result
+
+
+def _error(values: Tensor) -> float:
+    return float(values.double().std() / len(values) ** 0.5)
 
 
 def _facts(result, mesh: Mesh, settings) -> None:
