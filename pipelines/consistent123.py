@@ -103,7 +103,7 @@ _QUICK_SDS = SdsSettings(t_range=(Linear(0.3, 0.02), Linear(0.95, 0.3)), weighti
 
 QUICKSTART = Preset(
     name="quickstart",
-    description="Small embedded networks on a CPU: about a minute on two cores.",
+    description="Small embedded networks on a CPU: a minute and a half on two cores.",
     reference_size=256,
     nerf=NerfConfig(
         **_QUICK_STEPS,
