@@ -18,6 +18,7 @@ _SAFE = re.compile(r"[\w.+ -]+(/[\w.+ -]+)*")
 _MARKS = {  # a local folder is offered for a kind when it has one of these
     "view": ("cc_projection", "clip_camera_projection"), "text": ("text_encoder",),
     "clip": ("open_clip_config.json", "config.json"), "depth": ("config.json",),
+    "depth_text": ("depth_estimator",),
 }  # fmt: skip
 
 
@@ -28,7 +29,14 @@ def names(kind: str) -> list[str]:
     """
     known = [w.name for w in registry.of_kind(kind) if not w.single]
     local = [n for n in (*_local_folders(kind), *_local_files(kind)) if n not in known]
-    return [*known, EMBEDDED, *dict.fromkeys(local)]
+    return [*known, *[EMBEDDED] * has_embedded(kind), *dict.fromkeys(local)]
+
+
+def has_embedded(kind: str) -> bool:
+    """Whether a network of this kind ships with the pack."""
+    from ..pipelines.models.embedded import EmbeddedModels
+
+    return kind in EmbeddedModels.__dataclass_fields__
 
 
 def _local_folders(kind: str) -> list[str]:

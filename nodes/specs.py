@@ -18,7 +18,7 @@ from . import checkpoints
 
 @dataclass(frozen=True)
 class Network:
-    """A frozen network by name.  kind: "view", "text", "clip" or "depth"; name: "embedded" or a checkpoint.
+    """A frozen network by name.  kind: "view", "text", "clip", "depth" or "depth_text"; name: "embedded" or a checkpoint.
 
     option: view networks: the pose convention; depth networks: what large numbers mean; "auto" = known by the name
     (pose) or the network's configuration (depth).
@@ -31,6 +31,8 @@ class Network:
     def check(self) -> None:
         """Raises InputError while nothing has been computed: unknown name, absent files, a network of another kind."""
         if self.name == checkpoints.EMBEDDED:
+            if not checkpoints.has_embedded(self.kind):
+                raise InputError("checkpoint", f"a {self.kind} network from files", "embedded", "None ships with the pack.")
             return
         path = checkpoints.find(self.kind, self.name)
         if path.is_dir():
@@ -75,12 +77,14 @@ def _from_disk(network: Network, path: str, stamp: int, device: str):
 
 def _loader(network: Network):
     """``(path, device) -> network`` for a name that is known to be there."""
-    from ..pipelines.models import ldm, public, registry
+    from ..pipelines.models import depth_text_folder, ldm, public, registry
 
     single = registry.is_single(network.name)
     if network.kind == "view":
         pose = registry.pose_of(network.name) if network.option == "auto" else network.option
         return partial(ldm.load_view_file if single else public.load_view_folder, pose=pose)
+    if network.kind == "depth_text":
+        return depth_text_folder.load_depth_text_folder
     if network.kind == "depth":
         return partial(public.load_depth_folder, convention=network.option)
     if network.kind == "clip" and single:

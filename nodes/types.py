@@ -8,6 +8,7 @@ LIFT123_VIEW_NETWORK   ``specs.Network`` of kind "view": a description, loaded w
 LIFT123_TEXT_NETWORK   ``specs.Network`` of kind "text", or ``ComfyNetwork``: ComfyUI's MODEL, CLIP and VAE
 LIFT123_CLIP           ``specs.Network`` of kind "clip"
 LIFT123_DEPTH          ``specs.Network`` of kind "depth"
+LIFT123_DEPTH_TEXT     ``specs.Network`` of kind "depth_text": a text network that is shown depth
 LIFT123_PRIOR          ``specs.PriorSpec``: networks with guidance, timestep range and weight
 LIFT123_SCHEDULE       a frozen schedule of ``pipelines.core.schedules``
 LIFT123_BOUNDARY       ``specs.BoundarySpec``: the CLIP network and the rule
@@ -22,6 +23,7 @@ ViewNetwork = io.Custom("LIFT123_VIEW_NETWORK")
 TextNetwork = io.Custom("LIFT123_TEXT_NETWORK")
 Clip = io.Custom("LIFT123_CLIP")
 Depth = io.Custom("LIFT123_DEPTH")
+DepthText = io.Custom("LIFT123_DEPTH_TEXT")
 Prior = io.Custom("LIFT123_PRIOR")
 Schedule = io.Custom("LIFT123_SCHEDULE")
 Boundary = io.Custom("LIFT123_BOUNDARY")

@@ -16,8 +16,9 @@ from ..core.errors import InputError
 
 HUB = "https://huggingface.co/{}/resolve/main/"
 SUFFIXES = (".safetensors", ".ckpt")
-KINDS = ("view", "text", "clip", "depth")
-FOLDERS = {"view": "diffusers", "text": "diffusers", "clip": "lift123_clip", "depth": "lift123_depth"}  # models/<this>/<name>/
+KINDS = ("view", "text", "clip", "depth", "depth_text")
+FOLDERS = {"view": "diffusers", "text": "diffusers", "depth_text": "diffusers", "clip": "lift123_clip",
+           "depth": "lift123_depth"}  # models/<this>/<name>/
 SINGLE = {"view": "checkpoints", "text": "checkpoints", "clip": "lift123_clip"}  # models/<this>/<name>
 
 
@@ -179,6 +180,10 @@ TABLE: tuple[Weights, ...] = (
     Weights("v1-5-pruned-emaonly.safetensors", "text", (WeightFile(
         "v1-5-pruned-emaonly.safetensors", 4265146304, "6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa"),),
         _hub("stable-diffusion-v1-5/stable-diffusion-v1-5"), *_SD1_LICENCE, 4.3),
+    Weights("stable-diffusion-2-depth", "depth_text", (
+        *_SD, *_transformers("depth_estimator"), WeightFile("feature_extractor/preprocessor_config.json")),
+        _hub("sd2-community/stable-diffusion-2-depth", "radames/stable-diffusion-2-depth-img2img"), *_SD2_LICENCE, 5.7,
+        note="HiFi-123's network. " + _MOVED),
     Weights("clip-vit-base-patch16", "clip", (WeightFile("open_clip_config.json"), WeightFile(
         "open_clip_model.safetensors", others=("open_clip_pytorch_model.bin",))),
         _hub("timm/vit_base_patch16_clip_224.openai"), *_OPENAI, 0.6, note="Consistent123's CLIP (OpenAI ViT-B/16)."),

@@ -1,0 +1,272 @@
+"""HiFi-123's nodes: enhance views by a reference, see why it works, and RGSD as a prior for the mesh stage."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..pipelines.core.errors import InputError
+from ..pipelines.core.schedules import Constant
+from . import types
+from .base import CATEGORY, Node, device_with_room
+from .convert import object_mask, to_image
+from .networks import _choice, _Loader
+
+ABLATION = {  # the paper's Fig. 7 -> settings of RgnvSettings
+    "all": {}, "no attention": {"inject": False}, "no depth": {"depth": False}, "noise instead of inversion": {"start": "noise"},
+}  # fmt: skip
+NETWORK_TIP = "From Load Depth-Text Network."
+DEPTH_TIP = "Estimates depth where none is known: of the views, and of the reference if it has none."
+
+
+class LoadDepthText(_Loader):
+    KIND = "depth_text"
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_LoadDepthText", display_name="Load Depth-Text Network", category=f"{CATEGORY}/networks",
+            description="Depth-conditioned Stable Diffusion 2 from a local diffusers folder: the network behind HiFi-123.",
+            search_aliases=["hifi123", "depth2img", "stable diffusion 2 depth", "sd2 depth"],
+            inputs=_choice("depth_text", "stable-diffusion-2-depth", "diffusers layout, UNet with 5 input channels"),
+            outputs=[types.DepthText.Output("depth_text", display_name="depth-text network",
+                                            tooltip="For RGNV Enhance, RGSD Prior and Invert and Reconstruct.")],
+        )
+
+
+def _inversion_inputs(steps: int, rungs: int) -> list:
+    return [
+        io.Int.Input("steps", default=steps, min=2, max=1000,
+                     tooltip=f"Into how many steps the noise schedule is cut. The paper: {steps}."),
+        io.Int.Input("rungs", default=rungs, min=1, max=1000,
+                     tooltip=f"How many of them are inverted. The paper: {rungs} of {steps}. More: texture closer to the "
+                             "reference, shape further from the view."),
+    ]
+
+
+CORRECTIONS = io.Int.Input(
+    "corrections", default=0, min=0, max=8, advanced=True,
+    tooltip="Fixed-point corrections of each inversion step: closer reconstruction for one more evaluation each. The paper "
+            "has none.")
+
+
+class RgnvEnhance(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_RgnvEnhance", display_name="RGNV Enhance", category=f"{CATEGORY}/networks",
+            description="Gives coarse novel views the reference picture's texture: inversion and attention to the reference, "
+                        "nothing is trained (HiFi-123).",
+            search_aliases=["hifi123", "novel view enhancement", "texture transfer", "masactrl", "rgnv"],
+            inputs=[
+                types.Reference.Input("reference", tooltip="The picture whose texture the views shall have."),
+                types.DepthText.Input("depth_text_network", tooltip=NETWORK_TIP),
+                io.Image.Input("views", tooltip="Coarse views of the same object: from Sample Views, Render Views or elsewhere."),
+                *_inversion_inputs(50, 30),
+                io.Float.Input("guidance", default=9.0, min=1.0, max=50.0, step=0.5,
+                               tooltip="Classifier-free guidance of the views. The released code: 9. 1 costs half."),
+                io.Combo.Input("ablation", options=list(ABLATION), default="all",
+                               tooltip="Leave a part of the method out to see what it does (the paper's Fig. 7)."),
+                io.Combo.Input("words", options=["orbit", "plain"], default="orbit",
+                               tooltip="orbit: the views go evenly around the object from its front, and the prompt says front, "
+                                       "side or back view. plain: the prompt as it is."),
+                io.String.Input("layers", default="", advanced=True,
+                                tooltip="Self-attention layers that look at the reference, by name, separated by commas. Empty = "
+                                        "the last quarter (up_blocks.2.attentions.2 and up_blocks.3), as the released code."),
+                io.Boolean.Input("keep_background", default=False, advanced=True,
+                                 tooltip="Hold the background of the inverted view in place (ours; costs nothing)."),
+                io.Boolean.Input("object_only", default=False, advanced=True,
+                                 tooltip="Views look at the reference's object only, not at its background (ours)."),
+                CORRECTIONS,
+                io.Combo.Input("mask_marks", options=["background", "object"], default="background",
+                               tooltip="What is white in the mask, as in Reference View."),
+                io.Mask.Input("mask", optional=True,
+                              tooltip="The object in each view. Without it a plain background is found."),
+                types.Depth.Input("depth_network", optional=True, tooltip=DEPTH_TIP),
+                io.Image.Input("depth", optional=True,
+                               tooltip="Depth of each view as inverse depth (bright = near), for example from Render Views."),
+            ],
+            outputs=[
+                io.Image.Output("views", display_name="views", tooltip="The enhanced views on white, at the network's size."),
+                io.Image.Output("comparison", display_name="comparison", tooltip="Each view before (left) and after (right)."),
+                io.String.Output("report", display_name="report", tooltip="What it cost, in evaluations of the network."),
+            ],
+        )
+
+    @classmethod
+    def run(cls, reference, depth_text_network, views, steps, rungs, guidance, ablation, words, layers, keep_background,
+            object_only, corrections, mask_marks, mask=None, depth_network=None, depth=None):
+        from ..pipelines.stages.enhance_views import enhance_views
+
+        depth_text_network.check()
+        settings = _settings(steps, rungs, guidance=guidance, corrections=corrections, lock=keep_background,
+                             object_only=object_only, layers=tuple(n.strip() for n in layers.split(",") if n.strip()),
+                             **ABLATION[ablation])
+        place = device_with_room()
+        estimator = None if depth_network is None else depth_network.load(place)
+        reference = _with_depth(reference, estimator, place, settings.depth)
+        masks = object_mask(mask, mask_marks)
+        depths = None if depth is None else 1.1 - depth[..., :3].mean(-1)
+        before, after, guide = enhance_views(
+            depth_text_network.load(place), reference, views[..., :3], masks, depths, _orbit(reference, len(views), words),
+            settings, estimator=estimator, device=place)
+        spent = guide.spent
+        report = (f"{len(views)} views at {guide.image_size} px: {spent.pictures} evaluations in {spent.calls} calls of the "
+                  f"network, {2 * rungs if settings.inject else 0} of them for the reference; layers: "
+                  + ", ".join(n.split(".transformer")[0] for n in guide.layers))
+        shown = to_image(torch.cat([before, after], 2))
+        return io.NodeOutput(to_image(after), shown, report, ui=ui.PreviewImage(shown, cls=cls))
+
+
+class InvertReconstruct(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_InvertReconstruct", display_name="Invert and Reconstruct", category=f"{CATEGORY}/networks",
+            description="Why HiFi-123 shows its network depth: inverts and reconstructs the picture with and without, and "
+                        "measures what is lost (Supplementary Table 2).",
+            search_aliases=["hifi123", "ddim inversion", "reconstruction"],
+            inputs=[
+                types.Reference.Input("reference", tooltip="The picture; needs depth, or a depth network below."),
+                types.DepthText.Input("depth_text_network", tooltip=NETWORK_TIP),
+                *_inversion_inputs(50, 30),
+                CORRECTIONS,
+                types.Depth.Input("depth_network", optional=True, tooltip=DEPTH_TIP),
+            ],
+            outputs=[
+                io.Image.Output("pictures", display_name="pictures",
+                                tooltip="The picture, through the autoencoder alone, with depth, and without."),
+                io.String.Output("report", display_name="report", tooltip="Errors of each way, one line each."),
+            ],
+        )
+
+    @classmethod
+    def run(cls, reference, depth_text_network, steps, rungs, corrections, depth_network=None):
+        from ..pipelines.stages.enhance_views import reconstruct
+
+        depth_text_network.check()
+        settings = _settings(steps, rungs, corrections=corrections)
+        place = device_with_room()
+        reference = _with_depth(reference, None if depth_network is None else depth_network.load(place), place, True)
+        trip = reconstruct(depth_text_network.load(place), reference, settings, device=place)
+        shown = to_image(torch.stack(list(trip.pictures.values())))
+        return io.NodeOutput(shown, "\n".join(trip.report()), ui=ui.PreviewImage(shown, cls=cls))
+
+
+class RgsdPrior(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_RgsdPrior", display_name="RGSD Prior", category=f"{CATEGORY}/priors",
+            description="Reference-guided state distillation: pulls every side of a mesh's texture towards what the reference "
+                        "suggests (HiFi-123). For DMTet Refine with what = texture.",
+            search_aliases=["hifi123", "rgsd", "reference guided", "texture prior"],
+            inputs=[
+                types.DepthText.Input("depth_text_network", tooltip=NETWORK_TIP),
+                io.String.Input("prompt", default="", multiline=True,
+                                tooltip="Empty = the reference view's prompt. 'Front view of' and so on is added."),
+                io.Float.Input("weight", default=0.025, min=0.0, max=1000.0, step=0.001, round=0.0001,
+                               tooltip="Multiplies the loss. 0.025 goes with a colour weight of 1000 and reduction half sum "
+                                       "(ours; the paper gives none)."),
+                io.Float.Input("guidance", default=7.5, min=1.0, max=50.0, step=0.5,
+                               tooltip="Classifier-free guidance of the targets. The paper: 7.5."),
+                *_inversion_inputs(20, 12),
+                io.Int.Input("reuse", default=4, min=1, max=64,
+                             tooltip="Visits that each random view's target serves (ours); 1 = a new one at every visit, as the "
+                                     "paper, at about 3 times the cost of 4."),
+                io.Int.Input("slots", default=4, min=1, max=64, advanced=True,
+                             tooltip="Random views that are shown in turn while their targets last (ours)."),
+                io.Combo.Input("tau", options=["draw", "mean"], default="draw", advanced=True,
+                               tooltip="One noise level per visit (paper), or the weighted mean over all of them: the same "
+                                       "expected gradient without its variance (ours)."),
+                io.String.Input("fixed_views", default="120, -120", advanced=True,
+                                tooltip="Azimuths of the fixed views, degrees from the picture's. The paper has two and does not "
+                                        "say which; empty = none."),
+                io.Combo.Input("reduction", options=["half sum", "sum", "mean"], default="half sum", advanced=True,
+                               tooltip="Over the latent; weights do not carry over. half sum: threestudio; sum: Algorithm 1."),
+                io.Boolean.Input("object_only", default=False, advanced=True,
+                                 tooltip="Targets look at the reference's object only, not at its background (ours)."),
+                CORRECTIONS,
+            ],
+            outputs=[types.Prior.Output("prior", display_name="prior",
+                                        tooltip="Wire into DMTet Refine, with what = texture.")],
+        )
+
+    @classmethod
+    def run(cls, depth_text_network, prompt, weight, guidance, steps, rungs, reuse, slots, tau, fixed_views, reduction,
+            object_only, corrections):
+        from ..pipelines.priors.rgsd import RgsdSettings
+
+        guide = _settings(steps, rungs, guidance=guidance, corrections=corrections, object_only=object_only)
+        settings = RgsdSettings(Constant(weight), reduction, tau, parse_angles(fixed_views), slots, reuse)
+        return io.NodeOutput(RgsdSpec(depth_text_network, settings, guide, prompt))
+
+
+@dataclass(frozen=True)
+class RgsdSpec:
+    """RGSD as it travels on a wire (see ``specs.PriorSpec``).
+
+    settings: ``pipelines.priors.rgsd.RgsdSettings``; guide: ``pipelines.models.rgnv.RgnvSettings``.
+    """
+
+    network: object
+    settings: object
+    guide: object
+    prompt: str = ""
+
+    def kinds(self) -> set[str]:
+        return {"depth_text"}
+
+    def check(self, reference) -> None:
+        """InputError before any work: files, depth."""
+        self.network.check()
+        if reference.views.depth is None:
+            raise InputError("reference", "a depth map", "none", "Put Estimate Depth behind Reference View, or wire a depth "
+                             "picture into it.")
+
+    def build(self, reference, device: torch.device):
+        """The prior on ``device``, told the reference view."""
+        from ..pipelines.stages.enhance_views import rgsd_prior
+
+        reference = reference.with_prompt(self.prompt.strip() or reference.prompt, reference.negative)
+        return rgsd_prior(self.network.load(device), reference, self.settings, self.guide, device)
+
+
+def parse_angles(text: str) -> tuple[float, ...]:
+    """"120, -120" -> (120.0, -120.0); InputError for what is no number."""
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise InputError("fixed_views", "numbers separated by commas", repr(text), "Write for example '120, -120'.") from None
+
+
+def _settings(steps: int, rungs: int, **others):
+    from ..pipelines.models.rgnv import RgnvSettings
+
+    if rungs > steps:
+        raise InputError("rungs", f"at most steps ({steps})", str(rungs), "Lower rungs or raise steps.")
+    return RgnvSettings(steps=steps, rungs=rungs, **others)
+
+
+def _with_depth(reference, estimator, place, wanted: bool):
+    """The reference with a depth map where it is wanted, absent, and can be estimated."""
+    if not wanted or reference.views.depth is not None or estimator is None:
+        return reference
+    from ..pipelines.stages.picture_depth import depth_of_reference
+
+    depth = depth_of_reference(reference, estimator, place)[None]
+    return replace(reference, views=replace(reference.views, depth=depth, depth_is_metric=False))
+
+
+def _orbit(reference, count: int, words: str):
+    """Cameras evenly around the object from the front, or None."""
+    if words == "plain":
+        return None
+    from ..pipelines.core.cameras import Cameras
+
+    home = reference.camera
+    azimuth = torch.arange(count) * (2 * math.pi / count)
+    return Cameras.orbit(azimuth, home.elevation, home.radius, home.fovy, home.height, home.width)

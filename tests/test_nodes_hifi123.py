@@ -1,0 +1,128 @@
+"""HiFi-123's nodes with a tiny network in place of the real one: what arrives, what is said, what is refused."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from comfy_modules import prepare
+
+prepare()
+import depth_tiny  # noqa: E402
+import public_tiny  # noqa: E402
+from lift123.nodes import checkpoints, hifi123, specs  # noqa: E402
+from lift123.pipelines.core.errors import InputError  # noqa: E402
+from lift123.pipelines.core.schedules import Constant  # noqa: E402
+from lift123.pipelines.models import registry  # noqa: E402
+from lift123.pipelines.priors.rgsd import RgsdPrior  # noqa: E402
+from lift123.pipelines.stages.reference import ReferenceView  # noqa: E402
+from test_import_mesh import _reference  # noqa: E402
+
+
+class Wire:
+    """A network on a wire; stands for ``specs.Network``."""
+
+    def check(self):
+        pass
+
+    def load(self, device):
+        return depth_tiny.network()
+
+
+class Estimator:
+    """A depth network on a wire whose estimate is a ramp."""
+
+    needs_mask = False
+
+    def load(self, device):
+        return self
+
+    def depth(self, rgb, mask):
+        return torch.linspace(0, 1, rgb.shape[1]).expand(rgb.shape[:2]) * (mask > 0.5)
+
+
+ENHANCE = {"depth_text_network": Wire(), "steps": 20, "rungs": 2, "guidance": 3.0, "ablation": "all", "words": "orbit",
+           "layers": "", "keep_background": False, "object_only": False, "corrections": 0, "mask_marks": "object"}
+
+
+def _bare():
+    return ReferenceView(replace(_reference().views, depth=None), "a wedge")
+
+
+def _views(count=2):
+    views = _reference().views
+    return views.on_background(1.0).expand(count, -1, -1, -1), views.alpha.expand(count, -1, -1)
+
+
+@pytest.mark.parametrize("ablation", list(hifi123.ABLATION))
+def test_enhance_shows_before_and_after_and_tells_the_cost(ablation):
+    images, mask = _views()
+    given = {**ENHANCE, "ablation": ablation}
+    got = hifi123.RgnvEnhance.execute(reference=_bare(), views=images, mask=mask, depth_network=Estimator(), **given).result
+    assert got[0].shape == (2, 32, 32, 3) and got[1].shape == (2, 32, 64, 3)
+    assert torch.equal(got[1][:, :, 32:], got[0])
+    # 2 rungs: 2 + 2 for the reference, 2 up and 2 guidance pairs down for each of 2 views
+    cost = {"no attention": 12, "noise instead of inversion": 12}.get(ablation, 16)
+    assert f"{cost} evaluations" in got[2] and "up_blocks.3.attentions.2" in got[2]
+
+
+def test_depth_pictures_are_inverse_depth():
+    """Bright is near: the same as distances that fall where the picture gets brighter."""
+    images, mask = _views(1)
+    ramp = torch.linspace(0.1, 1, images.shape[2]).expand(1, images.shape[1], -1)
+    run = {**ENHANCE, "reference": _reference(), "views": images, "mask": mask}
+    got = hifi123.RgnvEnhance.execute(depth=ramp[..., None].expand(-1, -1, -1, 3), **run).result[0]
+    from lift123.pipelines.stages.enhance_views import enhance_views
+
+    settings = hifi123._settings(20, 2, guidance=3.0)
+    cameras = hifi123._orbit(_reference(), 1, "orbit")
+    _, want, _ = enhance_views(depth_tiny.network(), _reference(), images, mask, 2 - ramp, cameras, settings)
+    assert torch.allclose(got, want, atol=1e-4)
+
+
+def test_enhance_says_what_is_missing():
+    images, mask = _views(1)
+    with pytest.raises(InputError, match="depth map"):
+        hifi123.RgnvEnhance.execute(reference=_bare(), views=images, mask=mask, **ENHANCE)
+    with pytest.raises(InputError, match="rungs"):
+        hifi123.RgnvEnhance.execute(reference=_bare(), views=images, mask=mask, **{**ENHANCE, "rungs": 21})
+    with pytest.raises(InputError, match="up_blocks.7"):
+        hifi123.RgnvEnhance.execute(reference=_reference(), views=images, mask=mask, depth_network=Estimator(),
+                                    **{**ENHANCE, "layers": "up_blocks.3, up_blocks.7"})
+
+
+def test_invert_and_reconstruct_reports_three_ways():
+    got = hifi123.InvertReconstruct.execute(reference=_bare(), depth_text_network=Wire(), steps=20, rungs=2, corrections=0,
+                                            depth_network=Estimator()).result
+    assert got[0].shape == (4, 32, 32, 3)
+    assert [line.split(":")[0] for line in got[1].splitlines()] == ["autoencoder", "with depth", "without depth"]
+
+
+def test_the_prior_is_described_then_built():
+    spec = hifi123.RgsdPrior.execute(
+        depth_text_network=Wire(), prompt="a parrot", weight=0.1, guidance=7.5, steps=20, rungs=12, reuse=3, slots=2, tau="mean",
+        fixed_views="90, -90, 180", reduction="sum", object_only=False, corrections=0).result[0]
+    spec.check(_reference())
+    with pytest.raises(InputError, match="depth map"):
+        spec.check(_bare())
+    prior = spec.build(_reference(), torch.device("cpu"))
+    assert isinstance(prior, RgsdPrior) and prior.guide.prompt == "a parrot" and spec.kinds() == {"depth_text"}
+    assert prior.settings.fixed == (90.0, -90.0, 180.0) and prior.settings.weight == Constant(0.1)
+    assert prior.guide.grid.rungs == 12 and int(prior.guide.grid.times[-1]) == 600
+    assert hifi123.parse_angles(" ") == ()
+    with pytest.raises(InputError, match="fixed_views"):
+        hifi123.parse_angles("left")
+
+
+def test_the_loader_finds_a_folder_and_refuses_other_networks(tmp_path, monkeypatch):
+    good, text = tmp_path / "depth", tmp_path / "text"
+    public_tiny.sd(text)
+    public_tiny.unet(good, in_channels=5)
+    for part in ("vae", "text_encoder", "tokenizer"):
+        (good / part).symlink_to(text / part)
+    monkeypatch.setattr(checkpoints, "roots", lambda category: [tmp_path])
+    network = hifi123.LoadDepthText.execute(checkpoint="depth").result[0]
+    assert network == specs.Network("depth_text", "depth") and network.load(torch.device("cpu")).latent_size == 8
+    assert "text-to-image" in hifi123.LoadDepthText.validate_inputs("text")
+    assert "mirrors" in registry.known("stable-diffusion-2-depth").note
+    missing = hifi123.LoadDepthText.validate_inputs("stable-diffusion-2-depth")
+    assert "sd2-community/stable-diffusion-2-depth" in missing and "depth_estimator" in missing
