@@ -16,6 +16,7 @@ from lift123.pipelines.metrics.protocol import VIEW_SETS, view_set
 from lift123.pipelines.metrics.sets import clip_similarity, frechet_distance, frechet_gaussians, set_table
 from lift123.pipelines.metrics.soundness import self_intersections, texel_density
 from lift123.pipelines.render.surface import render_surface
+from lift123.pipelines.toybox.objects import heldout_seed, make_object
 from lift123.pipelines.toybox.shapes import ellipsoid, rounded_box
 from test_metrics import ball, box
 
@@ -286,3 +287,15 @@ def test_multi_face_survives_noise_and_light():
     assert judged(noisy).faces == 1
     side = (0.75 + 0.5 * mesh.vertices[:, :1]).clamp(0, 1)  # light from one side, baked into the colours
     assert judged(Mesh(mesh.vertices, mesh.faces, mesh.vertex_colors * side)).faces == 1
+
+
+def test_multi_face_on_true_toys():
+    """Toys with a front count 1; repeated decoration is counted, which is why the truth's count stands beside it."""
+    toys = [make_object(heldout_seed(k)) for k in range(40)]
+    counts = [judged(toy.mesh).faces for toy in toys]
+    assert all(count == 1 for toy, count in zip(toys, counts, strict=True) if toy.name in ("bear", "house", "fish", "mug"))
+    assert sum(count == 1 for count in counts) >= 30  # 31 on the machine where the help page was written
+    vase = body("egg")
+    around = torch.atan2(vase[0][:, :1], vase[0][:, 2:])
+    stripes = Mesh(*vase, (0.5 + 0.4 * torch.cos(4 * around)).expand(-1, 3).contiguous())
+    assert judged(stripes).faces == 4

@@ -15,14 +15,14 @@ VIEWS = 24  # azimuths, evenly spaced, the first at the front
 SIDE = 48  # pixels at which views are compared
 ALIKE = 0.5  # resemblance from which a view counts as showing the front
 FLAT = 0.02  # markings weaker than this (standard deviation, sRGB) are none
-FAR = 60.0  # degrees from the front beyond which a resemblance is suspicious
+FAR = 60.0  # degrees from the front from which a resemblance is suspicious: nearer, the front itself is in sight
 
 
 @dataclass(frozen=True)
 class MultiFace:
-    """faces: how many separate directions show the front, at least 1.
+    """faces: 1 for the front, and 1 for every group of views 60 degrees or more away that shows it again.
 
-    score:   highest resemblance to the front from more than 60 degrees away, in [0, 1]; 0 = the front is unique.
+    score:   highest resemblance to the front from 60 degrees or more away, in [0, 1]; 0 = the front is unique.
     profile: [V] resemblance of every view to the front, in [-1, 1]; None where the object has no distinct front.
     """
 
@@ -48,11 +48,14 @@ def multi_face(pictures: Tensor, alpha: Tensor) -> MultiFace:
     if float(deviation) < FLAT:
         return MultiFace(1, 0.0, None)
     angle = torch.arange(len(profile)) * 360.0 / len(profile)
-    far = torch.minimum(angle, 360 - angle) > FAR
-    alike = profile > ALIKE
-    alike[0] = True
-    starts = int((alike & ~alike.roll(1)).sum())  # runs around the circle
-    return MultiFace(max(starts, 1), float(profile[far].max().clamp(0, 1)), profile)
+    far = torch.minimum(angle, 360 - angle) >= FAR
+    others = _runs((profile > ALIKE) & far)
+    return MultiFace(1 + others, float(profile[far].max().clamp(0, 1)), profile)
+
+
+def _runs(marked: Tensor) -> int:
+    """Groups of neighbours that are marked, around a circle whose first place is not."""
+    return int((marked & ~marked.roll(1)).sum())
 
 
 def _small(pictures: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
