@@ -58,7 +58,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
     return [
         reference.ReferenceView, reference.DepthPicture, reference.EstimateDepth, reference.ToyObject,
         networks.LoadEmbedded, networks.LoadViewPrior, networks.LoadTextPrior, networks.LoadClip,
-        networks.LoadDepth, hifi123.LoadDepthText, weights.DownloadWeights,
+        networks.LoadDepth, hifi123.LoadDepthText, hifi123.LoadDepthControl, weights.DownloadWeights,
         comfy_networks.ModelAsText, comfy_networks.ModelAsView,
         inversion.TextualInversion, magic123.SampleViews,
         hifi123.RgnvEnhance, hifi123.InvertReconstruct,

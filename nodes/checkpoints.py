@@ -18,7 +18,7 @@ _SAFE = re.compile(r"[\w.+ -]+(/[\w.+ -]+)*")
 _MARKS = {  # a local folder is offered for a kind when it has one of these
     "view": ("cc_projection", "clip_camera_projection"), "text": ("text_encoder",),
     "clip": ("open_clip_config.json", "config.json"), "depth": ("config.json",),
-    "depth_text": ("depth_estimator",),
+    "depth_text": ("depth_estimator",), "depth_control": ("config.json",),
 }  # fmt: skip
 
 

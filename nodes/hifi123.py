@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 
 import torch
 from comfy_api.latest import io, ui
 
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant
-from . import types
+from ..pipelines.models import registry
+from . import checkpoints, types
 from .base import CATEGORY, Node, device_with_room
 from .convert import object_mask, to_image
 from .networks import _choice, _Loader
+from .specs import Network
 
 ABLATION = {  # the paper's Fig. 7 -> settings of RgnvSettings
     "all": {}, "no attention": {"inject": False}, "no depth": {"depth": False}, "noise instead of inversion": {"start": "noise"},
 }  # fmt: skip
-NETWORK_TIP = "From Load Depth-Text Network."
+NETWORK_TIP = "From Load Depth-Text Network or Load Depth ControlNet Pair."
 DEPTH_TIP = "Estimates depth where none is known: of the views, and of the reference if it has none."
 
 
@@ -35,6 +39,83 @@ class LoadDepthText(_Loader):
             outputs=[types.DepthText.Output("depth_text", display_name="depth-text network",
                                             tooltip="For RGNV Enhance, RGSD Prior and Invert and Reconstruct.")],
         )
+
+
+class LoadDepthControl(Node):
+    @classmethod
+    def define_schema(cls):
+        names = checkpoints.names("depth_control")
+        return io.Schema(
+            node_id="Lift123_LoadDepthControl", display_name="Load Depth ControlNet Pair", category=f"{CATEGORY}/networks",
+            description="Stable Diffusion 1.5 (or 2.x) with a depth ControlNet as a depth-text network: the stand-in where "
+                        "depth-conditioned Stable Diffusion 2 is not at hand.",
+            search_aliases=["hifi123", "controlnet depth", "depth2img"],
+            inputs=[
+                io.Combo.Input("checkpoint", options=[n for n in checkpoints.names("text") if not registry.is_single(n)
+                                                      and n != checkpoints.EMBEDDED],
+                               default="stable-diffusion-v1-5",
+                               tooltip="The text network: a folder of models/diffusers/. Nothing is downloaded."),
+                io.Combo.Input("controlnet", options=names, default=names[0],
+                               tooltip="Its depth ControlNet: a folder of models/diffusers/. SD 1.5 and 2.x have their own."),
+                io.Float.Input("strength", default=1.0, min=0.0, max=2.0, step=0.05, advanced=True,
+                               tooltip="Of the ControlNet; 0 = depth is not seen at all."),
+            ],
+            outputs=[types.DepthText.Output("depth_text", display_name="depth-text network",
+                                            tooltip="For RGNV Enhance, RGSD Prior and Invert and Reconstruct.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, checkpoint, controlnet, strength):
+        """The queue stops here, before any work, when files are absent or do not belong together."""
+        try:
+            ControlledNetwork(checkpoint, controlnet, strength).check()
+            return True
+        except InputError as problem:
+            return str(problem)
+
+    @classmethod
+    def run(cls, checkpoint, controlnet, strength):
+        network = ControlledNetwork(checkpoint, controlnet, strength)
+        network.check()
+        return io.NodeOutput(network)
+
+
+@dataclass(frozen=True)
+class ControlledNetwork:
+    """A text network and a depth ControlNet by name, on the wire of a depth-text network (see ``specs.Network``)."""
+
+    text: str
+    control: str
+    strength: float = 1.0
+    kind: str = "depth_text"
+
+    def check(self) -> None:
+        """InputError for absent files, other kinds, or parts that do not belong together."""
+        from ..pipelines.models.depth_control import check_pair
+
+        Network("text", self.text).check()
+        check_pair(*self.folders())
+
+    def folders(self) -> tuple[Path, Path]:
+        """Of the text network and of the ControlNet."""
+        return checkpoints.find("text", self.text), checkpoints.find("depth_control", self.control)
+
+    def load(self, device: torch.device):
+        """The pair on ``device``; loaded once per process and device."""
+        self.check()
+        text, control = self.folders()
+        return _pair(self, str(text), str(control), text.stat().st_mtime_ns + control.stat().st_mtime_ns, str(device))
+
+
+@lru_cache(maxsize=1)
+def _pair(network: ControlledNetwork, text: str, control: str, stamp: int, device: str):
+    from ..pipelines.models.depth_control import load_depth_control
+    from . import managed
+
+    for path in (text, control):
+        managed.make_room(Path(path), torch.device(device))
+    loaded = load_depth_control(Path(text), Path(control), torch.device(device), strength=network.strength)
+    return managed.take_turns(loaded, torch.device(device))
 
 
 def _inversion_inputs(steps: int, rungs: int) -> list:

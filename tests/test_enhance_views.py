@@ -10,6 +10,7 @@ import torch
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.schedules import Constant
+from lift123.pipelines.models.depth_control import load_depth_control
 from lift123.pipelines.models.depth_text import DepthTextDenoiser
 from lift123.pipelines.models.depth_text_folder import bundled_depth, load_depth_text_folder
 from lift123.pipelines.models.public import load_text_folder
@@ -184,6 +185,54 @@ def test_a_depth_network_is_no_text_network_and_sizes_must_fit(tmp_path):
         load_text_folder(_folder(tmp_path))
     with pytest.raises(InputError, match="multiple"):
         load_depth_text_folder(tmp_path, image_size=18)
+
+
+def _control(folder, unet, seed=8):
+    from diffusers import ControlNetModel
+
+    module = public_tiny.seeded(lambda: ControlNetModel.from_unet(
+        unet, conditioning_embedding_out_channels=(16, 16), load_weights_from_unet=False), seed)
+    with torch.no_grad():  # published ones are small, too: they begin at zero
+        for part in (module.controlnet_down_blocks, module.controlnet_mid_block):
+            for parameter in part.parameters():
+                parameter.mul_(0.3)
+    module.save_pretrained(folder)
+    return module
+
+
+def test_a_controlnet_stands_in_for_the_depth_channel(tmp_path):
+    """The pair answers as diffusers' ControlNet pipeline composes it, shares attention, and enhances views."""
+    text, control = public_tiny.sd(tmp_path / "text"), tmp_path / "control"
+    from diffusers import UNet2DConditionModel
+
+    unet = UNet2DConditionModel.from_pretrained(text / "unet")
+    side = _control(control, unet)
+    network = load_depth_control(text, control)
+    g = torch.Generator().manual_seed(0)
+    x, depth = torch.randn(1, 4, 8, 8, generator=g), torch.rand(1, 1, 8, 8, generator=g) * 2 - 1
+    words, t = network.encoder.text_condition(["ab"])["context"], torch.tensor([300])
+    picture = torch.nn.functional.interpolate((depth + 1) / 2, size=(16, 16), mode="bilinear").repeat(1, 3, 1, 1)
+    down, middle = side(x, t, words, controlnet_cond=picture, return_dict=False)
+    want = unet(x, t, words, down_block_additional_residuals=down, mid_block_additional_residual=middle).sample
+    got = network.runtime.noise(x, t, {"context": words, "extra": depth})
+    assert torch.allclose(got, want, atol=1e-5)
+    assert not torch.allclose(got, network.runtime.noise(x, t, {"context": words, "extra": -depth}), atol=1e-3)
+    guide = reference_guide(network, _with_depth(), replace(QUICK, layers=("up_blocks",)))
+    assert len(guide.layers) == 2 and guide.targets(x, depth, _reference().camera)[0].isfinite().all()
+    assert len(guide.bank.entries) == 4
+
+
+def test_controlnets_of_other_families_are_refused(tmp_path):
+    from diffusers import UNet2DConditionModel
+
+    text = public_tiny.sd(tmp_path / "text")
+    wide = public_tiny.unet(tmp_path / "wide", cross_attention_dim=24)
+    _control(tmp_path / "control", wide)
+    with pytest.raises(InputError, match="cross_attention_dim"):
+        load_depth_control(text, tmp_path / "control")
+    assert isinstance(wide, UNet2DConditionModel)
+    with pytest.raises(InputError, match="UNet2DConditionModel"):
+        load_depth_control(text, text / "unet")
 
 
 def test_the_bundled_depth_estimator_reads_its_preprocessor(tmp_path):

@@ -126,3 +126,34 @@ def test_the_loader_finds_a_folder_and_refuses_other_networks(tmp_path, monkeypa
     assert "mirrors" in registry.known("stable-diffusion-2-depth").note
     missing = hifi123.LoadDepthText.validate_inputs("stable-diffusion-2-depth")
     assert "sd2-community/stable-diffusion-2-depth" in missing and "depth_estimator" in missing
+
+
+def test_a_text_network_and_a_controlnet_make_a_pair(tmp_path, monkeypatch):
+    from diffusers import UNet2DConditionModel
+    from test_enhance_views import _control
+
+    public_tiny.sd(tmp_path / "sd")
+    _control(tmp_path / "control", UNet2DConditionModel.from_pretrained(tmp_path / "sd" / "unet"))
+    monkeypatch.setattr(checkpoints, "roots", lambda category: [tmp_path])
+    given = {"checkpoint": "sd", "controlnet": "control", "strength": 0.5}
+    assert hifi123.LoadDepthControl.validate_inputs(**given) is True
+    network = hifi123.LoadDepthControl.execute(**given).result[0]
+    loaded = network.load(torch.device("cpu"))
+    assert loaded.runtime.unet.strength == 0.5 and network.load(torch.device("cpu")) is loaded
+    assert "depth ControlNet" in hifi123.LoadDepthControl.validate_inputs("sd", "sd/unet", 1.0)
+    assert "control_v11f1p_sd15_depth" in hifi123.LoadDepthControl.validate_inputs("sd", "control-v11f1p-sd15-depth", 1.0)
+
+
+def test_attention_is_shared_through_comfyuis_memory_management():
+    """On a GPU the UNet is a stand-in that takes turns with ComfyUI's models; layers are found and restored through it."""
+    from lift123.nodes.managed import TurnTaker, under_management
+    from lift123.pipelines.models.rgnv import ReferenceGuide, RgnvSettings
+
+    plain, settings = depth_tiny.network(), RgnvSettings(steps=20, rungs=2, guidance=2.0)
+    managed = under_management(plain, torch.device("cpu"))
+    assert type(managed.runtime.unet) is TurnTaker
+    pictures, depth, _ = depth_tiny.scene(0)
+    before = dict(plain.runtime.unet.attn_processors)
+    guides = [ReferenceGuide(n, pictures[0], depth, None, settings, "a parrot") for n in (plain, managed)]
+    want, got = (guide.enhance(pictures, depth) for guide in guides)
+    assert torch.allclose(got, want, atol=1e-5) and plain.runtime.unet.attn_processors == before

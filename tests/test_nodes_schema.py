@@ -21,7 +21,7 @@ EXPECTED = {"ReferenceView", "ToyObject", "LoadEmbedded", "EstimateDepth", "View
             "NerfStage1", "Estimate",
             "DynamicStage2", "DynamicPrior", "DMTetRefine", "MeshToScene", "RenderViews", "BakeExport", "MeshToFile3D",
             "File3DToMesh", "SaveScene", "LoadScene", "TradeOffPrior", "StageOptions", "SampleViews",
-            "LoadDepthText", "RgnvEnhance", "InvertReconstruct", "RgsdPrior",
+            "LoadDepthText", "LoadDepthControl", "RgnvEnhance", "InvertReconstruct", "RgsdPrior",
             "LoadDepth", "DepthPicture", "DownloadWeights", "TextualInversion", "Evaluate", "CompareSets", "BatchList", "Results"}
 
 

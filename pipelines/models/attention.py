@@ -25,6 +25,7 @@ INJECT = ("attention", "features")
 
 def self_attentions(unet: torch.nn.Module) -> list[str]:
     """Names of the UNet's self-attention layers in order of execution: down, middle, up."""
+    unet = getattr(unet, "attention_unet", unet)
     order = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
     names = [name for name, module in unet.named_modules() if SELF.fullmatch(name) and hasattr(module, "to_k")]
     return sorted(names, key=lambda n: (order[n.split(".")[0]], [int(p) for p in n.split(".") if p.isdigit()]))
@@ -164,7 +165,7 @@ class SharedAttention:
 @contextmanager
 def shared_attention(unet: torch.nn.Module, layers):
     """A :class:`SharedAttention` on ``layers`` (names, or their beginnings) of the UNet; undone at the end."""
-    names = check_layers(unet, layers)
+    names, unet = check_layers(unet, layers), getattr(unet, "attention_unet", unet)
     control = SharedAttention(names)
     modules = {name: unet.get_submodule(name) for name in names}
     before = {name: module.processor for name, module in modules.items()}

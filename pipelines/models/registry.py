@@ -16,9 +16,9 @@ from ..core.errors import InputError
 
 HUB = "https://huggingface.co/{}/resolve/main/"
 SUFFIXES = (".safetensors", ".ckpt")
-KINDS = ("view", "text", "clip", "depth", "depth_text")
-FOLDERS = {"view": "diffusers", "text": "diffusers", "depth_text": "diffusers", "clip": "lift123_clip",
-           "depth": "lift123_depth"}  # models/<this>/<name>/
+KINDS = ("view", "text", "clip", "depth", "depth_text", "depth_control")
+FOLDERS = {"view": "diffusers", "text": "diffusers", "depth_text": "diffusers", "depth_control": "diffusers",
+           "clip": "lift123_clip", "depth": "lift123_depth"}  # models/<this>/<name>/
 SINGLE = {"view": "checkpoints", "text": "checkpoints", "clip": "lift123_clip"}  # models/<this>/<name>
 
 
@@ -184,6 +184,11 @@ TABLE: tuple[Weights, ...] = (
         *_SD, *_transformers("depth_estimator"), WeightFile("feature_extractor/preprocessor_config.json")),
         _hub("sd2-community/stable-diffusion-2-depth", "radames/stable-diffusion-2-depth-img2img"), *_SD2_LICENCE, 5.7,
         note="HiFi-123's network. " + _MOVED),
+    Weights("control-v11f1p-sd15-depth", "depth_control", (
+        WeightFile("config.json"), WeightFile("diffusion_pytorch_model.safetensors", others=(
+            "diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.bin"))),
+        _hub("lllyasviel/control_v11f1p_sd15_depth"), *_SD1_LICENCE, 1.45,
+        note="With stable-diffusion-v1-5 a stand-in for HiFi-123's network."),
     Weights("clip-vit-base-patch16", "clip", (WeightFile("open_clip_config.json"), WeightFile(
         "open_clip_model.safetensors", others=("open_clip_pytorch_model.bin",))),
         _hub("timm/vit_base_patch16_clip_224.openai"), *_OPENAI, 0.6, note="Consistent123's CLIP (OpenAI ViT-B/16)."),
