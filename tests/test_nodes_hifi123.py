@@ -128,6 +128,31 @@ def test_the_loader_finds_a_folder_and_refuses_other_networks(tmp_path, monkeypa
     assert "sd2-community/stable-diffusion-2-depth" in missing and "depth_estimator" in missing
 
 
+def _rgsd(**given):
+    settings = {"prompt": "", "weight": 0.001, "guidance": 2.0, "steps": 20, "rungs": 2, "reuse": 1, "slots": 1, "tau": "draw",
+                "fixed_views": "180", "reduction": "half sum", "object_only": False, "corrections": 0}
+    return hifi123.RgsdPrior.execute(depth_text_network=Wire(), **{**settings, **given}).result[0]
+
+
+def test_dmtet_refine_takes_the_prior_and_other_stages_send_it_there():
+    from lift123.nodes import stages
+    from lift123.nodes.specs import SumSpec
+    from lift123.pipelines.stages.import_mesh import import_mesh
+    from test_import_mesh import IMPORT, _wedge
+
+    scene = import_mesh(_wedge(), _reference(), replace(IMPORT, iterations=5))
+    given = {"scene": scene, "iterations": 2, "preset": "quickstart", "render_size": 32, "reference_size": 48}
+    for prior in (_rgsd(), SumSpec(((_rgsd(), Constant(0.5)),))):
+        done = stages.DMTetRefine.execute(what="texture", prior=prior, **given).result[0]
+        assert done.step == 2 and torch.equal(done.tensors["surface/vertices"], scene.tensors["surface/vertices"])
+    changing = import_mesh(_wedge(), _reference(), replace(IMPORT, iterations=5, surface="refinable"))
+    with pytest.raises(InputError, match="set optimize to texture"):
+        stages.DMTetRefine.execute(what="both", prior=_rgsd(), **{**given, "scene": changing})
+    with pytest.raises(InputError, match="DMTet Refine"):
+        stages.NerfStage1.execute(reference=_reference(), iterations=2, seed=0, preset="quickstart", prior=_rgsd(),
+                                  render_size=32, reference_size=32)
+
+
 def test_a_text_network_and_a_controlnet_make_a_pair(tmp_path, monkeypatch):
     from diffusers import UNet2DConditionModel
     from test_enhance_views import _control

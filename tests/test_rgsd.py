@@ -248,7 +248,7 @@ def test_surfaces_that_cannot_be_guided_are_refused():
 
     with pytest.raises(InputError, match="only 0%"):
         prior.on_surface(elsewhere, True)
-    with pytest.raises(ValueError, match="on_surface"):
+    with pytest.raises(InputError, match="DMTet Refine"):
         RgsdPrior(ToyGuide(), HOME, PAPER).loss(torch.ones(1, 8, 8, 3), _random_cameras(0), 0.0, torch.Generator())
     broken = ToyGuide()
     broken.encode = lambda images: images.movedim(-1, 1) * torch.nan

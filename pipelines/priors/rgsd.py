@@ -204,7 +204,8 @@ class RgsdPrior:
 
     def _make(self, latents: Tensor, cameras: Cameras, fixed: bool, tau: int, keys: list[bytes]) -> list[_Target]:
         if self.outline is None:
-            raise ValueError("RGSD needs to know the surface: call on_surface first")
+            raise InputError("prior", "a stage that refines the texture of a mesh, for RGSD", "another stage",
+                             "Wire RGSD Prior into DMTet Refine.")
         guide, every = self.guide, self.settings.tau == "mean" or self.settings.reuse > 1
         drawn = self.outline(cameras.resized(guide.image_size, guide.image_size))
         depth, mask = guide.perceive(expected_depth(drawn), drawn.alpha)
