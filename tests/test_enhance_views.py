@@ -174,6 +174,19 @@ def test_depth_text_folder_is_read_and_computes_what_diffusers_does(tmp_path):
     assert torch.allclose(got, want, atol=1e-5)
 
 
+def test_the_published_configuration_means_512_pixels(tmp_path):
+    """Its UNet says 32 latents, half of what it was trained at; an autoencoder that shrinks 8 times makes 512 of 64."""
+    from diffusers import AutoencoderKL
+
+    _folder(tmp_path)
+    public_tiny.unet(tmp_path, in_channels=5, sample_size=32, use_linear_projection=True, attention_head_dim=(2, 4))
+    AutoencoderKL(in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(8,) * 4, norm_num_groups=4,
+                  layers_per_block=1, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+                  ).save_pretrained(tmp_path / "vae")
+    network = load_depth_text_folder(tmp_path)
+    assert network.image_size == 512 and network.latent_size == 64
+
+
 @pytest.mark.parametrize(("channels", "word"), [(4, "text-to-image"), (9, "inpainting"), (8, "picture-conditioned")])
 def test_other_networks_are_refused_by_name(tmp_path, channels, word):
     with pytest.raises(InputError, match=word):

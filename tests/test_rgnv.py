@@ -54,6 +54,21 @@ def test_layers_are_those_of_the_spec_in_order_of_execution(network):
         check_layers(network.runtime.unet, ("up_blocks.9",))
 
 
+def test_the_published_network_has_the_layers_tokens_and_size_of_the_spec():
+    """Stable Diffusion 2's own configuration, without memory for its weights."""
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            in_channels=5, out_channels=4, sample_size=32, block_out_channels=(320, 640, 1280, 1280), cross_attention_dim=1024,
+            attention_head_dim=(5, 10, 20, 20), use_linear_projection=True)
+    assert [n.split(".transformer")[0] for n in late_layers(unet)] == [
+        "up_blocks.2.attentions.2", *(f"up_blocks.3.attentions.{a}" for a in range(3))]
+    assert sum(p.numel() for p in unet.parameters()) / 1e6 == pytest.approx(865.9, abs=0.1)
+    heads = [unet.get_submodule(n).heads for n in self_attentions(unet)]
+    assert heads == [5, 5, 10, 10, 20, 20, 20, 20, 20, 20, 10, 10, 10, 5, 5, 5]
+
+
 def test_processors_come_back_and_off_means_off(network):
     unet, g = network.runtime.unet, torch.Generator().manual_seed(0)
     x, words = torch.randn(2, 5, 16, 16, generator=g), torch.randn(2, 3, depth_tiny.WIDTH, generator=g)

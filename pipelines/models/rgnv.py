@@ -82,18 +82,22 @@ class DepthNoise:
     def __init__(self, network, grid: RungGrid, settings: RgnvSettings):
         self.network, self.runtime, self.grid, self.settings = network, network.runtime, grid, settings
         self.spent = Evaluations()
-        self._empty: Tensor | None = None
+        self._said: dict[str, Tensor] = {}
 
     @property
     def empty(self) -> Tensor:
         """[1, L, D] context of the empty prompt."""
-        if self._empty is None:
-            self._empty = self.words([""])
-        return self._empty
+        return self.words([""])
+
+    def words(self, texts: list[str]) -> Tensor:
+        """[N, L, D] contexts, each text encoded once; InputError for networks with more than one text encoder."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._said]
+        if new:
+            self._said.update(zip(new, self._encode(new), strict=True))
+        return torch.stack([self._said[text] for text in texts])
 
     @torch.no_grad()
-    def words(self, texts: list[str]) -> Tensor:
-        """[N, L, D] contexts; InputError for networks with more than one."""
+    def _encode(self, texts: list[str]) -> Tensor:
         given = self.network.encoder.text_condition(texts)
         if set(given) != {"context"}:
             raise InputError("network", "Stable Diffusion 1.x or 2.x", "an SDXL network", "Choose a depth-text network.")
