@@ -15,6 +15,7 @@ import numpy as np
 import pack  # noqa: F401  (makes ``lift123`` importable)
 import torch
 from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.models.depth_text import depth_channel
 from lift123.pipelines.toybox.objects import REFERENCE_FOVY, REFERENCE_RADIUS, make_object
 from lift123.pipelines.toybox.render import render_toy
 
@@ -56,6 +57,27 @@ def make_bank(folder: Path, seeds: list[int], views: int, size: int = 64, log=pr
             done_file.write_text(json.dumps({"done": i + 1, "total": n}))
             log(f"bank {i + 1}/{n}")
     return folder
+
+
+def make_depth_maps(folder: Path, seeds: list[int], views: int, size: int, log=print) -> np.ndarray:
+    """[N, V, 2, size, size] float16 of the bank's own views, on disk; continues after the last finished object.
+
+    The two maps are what a depth-text network is shown (``depth_text.depth_channel``): of distances, and of depths that
+    are known up to an affine map only.  Both are 1 at the nearest point and -1 where nothing is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, done_file, n = folder / "depth_maps.npy", folder / "depth_maps.json", len(seeds)
+    done = json.loads(done_file.read_text())["done"] if done_file.exists() else 0
+    maps = np.lib.format.open_memmap(path, "r+" if done else "w+", np.float16, (n, views, 2, size, size))
+    for i in range(done, n):
+        rendered = render_toy(make_object(seeds[i]), object_cameras(seeds[i], views, 64), supersample=1)
+        both = [depth_channel(rendered.depth, rendered.alpha, size, metric) for metric in (True, False)]
+        maps[i] = torch.cat(both, 1).to(torch.float16).numpy()
+        if (i + 1) % 500 == 0 or i + 1 == n:
+            maps.flush()
+            done_file.write_text(json.dumps({"done": i + 1, "total": n}))
+            log(f"depth maps {i + 1}/{n}", flush=True)
+    return np.load(path, mmap_mode="r")
 
 
 class Bank:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pack  # noqa: F401
 import torch
-from bank import Bank
+from bank import Bank, make_depth_maps
 from lift123.pipelines.models import embedded
 from lift123.pipelines.models.clip import ClipScorer, text_hidden_states
 from lift123.pipelines.models.depth import DepthNet
@@ -14,6 +14,7 @@ from lift123.pipelines.models.noise import add_noise, scaled_linear_alphas, v_ta
 from lift123.pipelines.models.text import VIEWS, view_weights
 from lift123.pipelines.models.tokenizer import WordTokenizer
 from lift123.pipelines.models.view import pose_labels, pose_vector
+from lift123.pipelines.toybox.objects import train_seed
 from lift123.pipelines.toybox.patterns import PALETTE, PATTERNS
 from loop import train
 
@@ -121,13 +122,14 @@ def load_clip(weights: Path, device) -> ClipScorer:
     return ClipScorer(model, tokenizer, embedded.IMAGE_SIZE)
 
 
-def diffusion_loss(predict, x0, rng, alphas, generator):
-    """Velocity regression with min-SNR-5 weights (Hang et al. 2023)."""
+def diffusion_loss(predict, x0, rng, alphas, generator, floor=0.0):
+    """Velocity regression with min-SNR-5 weights (Hang et al. 2023); where noise prevails, of at least ``floor``."""
     t = torch.from_numpy(rng.integers(0, len(alphas), len(x0))).to(x0.device)
     noise = _noise(x0, generator)
     error = (predict(add_noise(x0, noise, t, alphas), t) - v_target(x0, noise, t, alphas)).square().mean((1, 2, 3))
     snr = alphas[t] / (1 - alphas[t])
-    return (error * snr.clamp(max=5) / (snr + 1)).mean() * 3
+    weight = snr.clamp(max=5) / (snr + 1)
+    return (error * torch.where(snr < 1, weight.clamp_min(floor), weight)).mean() * 3
 
 
 def train_view(bank: Bank, folder: Path, out: Path, weights: Path, steps: int, minutes=None, batch=24):
@@ -187,6 +189,43 @@ def train_text(bank: Bank, folder: Path, out: Path, weights: Path, steps: int, m
     embedded.save_module(trained.unet, weights / "text_unet.safetensors")
 
 
+def train_depth_text(bank: Bank, folder: Path, out: Path, weights: Path, steps: int, minutes=None, batch=24):
+    """The 2D prior that is also shown depth; starts from the text prior, the depth channel's weights at zero.
+
+    Half of the maps are of distances, half of depths known up to an affine map, as the pipeline makes them; in a tenth
+    of the pictures no depth is known.  The loss keeps weight where noise prevails: there depth tells most.
+    """
+    scale = json.loads((weights / "settings.json").read_text())["scaling_factor"]
+    latents, clip = encode_bank(bank, folder, weights), load_clip(weights, bank.device)
+    maps = make_depth_maps(out, [train_seed(i) for i in range(bank.count)], bank.views, embedded.LATENT_SIZE)
+    task = UnetTask(embedded.build_unet(False, depth=True))
+    _start_from(task.unet, weights / "text_unet.safetensors")
+    task.to(bank.device)
+    alphas = scaled_linear_alphas().to(bank.device)
+    rng = np.random.Generator(np.random.PCG64(16))
+    generator = torch.Generator().manual_seed(16)
+
+    def loss_of_batch(step):
+        picks, views = rng.integers(0, bank.count, batch), rng.integers(0, bank.views, batch)
+        x0 = torch.from_numpy(latents[picks, views]).to(bank.device).float() * scale
+        depth = torch.from_numpy(maps[picks, views, rng.integers(0, 2, batch)]).to(bank.device).float()[:, None]
+        unknown = torch.from_numpy(rng.uniform(size=batch) < 0.1).to(bank.device)
+        depth = depth.masked_fill(unknown[:, None, None, None], -1.0)
+        words = view_word(bank.cameras(picks, views).azimuth)
+        drop = rng.uniform(size=batch) < 0.1
+        texts = ["" if d else f"{bank.captions[i]}, {w} view" for i, w, d in zip(picks, words, drop)]
+        with torch.no_grad():
+            context = text_hidden_states(clip.model, clip.tokenizer(texts).to(bank.device))
+
+        def predict(noisy, t):
+            return task.unet(torch.cat([noisy, depth], 1), t, context).sample
+
+        return diffusion_loss(predict, x0, rng, alphas, generator, floor=0.5)
+
+    trained = train(task, loss_of_batch, steps, out, rate=7e-4, decay=0.995, minutes=minutes)
+    embedded.save_module(trained.unet, weights / "depth_text_unet.safetensors")
+
+
 def train_depth(bank: Bank, out: Path, weights: Path, steps: int, minutes=None):
     """Relative depth of the reference view: one minus the Pearson correlation inside the mask."""
     net = DepthNet().to(bank.device)
@@ -228,12 +267,13 @@ def _image_embeddings(bank: Bank, clip: ClipScorer) -> torch.Tensor:
 
 
 def _start_from(unet: torch.nn.Module, path: Path) -> None:
-    """Copies every tensor of the view prior that fits; of its first convolution the noisy latent's channels."""
+    """Copies every tensor of another prior that fits; of its first convolution the noisy latent's channels, others are 0."""
     from safetensors.torch import load_file
 
     source, target = load_file(str(path)), unet.state_dict()
     for name, value in source.items():
         if name == "conv_in.weight":
-            target[name].copy_(value[:, : target[name].shape[1]].float())
+            shared = min(value.shape[1], target[name].shape[1])
+            target[name].zero_()[:, :shared].copy_(value[:, :shared].float())
         elif name in target and target[name].shape == value.shape:
             target[name].copy_(value.float())

@@ -1,9 +1,9 @@
 """Trains the embedded networks from nothing.  Resumable: run it again and it continues.
 
     python training/train.py all --work WORKDIR [--objects 18000] [--minutes 60]
-    python training/train.py bank|vae|clip|depth|view|text --work WORKDIR
+    python training/train.py bank|vae|clip|depth|view|text|depth_text --work WORKDIR
 
-Order: bank, vae, clip, depth, view, text; each needs the earlier ones (depth needs the bank only).
+Order: bank, vae, clip, depth, view, text, depth_text; each needs the earlier ones (depth needs the bank only).
 """
 
 import argparse
@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from pack import ROOT
 
-STAGES = ("bank", "vae", "clip", "depth", "view", "text")
-STEPS = {"vae": 4000, "clip": 3000, "depth": 2500, "text": 6000, "view": 20000}
+STAGES = ("bank", "vae", "clip", "depth", "view", "text", "depth_text")
+STEPS = {"vae": 4000, "clip": 3000, "depth": 2500, "text": 6000, "view": 20000, "depth_text": 4000}
 
 
 def main() -> None:

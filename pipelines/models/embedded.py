@@ -61,11 +61,11 @@ def build_vae(scaling_factor: float = 1.0) -> torch.nn.Module:
     return AutoencoderKL(**VAE_CONFIG, scaling_factor=scaling_factor)
 
 
-def build_unet(view: bool) -> torch.nn.Module:
-    """A UNet2DConditionModel of the embedded size, untrained: the view prior's or the text prior's."""
+def build_unet(view: bool, depth: bool = False) -> torch.nn.Module:
+    """A UNet2DConditionModel of the embedded size, untrained: the view prior's, the text prior's, or the latter with depth."""
     from diffusers import UNet2DConditionModel
 
-    return UNet2DConditionModel(in_channels=8 if view else 4, **UNET_CONFIG, **(POSE_LABELS if view else {}))
+    return UNet2DConditionModel(in_channels=8 if view else 4 + depth, **UNET_CONFIG, **(POSE_LABELS if view else {}))
 
 
 def build_clip(vocab_size: int) -> torch.nn.Module:
