@@ -64,7 +64,7 @@ class BakeExport(Node):
             metrics=None):
         from ..pipelines.core.cameras import turntable
         from ..pipelines.io.glb import write_glb
-        from ..pipelines.io.manifest import describe_file, plain, write_manifest
+        from ..pipelines.io.manifest import describe_file, plain, repeatable, write_manifest
         from ..pipelines.render.surface import render_surface
         from ..pipelines.stages.render_views import contact_sheet
 
@@ -72,7 +72,7 @@ class BakeExport(Node):
         say("baking the texture", key)
         mesh = textured(scene, texture_size, face_budget, supersample)
         made = record(scene, mesh, cls.hidden.prompt if cls.hidden is not None else None, metrics, filename_prefix, key)
-        glb = write_glb(place.path("glb"), mesh, plain(made), name="lift123")
+        glb = write_glb(place.path("glb"), mesh, plain(repeatable(made)), name="lift123")
         say("rendering the turntable", key)
         cameras = turntable(frames, math.radians(elevation), 3.2, math.radians(20.0), turntable_size)
         with torch.no_grad():
@@ -123,7 +123,7 @@ def pil(pixels):
 
 
 def record(scene, mesh, graph, metrics: str | None = None, prefix: str = "", node: str | None = None) -> dict:
-    """The manifest, which also travels inside the GLB: how this file was made, enough to make it again."""
+    """The manifest, which (but for its timings) also travels inside the GLB: how this file was made."""
     from ..pipelines.io.manifest import run_manifest
 
     meta = scene.meta

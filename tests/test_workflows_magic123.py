@@ -86,7 +86,9 @@ def test_graph_runs_in_comfyui(comfy, weights, name):  # noqa: F811
 
 def test_slider_changes_the_object_and_its_end_is_the_3d_prior(comfy, weights):  # noqa: F811
     def glb(name, **inputs):
-        return exported(comfy, comfy.run(changed(api(name), **{**TINY, **inputs}), timeout=900))[0].read_bytes()
+        """Geometry and texture: the binary part, after a header of 12 bytes and the JSON, which holds the graph."""
+        data = exported(comfy, comfy.run(changed(api(name), **{**TINY, **inputs}), timeout=900))[0].read_bytes()
+        return data[20 + int.from_bytes(data[12:16], "little") :]
 
     alone = glb("prior_3d_only")
     assert glb("prior_both", TradeOffPrior={"lambda_2d_3d": 0.0}) == alone

@@ -58,6 +58,11 @@ def write_manifest(path: str | os.PathLike, manifest: dict) -> None:
     save_bytes(path, text.encode())
 
 
+def repeatable(manifest: dict) -> dict:
+    """The manifest without what differs between two runs of the same: what a GLB carries, so that its bytes repeat."""
+    return {name: value for name, value in manifest.items() if name != "timings_seconds"}
+
+
 def environment() -> dict:
     """Versions and hardware, without host or user names."""
     import torch

@@ -46,14 +46,20 @@ async function showTemplates(page) {
   const entry = page.getByText(task.folder, { exact: false }).first();
   await entry.waitFor();
   await entry.click();
-  // Thumbnails load lazily, and late on a busy machine; what is still missing then is reported by the test.
-  await page.waitForFunction((count) => [...document.images]
-    .filter((i) => i.naturalWidth > 100 && i.getBoundingClientRect().width > 100).length >= count,
-  task.templates.length, { timeout: 60000 }).catch(() => {});
+  // Thumbnails load only in sight, and late on a busy machine; what is still missing then is reported by the test.
+  const shown = new Set();
+  for (const name of task.templates) {
+    const card = page.getByText(name, { exact: true }).first();
+    await card.scrollIntoViewIfNeeded({ timeout: 20000 }).catch(() => note(`no card of ${name}`));
+    await page.waitForFunction(() => [...document.images].every((i) => i.complete), null, { timeout: 20000 }).catch(() => {});
+    await page.waitForTimeout(500);
+    const sources = await page.evaluate(() => [...document.images]
+      .filter((i) => i.naturalWidth > 100 && i.getBoundingClientRect().width > 100).map((i) => i.src));
+    sources.forEach((source) => shown.add(source));
+  }
+  report.shownPictures = shown.size;
   await shot(page, "templates");
   report.templateText = await page.evaluate(() => document.body.innerText);
-  report.shownPictures = await page.evaluate(() => [...document.images]
-    .filter((i) => i.naturalWidth > 100 && i.getBoundingClientRect().width > 100).length);
   if (task.openTemplate) {
     await page.getByText(task.openTemplate, { exact: true }).first().click();
     await page.waitForFunction(() => window.comfyAPI.app.app.graph.nodes?.length > 3, null, { timeout: 180000 });
