@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from comfy_api.latest import io
 
+log = logging.getLogger(__name__)
 CATEGORY = "3d/Lift123"
 
 
@@ -39,9 +42,13 @@ class Node(io.ComfyNode):
 
 def absorbed(cls, problem: Exception) -> io.NodeOutput | None:
     """Blocked outputs where ``problem`` ends one run of a batch; None where it has to be raised."""
-    from . import runs
+    try:
+        from . import runs
 
-    return runs.absorb(cls.define_schema(), problem)
+        return runs.absorb(cls.define_schema(), problem)
+    except Exception as trouble:  # the host's internals may change; the first error is the one to show
+        log.warning("Lift123: could not tell whether a batch is running: %s", trouble)
+        return None
 
 
 def private(value):

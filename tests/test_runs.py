@@ -221,3 +221,28 @@ def test_metrics_must_be_evaluates():
     assert read_metrics('{"metrics": {}}') == {"metrics": {}}
     with pytest.raises(InputError, match="metrics"):
         read_metrics("PSNR 20")
+
+
+def test_trouble_in_finding_the_batch_never_hides_the_error(monkeypatch):
+    from lift123.nodes import base
+    from lift123.nodes import runs as node_runs
+
+    class Failing(base.Node):
+        @classmethod
+        def define_schema(cls):
+            return None
+
+        @classmethod
+        def run(cls):
+            raise ValueError("the first error")
+
+    asked = []
+
+    def broken(schema, problem):
+        asked.append(problem)
+        raise ImportError("the host has changed")
+
+    monkeypatch.setattr(node_runs, "absorb", broken)
+    with pytest.raises(ValueError, match="the first error"):
+        Failing.execute()
+    assert len(asked) == 1
