@@ -249,9 +249,12 @@ def test_quickstart_runs_with_previews_and_text_and_repeats_byte_for_byte(comfy,
     texts = [m[8:].decode("utf-8", "ignore") for m in binary if m[:4] == b"\x00\x00\x00\x03"]
     assert kinds & {1, 4}, "live pictures"
     assert any("NeRF stage 1" in t or "NeRF " in t for t in texts) and any("Mesh" in t or "DMTet" in t for t in texts)
-    comfy.client.post("/free", {"unload_models": True, "free_memory": True})
-    time.sleep(1.5)  # the worker looks for the flag about once a second
-    again = check_results(comfy, comfy.run(prompt, timeout=900))
+    for attempt in range(4):  # until ComfyUI has dropped its cached results: a busy worker looks for the flag late
+        comfy.client.post("/free", {"unload_models": True, "free_memory": True})
+        time.sleep(1.5 + 2 * attempt)
+        again = check_results(comfy, comfy.run(prompt, timeout=900))
+        if again["glb"] != files["glb"]:
+            break
     assert again["glb"] != files["glb"] and again["glb"].read_bytes() == files["glb"].read_bytes()
 
 
