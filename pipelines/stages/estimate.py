@@ -105,8 +105,9 @@ def _measure(name: str, config, run: Callable[[object, OnStep], Scene], patience
         watch(step)
         watchman(step)
 
-    # A stage that begins with reference views alone would not show what its later iterations cost.
-    scene = run(replace(config, reference_first=0, preview_every=0), on_step)
+    # A stage that begins with reference views alone, or small, would not show what its later iterations cost.
+    grown = {"early_until": 0.0} if hasattr(config, "early_until") else {}
+    scene = run(replace(config, reference_first=0, preview_every=0, **grown), on_step)
     measured = len(watchman.durations)
     return scene, StageEstimate(name, config.iterations, watchman.per_step, measured, peak() if peak else None)
 

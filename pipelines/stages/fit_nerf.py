@@ -34,8 +34,10 @@ class NerfConfig(StepConfig):
     field, volume:   shape of the field and density of samples.
     grid_resolution, grid_every: of the occupancy grid; steps between refreshes.
     lr_grid, lr_mlp: learning rates.
+    early_size, early_batch: pixels and number of novel views until progress ``early_until`` (HiFi-123); 0 = as later.
     normal_tv, normal_blur, normal_3d, orientation, entropy, opacity: weights of the regularisers,
                      schedules over progress (spec B.6).
+    opaque:          weight of the binary entropy of coverage, a schedule (threestudio).
     blur_stop_gradient: the blurred normals are a constant (Magic123's paper; its code: they are not).
     level_start, level_rate: share of live hash levels, start + rate * progress.
     level_until:     progress from which all levels are live.
@@ -46,6 +48,9 @@ class NerfConfig(StepConfig):
     reference_noise: float = 2e-3
     novel: NovelViews = NovelViews(progressive_start=0.2, progressive_rate=2.0, stratified=False)
     mesh_iterations: int = 5000
+    early_size: int = 0
+    early_batch: int = 0
+    early_until: float = 0.0
     field: HashNerfConfig = HashNerfConfig()
     volume: VolumeSettings = VolumeSettings()
     grid_resolution: int = 128
@@ -59,11 +64,22 @@ class NerfConfig(StepConfig):
     orientation: object = Constant(1.0)
     entropy: object = Linear(0.0, 1.0, 0.0, 0.5)
     opacity: object = Constant(0.0)
+    opaque: object = Constant(0.0)
     level_start: float = 0.25
     level_rate: float = 2.0
     level_until: float = 1.0
     ema_decay: float = 0.95
     ema_every: int = 100
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.early_size < 0 or self.early_batch < 0:
+            raise ValueError(f"early_size and early_batch must be at least 0, got {self.early_size}, {self.early_batch}")
+
+    def novel_at(self, progress: float) -> tuple[int, int]:
+        """(number, pixels per side) of the novel views at ``progress``: the early ones first."""
+        count, size = super().novel_at(progress)
+        return (self.early_batch or count, self.early_size or size) if progress < self.early_until else (count, size)
 
 
 def fit_nerf(
@@ -237,6 +253,8 @@ class _NerfTrainee:
             out["entropy"] = config.entropy(progress) * losses.binary_entropy(weights)
         if config.opacity(progress) > 0:
             out["opacity"] = config.opacity(progress) * losses.opacity(view.alpha)
+        if config.opaque(progress) > 0:
+            out["opaque"] = config.opaque(progress) * losses.binary_entropy(view.alpha)
         return out
 
     def _normal_change(self, positions: Tensor) -> Tensor:

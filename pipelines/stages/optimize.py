@@ -136,6 +136,10 @@ class StepConfig:
         is_reference = step % every == 0
         return is_reference, not is_reference
 
+    def novel_at(self, progress: float) -> tuple[int, int]:
+        """(number, pixels per side) of the novel views at ``progress``; constant unless a stage lets them grow."""
+        return self.novel_batch, self.size
+
 
 class Trainee(Protocol):
     """What is optimised."""
@@ -191,7 +195,7 @@ class Loop:
     views_at_once: int = field(init=False)  # novel views in one graph; halved when memory runs out
 
     def __post_init__(self):
-        self.views_at_once = self.config.novel_batch
+        self.views_at_once = max(self.config.novel_at(progress)[0] for progress in (0.0, 1.0))
         self.target = self.reference.resized(self.config.reference_size).to(self.device)
 
     def run(self, start: int, stop: int) -> Scene:
@@ -286,7 +290,7 @@ class Loop:
     def _prior_terms(self, step: int, progress: float, generator, rendered: list) -> dict:
         """The priors' term.  Beyond ``views_at_once`` views, earlier ones are back-propagated at once."""
         config = self.config
-        cameras = config.novel.sample(config.novel_batch, config.size, progress, self.reference.camera, generator)
+        cameras = config.novel.sample(*config.novel_at(progress), progress, self.reference.camera, generator)
         if hasattr(self.prior, "choose"):
             cameras = self.prior.choose(step, cameras)
         backdrop = getattr(self.prior, "backdrop", "")  # of priors that want plain colours on their own background
