@@ -220,6 +220,14 @@ def test_the_embedded_estimator_needs_the_object_alone():
         reference.DepthPicture.execute(image=busy, depth_network=network, mask_marks="background")
 
 
+def test_the_embedded_depth_text_network_is_offered():
+    from lift123.nodes import hifi123
+
+    assert "embedded" in checkpoints.names("depth_text") and hifi123.LoadDepthText.validate_inputs(checkpoint="embedded") is True
+    network = load(hifi123.LoadDepthText, checkpoint="embedded").load(CPU)
+    assert network.image_size == 64 and network.latent_size == 16 and network.runtime.unet.config.in_channels == 5
+
+
 def test_load_depth_hands_on_the_convention(models, made):
     shutil.copytree(made["depth"], models / "lift123_depth" / "mine")
     assert load(networks.LoadDepth, checkpoint="mine").load(CPU).convention == "inverse"

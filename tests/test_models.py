@@ -10,6 +10,7 @@ from conftest import ROOT
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.models import embedded, noise
+from lift123.pipelines.models.depth_text import depth_channel
 from lift123.pipelines.models.latent import LatentRuntime, ddim_sample
 from lift123.pipelines.models.text import view_weights
 from lift123.pipelines.models.tokenizer import UNKNOWN, WordTokenizer
@@ -126,9 +127,9 @@ def models():
 @needs_weights
 def test_files_are_small_and_carded():
     files = list(WEIGHTS.glob("*.safetensors"))
-    assert len(files) == 6 and sum(f.stat().st_size for f in files) < 40e6
+    assert len(files) == 7 and sum(f.stat().st_size for f in files) < 40e6
     measured = json.loads((WEIGHTS / "measured.json").read_text())
-    for name in ("vae", "clip", "view", "text", "depth"):
+    for name in ("vae", "clip", "view", "text", "depth", "depth_text"):
         assert (WEIGHTS / f"{name}.md").is_file() and measured[name]["held-out objects"] >= 100
 
 
@@ -153,7 +154,9 @@ def test_networks_are_frozen_and_of_the_public_classes(models):
 
     assert type(models.view.runtime.unet) is UNet2DConditionModel and type(models.view.runtime.vae) is AutoencoderKL
     assert models.view.runtime.unet.config.in_channels == 8 and models.text.runtime.unet.config.in_channels == 4
-    for module in (models.view.runtime.unet, models.view.runtime.vae, models.clip.model, models.depth.net):
+    assert type(models.depth_text.runtime.unet) is UNet2DConditionModel and models.depth_text.runtime.unet.config.in_channels == 5
+    unets = (models.view.runtime.unet, models.text.runtime.unet, models.depth_text.runtime.unet)
+    for module in (*unets, models.view.runtime.vae, models.clip.model, models.depth.net):
         assert not module.training and not any(p.requires_grad for p in module.parameters())
 
 
@@ -199,6 +202,26 @@ def test_view_prior_uses_reference_and_pose(models):
             errors.append(float((guess - truth).square().mean()))
         better += errors[0] < errors[1]
     assert better >= 9
+
+
+@needs_weights
+def test_depth_text_network_uses_depth(models):
+    """At high noise it is nearer the truth shown the object's own depth than another's, none, or than the text network."""
+    home, g = reference_camera(64), torch.Generator().manual_seed(1)
+    better = torch.zeros(3)
+    for i in range(10):
+        toy = make_object(heldout_seed(i))
+        views, other = render_toy(toy, home), render_toy(make_object(heldout_seed(i + 50)), home)
+        own, wrong = (depth_channel(v.depth, v.alpha, models.depth_text.latent_size, v.depth_is_metric) for v in (views, other))
+        truth, t = models.text.encode(views.on_background(1.0)).detach(), torch.tensor([700])
+        eps = torch.randn(truth.shape, generator=g)
+        noisy = noise.add_noise(truth, eps, t, models.text.alphas_cumprod)
+        told = models.depth_text.with_prompt(toy.caption)
+        networks = (told.with_depth(own), told.with_depth(wrong), told, models.text.with_prompt(toy.caption))
+        guesses = [n.with_guidance(1.0).predict_noise(noisy, t, home) for n in networks]
+        errors = torch.stack([(guess - eps).square().mean() for guess in guesses])
+        better += errors[0] < errors[1:]
+    assert better.min() >= 8, f"own depth is better than another's, none, the text network: {better.tolist()} of 10"
 
 
 @needs_weights

@@ -14,8 +14,11 @@ from pathlib import Path
 import networks
 import numpy as np
 import torch
-from bank import Bank, make_bank
+from bank import Bank, make_bank, make_depth_maps
+from lift123.pipelines.core.views import NEUTRAL
 from lift123.pipelines.models import embedded
+from lift123.pipelines.models.noise import add_noise
+from lift123.pipelines.models.view import resize
 from lift123.pipelines.toybox.objects import heldout_seed
 from pack import ROOT
 
@@ -92,6 +95,89 @@ def measure_depth(bank: Bank, models) -> dict:
     return {"correlation mean": float(np.mean(scores)), "correlation median": float(np.median(scores))}
 
 
+def measure_depth_text(bank: Bank, models, count: int = 64, guidance: float = 3.0) -> dict:
+    """Does it denoise better than the text prior without depth, and do its samples have the depth it is shown?"""
+    maps = torch.from_numpy(np.array(bank.depth_maps[:, :, 0])).float()[:, :, None]
+    result = {**_denoising(bank, models, maps), **_agreement(bank, models, maps, count, guidance)}
+    picks = np.arange(min(count, bank.count))
+    white, alpha = bank.pictures(picks, 0), torch.from_numpy(np.array(bank.mask[picks])).float()[..., None] / 255
+    for name, colour in (("white", 1.0), ("HiFi-123's grey", torch.tensor(NEUTRAL))):
+        pictures, runtime = (white - (1 - alpha) * (1 - colour)).clamp(0, 1), models.depth_text.runtime
+        with torch.no_grad():
+            result[f"autoencoder PSNR dB on {name}"] = float(psnr(runtime.decode(runtime.encode(pictures)), pictures).mean())
+    return result
+
+
+@torch.no_grad()
+def _denoising(bank: Bank, models, maps: torch.Tensor) -> dict:
+    """Mean square error of the predicted velocity, one view of every object, the same noise for all networks."""
+    result, generator = {}, torch.Generator().manual_seed(9)
+    priors = {"text prior": models.text, "depth shown": models.depth_text, "depth hidden": models.depth_text}
+    for time in (100, 300, 500, 700, 900):
+        errors = {name: [] for name in priors}
+        for i in range(0, bank.count, 40):
+            picks = np.arange(i, min(i + 40, bank.count))
+            views = picks % bank.views
+            x0 = models.text.encode(bank.pictures(picks, views))
+            noise, t = torch.randn(x0.shape, generator=generator), torch.full((len(picks),), time)
+            words = networks.view_word(bank.cameras(picks, views).azimuth)
+            context = models.clip.text_tokens([f"{bank.captions[p]}, {w} view" for p, w in zip(picks, words)])
+            channels = {"depth shown": maps[picks, views], "depth hidden": torch.full_like(maps[picks, views], -1.0)}
+            for name, prior in priors.items():
+                noisy = add_noise(x0, noise, t, prior.alphas_cumprod)
+                extra = {"extra": channels[name]} if name in channels else {}
+                error = prior.runtime.noise(noisy, t, {"context": context, **extra}) - noise
+                errors[name].append(error.square().mean((1, 2, 3)) / prior.alphas_cumprod[time])
+        errors = {name: torch.cat(values) for name, values in errors.items()}
+        result.update({f"velocity error at t = {time}, {name}": float(v.mean()) for name, v in errors.items()})
+        result[f"pictures that depth helps at t = {time}"] = float((errors["depth shown"] < errors["text prior"]).float().mean())
+    return result
+
+
+def _agreement(bank: Bank, models, maps: torch.Tensor, count: int, guidance: float) -> dict:
+    """Samples against the shown depth: outline at 16 px (two views), embedded depth estimate (reference view)."""
+    rows = {name: {"outline IoU": [], "depth correlation": []} for name in ("truth through the VAE", "depth shown", "text prior")}
+    generator = torch.Generator().manual_seed(10)
+    for i in range(min(count, bank.count)):
+        noise_seed, cameras = int(torch.randint(2**31, (1,), generator=generator)), bank.cameras([i, i], [0, 1 + i % 6])
+        text = models.text.with_guidance(guidance).with_prompt(bank.captions[i])
+        depth = models.depth_text.with_guidance(guidance).with_prompt(bank.captions[i]).with_depth(maps[i, [0, 1 + i % 6]])
+        truth = bank.pictures([i, i], [0, 1 + i % 6])
+        pictures = {
+            "truth through the VAE": models.text.runtime.decode(models.text.encode(truth).detach()),
+            "depth shown": depth.sample(cameras, 20, torch.Generator().manual_seed(noise_seed)),
+            "text prior": text.sample(cameras, 20, torch.Generator().manual_seed(noise_seed)),
+        }
+        inside = torch.from_numpy(np.array(bank.mask[i])).float() / 255 > 0.5
+        for name, shown in pictures.items():
+            seen = ((1 - shown).amax(-1) > 0.08).float()
+            small, wanted = resize(seen[..., None], embedded.LATENT_SIZE)[..., 0] > 0.5, maps[i, [0, 1 + i % 6], 0] > -0.1
+            rows[name]["outline IoU"] += ((small & wanted).sum((1, 2)) / (small | wanted).sum((1, 2)).clamp_min(1)).tolist()
+            both = ((seen[0] > 0.5) & inside).float()
+            guess = models.depth.depth(shown[0], seen[0])
+            real = torch.from_numpy(np.array(bank.depth[i])).float()
+            rows[name]["depth correlation"].append(float(networks.correlation(*(m[None, None] for m in (guess, real, both)))))
+    means = {f"{figure}, {name}": float(np.mean(values)) for name, row in rows.items() for figure, values in row.items()}
+    return {"objects sampled": min(count, bank.count), **means}
+
+
+def depth_text_sheet(bank: Bank, models, path: Path, rows: int = 6) -> None:
+    """Per row: the shown depth, the truth, three samples with it, three of the text prior from the same noise."""
+    from PIL import Image
+
+    sheet = []
+    for i in range(rows):
+        maps, view = torch.from_numpy(np.array(bank.depth_maps[i, :, 0])).float(), i % 2
+        prompt, cameras = bank.captions[i], bank.cameras([i] * 3, [view] * 3)
+        deep = models.depth_text.with_guidance(3.0).with_prompt(prompt).with_depth(maps[view][None, None])
+        plain = models.text.with_guidance(3.0).with_prompt(prompt)
+        large = torch.nn.functional.interpolate(maps[view][None, None] / 2 + 0.5, scale_factor=4)
+        shown = large[0, 0, ..., None].expand(-1, -1, 3)
+        samples = [p for prior in (deep, plain) for p in prior.sample(cameras, 20, torch.Generator().manual_seed(i))]
+        sheet.append(torch.cat([shown, bank.pictures(i, view), *samples], 1))
+    _save(torch.cat(sheet, 0), path, Image)
+
+
 def contact_sheets(bank: Bank, models, folder: Path) -> None:
     """Pictures for eyes: reference | truth | sample per row of the view prior; samples of the text prior."""
     from PIL import Image
@@ -141,12 +227,15 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=ROOT / "pipelines" / "embedded")
     parser.add_argument("--objects", type=int, default=200)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--only", nargs="*", default=["vae", "clip", "depth", "view", "text"])
+    parser.add_argument("--only", nargs="*", default=["vae", "clip", "depth", "view", "text", "depth_text"])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     folder = args.work / "heldout"
     make_bank(folder, [heldout_seed(i) for i in range(args.objects)], 7)
     bank, models = Bank(folder), embedded.load_embedded(folder=args.weights)
+    if "depth_text" in args.only:
+        seeds = [heldout_seed(i) for i in range(bank.count)]
+        bank.depth_maps = make_depth_maps(args.work / "depth_text" / "heldout", seeds, bank.views, embedded.LATENT_SIZE)
     path = args.weights / "measured.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     for name in args.only:
@@ -160,6 +249,8 @@ def main() -> None:
         print(name, results[name], flush=True)
         curve(out / "curve.csv", f"{name}: training loss", ROOT / "docs" / "training" / f"{name}_curve.png")
         path.write_text(json.dumps({**results, "hardware": f"{platform.machine()} CPU"}, indent=1), encoding="utf-8")
+    if "depth_text" in args.only:
+        depth_text_sheet(bank, models, ROOT / "docs" / "training" / "depth_text_samples.png")
     if {"view", "text"} <= set(args.only):
         contact_sheets(bank, models, ROOT / "docs" / "training")
 

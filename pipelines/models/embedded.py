@@ -15,6 +15,7 @@ import torch
 from ..core.errors import InputError
 from .clip import ClipScorer
 from .depth import DepthEstimator, DepthNet
+from .depth_text import DepthTextDenoiser
 from .latent import LatentRuntime
 from .noise import scaled_linear_alphas
 from .text import TextDenoiser
@@ -52,6 +53,7 @@ class EmbeddedModels:
     text: TextDenoiser
     clip: ClipScorer
     depth: DepthEstimator
+    depth_text: DepthTextDenoiser
 
 
 def build_vae(scaling_factor: float = 1.0) -> torch.nn.Module:
@@ -113,15 +115,16 @@ def load_embedded(device="cpu", folder: Path = FOLDER) -> EmbeddedModels:
     vae = load_module(build_vae(settings["scaling_factor"]), folder / "vae.safetensors", device)
     alphas = scaled_linear_alphas().to(device)
 
-    def runtime(name: str, view: bool) -> LatentRuntime:
-        unet = load_module(build_unet(view), folder / f"{name}_unet.safetensors", device)
+    def runtime(name: str, view: bool = False, depth: bool = False) -> LatentRuntime:
+        unet = load_module(build_unet(view, depth), folder / f"{name}_unet.safetensors", device)
         return LatentRuntime(unet, vae, alphas, "v_prediction", IMAGE_SIZE)
 
     conditioner = load_module(build_conditioner(), folder / "view_conditioner.safetensors", device)
     depth = load_module(DepthNet(), folder / "depth.safetensors", device)
     return EmbeddedModels(
-        ViewDenoiser(runtime("view", True), conditioner, clip),
-        TextDenoiser(runtime("text", False), clip),
+        ViewDenoiser(runtime("view", view=True), conditioner, clip),
+        TextDenoiser(runtime("text"), clip),
         clip,
         DepthEstimator(depth, IMAGE_SIZE),
+        DepthTextDenoiser(runtime("depth_text", depth=True), clip),
     )
