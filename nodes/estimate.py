@@ -12,6 +12,8 @@ from .base import CATEGORY, Node, device_with_room, node_key
 from .runner import duration, peak_bytes, say
 from .stages import PRESETS, presets
 
+GROUPS = {"all of Consistent123": ["quickstart", "standard", "paper"],
+          "all of Magic123": ["magic123 quickstart", "magic123 standard", "magic123 paper"]}
 _TIP_MESH_PRIOR = "What DMTet Refine will listen to; without it the NeRF stage's prior is measured there too."
 
 
@@ -25,9 +27,9 @@ class Estimate(Node):
             search_aliases=["eta", "how long", "benchmark", "vram"],
             inputs=[
                 types.Reference.Input("reference", tooltip="From Reference View."),
-                io.Combo.Input("preset", options=["all of this paper", *PRESETS], default="quickstart",
-                               tooltip="Which preset to measure; 'all of this paper' measures quickstart, standard and "
-                                       "paper one after the other."),
+                io.Combo.Input("preset", options=[*GROUPS, *PRESETS], default="quickstart",
+                               tooltip="Which preset to measure; 'all of ...' measures that paper's quickstart, standard "
+                                       "and paper presets one after the other."),
                 io.Int.Input("patience", default=30, min=1, max=600,
                              tooltip="Seconds of measuring per stage; one iteration at least, however long it takes."),
                 types.Prior.Input("prior", optional=True,
@@ -50,7 +52,7 @@ class Estimate(Node):
                 part.check(reference)
         place, known, pages = device_with_room(), presets(), []
         coarse, fine = ((None if p is None else p.build(reference, place)) for p in (prior, mesh_prior or prior))
-        for name in ["quickstart", "standard", "paper"] if preset.startswith("all") else [preset]:
+        for name in GROUPS.get(preset, [preset]):
             chosen = known[name]
             nerf = replace(chosen.nerf, mesh_iterations=chosen.mesh.iterations)
             say(f"measuring {name} ...", node_key(cls))

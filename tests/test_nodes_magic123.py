@@ -134,3 +134,25 @@ def test_embedded_network_draws_views():
         reference=ReferenceView(Views(camera, rgb, alpha)), view_network=Network("view"), views=2, elevation=0.0,
         guidance=2.0, steps=4, seed=0)  # fmt: skip
     assert result.result[0].shape == (2, 64, 64, 3) and float(result.result[0].std()) > 0.01
+
+
+def test_estimate_knows_the_presets_it_offers(monkeypatch):
+    """Every choice of the node names presets that exist, and each is measured once, with its own stages."""
+    from lift123.nodes import estimate as node
+    from lift123.nodes import stages
+    from lift123.pipelines.stages import estimate as measuring
+
+    measured = []
+
+    def record(reference, coarse, fine, nerf, mesh, **_):
+        measured.append((nerf.iterations, mesh.iterations))
+        return [measuring.StageEstimate(name, part.iterations, 0.5, 8) for name, part in (("NeRF", nerf), ("mesh", mesh))]
+
+    monkeypatch.setattr(measuring, "estimate", record)
+    known = stages.presets()
+    for choice in node.Estimate.define_schema().inputs[1].options:
+        measured.clear()
+        text = node.Estimate.execute(reference=None, preset=choice, patience=1).result[0]
+        names = node.GROUPS.get(choice, [choice])
+        assert measured == [(known[name].nerf.iterations, known[name].mesh.iterations) for name in names]
+        assert [line for line in text.splitlines() if line in known] == names
