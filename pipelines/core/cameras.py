@@ -47,6 +47,8 @@ class Cameras:
     near: float = 0.1
     far: float = 100.0
 
+    is_orthographic = False  # core/ortho.py has the other kind
+
     def __post_init__(self):
         if self.c2w.ndim != 3 or tuple(self.c2w.shape[1:]) != (4, 4):
             raise ValueError(f"c2w must be [B, 4, 4], got {tuple(self.c2w.shape)}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
 from ..core.mesh import Mesh
+from ..core.ortho import OrthoCameras
 from ..core.views import RenderBuffers
 from ..ops.rasterize import Raster
 from ..ops.rasterizers import WARP, Rasterizer
@@ -23,7 +24,7 @@ Lighting = Shading | Callable[[Tensor, Tensor], Tensor]
 
 def render_surface(
     mesh: Mesh,
-    cameras: Cameras,
+    cameras: Cameras | OrthoCameras,
     albedo: Albedo | None = None,
     shading: Lighting | None = None,
     antialias: bool = True,
@@ -52,6 +53,9 @@ def render_surface(
         large = cameras.resized(cameras.height * supersample, cameras.width * supersample)
         clip = project(mesh.vertices, large)
         raster = rasterizer.rasterize(clip, mesh.faces, large.height, large.width)
+        if large.is_orthographic:  # clip w, which a raster calls depth, is 1 everywhere
+            depth = rasterizer.interpolate(large.depth(mesh.vertices)[..., None], raster, mesh.faces)
+            raster = replace(raster, depth=depth[..., 0])
         values = _Values(mesh, raster, rasterizer)
         layers = _layers(values, albedo, shading, want_normal, flat_normals)
         if antialias:
@@ -59,7 +63,7 @@ def render_surface(
         return _buffers(_pool(layers, supersample), want_normal)
 
 
-def project(vertices: Tensor, cameras: Cameras) -> Tensor:
+def project(vertices: Tensor, cameras: Cameras | OrthoCameras) -> Tensor:
     """[B, V, 4] clip coordinates of [V, 3] world points; differentiable."""
     matrix = cameras.world_to_clip().to(vertices).transpose(1, 2)
     return vertices @ matrix[:, :3] + matrix[:, 3:]
