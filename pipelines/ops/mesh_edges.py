@@ -28,7 +28,7 @@ def mesh_edges(faces: Tensor, vertex_count: int) -> MeshEdges:
     """Edges of faces [F, 3]; deterministic; about 15 ms for 50,000 faces on one core."""
     following = faces.roll(-1, dims=1)
     keys = (torch.minimum(faces, following) * vertex_count + torch.maximum(faces, following)).reshape(-1)
-    keys, order = _sort(keys)
+    keys, order = sort_keys(keys)
     same = keys[1:] == keys[:-1]
     start = torch.cat([torch.ones_like(same[:1]), ~same]) if len(keys) else same
     first = torch.nonzero(start).reshape(-1)
@@ -40,7 +40,8 @@ def mesh_edges(faces: Tensor, vertex_count: int) -> MeshEdges:
     return MeshEdges(torch.stack([high, unique - high * vertex_count], dim=-1), count, pairs)
 
 
-def _sort(keys: Tensor) -> tuple[Tensor, Tensor]:
+def sort_keys(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """(ascending keys, stable order) of [N] int64 keys."""
     if keys.device.type != "cpu":
         return torch.sort(keys, stable=True)
     order = np.argsort(keys.numpy(), kind="stable")  # on one core several times faster than torch.sort
