@@ -112,9 +112,9 @@ class LoadTextPrior(_Loader):
     def define_schema(cls):
         return io.Schema(
             node_id="Lift123_LoadTextPrior", display_name="Load Text Network", category=f"{CATEGORY}/networks",
-            description="A Stable Diffusion 1.x, 2.x or SDXL network from local files: a diffusers folder, or a checkpoint file "
-                        "(1.x and 2.x).",
-            search_aliases=["stable diffusion", "text to image", "sdxl"],
+            description="A Stable Diffusion 1.x, 2.x or SDXL network, or DeepFloyd IF, from local files: a diffusers folder, or "
+                        "a checkpoint file (1.x and 2.x).",
+            search_aliases=["stable diffusion", "text to image", "sdxl", "deepfloyd if", "pixel diffusion"],
             inputs=_choice("text", "stable-diffusion-2-1-base", "diffusers layout"),
             outputs=[types.TextNetwork.Output("text", display_name="text network", tooltip="For Text Prior.")],
         )

@@ -65,6 +65,20 @@ def test_everything_local_is_listed_for_the_right_kind(models, made):
     assert "my-depth" in checkpoints.names("depth") and "my-depth" not in checkpoints.names("clip")
 
 
+def test_deepfloyd_is_recognised_by_its_files(models):
+    import pixel_tiny
+
+    pixel_tiny.deepfloyd(models / "diffusers" / "my-if")
+    network = load(networks.LoadTextPrior, checkpoint="my-if")
+    assert "my-if" in checkpoints.names("text") and network.load(CPU).runtime.shape == (3, 16, 16)
+
+
+def test_absent_deepfloyd_names_its_folder_and_its_stand_in(models):
+    told = networks.LoadTextPrior.validate_inputs("IF-I-XL-v1.0")
+    assert "models/diffusers/IF-I-XL-v1.0/" in told and "DeepFloyd" in told and "consent" in told
+    assert "choose stable-diffusion-2-1-base" in told
+
+
 @pytest.mark.parametrize("folder", ["kxic/zero123-xl", "kxic--zero123-xl", "zero123-xl"])
 def test_hub_names_mean_local_folders(models, made, folder):
     shutil.copytree(made["view"], models / "diffusers" / folder)

@@ -38,6 +38,15 @@ class LatentRuntime:
         x = images.permute(0, 3, 1, 2) * 2 - 1
         return self.vae.encode(x.to(self.vae.dtype)).latent_dist.mode().float()
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, h, w) of what is diffused."""
+        return (self.unet.config.out_channels, self.unet.config.sample_size, self.unet.config.sample_size)
+
+    def settle(self, clean: Tensor) -> Tensor:
+        """What sampling makes of a clean estimate [B, C, h, w] before it goes on; latents are left alone."""
+        return clean
+
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents [B, C, h, w] -> [B, H, W, 3] sRGB in [0, 1]."""
@@ -58,6 +67,7 @@ class LatentRuntime:
         if "added" in condition:
             extras["added_cond_kwargs"] = {name: value.to(dtype) for name, value in condition["added"].items()}
         output = self.unet(x.to(dtype), t, condition["context"].to(dtype), **extras).sample.float()
+        output = output[:, : noisy.shape[1]]  # further channels are a learned variance, which nothing here uses
         return to_epsilon(output, noisy, t if level is None else level, self.alphas_cumprod, self.prediction)
 
     @torch.no_grad()
@@ -106,10 +116,11 @@ class LatentDenoiser:
 
 
 @torch.no_grad()
-def ddim_sample(predict_noise, shape, alphas: Tensor, steps: int, generator: torch.Generator, device="cpu") -> Tensor:
+def ddim_sample(predict_noise, shape, alphas: Tensor, steps: int, generator: torch.Generator, device="cpu",
+                settle=lambda clean: clean) -> Tensor:
     """Deterministic DDIM sampling (Song et al. 2021, Eq. 12 with eta = 0).
 
-    predict_noise(noisy [B, C, h, w], t [B]) -> eps_hat; returns latents of ``shape``.
+    predict_noise(noisy [B, C, h, w], t [B]) -> eps_hat; settle: corrects each clean estimate; returns latents of ``shape``.
     """
     x = torch.randn(shape, generator=generator).to(device)
     times = torch.linspace(len(alphas) - 1, 0, steps + 1).round().long()
@@ -117,6 +128,6 @@ def ddim_sample(predict_noise, shape, alphas: Tensor, steps: int, generator: tor
         t = torch.full((shape[0],), int(now), device=device)
         eps = predict_noise(x, t)
         a, b = alphas[now], alphas[after] if after > 0 else torch.tensor(1.0)
-        x0 = (x - (1 - a).sqrt() * eps) / a.sqrt()
+        x0 = settle((x - (1 - a).sqrt() * eps) / a.sqrt())
         x = b.sqrt() * x0 + (1 - b).sqrt() * eps
     return x

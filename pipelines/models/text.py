@@ -1,4 +1,4 @@
-"""The 2D prior's network: a text-to-image latent diffusion model with view-dependent prompts."""
+"""The 2D prior's network: a text-to-image diffusion model, of latents or pixels, with view-dependent prompts."""
 
 from __future__ import annotations
 
@@ -58,12 +58,9 @@ class TextDenoiser(LatentDenoiser):
 
     def sample(self, cameras: Cameras, steps: int, generator: torch.Generator) -> Tensor:
         """Pictures [B, S, S, 3] by DDIM."""
-        side = self.runtime.unet.config.sample_size
-        shape = (len(cameras), self.runtime.unet.config.out_channels, side, side)
-        device = self.prompt_context.device
         latents = ddim_sample(
-            lambda x, t: self.predict_noise(x, t, cameras), shape, self.alphas_cumprod, steps, generator, device
-        )
+            lambda x, t: self.predict_noise(x, t, cameras), (len(cameras), *self.runtime.shape), self.alphas_cumprod, steps,
+            generator, self.prompt_context.device, self.runtime.settle)
         return self.runtime.decode(latents)
 
 
