@@ -10,11 +10,12 @@ import torch
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.schedules import Constant
+from lift123.pipelines.core.views import NEUTRAL
 from lift123.pipelines.models.depth_control import load_depth_control
 from lift123.pipelines.models.depth_text import DepthTextDenoiser
 from lift123.pipelines.models.depth_text_folder import bundled_depth, load_depth_text_folder
 from lift123.pipelines.models.public import load_text_folder
-from lift123.pipelines.models.rgnv import RgnvSettings
+from lift123.pipelines.models.rgnv import ReferenceGuide, RgnvSettings
 from lift123.pipelines.priors.rgsd import RgsdSettings
 from lift123.pipelines.stages.enhance_views import (
     backdrop,
@@ -80,8 +81,41 @@ def test_background_is_grey_with_the_texture_of_concrete():
     assert torch.allclose(plain[0, 0] * 255, torch.tensor([126.0, 129.0, 127.0]))
     assert torch.allclose(rough.mean((0, 1)), plain[0, 0], atol=0.01)
     assert float(rough[..., 0].std()) * 255 == pytest.approx(23, abs=3) and torch.equal(rough, backdrop("textured", 64))
+    assert bool((backdrop("white", 8) == 1).all())
     with pytest.raises(ValueError, match="background"):
-        backdrop("white", 8)
+        backdrop("black", 8)
+
+
+def test_networks_say_what_stands_behind_objects_and_people_may_differ(network, monkeypatch):
+    """Reference and views reach the autoencoder on what the network declares, or on what is asked for."""
+    white, views = replace(network, background="white"), _sides()
+    seen = []
+    monkeypatch.setattr(ReferenceGuide, "encode", lambda self, images, usual=ReferenceGuide.encode: (
+        seen.append(images[:, 0, 0]), usual(self, images))[1])
+    for net, background, want in ((network, "auto", (None, NEUTRAL)), (white, "auto", ((1, 1, 1), (1, 1, 1))),
+                                  (white, "grey", (NEUTRAL, NEUTRAL)), (network, "white", ((1, 1, 1), (1, 1, 1)))):
+        seen.clear()
+        reference = _with_depth()
+        enhance_views(net, reference, views.on_background(0.3), views.alpha, views.depth, settings=QUICK, background=background)
+        assert len(seen) == 2
+        shown = dict(zip(("views", "reference"), seen, strict=True))  # the reference is encoded when it is first needed
+        for name, color in zip(("reference", "views"), want, strict=True):
+            expected = backdrop("textured", 32)[0, 0] if color is None else torch.tensor(color, dtype=torch.float32)
+            assert torch.allclose(shown[name], expected.expand_as(shown[name]), atol=1e-6), (background, name)
+        prior = rgsd_prior(net, reference, **RGSD, background=background)
+        assert prior.backdrop == ("grey" if want[1] == NEUTRAL else "white")
+    with pytest.raises(ValueError, match="background"):
+        reference_guide(network, reference, QUICK, "black")
+
+
+def test_the_mesh_stage_shows_what_the_network_declares(network):
+    """RGSD's own background wins over the stage's."""
+    prior, corners = rgsd_prior(replace(network, background="white"), _with_depth(), **RGSD), []
+    usual = prior.loss
+    prior.loss = lambda images, *rest: (corners.append(images[:, 0, 0].detach()), usual(images, *rest))[1]
+    scene = import_mesh(_wedge(), _reference(), replace(IMPORT, iterations=5))
+    refine_mesh(prior, scene, replace(MESH, iterations=2, novel_background="grey", size=32))
+    assert len(corners) == 2 and all(bool((corner == 1).all()) for corner in corners)
 
 
 def test_round_trip_reports_both_ways_and_the_floor(network):

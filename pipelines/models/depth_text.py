@@ -15,16 +15,19 @@ from .text import TextDenoiser
 
 FARTHEST = 0.6  # nearest over farthest depth that is assumed of depth known up to an affine map only
 VIEW_WORDS = ("Front", "Side", "Back")
+BACKGROUNDS = ("textured", "grey", "white")  # what is shown behind the object; see ``stages.enhance_views.behind``
 
 
 @dataclass(frozen=True)
 class DepthTextDenoiser(TextDenoiser):
     """A ``Denoiser`` for a prompt and a depth map.
 
-    depth: [1 or B, 1, h, w] as :func:`depth_channel` makes it; None = no depth is known (-1 everywhere).
+    depth:      [1 or B, 1, h, w] as :func:`depth_channel` makes it; None = no depth is known (-1 everywhere).
+    background: one of BACKGROUNDS, what HiFi-123 should put behind objects that this network is shown.
     """
 
     depth: Tensor | None = None
+    background: str = BACKGROUNDS[0]
 
     def with_depth(self, depth: Tensor) -> "DepthTextDenoiser":
         """A copy that is shown ``depth`` [1 or B, 1, h, w] with the next latents."""

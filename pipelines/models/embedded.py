@@ -126,5 +126,5 @@ def load_embedded(device="cpu", folder: Path = FOLDER) -> EmbeddedModels:
         TextDenoiser(runtime("text"), clip),
         clip,
         DepthEstimator(depth, IMAGE_SIZE),
-        DepthTextDenoiser(runtime("depth_text", depth=True), clip),
+        DepthTextDenoiser(runtime("depth_text", depth=True), clip, background="white"),  # all that it has seen
     )

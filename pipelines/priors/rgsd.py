@@ -87,6 +87,7 @@ class RgsdPrior:
     """A guide (``models.rgnv.ReferenceGuide``, or anything with its methods) seen as a loss (protocol ``Prior``).
 
     reference: one camera, the reference's; alpha: [1, H, W] its coverage, to check that surface and reference overlap.
+    backdrop:  what stages put behind novel views, which they show unlit: a ``StepConfig.novel_background``.
 
     A stage calls :meth:`on_surface` before the first step and :meth:`choose` in every step with novel views: every other
     one shows a fixed view, whose target (tau = 0) is made at its first visit, i.e. from the coarse texture.
@@ -94,11 +95,11 @@ class RgsdPrior:
     """
 
     knows_reference = True
-    backdrop = "grey"  # what is put behind views, which are shown unlit
 
     def __init__(self, guide, reference: Cameras, settings: RgsdSettings = RgsdSettings(), alpha: Tensor | None = None,
-                 name: str = "rgsd"):
+                 name: str = "rgsd", backdrop: str = "grey"):
         self.guide, self.reference, self.settings, self.alpha, self.name = guide, reference, settings, alpha, name
+        self.backdrop = backdrop
         self.outline: Callable[[Cameras], RenderBuffers] | None = None
         self.tally = {"fixed": Tally(), "random": Tally()}
         self._visit, self._step = -1, None

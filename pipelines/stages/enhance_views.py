@@ -1,7 +1,7 @@
 """HiFi-123's tools for people: enhance coarse views, build the RGSD prior, and measure why depth matters.
 
 These functions prepare pictures for ``models.rgnv``: square, of the network's size, on a background that the network has
-seen in training (never pure white or black), with depth maps that are blank outside the object.
+seen in training (Stable Diffusion: never pure white or black), with depth maps that are blank outside the object.
 """
 
 from __future__ import annotations
@@ -15,21 +15,35 @@ from ..core.cameras import Cameras
 from ..core.errors import InputError
 from ..core.views import NEUTRAL
 from ..metrics.image import psnr, ssim
+from ..models.depth_text import BACKGROUNDS as KINDS
 from ..models.depth_text import depth_channel, latent_size
 from ..models.rgnv import ReferenceGuide, RgnvSettings
 from ..priors.rgsd import RgsdPrior, RgsdSettings
 from .picture import find_plain_background
 from .reference import ReferenceView
 
-BACKGROUNDS = ("textured", "grey")
+BACKGROUNDS = ("auto", *KINDS)
 ROUGHNESS = 23 / 255  # deviation of the concrete photograph behind the released code's references
 RGSD_GUIDE = RgnvSettings(steps=20, rungs=12, guidance=7.5)
 
 
+def behind(network, background: str = "auto") -> tuple[str, str]:
+    """Kinds of :func:`backdrop` behind (the reference, views) for one of BACKGROUNDS; "auto" = what the network declares.
+
+    "textured" is the released RGNV's: a rough texture behind the reference, plain grey behind views.
+    """
+    if background not in BACKGROUNDS:
+        raise ValueError(f"background must be one of {BACKGROUNDS}, got {background!r}")
+    kind = getattr(network, "background", KINDS[0]) if background == "auto" else background
+    return kind, "white" if kind == "white" else "grey"
+
+
 def backdrop(kind: str, size: int) -> Tensor:
-    """[size, size, 3]: neutral grey, or the same with a cloudy texture of several octaves (always the same one)."""
-    if kind not in BACKGROUNDS:
-        raise ValueError(f"background must be one of {BACKGROUNDS}, got {kind!r}")
+    """[size, size, 3]: white, neutral grey, or grey "textured" with clouds of several octaves (always the same ones)."""
+    if kind not in KINDS:
+        raise ValueError(f"background must be one of {KINDS}, got {kind!r}")
+    if kind == "white":
+        return torch.ones(size, size, 3)
     plain = torch.tensor(NEUTRAL).expand(size, size, 3)
     if kind == "grey":
         return plain
@@ -42,7 +56,7 @@ def backdrop(kind: str, size: int) -> Tensor:
 
 
 def reference_guide(
-    network, reference: ReferenceView, settings: RgnvSettings = RgnvSettings(), background: str = "textured",
+    network, reference: ReferenceView, settings: RgnvSettings = RgnvSettings(), background: str = "auto",
     device: torch.device | str = "cpu",
 ) -> ReferenceGuide:
     """The guide of a reference view on ``background`` (one of BACKGROUNDS); its words are the reference's prompt.
@@ -52,7 +66,7 @@ def reference_guide(
     size, views = network.image_size, reference.resized(network.image_size)
     if not bool((views.alpha > 0.5).any()):
         raise InputError("reference", "a mask that shows the object", "an empty mask", "Check the mask of Reference View.")
-    picture = views.on_background(backdrop(background, size))[0]
+    picture = views.on_background(backdrop(behind(network, background)[0], size))[0]
     depth = None
     if settings.depth and views.depth is not None:
         depth = depth_channel(views.depth, views.alpha, latent_size(network.runtime), views.depth_is_metric)
@@ -62,23 +76,24 @@ def reference_guide(
 
 def rgsd_prior(
     network, reference: ReferenceView, settings: RgsdSettings = RgsdSettings(), guide: RgnvSettings = RGSD_GUIDE,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "cpu", background: str = "auto",
 ) -> RgsdPrior:
-    """RGSD for ``refine_mesh``, whose ``novel_background`` should be "grey" and whose shape must stay."""
-    told = reference_guide(network, reference, guide, device=device)
-    return RgsdPrior(told, reference.camera, settings, reference.views.alpha)
+    """RGSD for ``refine_mesh``, whose shape must stay; views are shown on ``background`` (one of BACKGROUNDS)."""
+    told = reference_guide(network, reference, guide, background, device)
+    return RgsdPrior(told, reference.camera, settings, reference.views.alpha, backdrop=behind(network, background)[1])
 
 
 def enhance_views(
     network, reference: ReferenceView, pictures: Tensor, masks: Tensor | None = None, depths: Tensor | None = None,
     cameras: Cameras | None = None, settings: RgnvSettings = RgnvSettings(), *, estimator=None, metric: bool = False,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "cpu", background: str = "auto",
 ) -> tuple[Tensor, Tensor, ReferenceGuide]:
     """(before, after, guide): coarse views [B, H, W, 3] and the same with the reference's texture, [B, S, S, 3] on white.
 
     masks:   [B, H, W]; without them a plain background is found.
     depths:  [B, H, W], larger = farther (``metric``: distances); or estimator: ``models.depth``'s, for each view.
     cameras: of the views; they choose the prompt's words front, side or back.
+    background: behind reference and views while they are in the network, one of BACKGROUNDS.
     S is the network's size; views that are not square are padded.
     """
     if pictures.ndim != 4 or pictures.shape[-1] != 3:
@@ -89,7 +104,7 @@ def enhance_views(
         if maps is not None and maps.shape != pictures.shape[:3]:
             raise InputError(name, f"one of {pictures.shape[2]} x {pictures.shape[1]} pixels for each of {len(pictures)} views",
                              " x ".join(str(v) for v in maps.shape), f"Scale the {name} to the views' size.")
-    guide = reference_guide(network, reference, settings, device=device)
+    guide = reference_guide(network, reference, settings, background, device)
     masks = torch.stack([find_plain_background(p.cpu()) for p in pictures]) if masks is None else masks.cpu()
     if bool((masks.amax((1, 2)) <= 0.5).any()):
         raise InputError("masks", "an object in each view", "an empty mask", "Remove that view, or correct its mask.")
@@ -101,7 +116,7 @@ def enhance_views(
     elif depths is not None:
         depths = fit_depth(depths.cpu(), masks, size)
     channel = None if depths is None else depth_channel(depths, alpha[..., 0], guide.latent_size, metric).to(device)
-    shown = rgb * alpha + (1 - alpha) * torch.tensor(NEUTRAL)
+    shown = rgb * alpha + (1 - alpha) * backdrop(behind(network, background)[1], size)
     where = None if cameras is None else cameras.to(device)
     done = guide.enhance(shown.to(device), channel, alpha[..., 0].to(device), where).cpu()
     return rgb * alpha + (1 - alpha), done * alpha + (1 - alpha), guide
@@ -154,7 +169,7 @@ class RoundTrip:
                 for name, found in self.errors.items()]
 
 
-def reconstruct(network, reference: ReferenceView, settings: RgnvSettings = RgnvSettings(), background: str = "textured",
+def reconstruct(network, reference: ReferenceView, settings: RgnvSettings = RgnvSettings(), background: str = "auto",
                 device: torch.device | str = "cpu") -> RoundTrip:
     """The paper's Supplementary Table 2 on one picture: inversion and reconstruction with and without depth.
 
