@@ -51,7 +51,8 @@ class Preset:
 
     view, text: distillation in the NeRF stage; mesh_view, mesh_text: in the mesh stage.
     view_guidance, text_guidance: classifier-free guidance, standard formula; None = the network's own.
-    form, clock: of the dynamic prior.
+    boundary: None = no 3D-only phase, the ramp begins with the first iteration.
+    form, clock, stretch, full_2d: of the dynamic prior.
     """
 
     name: str
@@ -63,13 +64,15 @@ class Preset:
     mesh_view: SdsSettings
     text: SdsSettings
     mesh_text: SdsSettings
-    boundary: ClipBoundary
+    boundary: ClipBoundary | None
     bake: BakeSettings
     view_guidance: float | None = None
     text_guidance: float | None = None
     angle_scaling: bool = True
     form: str = "exponential"
     clock: str = "local"
+    stretch: float = 1.0
+    full_2d: bool = False
 
 
 PAPER = Preset(
@@ -185,16 +188,24 @@ def text_prior(denoiser, reference: ReferenceView, settings: SdsSettings = SdsSe
 
 def dynamic_prior(reference: ReferenceView, models, preset: Preset, stage: str) -> DynamicPrior:
     """Both priors under the preset's ramp; ``stage`` "nerf" or "mesh" selects the distillation settings."""
-    view, text = (preset.view, preset.text) if stage == "nerf" else (preset.mesh_view, preset.mesh_text)
+    text = preset.text if stage == "nerf" else preset.mesh_text
     return DynamicPrior(
-        view_prior(_guided(models.view, preset.view_guidance), reference, view, preset.angle_scaling),
+        view_only(reference, models, preset, stage),
         text_prior(_guided(models.text, preset.text_guidance), reference, text),
         preset.form,
         preset.clock,
+        preset.stretch,
+        preset.full_2d,
     )
 
 
-def run(
+def view_only(reference: ReferenceView, models, preset: Preset, stage: str) -> ViewPrior:
+    """The 3D prior alone; ``stage`` as :func:`dynamic_prior`."""
+    settings = preset.view if stage == "nerf" else preset.mesh_view
+    return view_prior(_guided(models.view, preset.view_guidance), reference, settings, preset.angle_scaling)
+
+
+def explore(
     reference: ReferenceView,
     models,
     preset: Preset = QUICKSTART,
@@ -204,16 +215,40 @@ def run(
     on_step: OnStep = ignore_step,
     on_checkpoint: OnCheckpoint | None = None,
 ) -> Scene:
+    """The first act alone: the 3D prior until the CLIP boundary fires; :func:`run` goes on from there."""
+    preset = aligned(preset)
+    boundary = clip_boundary(models.clip, reference.prompt, preset.boundary)
+    prior = view_only(reference, models, preset, "nerf")
+    return fit_nerf(reference, prior, preset.nerf, boundary=boundary, stop_at_boundary=True, seed=seed, device=device,
+                    on_step=on_step, on_checkpoint=on_checkpoint)  # fmt: skip
+
+
+def run(
+    reference: ReferenceView,
+    models,
+    preset: Preset = QUICKSTART,
+    *,
+    scene: Scene | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    on_step: OnStep = ignore_step,
+    on_checkpoint: OnCheckpoint | None = None,
+) -> Scene:
     """The whole method: a Scene of kind "mesh" from one reference view.
 
-    models: anything with ``view``, ``text`` and ``clip`` (see ``models.embedded``).
+    models: anything with ``view``, ``text`` and ``clip`` (see ``models.embedded``); without ``text`` (None) the 3D
+    prior is alone to the end, the paper's Consistent123_3D.
+    scene:  go on from here, a scene of :func:`explore`; it has its own seed.
     """
     preset = aligned(preset)
     watch = {"device": device, "on_step": on_step, "on_checkpoint": on_checkpoint}
-    boundary = clip_boundary(models.clip, reference.prompt, preset.boundary)
-    prior = dynamic_prior(reference, models, preset, "nerf")
-    scene = fit_nerf(reference, prior, preset.nerf, boundary=boundary, seed=seed, **watch)
-    return refine_mesh(dynamic_prior(reference, models, preset, "mesh"), scene, preset.mesh, **watch)
+    prior = view_only if models.text is None else dynamic_prior
+    boundary = None
+    if preset.boundary is not None and models.text is not None:
+        boundary = clip_boundary(models.clip, reference.prompt, preset.boundary)
+    coarse = fit_nerf(reference, prior(reference, models, preset, "nerf"), preset.nerf, scene=scene, boundary=boundary,
+                      seed=seed, **watch)  # fmt: skip
+    return refine_mesh(prior(reference, models, preset, "mesh"), coarse, preset.mesh, **watch)
 
 
 def aligned(preset: Preset) -> Preset:

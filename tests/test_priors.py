@@ -190,6 +190,19 @@ def test_dynamic_prior_leaves_2d_out_before_the_switch_and_follows_the_table_aft
     assert DynamicPrior(p3, p2, "linear").weights(0.5)[1] == pytest.approx(0.5, abs=1e-3)
     with pytest.raises(ValueError):
         DynamicPrior(p3, p2, "cubic")
+    with pytest.raises(ValueError, match="stretch"):
+        DynamicPrior(p3, p2, stretch=0.0)
+
+
+def test_strategies_of_consistent123s_table_6():
+    """(b): the 2D prior weighs 1 from the switch on; (c): exp(-x / 1.5), so that the 2D weight ends at .487 (spec D.4)."""
+    p3, p2 = Counting("3d"), Counting("2d")
+    default, b, c = DynamicPrior(p3, p2), DynamicPrior(p3, p2, full_2d=True), DynamicPrior(p3, p2, stretch=1.5)
+    for x in (0.0, 0.3, 1.0):
+        assert b.weights(x) == (default.weights(x)[0], 1.0)
+        assert c.weights(x) == default.weights(x / 1.5)
+    assert c.weights(1.0)[1] == pytest.approx(0.487, abs=1e-3) and c.weights(1.0)[0] == pytest.approx(0.513, abs=1e-3)
+    assert b.weights(None) == c.weights(None) == (1.0, 0.0)
 
 
 def test_sum_prior_skips_zero_weights():

@@ -57,17 +57,23 @@ class DynamicPrior:
     form:  "exponential", "linear" or "log" (spec D.3).
     clock: "local": 0 at the switch, 1 at the end of the mesh stage (the released code);
            "global": iterations over all iterations (the paper's wording).
+    stretch: sigma; the ramp is read at x / sigma (strategy (c) of the paper's Table 6: 1.5 on the global clock).
+    full_2d: the 2D prior has weight 1 from the switch on, only the 3D prior ramps (strategy (b)).
     """
 
     prior3d: Prior
     prior2d: Prior
     form: str = "exponential"
     clock: str = "local"
+    stretch: float = 1.0
+    full_2d: bool = False
 
     def __post_init__(self):
         DynamicRise(self.form)(0.0)  # fails now on an unknown form
         if self.clock not in CLOCKS:
             raise ValueError(f"clock must be one of {CLOCKS}, got {self.clock!r}")
+        if not self.stretch > 0:
+            raise ValueError(f"stretch must be above 0, got {self.stretch}")
 
     @property
     def name(self) -> str:
@@ -81,7 +87,8 @@ class DynamicPrior:
         """(3D weight, 2D weight) at clock ``x``; None is the 3D-only phase."""
         if x is None:
             return 1.0, 0.0
-        return DynamicFall(self.form)(x), DynamicRise(self.form)(x)
+        x = x / self.stretch
+        return DynamicFall(self.form)(x), 1.0 if self.full_2d else DynamicRise(self.form)(x)
 
     def at(self, x: float | None) -> Prior:
         """The prior with its weights frozen at clock ``x``; the 2D prior is left out before the switch."""
