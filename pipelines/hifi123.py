@@ -335,7 +335,7 @@ def run(
 
     models: anything with ``text``, ``view`` (see :func:`coarse_prior`) and ``depth_text``.
     scene:  continue this one: a stage goes on where it stopped, a finished radiance field is refined, a finished mesh
-            comes back as it is.  RGSD makes its targets again, from the texture that it finds.
+            comes back as it is.  The result is that of an uninterrupted run: RGSD's targets are in the scene.
     A coarse stage that ``on_step`` stops comes back as it is, unrefined.
     """
     watch = {"device": device, "on_step": on_step, "on_checkpoint": on_checkpoint}

@@ -280,20 +280,25 @@ def test_resuming_the_coarse_stage_gives_the_same_result(tmp_path):
     assert same(hifi123.run(reference(), networks(), TINY, scene=half, seed=99), whole()[0])
 
 
-def test_resuming_the_rgsd_stage_goes_on_and_keeps_the_shape(tmp_path):
+@pytest.mark.parametrize("after", [3, 4])
+def test_resuming_the_rgsd_stage_gives_the_same_result(tmp_path, after):
+    """Bit for bit: the targets of fixed views and of those shown again are kept, not made from a later texture."""
     def interrupt(step):
-        if step.stage == "Mesh" and step.index == 3:
+        if step.stage == "Mesh" and step.index == after:
             raise KeyboardInterrupt
 
-    kept, seen, models = [], [], networks()
+    preset, kept, seen, models = replace(TINY, rgsd=replace(TINY.rgsd, slots=1, reuse=4)), [], [], networks()
+    preset = replace(preset, mesh=replace(preset.mesh, iterations=8))
     with pytest.raises(KeyboardInterrupt):
-        hifi123.run(reference(), models, TINY, scene=coarse(), on_step=interrupt, on_checkpoint=kept.append)
+        hifi123.run(reference(), models, preset, scene=coarse(), on_step=interrupt, on_checkpoint=kept.append)
     half = Scene.load(kept[-1].save(tmp_path / "half.safetensors"))
-    assert (half.kind, half.step, half.finished) == ("mesh", 3, False)
-    done = hifi123.run(reference(), models, TINY, scene=half, on_step=lambda s: seen.append((s.stage, s.index)))
-    assert seen == [("Mesh", 4), ("Mesh", 5), ("Mesh", 6)] and done.finished
-    assert same(done, whole()[0], "tet/") and not same(done, half, "field/")
-    assert hifi123.run(reference(), models, TINY, scene=done) is done
+    assert (half.kind, half.step, half.finished) == ("mesh", after, False) and len(half.meta["prior"]["targets"]) == 3
+    done = hifi123.run(reference(), models, preset, scene=half, on_step=lambda s: seen.append((s.stage, s.index)))
+    assert seen == [("Mesh", i) for i in range(after + 1, 9)] and done.finished and "prior" not in done.meta
+    assert same(done, hifi123.run(reference(), networks(), preset, scene=coarse())) and not same(done, half, "field/")
+    forgetful = hifi123.run(reference(), models, preset, scene=replace(half, meta={**half.meta, "prior": None}))
+    assert not same(done, forgetful, "field/"), "without what the prior remembers, the result is another one"
+    assert hifi123.run(reference(), models, preset, scene=done) is done
     assert not models.view.times and not models.text.times
 
 

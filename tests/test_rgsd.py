@@ -1,5 +1,6 @@
 """RGSD as a latent regression: against the literal Algorithm 1, against hand-made targets, and inside the loop."""
 
+import json
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -132,7 +133,60 @@ def test_target_reuse_divides_the_cost():
     shown = [v.c2w.numpy().tobytes() for v in views[1::2]]
     assert prior.tally["random"].per_visit == pytest.approx(34 / 4) and len(set(shown)) == 8
     assert all(shown.count(s) == 4 for s in shown) and len(set(shown[:4])) == 4 and shown[:4] == shown[4:8]
-    assert len(prior._targets) == 2 + 4  # nothing piles up
+    assert len(prior._now.targets) == 2 + 4  # nothing piles up
+
+
+@pytest.mark.parametrize("inside_a_sum", [False, True])
+def test_an_interrupted_prior_goes_on_as_if_nothing_had_happened(inside_a_sum):
+    """Views, targets, tau and costs of steps 7 .. 23, recalled by another prior from tensors and JSON alone."""
+    settings = replace(PAPER, slots=2, reuse=3)
+
+    class Counted(ToyGuide):
+        """Targets that differ with every making."""
+
+        def targets(self, latents, depth, cameras, stop=0):
+            state, clean = super().targets(latents, depth, cameras, stop)
+            return state + self.spent.pictures % 97, clean + self.spent.pictures % 97
+
+    def made():
+        rgsd = RgsdPrior(Counted(), HOME, settings)
+        prior = SumPrior([(rgsd, Constant(1.0))]) if inside_a_sum else rgsd
+        prior.on_surface(_ball, True)
+        return prior, rgsd
+
+    def steps(prior, first, last):
+        found = []
+        for step in range(first, last):
+            cameras = prior.choose(step, _random_cameras(step))
+            loss = prior.loss(torch.ones(1, 8, 8, 3), cameras, 0.0, torch.Generator().manual_seed(step))
+            found.append((loss.item(), cameras.c2w))
+        return found
+
+    whole, rgsd = made()
+    expected = steps(whole, 0, 23)[7:]
+    first, half = made()
+    steps(first, 0, 7)
+    tensors, meta = first.memory()
+    second, other = made()
+    other.guide.spent.pictures = half.guide.spent.pictures
+    second.recall(tensors, json.loads(json.dumps(meta)))
+    got = steps(second, 7, 23)
+    assert [v for v, _ in got] == [v for v, _ in expected] and len({v for v, _ in got}) > 4
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(got, expected))
+    assert other.tally == rgsd.tally
+
+
+def test_a_memory_of_other_settings_or_without_its_tensors_is_not_recalled():
+    prior = _prior(replace(PAPER, reuse=2))
+    _run(prior, 5)
+    tensors, meta = prior.memory()
+    assert not _prior(replace(PAPER, reuse=3)).recall(tensors, meta)
+    assert not _prior(replace(PAPER, reuse=2)).recall({}, meta) and not _prior().recall({}, None)
+    assert not _prior(replace(PAPER, reuse=2), ToyGuide(6)).recall(tensors, meta), "another grid of noise levels"
+    fresh = _prior(replace(PAPER, reuse=2))
+    assert fresh.recall(tensors, meta) and len(fresh._now.targets) == len(prior._now.targets) > 0
+    fresh.on_surface(_ball, True)
+    assert not fresh._now.targets, "another surface has other targets"
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean", "half sum"])

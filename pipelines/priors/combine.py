@@ -39,6 +39,19 @@ class SumPrior:
             if hasattr(prior, "on_surface"):
                 prior.on_surface(outline, frozen)
 
+    def memory(self) -> tuple[dict[str, Tensor], dict]:
+        """(tensors, JSON) of the terms that remember something (see ``rgsd``)."""
+        found = {str(i): prior.memory() for i, (prior, _) in enumerate(self.terms) if hasattr(prior, "memory")}
+        tensors = {f"{i}/{name}": value for i, (kept, _) in found.items() for name, value in kept.items()}
+        return tensors, {i: meta for i, (_, meta) in found.items()}
+
+    def recall(self, tensors: dict[str, Tensor], meta: dict | None) -> None:
+        """Lets those terms go on from :meth:`memory`."""
+        for i, (prior, _) in enumerate(self.terms):
+            if hasattr(prior, "recall"):
+                mine = {k.partition("/")[2]: v for k, v in tensors.items() if k.startswith(f"{i}/")}
+                prior.recall(mine, (meta or {}).get(str(i)))
+
     def loss(self, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:
         """[B]; the terms draw from the generator in order."""
         total = images.new_zeros(len(images))

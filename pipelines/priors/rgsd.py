@@ -22,6 +22,7 @@ from ..core.cameras import Cameras
 from ..core.errors import InputError, NotFinite
 from ..core.schedules import Constant
 from ..core.views import RenderBuffers
+from .rgsd_memory import Memory, Target
 from .sds import resize
 
 TAUS = ("draw", "mean")
@@ -60,29 +61,6 @@ class RgsdSettings:
             raise ValueError("slots and reuse must be at least 1")
 
 
-@dataclass
-class Tally:
-    """Visits of one kind of view, and UNet evaluations (pictures) and calls spent on them."""
-
-    visits: int = 0
-    evaluations: int = 0
-    calls: int = 0
-
-    @property
-    def per_visit(self) -> float:
-        """Evaluations per visit."""
-        return self.evaluations / max(self.visits, 1)
-
-
-@dataclass(frozen=True)
-class _Target:
-    """Of one view: clean latents [n, C, h, w] for tau = first .. first + n - 1, and a mask [1, h, w]."""
-
-    clean: Tensor
-    first: int
-    mask: Tensor
-
-
 class RgsdPrior:
     """A guide (``models.rgnv.ReferenceGuide``, or anything with its methods) seen as a loss (protocol ``Prior``).
 
@@ -91,7 +69,7 @@ class RgsdPrior:
 
     A stage calls :meth:`on_surface` before the first step and :meth:`choose` in every step with novel views: every other
     one shows a fixed view, whose target (tau = 0) is made at its first visit, i.e. from the coarse texture.
-    Targets live in memory only: a resumed stage makes its fixed targets from the texture that it finds.
+    :meth:`memory` and :meth:`recall` keep views and targets while the stage is interrupted.
     """
 
     knows_reference = True
@@ -101,19 +79,38 @@ class RgsdPrior:
         self.guide, self.reference, self.settings, self.alpha, self.name = guide, reference, settings, alpha, name
         self.backdrop = backdrop
         self.outline: Callable[[Cameras], RenderBuffers] | None = None
-        self.tally = {"fixed": Tally(), "random": Tally()}
-        self._visit, self._step = -1, None
-        self._slots: list[Cameras | None] = [None] * settings.slots
-        self._fixed: set[bytes] = set()
-        self._kept: set[bytes] = set()
-        self._targets: dict[bytes, _Target] = {}
+        self._now = Memory([None] * settings.slots)
+
+    @property
+    def tally(self) -> dict:
+        """Visits and costs of "fixed" and "random" views (``rgsd_memory.Tally``)."""
+        return self._now.tally
+
+    def memory(self) -> tuple[dict[str, Tensor], dict]:
+        """(tensors, JSON) with which :meth:`recall` makes an equal prior go on."""
+        tensors, meta = self._now.pack()
+        return tensors, {**meta, "made_by": self._fingerprint()}
+
+    def recall(self, tensors: dict[str, Tensor], meta: dict | None) -> bool:
+        """Goes on from :meth:`memory`; False, and nothing is recalled, if it is absent or of other settings."""
+        if not meta or meta.get("made_by") != self._fingerprint():
+            return False
+        try:
+            self._now = Memory.unpack(tensors, meta)
+        except KeyError:
+            return False
+        return True
+
+    def _fingerprint(self) -> str:
+        guide = self.guide
+        return repr((self.settings, guide.settings, guide.grid.times.tolist(), getattr(guide, "prompt", "")))
 
     def on_surface(self, outline: Callable[[Cameras], RenderBuffers], frozen: bool) -> None:
         """Tells how the surface is drawn (coverage and depth are used).  InputError when it cannot be guided."""
         if not frozen:
             raise InputError("optimize", "texture, with RGSD", "a stage that changes the shape",
                              "RGSD keeps its targets while the shape stays; set optimize to texture.")
-        self.outline = outline
+        self.outline, self._now = outline, Memory([None] * self.settings.slots)
         if self.alpha is None:
             return
         size = self.alpha.shape[-1]
@@ -128,10 +125,10 @@ class RgsdPrior:
     def choose(self, step: int, cameras: Cameras) -> Cameras:
         """The views of ``step``, given as many random ones; the same again for the same step."""
         settings, count = self.settings, len(cameras)
-        if step != self._step:
-            self._visit, self._step = self._visit + 1, step
-        turn = self._visit // 2 if settings.fixed else self._visit
-        if settings.fixed and self._visit % 2 == 0:
+        if step != self._now.step:
+            self._now.visit, self._now.step = self._now.visit + 1, step
+        turn = self._now.visit // 2 if settings.fixed else self._now.visit
+        if settings.fixed and self._now.visit % 2 == 0:
             angles = [settings.fixed[(turn * count + i) % len(settings.fixed)] for i in range(count)]
             return self._fixed_cameras(angles, cameras)
         return Cameras.cat([self._random(turn * count + i, cameras[i]) for i in range(count)])
@@ -140,7 +137,7 @@ class RgsdPrior:
         home = self.reference.to("cpu")
         azimuth = home.azimuth + torch.tensor(degrees) * (math.pi / 180)
         found = Cameras.orbit(azimuth, home.elevation, home.radius, home.fovy, like.height, like.width)
-        self._fixed.update(_key(found[i]) for i in range(len(found)))
+        self._now.fixed.update(_key(found[i]) for i in range(len(found)))
         return found
 
     def _random(self, visit: int, fresh: Cameras) -> Cameras:
@@ -148,15 +145,15 @@ class RgsdPrior:
         slots, reuse = self.settings.slots, self.settings.reuse
         place = visit % (slots * reuse)
         slot = place % slots
-        old = self._slots[slot]
+        old = self._now.slots[slot]
         if place >= slots and old is not None:
             return old
         if old is not None:
-            self._targets.pop(_key(old), None)
-            self._kept.discard(_key(old))
-        self._slots[slot] = fresh
+            self._now.targets.pop(_key(old), None)
+            self._now.kept.discard(_key(old))
+        self._now.slots[slot] = fresh
         if reuse > 1:
-            self._kept.add(_key(fresh))
+            self._now.kept.add(_key(fresh))
         return fresh
 
     def loss(self, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:
@@ -166,17 +163,17 @@ class RgsdPrior:
         tau = int(torch.randint(1, guide.grid.rungs, (1,), generator=generator)) if guide.grid.rungs > 1 else 0
         keys = [_key(cameras[i]) for i in range(len(cameras))]
         targets = self._gather(latents.detach(), cameras, keys, tau)
-        pulls = [self._pull(target, key in self._fixed, tau) for target, key in zip(targets, keys, strict=True)]
-        goal = torch.stack([g for g, _ in pulls]).to(latents)
+        pulls = [self._pull(target, key in self._now.fixed, tau) for target, key in zip(targets, keys, strict=True)]
+        goal = torch.stack([g.to(latents) for g, _ in pulls])
         factor = latents.new_tensor([w for _, w in pulls])
         error = (latents - goal).square()
         if settings.masked:
-            error = error * torch.stack([t.mask for t in targets]).to(latents)
+            error = error * torch.stack([t.mask.to(latents) for t in targets])
         flat = error.flatten(1)
         size = flat.mean(1) if settings.reduction == "mean" else flat.sum(1)
         return settings.weight(progress) * (0.5 if settings.reduction == "half sum" else 1.0) * factor * size
 
-    def _pull(self, target: _Target, fixed: bool, tau: int) -> tuple[Tensor, float]:
+    def _pull(self, target: Target, fixed: bool, tau: int) -> tuple[Tensor, float]:
         """(latent to go to, its factor abar) for one view."""
         if fixed:
             return target.clean[0], 1.0
@@ -186,13 +183,13 @@ class RgsdPrior:
         levels = alphas[target.first : target.first + len(target.clean)].to(target.clean)
         return torch.einsum("t,tchw->chw", levels / levels.sum(), target.clean), float(levels.mean())
 
-    def _gather(self, latents: Tensor, cameras: Cameras, keys: list[bytes], tau: int) -> list[_Target]:
+    def _gather(self, latents: Tensor, cameras: Cameras, keys: list[bytes], tau: int) -> list[Target]:
         """Targets of all views, made where there is none yet."""
         self.guide.prepare()  # what the reference costs is not any view's
-        found: dict[int, _Target] = {i: self._targets[k] for i, k in enumerate(keys) if k in self._targets}
+        found: dict[int, Target] = {i: self._now.targets[k] for i, k in enumerate(keys) if k in self._now.targets}
         for fixed in (True, False):
             tally = self.tally["fixed" if fixed else "random"]
-            mine = [i for i, k in enumerate(keys) if (k in self._fixed) == fixed]
+            mine = [i for i, k in enumerate(keys) if (k in self._now.fixed) == fixed]
             tally.visits += len(mine)
             missing = [i for i in mine if i not in found]
             if missing:
@@ -203,7 +200,7 @@ class RgsdPrior:
                 tally.calls += self.guide.spent.calls - before[1]
         return [found[i] for i in range(len(keys))]
 
-    def _make(self, latents: Tensor, cameras: Cameras, fixed: bool, tau: int, keys: list[bytes]) -> list[_Target]:
+    def _make(self, latents: Tensor, cameras: Cameras, fixed: bool, tau: int, keys: list[bytes]) -> list[Target]:
         if self.outline is None:
             raise InputError("prior", "a stage that refines the texture of a mesh, for RGSD", "another stage",
                              "Wire RGSD Prior into DMTet Refine.")
@@ -217,10 +214,10 @@ class RgsdPrior:
                             "Load its network in float32 or bfloat16, or lower its guidance.")
         low_first = state[None] if fixed else clean.flip(0) if every else clean[-1:]
         first = 0 if fixed else stop
-        made = [_Target(low_first[:, i].clone(), first, mask[i]) for i in range(len(latents))]
+        made = [Target(low_first[:, i].clone(), first, mask[i]) for i in range(len(latents))]
         for key, target in zip(keys, made, strict=True):
-            if fixed or key in self._kept:
-                self._targets[key] = target
+            if fixed or key in self._now.kept:
+                self._now.targets[key] = target
         return made
 
 

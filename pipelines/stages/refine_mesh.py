@@ -103,6 +103,7 @@ def refine_mesh(
     trainee = _MeshTrainee(scene, config, reference, seed, device, resumes)
     if hasattr(prior, "on_surface"):
         prior.on_surface(trainee.outline, config.optimize == "texture")
+    trainee.remember(prior, scene if resumes else None)
     start = scene.step if resumes else 0
     stop = config.iterations if until is None else min(until, config.iterations)
     nerf_total, switch = trainee.history["nerf_total"], trainee.history["switch_step"]
@@ -140,6 +141,13 @@ class _MeshTrainee:
         self.rates = RateScaler(self.optimizer)
         self.mesh: Mesh | None = None
         self.geometry = config.optimize != "texture"
+        self.prior = None
+
+    def remember(self, prior, scene: Scene | None) -> None:
+        """Keeps what the prior has to remember in snapshots; ``scene`` is one of them, to go on from."""
+        self.prior = prior if hasattr(prior, "memory") else None
+        if self.prior is not None and scene is not None:
+            self.prior.recall(scene.part("prior"), scene.meta.get("prior"))
 
     def prepare(self, step: int, progress: float, generator: torch.Generator) -> None:
         config, levels = self.config, self.color.config.grid.levels
@@ -190,6 +198,9 @@ class _MeshTrainee:
             "reference": reference_meta,
             "config": describe(self.config),
         }
+        if self.prior is not None and step < self.config.iterations:
+            kept, meta["prior"] = self.prior.memory()
+            tensors.update({f"prior/{name}": value for name, value in kept.items()})
         return Scene("mesh", tensors, meta)
 
     @torch.no_grad()

@@ -28,8 +28,8 @@ class Scene:
 
     kind:    "nerf" or "mesh".
     tensors: by name with a prefix: ``field/`` colours and density, ``grid/`` occupancy, ``tet/``
-             surface, ``ema/`` averaged weights, ``optim/`` optimiser state, ``reference/`` the input
-             views.  Detached, CPU.
+             surface, ``ema/`` averaged weights, ``optim/`` optimiser state, ``prior/`` what a prior
+             remembers, ``reference/`` the input views.  Detached, CPU.
     meta:    JSON: configuration, steps done and planned, switch step, boundary history, seed,
              reference settings.
     """
@@ -81,7 +81,7 @@ class Scene:
 
     def without_optimizer(self) -> "Scene":
         """A smaller copy that renders the same but restarts the optimiser when continued."""
-        return replace(self, tensors={k: v for k, v in self.tensors.items() if not k.startswith("optim/")})
+        return replace(self, tensors={k: v for k, v in self.tensors.items() if not k.startswith(("optim/", "prior/"))})
 
     def save(self, path) -> Path:
         """Writes safetensors through a temporary file, so an interrupted save leaves no damaged scene."""
