@@ -1,0 +1,1 @@
+"""StdGEN networks (He et al. 2025) on diffusers: canonicaliser, multi-view diffusion, S-LRM."""
