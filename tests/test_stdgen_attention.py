@@ -2,8 +2,8 @@
 
 import copy
 
-import pytest
 import public_tiny as tiny
+import pytest
 import stdgen_tiny
 import torch
 from lift123.pipelines.models.attention import self_attentions
