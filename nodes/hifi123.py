@@ -248,7 +248,7 @@ class RgsdPrior(Node):
             inputs=[
                 types.DepthText.Input("depth_text_network", tooltip=NETWORK_TIP),
                 io.String.Input("prompt", default="", multiline=True,
-                                tooltip="Empty = the reference view's prompt. 'Front view of' and so on is added."),
+                                tooltip="Empty = the reference view's prompt. Front, side or back view is added."),
                 io.Float.Input("weight", default=0.025, min=0.0, max=1000.0, step=0.001, round=0.0001,
                                tooltip="Multiplies the loss. 0.025 goes with a colour weight of 1000 and reduction half sum "
                                        "(ours; the paper gives none)."),

@@ -240,6 +240,8 @@ def test_words_follow_the_camera(network):
     texts = [f"{w} view of a parrot" for w in ("Front", "Front", "Side", "Side", "Back", "Back")]
     assert torch.equal(guide.contexts(cameras, 6), network.encoder.text_condition(texts)["context"])
     assert torch.equal(guide.contexts(None, 1), network.encoder.text_condition(["a parrot"])["context"])
+    own = _guide(replace(network, phrase="{prompt}, {word} view"))  # a network that was taught another order of words
+    assert torch.equal(own.contexts(cameras[2:3], 1), network.encoder.text_condition(["a parrot, Side view"])["context"])
 
 
 def test_a_text_network_can_stand_in_where_depth_is_not_wanted():

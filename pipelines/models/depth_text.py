@@ -15,6 +15,7 @@ from .text import TextDenoiser
 
 FARTHEST = 0.6  # nearest over farthest depth that is assumed of depth known up to an affine map only
 VIEW_WORDS = ("Front", "Side", "Back")
+PHRASE = "{word} view of {prompt}"  # HiFi-123's
 BACKGROUNDS = ("textured", "grey", "white")  # what is shown behind the object; see ``stages.enhance_views.behind``
 
 
@@ -24,10 +25,12 @@ class DepthTextDenoiser(TextDenoiser):
 
     depth:      [1 or B, 1, h, w] as :func:`depth_channel` makes it; None = no depth is known (-1 everywhere).
     background: one of BACKGROUNDS, what HiFi-123 should put behind objects that this network is shown.
+    phrase:     how HiFi-123 should tell it a prompt and one of VIEW_WORDS.
     """
 
     depth: Tensor | None = None
     background: str = BACKGROUNDS[0]
+    phrase: str = PHRASE
 
     def with_depth(self, depth: Tensor) -> "DepthTextDenoiser":
         """A copy that is shown ``depth`` [1 or B, 1, h, w] with the next latents."""

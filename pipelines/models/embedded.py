@@ -37,6 +37,7 @@ UNET_CONFIG = {
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
 }  # fmt: skip
+DEPTH_TEXT_KNOWS = {"background": "white", "phrase": "{prompt}, {word} view"}  # all that it has seen in training
 POSE_LABELS = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 8}
 CLIP_CONFIG = {
     "embed_dim": CLIP_WIDTH,
@@ -126,5 +127,5 @@ def load_embedded(device="cpu", folder: Path = FOLDER) -> EmbeddedModels:
         TextDenoiser(runtime("text"), clip),
         clip,
         DepthEstimator(depth, IMAGE_SIZE),
-        DepthTextDenoiser(runtime("depth_text", depth=True), clip, background="white"),  # all that it has seen
+        DepthTextDenoiser(runtime("depth_text", depth=True), clip, **DEPTH_TEXT_KNOWS),
     )

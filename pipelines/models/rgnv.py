@@ -16,7 +16,7 @@ from torch import Tensor
 from ..core.cameras import Cameras
 from ..core.errors import InputError
 from .attention import Bank, check_layers, late_layers, shared_attention
-from .depth_text import VIEW_WORDS, depth_channel, latent_size, scale_map, sees_depth
+from .depth_text import PHRASE, VIEW_WORDS, depth_channel, latent_size, scale_map, sees_depth
 from .inversion import Descent, RungGrid, invert, sample
 
 STARTS = ("inversion", "noise")
@@ -217,7 +217,8 @@ class ReferenceGuide:
         if cameras is None:
             return self.net.words([self.prompt]).expand(count, -1, -1)
         if self._views is None:
-            texts = [f"{word} view of {self.prompt}" for word in VIEW_WORDS] if self.prompt else [""] * 3
+            phrase = getattr(self.network, "phrase", PHRASE)
+            texts = [phrase.format(word=word, prompt=self.prompt) for word in VIEW_WORDS] if self.prompt else [""] * 3
             self._views = self.net.words(texts)
         turn = cameras.azimuth.abs()
         return self._views[(turn > SIDE).long() + (turn > BACK).long()]
