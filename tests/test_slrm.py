@@ -304,9 +304,7 @@ def test_wrong_variants_and_idle_updates_are_named(tiny, tmp_path):
     with pytest.raises(InputError, match="of another shape"):
         from_state(state, "f", config=replace(TINY, decoder_width=13))
     idle = {k: torch.zeros_like(v) if k.endswith("_lora_B") else v for k, v in state.items()}
-    assert any(
-        "24 LoRA updates are zero" in line.replace("24 of 24", "24") for line in from_state(idle, "f", config=TINY)[1]
-    )
+    assert "12 of 12 LoRA updates are zero" in from_state(idle, "f", config=TINY)[1][1]
     with pytest.raises(InputError, match="no file"):
         load_slrm(tmp_path / "none.pth")
     (tmp_path / "broken.safetensors").write_bytes(b"x" * 100)
