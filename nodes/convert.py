@@ -152,6 +152,20 @@ def from_cameras(camera: Cameras) -> dict:
     }
 
 
+def parse_angles(text: str, name: str) -> tuple[float, ...]:
+    """"120, -120" -> (120.0, -120.0), from the input ``name``; InputError for what is no number."""
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise InputError(name, "numbers separated by commas", repr(text), "Write for example '120, -120'.") from None
+
+
+def angles_of(cameras: Cameras, home: Cameras) -> str:
+    """The cameras' azimuths from ``home``'s as :func:`parse_angles` reads them, degrees in (-180, 180]."""
+    turns = [math.degrees(float(angle - home.azimuth[0])) for angle in cameras.azimuth.cpu()]
+    return ", ".join(f"{-((180 - turn) % 360) + 180:.4g}" for turn in turns)
+
+
 def _xyz(point: dict) -> Tensor:
     return torch.tensor([float(point.get(axis, 0.0)) for axis in "xyz"])
 

@@ -13,7 +13,8 @@ from .runner import duration, peak_bytes, say
 from .stages import PRESETS, presets
 
 GROUPS = {"all of Consistent123": ["quickstart", "standard", "paper"],
-          "all of Magic123": ["magic123 quickstart", "magic123 standard", "magic123 paper"]}
+          "all of Magic123": ["magic123 quickstart", "magic123 standard", "magic123 paper"],
+          "all of HiFi-123": ["hifi123 quickstart", "hifi123 standard", "hifi123 paper"]}
 _TIP_MESH_PRIOR = "What DMTet Refine will listen to; without it the NeRF stage's prior is measured there too."
 
 

@@ -13,16 +13,18 @@ from comfy_api.latest import io, ui
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant
 from ..pipelines.models import registry
+from ..pipelines.models.depth_text import BACKGROUNDS as KINDS
 from . import checkpoints, types
 from .base import CATEGORY, Node, device_with_room
-from .convert import object_mask, to_image
+from .convert import object_mask, parse_angles, to_image
 from .networks import _choice, _Loader
 from .specs import Network
 
+BACKGROUNDS = ("auto", *KINDS)
 ABLATION = {  # the paper's Fig. 7 -> settings of RgnvSettings
     "all": {}, "no attention": {"inject": False}, "no depth": {"depth": False}, "noise instead of inversion": {"start": "noise"},
 }  # fmt: skip
-NETWORK_TIP = "From Load Depth-Text Network or Load Depth ControlNet Pair."
+NETWORK_TIP = "From Load Embedded Networks, Load Depth-Text Network or Load Depth ControlNet Pair."
 DEPTH_TIP = "Estimates depth where none is known: of the views, and of the reference if it has none."
 
 
@@ -134,6 +136,12 @@ CORRECTIONS = io.Int.Input(
             "has none.")
 
 
+BACKGROUND = io.Combo.Input(
+    "background", options=list(BACKGROUNDS), default="auto", advanced=True,
+    tooltip="What the network sees behind objects. auto: what it was trained on (embedded: white). textured: the released "
+            "code's rough grey behind the reference and plain grey behind views; Stable Diffusion dislikes pure white.")
+
+
 class RgnvEnhance(Node):
     @classmethod
     def define_schema(cls):
@@ -152,8 +160,8 @@ class RgnvEnhance(Node):
                 io.Combo.Input("ablation", options=list(ABLATION), default="all",
                                tooltip="Leave a part of the method out to see what it does (the paper's Fig. 7)."),
                 io.Combo.Input("words", options=["orbit", "plain"], default="orbit",
-                               tooltip="orbit: the views go evenly around the object from its front, and the prompt says front, "
-                                       "side or back view. plain: the prompt as it is."),
+                               tooltip="orbit: the prompt says front, side or back view, by where the views are. plain: the "
+                                       "prompt as it is."),
                 io.String.Input("layers", default="", advanced=True,
                                 tooltip="Self-attention layers that look at the reference, by name, separated by commas. Empty = "
                                         "the last quarter (up_blocks.2.attentions.2 and up_blocks.3), as the released code."),
@@ -161,7 +169,10 @@ class RgnvEnhance(Node):
                                  tooltip="Hold the background of the inverted view in place (ours; costs nothing)."),
                 io.Boolean.Input("object_only", default=False, advanced=True,
                                  tooltip="Views look at the reference's object only, not at its background (ours)."),
-                CORRECTIONS,
+                CORRECTIONS, BACKGROUND,
+                io.String.Input("azimuths", default="",
+                                tooltip="Where the views are, degrees from the picture's own side: from Sample Views, or "
+                                        "written. Empty = evenly around. They choose the words front, side or back."),
                 io.Combo.Input("mask_marks", options=["background", "object"], default="background",
                                tooltip="What is white in the mask, as in Reference View."),
                 io.Mask.Input("mask", optional=True,
@@ -179,9 +190,10 @@ class RgnvEnhance(Node):
 
     @classmethod
     def run(cls, reference, depth_text_network, views, steps, rungs, guidance, ablation, words, layers, keep_background,
-            object_only, corrections, mask_marks, mask=None, depth_network=None, depth=None):
+            object_only, corrections, background, azimuths, mask_marks, mask=None, depth_network=None, depth=None):
         from ..pipelines.stages.enhance_views import enhance_views
 
+        cameras = None if words == "plain" else _around(reference, len(views), parse_angles(azimuths, "azimuths"))
         depth_text_network.check()
         settings = _settings(steps, rungs, guidance=guidance, corrections=corrections, lock=keep_background,
                              object_only=object_only, layers=tuple(n.strip() for n in layers.split(",") if n.strip()),
@@ -192,8 +204,8 @@ class RgnvEnhance(Node):
         masks = object_mask(mask, mask_marks)
         depths = None if depth is None else 1.1 - depth[..., :3].mean(-1)
         before, after, guide = enhance_views(
-            depth_text_network.load(place), reference, views[..., :3], masks, depths, _orbit(reference, len(views), words),
-            settings, estimator=estimator, device=place)
+            depth_text_network.load(place), reference, views[..., :3], masks, depths, cameras, settings, estimator=estimator,
+            device=place, background=background)
         spent = guide.spent
         report = (f"{len(views)} views at {guide.image_size} px: {spent.pictures} evaluations in {spent.calls} calls of the "
                   f"network, {2 * rungs if settings.inject else 0} of them for the reference; layers: "
@@ -214,7 +226,7 @@ class InvertReconstruct(Node):
                 types.Reference.Input("reference", tooltip="The picture; needs depth, or a depth network below."),
                 types.DepthText.Input("depth_text_network", tooltip=NETWORK_TIP),
                 *_inversion_inputs(50, 30),
-                CORRECTIONS,
+                CORRECTIONS, BACKGROUND,
                 types.Depth.Input("depth_network", optional=True, tooltip=DEPTH_TIP),
             ],
             outputs=[
@@ -225,14 +237,14 @@ class InvertReconstruct(Node):
         )
 
     @classmethod
-    def run(cls, reference, depth_text_network, steps, rungs, corrections, depth_network=None):
+    def run(cls, reference, depth_text_network, steps, rungs, corrections, background, depth_network=None):
         from ..pipelines.stages.enhance_views import reconstruct
 
         depth_text_network.check()
         settings = _settings(steps, rungs, corrections=corrections)
         place = device_with_room()
         reference = _with_depth(reference, None if depth_network is None else depth_network.load(place), place, True)
-        trip = reconstruct(depth_text_network.load(place), reference, settings, device=place)
+        trip = reconstruct(depth_text_network.load(place), reference, settings, background, place)
         shown = to_image(torch.stack(list(trip.pictures.values())))
         return io.NodeOutput(shown, "\n".join(trip.report()), ui=ui.PreviewImage(shown, cls=cls))
 
@@ -270,7 +282,7 @@ class RgsdPrior(Node):
                                tooltip="Over the latent; weights do not carry over. half sum: threestudio; sum: Algorithm 1."),
                 io.Boolean.Input("object_only", default=False, advanced=True,
                                  tooltip="Targets look at the reference's object only, not at its background (ours)."),
-                CORRECTIONS,
+                CORRECTIONS, BACKGROUND,
             ],
             outputs=[types.Prior.Output("prior", display_name="prior",
                                         tooltip="Wire into DMTet Refine, with what = texture.")],
@@ -278,25 +290,27 @@ class RgsdPrior(Node):
 
     @classmethod
     def run(cls, depth_text_network, prompt, weight, guidance, steps, rungs, reuse, slots, tau, fixed_views, reduction,
-            object_only, corrections):
+            object_only, corrections, background):
         from ..pipelines.priors.rgsd import RgsdSettings
 
         guide = _settings(steps, rungs, guidance=guidance, corrections=corrections, object_only=object_only)
-        settings = RgsdSettings(Constant(weight), reduction, tau, parse_angles(fixed_views), slots, reuse)
-        return io.NodeOutput(RgsdSpec(depth_text_network, settings, guide, prompt))
+        settings = RgsdSettings(Constant(weight), reduction, tau, parse_angles(fixed_views, "fixed_views"), slots, reuse)
+        return io.NodeOutput(RgsdSpec(depth_text_network, settings, guide, prompt, background))
 
 
 @dataclass(frozen=True)
 class RgsdSpec:
     """RGSD as it travels on a wire (see ``specs.PriorSpec``).
 
-    settings: ``pipelines.priors.rgsd.RgsdSettings``; guide: ``pipelines.models.rgnv.RgnvSettings``.
+    settings: ``pipelines.priors.rgsd.RgsdSettings``; guide: ``pipelines.models.rgnv.RgnvSettings``; background: one of
+    ``BACKGROUNDS``.
     """
 
     network: object
     settings: object
     guide: object
     prompt: str = ""
+    background: str = "auto"
 
     def kinds(self) -> set[str]:
         return {"depth_text"}
@@ -313,15 +327,7 @@ class RgsdSpec:
         from ..pipelines.stages.enhance_views import rgsd_prior
 
         reference = reference.with_prompt(self.prompt.strip() or reference.prompt, reference.negative)
-        return rgsd_prior(self.network.load(device), reference, self.settings, self.guide, device)
-
-
-def parse_angles(text: str) -> tuple[float, ...]:
-    """"120, -120" -> (120.0, -120.0); InputError for what is no number."""
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise InputError("fixed_views", "numbers separated by commas", repr(text), "Write for example '120, -120'.") from None
+        return rgsd_prior(self.network.load(device), reference, self.settings, self.guide, device, self.background)
 
 
 def _settings(steps: int, rungs: int, **others):
@@ -342,12 +348,11 @@ def _with_depth(reference, estimator, place, wanted: bool):
     return replace(reference, views=replace(reference.views, depth=depth, depth_is_metric=False))
 
 
-def _orbit(reference, count: int, words: str):
-    """Cameras evenly around the object from the front, or None."""
-    if words == "plain":
-        return None
-    from ..pipelines.core.cameras import Cameras
+def _around(reference, count: int, degrees: tuple[float, ...]):
+    """Cameras of ``count`` views: at these azimuths, or evenly around the object from the picture's side."""
+    from ..pipelines.stages.sample_views import around
 
-    home = reference.camera
-    azimuth = torch.arange(count) * (2 * math.pi / count)
-    return Cameras.orbit(azimuth, home.elevation, home.radius, home.fovy, home.height, home.width)
+    if degrees and len(degrees) != count:
+        raise InputError("azimuths", f"{count} numbers, one per view", str(len(degrees)),
+                         "Wire Sample Views' azimuths, or leave this empty for views evenly around the object.")
+    return around(reference, count, float(reference.camera.elevation[0]), tuple(math.radians(d) for d in degrees))

@@ -11,7 +11,7 @@ from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, Linear
 from . import types
 from .base import CATEGORY, Node, device_with_room
-from .convert import to_image
+from .convert import angles_of, parse_angles, to_cameras, to_image
 from .specs import SumSpec
 
 BALANCES = ["coarse", "fine", "printed_coarse", "printed_fine", "embedded"]
@@ -157,8 +157,8 @@ class SampleViews(Node):
         return io.Schema(
             node_id="Lift123_SampleViews", display_name="Sample Views", category=f"{CATEGORY}/networks",
             description="Pictures of the other sides straight from a view network, each drawn by itself: what a 3D prior "
-                        "believes, before any 3D exists.",
-            search_aliases=["zero123", "novel view", "zero-1-to-3"],
+                        "believes, before any 3D exists. RGNV Enhance gives them the picture's texture.",
+            search_aliases=["zero123", "novel view", "novel views", "zero-1-to-3", "orbit"],
             inputs=[
                 types.Reference.Input("reference", tooltip="The picture to be seen from elsewhere."),
                 types.ViewNetwork.Input("view_network", tooltip="From Load Embedded Networks or Load View Network."),
@@ -169,20 +169,31 @@ class SampleViews(Node):
                 io.Float.Input("guidance", default=0.0, min=0.0, max=50.0, step=0.5,
                                tooltip="Classifier-free guidance; 0 = the network's own."),
                 io.Int.Input("steps", default=25, min=1, max=500, tooltip="Denoising steps (DDIM) of each picture."),
+                io.String.Input("azimuths", default="",
+                                tooltip="Instead of evenly spaced views: degrees from the picture's own side, separated by "
+                                        "commas; positive shows more of the side on the picture's right."),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=True,
                              tooltip="Of the first noise; all views start from their own."),
+                io.Load3DCamera.Input("camera", optional=True,
+                                      tooltip="From Load 3D or another viewer node: one view from this camera's direction "
+                                              "and distance, in place of all others."),
             ],
-            outputs=[io.Image.Output("views", display_name="views", tooltip="One picture per view, at the network's size.")],
+            outputs=[
+                io.Image.Output("views", display_name="views", tooltip="One picture per view, at the network's size."),
+                io.String.Output("azimuths", display_name="azimuths",
+                                 tooltip="Where the views are, degrees; for RGNV Enhance's input of the same name."),
+            ],
         )
 
     @classmethod
-    def run(cls, reference, view_network, views, elevation, guidance, steps, seed):
-        from ..pipelines.stages.sample_views import sample_views
+    def run(cls, reference, view_network, views, elevation, guidance, steps, azimuths, seed, camera=None):
+        from ..pipelines.stages.sample_views import around, sample_views
 
+        turns = tuple(math.radians(angle) for angle in parse_angles(azimuths, "azimuths"))
+        cameras = around(reference, views, math.radians(elevation), turns) if camera is None else to_cameras(camera, 64, 64)
         view_network.check()
         place = device_with_room()
         denoiser = view_network.load(place)
         denoiser = denoiser.with_guidance(guidance) if guidance else denoiser
-        pictures = sample_views(denoiser, reference, views, math.radians(elevation), steps, seed)
-        shown = to_image(pictures)
-        return io.NodeOutput(shown, ui=ui.PreviewImage(shown, cls=cls))
+        shown = to_image(sample_views(denoiser, reference, cameras, steps, seed))
+        return io.NodeOutput(shown, angles_of(cameras, reference.camera), ui=ui.PreviewImage(shown, cls=cls))

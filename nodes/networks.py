@@ -26,12 +26,14 @@ class LoadEmbedded(Node):
                                          tooltip="Pictures from a prompt (Stable Diffusion style)."),
                 types.Clip.Output("clip", display_name="clip", tooltip="Picture-text similarity for CLIP Boundary."),
                 types.Depth.Output("depth", display_name="depth network", tooltip="Depth of one picture."),
+                types.DepthText.Output("depth_text", display_name="depth-text network",
+                                       tooltip="Pictures from a prompt and a depth map, for HiFi-123's nodes."),
             ],
         )
 
     @classmethod
     def run(cls):
-        return io.NodeOutput(*(Network(kind) for kind in ("view", "text", "clip", "depth")))
+        return io.NodeOutput(*(Network(kind) for kind in ("view", "text", "clip", "depth", "depth_text")))
 
 
 class _Loader(Node):

@@ -15,11 +15,12 @@ from .runner import run_stage, say
 from .specs import BoundarySpec, DynamicSpec
 
 PRESETS = ["quickstart", "standard", "paper", "magic123 quickstart", "magic123 standard", "magic123 paper",
-           "magic123 printed"]
+           "magic123 printed", "hifi123 quickstart", "hifi123 standard", "hifi123 paper"]
 _PRESET_TIP = ("Where all settings that are not on this node come from. quickstart: CPU, embedded networks; standard "
-               "(a quarter of the iterations) and paper: GPU, public checkpoints; all Consistent123's unless they say "
-               "magic123 (paper = its released code, printed = its paper's words; they want Reference View at radius "
-               "1.8 and fovy 40). Estimate Time and Memory says what they cost here.")
+               "(a quarter to a half of the iterations) and paper: GPU, public checkpoints; all Consistent123's unless "
+               "they say magic123 (paper = its released code, printed = its paper's words; they want Reference View at "
+               "radius 1.8 and fovy 40) or hifi123 (standard and paper want radius 3.8; the mesh stage wants RGSD Prior and "
+               "what = texture). Estimate Time and Memory says what they cost here.")
 _OPTIONS_TIP = "From Stage Options: single settings that replace the preset's."
 _SCENE_TIP = "What has been learnt so far; any stage, render, save or export node takes it."
 _FORM_TIP = "How the weight moves from the 3D to the 2D prior: exponential (the paper's choice), linear, or log."
@@ -284,10 +285,10 @@ def with_options(config, options):
 
 
 def presets() -> dict:
-    """The presets by name, of both papers."""
-    from ..pipelines import consistent123, magic123
+    """The presets by name, of all papers."""
+    from ..pipelines import consistent123, hifi123, magic123
 
-    return {**consistent123.PRESETS, **magic123.PRESETS}
+    return {**consistent123.PRESETS, **magic123.PRESETS, **hifi123.PRESETS}
 
 
 def configured(template, data):

@@ -41,7 +41,8 @@ class Estimator:
 
 
 ENHANCE = {"depth_text_network": Wire(), "steps": 20, "rungs": 2, "guidance": 3.0, "ablation": "all", "words": "orbit",
-           "layers": "", "keep_background": False, "object_only": False, "corrections": 0, "mask_marks": "object"}
+           "layers": "", "keep_background": False, "object_only": False, "corrections": 0, "background": "auto", "azimuths": "",
+           "mask_marks": "object"}
 
 
 def _bare():
@@ -74,9 +75,53 @@ def test_depth_pictures_are_inverse_depth():
     from lift123.pipelines.stages.enhance_views import enhance_views
 
     settings = hifi123._settings(20, 2, guidance=3.0)
-    cameras = hifi123._orbit(_reference(), 1, "orbit")
+    cameras = hifi123._around(_reference(), 1, ())
     _, want, _ = enhance_views(depth_tiny.network(), _reference(), images, mask, 2 - ramp, cameras, settings)
     assert torch.allclose(got, want, atol=1e-4)
+
+
+def test_words_follow_the_views_azimuths(monkeypatch):
+    """What Sample Views says of its views is what RGNV Enhance tells the network of them."""
+    from lift123.nodes import magic123
+    from lift123.pipelines.models.rgnv import ReferenceGuide
+    from test_nodes_magic123 import Painter
+
+    class Views(Wire):
+        def load(self, device):
+            return Painter()
+
+    asked = {"reference": _bare(), "view_network": Views(), "views": 3, "elevation": 10.0, "guidance": 0.0, "steps": 2, "seed": 0}
+    images, angles = magic123.SampleViews.execute(azimuths="20, -90, 185", **asked).result
+    assert angles == "20, -90, -175" and len(images) == 3
+    assert magic123.SampleViews.execute(azimuths="", **asked).result[1] == "0, 120, -120"
+    seen = []
+    monkeypatch.setattr(ReferenceGuide, "contexts", lambda self, cameras, count, usual=ReferenceGuide.contexts: (
+        seen.append(cameras.azimuth), usual(self, cameras, count))[1])
+    given = {"reference": _bare(), "views": images, "depth_network": Estimator(), "mask": torch.ones(3, *images.shape[1:3])}
+    hifi123.RgnvEnhance.execute(**given, **{**ENHANCE, "azimuths": angles})
+    assert torch.allclose(torch.rad2deg(seen[0]), torch.tensor([20.0, -90.0, -175.0]), atol=1e-3)
+    with pytest.raises(InputError, match="3 numbers, one per view"):
+        hifi123.RgnvEnhance.execute(**given, **{**ENHANCE, "azimuths": "0, 90"})
+    with pytest.raises(InputError, match="azimuths"):
+        magic123.SampleViews.execute(azimuths="left", **asked)
+
+
+def test_views_come_from_a_viewers_camera():
+    from lift123.nodes import convert, magic123
+    from lift123.pipelines.core.cameras import Cameras
+    from test_nodes_magic123 import Painter
+
+    class Views(Wire):
+        def load(self, device):
+            seen.append(Painter())
+            return seen[-1]
+
+    seen = []
+    camera = convert.from_cameras(Cameras.orbit(1.0, 0.3, 2.5, 0.6, 32, 32))
+    images, angles = magic123.SampleViews.execute(
+        reference=_bare(), view_network=Views(), views=6, elevation=0.0, guidance=0.0, steps=2, azimuths="", seed=0,
+        camera=camera).result
+    assert len(images) == 1 and float(angles) == pytest.approx(57.3, abs=0.1)
 
 
 def test_enhance_says_what_is_missing():
@@ -92,7 +137,7 @@ def test_enhance_says_what_is_missing():
 
 def test_invert_and_reconstruct_reports_three_ways():
     got = hifi123.InvertReconstruct.execute(reference=_bare(), depth_text_network=Wire(), steps=20, rungs=2, corrections=0,
-                                            depth_network=Estimator()).result
+                                            background="auto", depth_network=Estimator()).result
     assert got[0].shape == (4, 32, 32, 3)
     assert [line.split(":")[0] for line in got[1].splitlines()] == ["autoencoder", "with depth", "without depth"]
 
@@ -100,17 +145,17 @@ def test_invert_and_reconstruct_reports_three_ways():
 def test_the_prior_is_described_then_built():
     spec = hifi123.RgsdPrior.execute(
         depth_text_network=Wire(), prompt="a parrot", weight=0.1, guidance=7.5, steps=20, rungs=12, reuse=3, slots=2, tau="mean",
-        fixed_views="90, -90, 180", reduction="sum", object_only=False, corrections=0).result[0]
+        fixed_views="90, -90, 180", reduction="sum", object_only=False, corrections=0, background="white").result[0]
     spec.check(_reference())
     with pytest.raises(InputError, match="depth map"):
         spec.check(_bare())
     prior = spec.build(_reference(), torch.device("cpu"))
     assert isinstance(prior, RgsdPrior) and prior.guide.prompt == "a parrot" and spec.kinds() == {"depth_text"}
     assert prior.settings.fixed == (90.0, -90.0, 180.0) and prior.settings.weight == Constant(0.1)
-    assert prior.guide.grid.rungs == 12 and int(prior.guide.grid.times[-1]) == 600
-    assert hifi123.parse_angles(" ") == ()
+    assert prior.guide.grid.rungs == 12 and int(prior.guide.grid.times[-1]) == 600 and prior.backdrop == "white"
+    assert hifi123.parse_angles(" ", "fixed_views") == ()
     with pytest.raises(InputError, match="fixed_views"):
-        hifi123.parse_angles("left")
+        hifi123.parse_angles("left", "fixed_views")
 
 
 def test_the_loader_finds_a_folder_and_refuses_other_networks(tmp_path, monkeypatch):
@@ -130,7 +175,7 @@ def test_the_loader_finds_a_folder_and_refuses_other_networks(tmp_path, monkeypa
 
 def _rgsd(**given):
     settings = {"prompt": "", "weight": 0.001, "guidance": 2.0, "steps": 20, "rungs": 2, "reuse": 1, "slots": 1, "tau": "draw",
-                "fixed_views": "180", "reduction": "half sum", "object_only": False, "corrections": 0}
+                "fixed_views": "180", "reduction": "half sum", "object_only": False, "corrections": 0, "background": "auto"}
     return hifi123.RgsdPrior.execute(depth_text_network=Wire(), **{**settings, **given}).result[0]
 
 

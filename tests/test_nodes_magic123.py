@@ -19,7 +19,7 @@ from lift123.pipelines.core.views import Views  # noqa: E402
 from lift123.pipelines.priors.oracle import stable_diffusion_alphas  # noqa: E402
 from lift123.pipelines.priors.sds import SdsSettings  # noqa: E402
 from lift123.pipelines.stages.reference import ReferenceView  # noqa: E402
-from lift123.pipelines.stages.sample_views import sample_views  # noqa: E402
+from lift123.pipelines.stages.sample_views import around, sample_views  # noqa: E402
 
 VIEW, TEXT = (PriorSpec(Network(kind), SdsSettings()) for kind in ("view", "text"))
 
@@ -114,12 +114,15 @@ class Painter:
 def test_sampled_views_go_around_from_the_pictures_side_and_repeat():
     camera = Cameras.orbit(0.3, 0.0, 3.2, 0.35, 16, 16)
     reference = ReferenceView(Views(camera, torch.zeros(1, 16, 16, 3), torch.ones(1, 16, 16)))
-    pictures = sample_views(Painter(), reference, 4, 0.1, 3, seed=1)
+    cameras = around(reference, 4, 0.1)
+    pictures = sample_views(Painter(), reference, cameras, 3, seed=1)
     assert pictures.shape == (4, 8, 8, 3)
     torch.testing.assert_close(pictures.mean((1, 2, 3)), torch.tensor([0.0, 0.25, 0.5, 0.75]), atol=2e-3, rtol=0)
-    assert torch.equal(pictures, sample_views(Painter(), reference, 4, 0.1, 3, seed=1))
+    assert torch.equal(pictures, sample_views(Painter(), reference, cameras, 3, seed=1))
+    given = sample_views(Painter(), reference, around(reference, 9, 0.1, (1.5708, 3.1416)), 3, seed=1)
+    torch.testing.assert_close(given.mean((1, 2, 3)), torch.tensor([0.25, 0.5]), atol=2e-3, rtol=0)
     with pytest.raises(InputError, match="draw pictures"):
-        sample_views(object(), reference, 1, 0.0, 1, 0)
+        sample_views(object(), reference, cameras, 1, 0)
 
 
 def test_embedded_network_draws_views():
@@ -132,7 +135,7 @@ def test_embedded_network_draws_views():
     alpha[:, 16:48, 16:48] = 1
     result = nodes.SampleViews.execute(
         reference=ReferenceView(Views(camera, rgb, alpha)), view_network=Network("view"), views=2, elevation=0.0,
-        guidance=2.0, steps=4, seed=0)  # fmt: skip
+        guidance=2.0, steps=4, azimuths="", seed=0)  # fmt: skip
     assert result.result[0].shape == (2, 64, 64, 3) and float(result.result[0].std()) > 0.01
 
 
