@@ -1,0 +1,317 @@
+"""Runs of the benchmark suites: one record per variant, object and seed; what is recorded is not run again.
+
+A record is a manifest like Bake and Export's, so that the node Results reads it, too.  Its key covers everything that
+decides the result: the preset, the priors, the weights of the networks, the object, the seed, the measurement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from ablations import Variant, variants_of
+from bench_tools import ROOT, load_pack
+
+load_pack()
+
+from lift123.pipelines import consistent123, magic123  # noqa: E402
+from lift123.pipelines.core.cameras import turntable  # noqa: E402
+from lift123.pipelines.core.errors import InputError  # noqa: E402
+from lift123.pipelines.io.color import encode_png  # noqa: E402
+from lift123.pipelines.io.manifest import describe_file, run_manifest, write_manifest  # noqa: E402
+from lift123.pipelines.metrics import perceptual  # noqa: E402
+from lift123.pipelines.metrics.baselines import visual_hull_extrusion  # noqa: E402
+from lift123.pipelines.models import embedded  # noqa: E402
+from lift123.pipelines.priors.oracle import OracleDenoiser  # noqa: E402
+from lift123.pipelines.priors.view import ViewPrior  # noqa: E402
+from lift123.pipelines.stages import evaluate as evaluation  # noqa: E402
+from lift123.pipelines.stages.fit_nerf import fit_nerf  # noqa: E402
+from lift123.pipelines.stages.optimize import describe  # noqa: E402
+from lift123.pipelines.stages.reference import ReferenceView  # noqa: E402
+from lift123.pipelines.stages.refine_mesh import refine_mesh  # noqa: E402
+from lift123.pipelines.stages.render_views import contact_sheet  # noqa: E402
+from lift123.pipelines.stages.scene import Scene  # noqa: E402
+from lift123.pipelines.toybox.objects import ToyObject, heldout_seed, make_object  # noqa: E402
+from lift123.pipelines.toybox.render import reference_camera, render_toy  # noqa: E402
+
+SETTINGS = evaluation.EvaluateSettings(size=128, views="turntable-8", intersections=False, seed=0)
+SHEET_VIEWS, SHEET_SIZE = 6, 128
+
+
+def toy(index: int) -> ToyObject:
+    """The index-th benchmark object.  The only place that knows which set it is."""
+    return make_object(heldout_seed(index))
+
+
+@dataclass(frozen=True)
+class Task:
+    """All variants (by name) of a suite on one object with one seed; folder: of the records."""
+
+    suite: str
+    index: int
+    seed: int
+    names: tuple[str, ...]
+    folder: Path
+    fresh: bool = False
+
+
+@dataclass
+class Shelf:
+    """What variants of one object and seed share: first acts by key."""
+
+    acts: dict = field(default_factory=dict)
+
+
+@dataclass
+class Lifted:
+    """A result: its subject for ``stages.evaluate``; the NeRF's, where that is measured, too; notes for the record."""
+
+    subject: evaluation.Subject
+    coarse: evaluation.Subject | None = None
+    notes: dict = field(default_factory=dict)
+
+
+# ------------------------------------------------------------------------------------------- keys and records
+
+
+def digest(value) -> str:
+    """Short name of any JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+@lru_cache(maxsize=1)
+def weights() -> tuple[Path, ...]:
+    """The embedded networks' files."""
+    return tuple(sorted(embedded.FOLDER.glob("*.safetensors")))
+
+
+@lru_cache(maxsize=1)
+def weights_digest() -> str:
+    """Of the contents of all embedded networks that the runs use."""
+    return digest([[p.name, describe_file(p)["sha256"]] for p in weights() if "depth_text" not in p.name])
+
+
+def object_digest(thing: ToyObject) -> str:
+    """Of what the object looks like, so that another toybox makes other records."""
+    points = torch.cat([thing.mesh.vertices, thing.mesh.vertex_colors], 1).mul(1e4).round().long()
+    return digest([thing.caption, len(points), points.sum(0).tolist(), points[:: max(1, len(points) // 50)].tolist()])
+
+
+def settings_of(variant: Variant) -> dict:
+    """What a variant does, as JSON."""
+    return {"preset": describe(variant.preset), "use": variant.use, "ratio": variant.ratio, "coarse": variant.coarse}
+
+
+def record_key(variant: Variant, thing: ToyObject, seed: int) -> str:
+    """Changes with everything that can change the result."""
+    return digest([settings_of(variant), weights_digest(), object_digest(thing), seed, describe(SETTINGS)])
+
+
+def record_path(folder: Path, name: str, index: int, seed: int) -> Path:
+    return folder / f"{name}-o{index:03d}-s{seed}_manifest.json"
+
+
+def read_record(path: Path, key: str | None = None) -> dict | None:
+    """A finished record (of that key), or None."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and key in (None, (found.get("batch") or {}).get("key")) else None
+
+
+# ------------------------------------------------------------------------------------------------- lifting
+
+
+def reference_of(thing: ToyObject, size: int, models) -> ReferenceView:
+    """What a person would give: one picture and a caption; depth is estimated."""
+    views = render_toy(thing, reference_camera(size))
+    reference = ReferenceView(replace(views, depth=None, normal=None), thing.caption)
+    return reference.with_depth(models.depth.depth(views.rgb[0], views.alpha[0]))
+
+
+def lift(variant: Variant, thing: ToyObject, reference: ReferenceView, models, seed: int, shelf: Shelf) -> Lifted:
+    """The variant's result."""
+    if variant.use == "hull":
+        views = reference.resized(SETTINGS.size)
+        return Lifted(evaluation.subject_of_mesh(visual_hull_extrusion(views.alpha[0], views.cameras, views.rgb[0])))
+    if variant.use in ("none", "oracle"):
+        scene, coarse = lift_with(told_priors(variant, thing, reference), reference, variant.preset, seed)
+    elif isinstance(variant.preset, magic123.Preset):
+        scene, coarse = lift_with(magic_priors(variant, reference, models), reference, variant.preset, seed)
+    else:
+        scene, coarse = lift_consistent(variant, reference, models, seed, shelf), None
+    boundary = scene.boundary or {}
+    notes = {"switch_step": scene.switch_step, "boundary": boundary.get("explanation")}
+    return Lifted(evaluation.subject_of_scene(scene), coarse and evaluation.subject_of_scene(coarse), notes)
+
+
+def lift_with(priors, reference, preset, seed: int) -> tuple[Scene, Scene]:
+    """(finished scene, NeRF before the mesh stage) under one prior per stage."""
+    coarse = fit_nerf(reference, priors[0], preset.nerf, seed=seed)
+    return refine_mesh(priors[1], coarse, preset.mesh), coarse
+
+
+def told_priors(variant: Variant, thing: ToyObject, reference) -> list:
+    """No priors, or the exact denoiser of the true view in both stages."""
+    if variant.use == "none":
+        return [None, None]
+    preset, priors = variant.preset, []
+    for settings, size in ((preset.view, preset.nerf.size), (preset.mesh_view, preset.mesh.size)):
+        truth = OracleDenoiser(lambda cameras: render_toy(thing, cameras.to("cpu")).on_background(1.0), image_size=size)
+        priors.append(ViewPrior(truth, settings, reference.camera, preset.angle_scaling))
+    return priors
+
+
+def magic_priors(variant: Variant, reference, models) -> list:
+    """Magic123's prior in both stages; the 2D prior alone has the weight that its settings say."""
+    preset, ratio = variant.preset, {"view": 0.0}.get(variant.use, variant.ratio)
+    if variant.use == "text":
+        models, ratio = SimpleNamespace(text=models.text, view=None), 1 / magic123.BALANCES[preset.balance].text
+    return [magic123.stage_prior(reference, models, preset, stage, ratio) for stage in ("nerf", "mesh")]
+
+
+def lift_consistent(variant: Variant, reference, models, seed: int, shelf: Shelf) -> Scene:
+    """Consistent123; a first act that another variant has gone through already is taken from the shelf."""
+    preset, scene = consistent123.aligned(variant.preset), None
+    if variant.use == "view":
+        models = SimpleNamespace(view=models.view, text=None, clip=models.clip)
+    elif preset.boundary is not None:
+        scene = first_act(preset, reference, models, seed, shelf)
+    return consistent123.run(reference, models, preset, scene=scene, seed=seed)
+
+
+def first_act(preset, reference, models, seed: int, shelf: Shelf) -> Scene:
+    """The 3D-only phase, once per boundary, NeRF settings and view prior."""
+    key = digest(describe([preset.nerf, preset.boundary, preset.view, preset.view_guidance, preset.angle_scaling]))
+    if key not in shelf.acts:
+        shelf.acts[key] = consistent123.explore(reference, models, preset, seed=seed)
+    return shelf.acts[key]
+
+
+# ------------------------------------------------------------------------------------------------- measuring
+
+
+@lru_cache(maxsize=1)
+def networks() -> tuple:
+    """(the embedded networks, the scorers that are here)."""
+    models = embedded.load_embedded()
+    try:
+        lpips = perceptual.load_lpips("alex")
+    except InputError as problem:
+        lpips = str(problem)
+    return models, evaluation.Networks(models.clip.image_embedding, "embedded CLIP", lpips)
+
+
+def run_one(variant: Variant, task: Task, thing: ToyObject, shelf: Shelf) -> dict:
+    """Lifts, measures, writes the record; returns it."""
+    models, scorers = networks()
+    start, cpu = time.perf_counter(), time.process_time()
+    reference = reference_of(thing, variant.preset.reference_size, models)
+    lifted = lift(variant, thing, reference, models, task.seed, shelf)
+    spent = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
+    judged = evaluation.evaluate(lifted.subject, reference, thing.mesh, scorers, SETTINGS)
+    results = {"metrics": judged.to_json(), **spent, **lifted.notes}
+    if variant.coarse:
+        results["coarse"] = evaluation.evaluate(lifted.coarse, reference, thing.mesh, scorers, SETTINGS).to_json()
+    results["cpu_seconds_with_metrics"] = time.process_time() - cpu
+    path = record_path(task.folder, variant.name, task.index, task.seed)
+    made = run_manifest(
+        variant.name, settings_of(variant), task.seed, {"lift": spent["seconds"]}, weights(),
+        {"caption": thing.caption, "object": task.index, "toy_seed": thing.seed}, results,
+        batch={"item": path.name, "value": variant.told, "key": record_key(variant, thing, task.seed)},
+    )  # fmt: skip
+    write_sheet(path, lifted.subject)
+    write_manifest(path, made)  # last: what is recorded is complete
+    return made
+
+
+def sheet_path(record: Path) -> Path:
+    return record.with_name(record.name.replace("_manifest.json", "_sheet.png"))
+
+
+def write_sheet(path: Path, subject: evaluation.Subject) -> None:
+    """Six views beside the record."""
+    pictures = subject.draw(turntable(SHEET_VIEWS, 0.15, 3.2, 0.349, SHEET_SIZE)).composite(1.0).clamp(0, 1)
+    sheet_path(path).write_bytes(encode_png(contact_sheet(pictures, SHEET_VIEWS)))
+
+
+def truth_sheet(index: int) -> torch.Tensor:
+    """The same six views of the true object."""
+    subject = evaluation.subject_of_mesh(toy(index).mesh)
+    pictures = subject.draw(turntable(SHEET_VIEWS, 0.15, 3.2, 0.349, SHEET_SIZE)).composite(1.0).clamp(0, 1)
+    return contact_sheet(pictures, SHEET_VIEWS)
+
+
+def run_task(task: Task) -> list[str]:
+    """What is not recorded yet, one variant after the other; a failure is recorded and does not stop the rest."""
+    torch.set_num_threads(1)
+    thing, shelf, known, lines = toy(task.index), Shelf(), variants_of(task.suite), []
+    parent = os.getppid()
+    for name in task.names:
+        if os.getppid() != parent:
+            break  # whoever asked is gone
+        variant, path = known[name], record_path(task.folder, name, task.index, task.seed)
+        if not task.fresh and read_record(path, record_key(variant, thing, task.seed)):
+            continue
+        failed = path.with_name(path.name.replace("_manifest.json", "_failed.json"))
+        try:
+            made = run_one(variant, task, thing, shelf)
+            failed.unlink(missing_ok=True)
+            metrics = made["results"]["metrics"]["metrics"]
+            told = f"IoU {metrics['iou']:.3f}, novel PSNR {metrics['novel_psnr']:.2f}, {made['results']['cpu_seconds']:.0f} CPU s"
+        except Exception as problem:
+            told = f"failed: {type(problem).__name__}: {problem}"
+            write_manifest(failed, {"manifest": 1, "method": name, "error": told, "batch": {"item": path.name}})
+        lines.append(f"{task.index:3d} seed {task.seed} {name:16s} {told}  ({thing.caption})")
+        print(lines[-1], flush=True)  # a script's output
+    return lines
+
+
+def run_all(tasks: list[Task], jobs: int) -> None:
+    """All tasks in ``jobs`` processes of one thread each; returns when every one has ended."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    for task in tasks:
+        task.folder.mkdir(parents=True, exist_ok=True)
+    if jobs <= 1:
+        for task in tasks:
+            run_task(task)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        running = [pool.submit(run_task, task) for task in tasks]
+        try:
+            for done in as_completed(running):
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def default_folder(suite: str) -> Path:
+    return ROOT / ".lift123" / "bench" / suite
+
+
+def gather(suite: str, folder: Path, names, indices, seeds) -> tuple[dict, list[str]]:
+    """({variant: {(object, seed): record}} of finished runs with the present settings, names of those that are missing)."""
+    known, found, missing = variants_of(suite), {name: {} for name in names}, []
+    for index in indices:
+        thing = toy(index)
+        for seed in seeds:
+            for name in names:
+                path = record_path(folder, name, index, seed)
+                made = read_record(path, record_key(known[name], thing, seed))
+                if made is None:
+                    missing.append(path.name)
+                else:
+                    found[name][index, seed] = made
+    return found, missing
