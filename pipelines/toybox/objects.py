@@ -9,13 +9,21 @@ import numpy as np
 import torch
 
 from ..core.mesh import Mesh, merge
-from .patterns import bake_light
+from .creatures import CREATURES
+from .patterns import bake_gloss, bake_light
 from .recipes import RECIPES, Workbench
+from .things import THINGS
+from .vehicles import VEHICLES
+from .workbench import SecondWorkbench
 
 REFERENCE_RADIUS = 3.2  # scene units; Consistent123's reference camera (spec A.4)
 REFERENCE_FOVY = math.radians(20.0)
 FRAME_FILL = 0.8  # the object's longer side over the picture's, as the reference view is prepared
 MAX_DEPTH = 1.05  # scene units; keeps side views inside the frame
+VERSIONS = {  # version -> (what is added to the seed, workbench, recipes)
+    1: ((), Workbench, RECIPES),
+    2: ((2,), SecondWorkbench, (*CREATURES, *THINGS, *VEHICLES)),
+}
 HELD_OUT_OFFSET = 10_000_000  # seeds at or above this are never trained on
 
 
@@ -27,6 +35,7 @@ class ToyObject:
     parts:   the same parts one by one; each is closed.
     caption: an English noun phrase, e.g. "a red vase striped with white".
     name:    the recipe's noun.
+    version: of the toybox.
     """
 
     mesh: Mesh
@@ -34,13 +43,22 @@ class ToyObject:
     caption: str
     name: str
     seed: int
+    version: int = 1
 
 
-def make_object(seed: int) -> ToyObject:
-    """The object of a seed (>= 0), the same on every machine."""
-    rng = np.random.Generator(np.random.PCG64(seed))
-    bench = Workbench(rng)
-    noun = RECIPES[int(rng.integers(len(RECIPES)))](bench)
+def make_object(seed: int, version: int = 1) -> ToyObject:
+    """The object of a seed (>= 0), the same on every machine.
+
+    version: 1 (simple shapes) or 2 (thin parts, hollows, letters, gloss, fronts unlike backs; nouns of its own).  A
+    seed means another object in each.  Raises ValueError for any other version.
+    """
+    if version not in VERSIONS:
+        raise ValueError(f"version must be one of {tuple(VERSIONS)}, got {version!r}")
+    stream, workbench, recipes = VERSIONS[version]
+    rng = np.random.Generator(np.random.PCG64([seed, *stream] if stream else seed))
+    bench = workbench(rng)
+    noun = recipes[int(rng.integers(len(recipes)))](bench)
+    light = bake_gloss if getattr(bench, "glossy", False) else bake_light
     scale, offset = _framing([shape.vertices for shape, _ in bench.parts])
     parts = []
     for shape, colors in bench.parts:
@@ -49,10 +67,10 @@ def make_object(seed: int) -> ToyObject:
             Mesh(
                 torch.from_numpy(vertices).float(),
                 torch.from_numpy(np.ascontiguousarray(shape.faces)),
-                torch.from_numpy(bake_light(colors, shape.normals)).float(),
+                torch.from_numpy(light(colors, shape.normals)).float(),
             )
         )
-    return ToyObject(merge(parts), tuple(parts), bench.words(noun), noun, seed)
+    return ToyObject(merge(parts), tuple(parts), bench.words(noun), noun, seed, version)
 
 
 def train_seed(index: int) -> int:
