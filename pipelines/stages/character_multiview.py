@@ -1,0 +1,177 @@
+"""Multi-view diffusion: an A-pose picture -> six views of colour and normals per peel level (StdGEN Sec. 3.2, Era3D).
+
+Levels are separate runs of one network, told which by its class vector, from the same starting noise.  Stock Era3D
+makes one level of any object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..core.character_views import LEVEL_NAMES, CharacterViews
+from ..core.errors import InputError, StopStage
+from ..core.ortho import VIEW_NAMES
+from ..core.step import OnStep, ignore_step
+from ..models.stdgen.schedule import sample
+from .canonicalise import Watcher
+from .character_picture import CharacterPicture, fit_upright, place_in_square
+from .optimize import step_generator
+
+NAME = "Multi-view"
+WHITE_TOLERANCE = 80 / 255  # summed distance to white up to which a normal map's pixel is background (spec B.5)
+OPPOSITE = ((0, 3), (2, 4))  # views whose outlines mirror each other: front and back, right and left
+AGREEMENT = 0.6  # overlap of mirrored outlines, and of rows covered, below which views are in another order
+VIEWS = len(VIEW_NAMES)
+
+
+@dataclass(frozen=True)
+class MultiViewSettings:
+    """levels: of 0 (complete), 1 (no hair), 2 (body only), in that order; (0,) gives a character in one piece.
+
+    steps, guidance, eta: None = the network's own (published: 40, 3.0, 1.0).  seed: of all noise; each level's fresh
+    noise depends on seed and level only, so that levels can be made apart.  unclip_noise: draw the embedding's noise as
+    the published pipeline does.  preview_every: steps between previews, 0 = none.
+    """
+
+    levels: tuple[int, ...] = (0, 1, 2)
+    steps: int | None = None
+    guidance: float | None = None
+    eta: float | None = None
+    seed: int = 42
+    unclip_noise: bool = False
+    preview_every: int = 5
+
+    def __post_init__(self):
+        if not self.levels or sorted(set(self.levels)) != list(self.levels) or not set(self.levels) <= {0, 1, 2}:
+            raise InputError("levels", "some of 0, 1, 2 in that order", str(self.levels), "0 is the complete character.")
+        if self.steps is not None and self.steps < 1:
+            raise InputError("steps", "at least 1", str(self.steps), "Published: 40.")
+
+
+def draw_views(network, picture: Tensor, settings: MultiViewSettings = MultiViewSettings(), *, on_step: OnStep = ignore_step,
+               device: torch.device | str = "cpu", done: CharacterViews | None = None) -> CharacterViews:
+    """Square views of the levels asked for; picture: [H, W, 3] sRGB, an A-pose from the front on white, any size.
+
+    network: ``models.stdgen.multiview.MultiView`` on ``device``; done: levels of an earlier, stopped run, which are kept.
+    on_step may raise StopStage: the levels finished so far are returned, and at least the first as far as it got.
+    """
+    if picture.ndim != 3 or picture.shape[-1] != 3:
+        raise InputError("picture", "an opaque A-pose picture [H, W, 3]", str(list(picture.shape)),
+                         "Use the picture of Canonicalise, or composite yours on white.")
+    if getattr(network, "stock", False) and settings.levels != (0,):
+        raise InputError("levels", "level 0 alone from stock Era3D", str(settings.levels), "Load StdGEN's network for layers.")
+    return _run(network, fit_upright(picture, network.size), settings, on_step, device, done)
+
+
+def draw_stock_views(network, picture: CharacterPicture, settings: MultiViewSettings = MultiViewSettings(levels=(0,)), *,
+                     on_step: OnStep = ignore_step, device: torch.device | str = "cpu") -> CharacterViews:
+    """Stock Era3D: six views of any object cut out of its background."""
+    if not network.stock:
+        raise InputError("network", "stock Era3D", "StdGEN's multi-view network", "Load Era3D's folder, or use draw_views.")
+    return _run(network, place_in_square(picture, network.size), settings, on_step, device, None)
+
+
+def _run(network, shown: Tensor, settings: MultiViewSettings, on_step: OnStep, device, done) -> CharacterViews:
+    levels, finished = settings.levels, {} if done is None else {name: done.level(name) for name in done.levels}
+    steps = settings.steps or network.steps
+    start = torch.randn(network.latent_shape, generator=step_generator(settings.seed, NAME, 0)).to(device)
+    for index, level in enumerate(levels):
+        name = LEVEL_NAMES[level]
+        if name in finished:
+            continue
+        fresh = step_generator(settings.seed, NAME, 1 + level)
+        seen = network.show(shown.to(device), fresh if settings.unclip_noise else None)
+        watcher = Watcher(NAME, steps * len(levels), network.codec, settings.preview_every, on_step,
+                          slice(VIEWS, 2 * VIEWS), steps * index, f"level {level}: {name}")
+        try:
+            latents = _sample(network, start, seen, level, settings, steps, fresh, watcher)
+        except StopStage:
+            if not finished:
+                finished[name] = to_views(network.codec.decode(watcher.clean).cpu(), name)
+            break
+        finished[name] = to_views(network.codec.decode(latents).cpu(), name)
+    return join_levels([finished[name] for name in LEVEL_NAMES if name in finished])
+
+
+def _sample(network, start: Tensor, seen, level: int, settings: MultiViewSettings, steps: int, fresh, watcher) -> Tensor:
+    guidance = network.guidance if settings.guidance is None else settings.guidance
+    eta = network.eta if settings.eta is None else settings.eta
+    return sample(lambda x, t: network.predict(x, t, seen, level, guidance), start, network.schedule, steps, eta, fresh, watcher)
+
+
+def to_views(pictures: Tensor, level: str) -> CharacterViews:
+    """Views of one level from decoded pictures [12, H, W, 3], normals first; padded with white to squares."""
+    height, width = pictures.shape[1:3]
+    left = (height - width) // 2
+    pictures = torch.nn.functional.pad(pictures, (0, 0, left, height - width - left), value=1.0)
+    normals, colors = pictures[:VIEWS], pictures[VIEWS:]
+    return assemble_views(colors[None], normals[None], (level,))
+
+
+def assemble_views(colors: Tensor, normals: Tensor, levels: tuple[str, ...], alpha: Tensor | None = None) -> CharacterViews:
+    """Views from colour and normal pictures [L, 6, H, W, 3] in [0, 1] on white.
+
+    alpha: [L, 6, H, W]; without it, what the normal pictures show that is not white.
+    """
+    alpha = mask_of_normals(normals) if alpha is None else alpha
+    decoded = torch.nn.functional.normalize(normals * 2 - 1, dim=-1) * (alpha > 0)[..., None]
+    colors = colors * alpha[..., None] + (1 - alpha[..., None])
+    return CharacterViews(colors, decoded, alpha, levels)
+
+
+def mask_of_normals(normals: Tensor) -> Tensor:
+    """[...] 1 where encoded normal pictures [..., 3] are not white.
+
+    Safe, because no unit normal comes near white: the three channels of its colour sum up to 2.37 at most.
+    """
+    return ((1 - normals).abs().sum(-1) > WHITE_TOLERANCE).float()
+
+
+def join_levels(parts: list[CharacterViews]) -> CharacterViews:
+    """One object from several levels of the same size."""
+    tensors = {name: torch.cat([getattr(p, name) for p in parts]) for name in ("color", "normal", "alpha")}
+    return CharacterViews(**tensors, levels=tuple(name for p in parts for name in p.levels))
+
+
+def views_from_pictures(colors: list[Tensor], normals: list[Tensor], levels: int = 3) -> CharacterViews:
+    """Views made elsewhere: lists of 6 * levels pictures [H, W, 3] in [0, 1] on white, level after level, in the order of
+    VIEW_NAMES.
+
+    InputError for a wrong number, sizes that disagree, and for an order in which opposite views do not mirror each other.
+    """
+    wanted, order = VIEWS * levels, ", ".join(VIEW_NAMES)
+    for name, pictures in (("colors", colors), ("normals", normals)):
+        if len(pictures) != wanted:
+            raise InputError(name, f"{wanted} pictures: {levels} levels of {order}", str(len(pictures)), "Add or remove some.")
+    sizes = {tuple(p.shape) for p in (*colors, *normals)}
+    if len(sizes) != 1 or len(next(iter(sizes))) != 3 or next(iter(sizes))[2] != 3:
+        shown = ", ".join(" x ".join(str(v) for v in s) for s in sorted(sizes)[:3])
+        raise InputError("views", "pictures of one size with 3 channels", shown, "Scale all of them to the same size.")
+    height, width = next(iter(sizes))[:2]
+    if height != width:
+        raise InputError("views", "square pictures", f"{width} x {height}", "Pad them with white at the sides.")
+    shape = (levels, VIEWS, height, width, 3)
+    views = assemble_views(torch.stack(colors).reshape(shape), torch.stack(normals).reshape(shape), LEVEL_NAMES[:levels])
+    check_order(views)
+    return views
+
+
+def check_order(views: CharacterViews) -> None:
+    """InputError unless each level shows something in every view, and opposite views have mirrored outlines."""
+    for index, name in enumerate(views.levels):
+        masks = views.alpha[index] > 0.5
+        empty = [VIEW_NAMES[i] for i in range(VIEWS) if not bool(masks[i].any())]
+        if empty:
+            raise InputError("views", f"a figure in every view of level '{name}'", f"none in {', '.join(empty)}",
+                             "Check the normal pictures: their background must be white.")
+        for a, b in OPPOSITE:
+            one, other = masks[a], masks[b].flip(-1)
+            overlap = float((one & other).sum() / (one | other).sum())
+            if overlap < AGREEMENT:
+                raise InputError(
+                    "views", f"the order {', '.join(VIEW_NAMES)}",
+                    f"views {a + 1} and {b + 1} of level '{name}', whose mirrored outlines overlap by {overlap:.0%} only",
+                    "Sort them: opposite views of an orthographic camera have mirrored outlines.")  # fmt: skip
