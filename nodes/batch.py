@@ -22,6 +22,8 @@ from .runner import say
 PICTURES, TEXTS, NUMBERS = "pictures of a folder", "lines of text", "numbers"
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MOST = 1000  # elements
+ALL_RUNS, PER_NAME = "all runs", "per name"
+WAITS = tuple(f"after_{letter}" for letter in "bcdefg")  # besides "after"
 PREFIX = 5  # index of the output that goes into filename_prefix
 
 
@@ -234,6 +236,11 @@ class Results(Node):
                 io.AnyType.Input("after", optional=True, raw_link=True,
                                  tooltip="Connect any output of the batch's last node: Results then waits for all runs, the "
                                          "failed ones included. Its value is not used."),
+                *(io.AnyType.Input(name, optional=True, raw_link=True, advanced=True,
+                                   tooltip="Another node to wait for, as 'after'.") for name in WAITS),
+                io.Combo.Input("means", options=[ALL_RUNS, PER_NAME], default=ALL_RUNS, optional=True,
+                               tooltip="Means and standard errors of all runs together, or of those with the same name: "
+                                       "variants of one graph, queued again with other seeds or objects."),
             ],
             outputs=[
                 io.String.Output("table", display_name="table", tooltip="Markdown: one row per run, then means."),
@@ -254,13 +261,13 @@ class Results(Node):
         return float("nan")
 
     @classmethod
-    def run(cls, folder, filename_prefix, newest_only, after=None):
+    def run(cls, folder, filename_prefix, newest_only, means=ALL_RUNS, **after):
         from ..pipelines.io.glb import save_bytes
         from ..pipelines.io.table_picture import comma_separated, markdown
         from .export import save_png
 
         found = gathered(folder, newest_only)
-        head, rows = records.table(found)
+        head, rows = records.table(found, means == PER_NAME)
         failed = sum(bool(run.error) for run in found)
         title = f"{folder}: {len(found) - failed} done, {failed} failed"
         text, csv = markdown(head, rows), comma_separated(head, rows)

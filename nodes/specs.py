@@ -164,6 +164,8 @@ class DynamicSpec:
     prior_2d: object
     form: str = "exponential"
     clock: str = "local"
+    stretch: float = 1.0
+    full_2d: bool = False
 
     def kinds(self) -> set[str]:
         return self.prior_3d.kinds() | self.prior_2d.kinds()
@@ -184,7 +186,7 @@ class DynamicSpec:
         from ..pipelines.priors.combine import DynamicPrior
 
         return DynamicPrior(self.prior_3d.build(reference, device), self.prior_2d.build(reference, device),
-                            form=self.form, clock=self.clock)
+                            form=self.form, clock=self.clock, stretch=self.stretch, full_2d=self.full_2d)
 
 
 @dataclass(frozen=True)

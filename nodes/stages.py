@@ -24,6 +24,9 @@ _PRESET_TIP = ("Where all settings that are not on this node come from. quicksta
 _OPTIONS_TIP = "From Stage Options: single settings that replace the preset's."
 _SCENE_TIP = "What has been learnt so far; any stage, render, save or export node takes it."
 _FORM_TIP = "How the weight moves from the 3D to the 2D prior: exponential (the paper's choice), linear, or log."
+_STRETCH_TIP = ("Sigma: slows the ramp down, exp(-x / sigma). 1.5 on the global clock without a CLIP Boundary is strategy (c) of "
+                "Consistent123's Table 6.")
+_FULL_TIP = "The 2D prior weighs 1 as soon as the ramp starts; only the 3D prior moves (strategy (b) of Table 6)."
 _CLOCK_TIP = "Where the ramp starts: phase_local = at the CLIP boundary (the released code), global = at iteration 0."
 
 
@@ -141,6 +144,7 @@ class DynamicStage2(Node):
                 io.Combo.Input("form", options=["exponential", "linear", "log"], default="exponential",
                                tooltip=_FORM_TIP),
                 io.Combo.Input("clock", options=["phase_local", "global"], default="phase_local", tooltip=_CLOCK_TIP),
+                *_ramp_settings(),
             ],
             outputs=[
                 types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP),
@@ -151,12 +155,12 @@ class DynamicStage2(Node):
         )
 
     @classmethod
-    def run(cls, scene, prior_3d, prior_2d, mesh_iterations, form, clock):
+    def run(cls, scene, prior_3d, prior_2d, mesh_iterations, form, clock, stretch=1.0, full_2d=False):
         from ..pipelines.stages.fit_nerf import NerfConfig, fit_nerf
 
         if scene.kind != "nerf":
             raise InputError("scene", "a NeRF scene", f"a {scene.kind} scene", "Use DMTet Refine for meshes.")
-        prior = dynamic(prior_3d, prior_2d, form, clock)
+        prior = dynamic(prior_3d, prior_2d, form, clock, stretch, full_2d)
         prior.check(scene.reference)
         place = device_with_room()
         built = prior.build(scene.reference, place)
@@ -180,14 +184,15 @@ class DynamicPrior(Node):
                 io.Combo.Input("form", options=["exponential", "linear", "log"], default="exponential",
                                tooltip=_FORM_TIP),
                 io.Combo.Input("clock", options=["phase_local", "global"], default="phase_local", tooltip=_CLOCK_TIP),
+                *_ramp_settings(),
             ],
             outputs=[types.Prior.Output("prior", display_name="dynamic prior",
                                         tooltip="For NeRF Stage 1 (dynamic from the start) or DMTet Refine.")],
         )
 
     @classmethod
-    def run(cls, prior_3d, prior_2d, form, clock):
-        return io.NodeOutput(dynamic(prior_3d, prior_2d, form, clock))
+    def run(cls, prior_3d, prior_2d, form, clock, stretch=1.0, full_2d=False):
+        return io.NodeOutput(dynamic(prior_3d, prior_2d, form, clock, stretch, full_2d))
 
 
 class DMTetRefine(Node):
@@ -229,9 +234,17 @@ class DMTetRefine(Node):
         return io.NodeOutput(result)
 
 
-def dynamic(prior_3d, prior_2d, form: str, clock: str) -> DynamicSpec:
+def dynamic(prior_3d, prior_2d, form: str, clock: str, stretch: float = 1.0, full_2d: bool = False) -> DynamicSpec:
     """The ramp between two priors, from the node's words."""
-    return DynamicSpec(prior_3d, prior_2d, form, "local" if clock == "phase_local" else clock)
+    return DynamicSpec(prior_3d, prior_2d, form, "local" if clock == "phase_local" else clock, stretch, full_2d)
+
+
+def _ramp_settings() -> list:
+    return [
+        io.Float.Input("stretch", default=1.0, min=0.1, max=10.0, step=0.1, round=0.001, optional=True, advanced=True,
+                       tooltip=_STRETCH_TIP),
+        io.Boolean.Input("full_2d", default=False, optional=True, advanced=True, tooltip=_FULL_TIP),
+    ]
 
 
 def _size_settings() -> list:

@@ -211,10 +211,26 @@ def test_results_gathers_files(folders):
     assert sheet.shape[2] == 2 * 192 and torch.allclose(sheet[0, 96, 96], torch.tensor([1.0, 0, 0])) and picture.ndim == 4
     assert {p.name for p in (folders / "output/lift123").glob("r_*")} == {
         "r_00001_.csv", "r_00001_table.png", "r_00001_sheet.png"}
+    table = batch.Results.execute(folder="lift123/b", filename_prefix="lift123/r2", newest_only=True, means=batch.PER_NAME,
+                                  after=["1", 0], after_b=["2", 0]).args[0]
+    assert "two_00001" in table and "mean" not in table
     with pytest.raises(InputError, match="none below"):
         batch.Results.execute(folder="nothing", filename_prefix="lift123/r", newest_only=True)
     with pytest.raises(InputError, match="inside"):
         batch.Results.execute(folder="../..", filename_prefix="lift123/r", newest_only=True)
+
+
+def test_means_per_name():
+    """Variants of one graph, queued twice: a mean for each that has two runs."""
+    def run(name, iou, folder="f"):
+        return records.Run(name, folder, 0.0, "", "", values={"seed": 1, "iou": iou})
+
+    found = [run("exp_00001", 0.5), run("exp_00002", 0.7), run("log_00001", 0.1), run("exp_2_00001", 9.0)]
+    head, rows = records.table(found, per_name=True)
+    column = head.index("iou")
+    assert [row[0] for row in rows[4:]] == ["mean f/exp", "standard error f/exp"]
+    assert rows[4][column] == pytest.approx(0.6) and rows[5][column] == pytest.approx(0.1)
+    assert [row[0] for row in records.table(found)[1][4:]] == ["mean", "standard error"]
 
 
 def test_metrics_must_be_evaluates():

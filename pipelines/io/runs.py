@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,17 +117,23 @@ def gather(root: Path, folder: str = "", newest_only: bool = True) -> list[Run]:
     return [run for run in runs if any(run is kept for kept in latest.values())]
 
 
-def table(runs: list[Run]) -> tuple[list[str], list[list]]:
-    """(head, rows): name, status, every value that any run has, and the error if there is one."""
+def table(runs: list[Run], per_name: bool = False) -> tuple[list[str], list[list]]:
+    """(head, rows): name, status, every value that any run has, and the error if there is one; then means and errors.
+
+    per_name: means of runs whose names differ in their number only ("exp_00001", "exp_00002"), where there are two.
+    """
     columns = list(dict.fromkeys(name for run in runs for name in run.values))
     head = ["run", "status", *columns] + (["error"] if any(run.error for run in runs) else [])
     width = len(head)
     rows = [[f"{run.folder}/{run.name}", run.status, *(run.values.get(c) for c in columns), run.error][:width] for run in runs]
-    if len(runs) > 1:
-        spread = [(None, None) if c in NOT_AVERAGED else _mean([row[k] for row in rows]) for k, c in enumerate(columns, 2)]
-        if any(mean is not None for mean, _ in spread):
-            rows.append(["mean", "", *(mean for mean, _ in spread), ""][:width])
-            rows.append(["standard error", "", *(error for _, error in spread), ""][:width])
+    groups: dict[str, list[list]] = {}
+    for run, row in zip(runs, rows, strict=True):
+        groups.setdefault(f" {run.folder}/{re.sub(r'_[0-9]+$', '', run.name)}" if per_name else "", []).append(row)
+    for name, members in groups.items():
+        spread = [(None, None) if c in NOT_AVERAGED else _mean([row[k] for row in members]) for k, c in enumerate(columns, 2)]
+        if len(members) > 1 and any(mean is not None for mean, _ in spread):
+            rows.append([f"mean{name}", "", *(mean for mean, _ in spread), ""][:width])
+            rows.append([f"standard error{name}", "", *(error for _, error in spread), ""][:width])
     return head, rows
 
 
