@@ -30,8 +30,8 @@ def object_cameras(seed: int, views: int, size: int) -> Cameras:
     return Cameras.orbit(torch.from_numpy(azimuth), torch.from_numpy(elevation), REFERENCE_RADIUS, REFERENCE_FOVY, size, size)
 
 
-def make_bank(folder: Path, seeds: list[int], views: int, size: int = 64, log=print) -> Path:
-    """Renders the bank, continuing after the last finished object if interrupted."""
+def make_bank(folder: Path, seeds: list[int], views: int, size: int = 64, log=print, version: int = 1) -> Path:
+    """Renders the bank of one version of the toybox, continuing after the last finished object if interrupted."""
     folder.mkdir(parents=True, exist_ok=True)
     n = len(seeds)
     done_file = folder / "done.json"
@@ -44,7 +44,7 @@ def make_bank(folder: Path, seeds: list[int], views: int, size: int = 64, log=pr
     depth = open_array(folder / "depth.npy", mode, np.float16, (n, size, size))
     captions = json.loads((folder / "captions.json").read_text()) if done else []
     for i in range(done, n):
-        toy = make_object(seeds[i])
+        toy = make_object(seeds[i], version)
         cameras = object_cameras(seeds[i], views, size)
         rendered = render_toy(toy, cameras)
         rgb[i] = (rendered.on_background(1.0).clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()
@@ -54,12 +54,12 @@ def make_bank(folder: Path, seeds: list[int], views: int, size: int = 64, log=pr
         captions.append(toy.caption)
         if (i + 1) % 500 == 0 or i + 1 == n:
             (folder / "captions.json").write_text(json.dumps(captions))
-            done_file.write_text(json.dumps({"done": i + 1, "total": n}))
-            log(f"bank {i + 1}/{n}")
+            done_file.write_text(json.dumps({"done": i + 1, "total": n, "version": version}))
+            log(f"{folder.name} {i + 1}/{n}", flush=True)
     return folder
 
 
-def make_depth_maps(folder: Path, seeds: list[int], views: int, size: int, log=print) -> np.ndarray:
+def make_depth_maps(folder: Path, seeds: list[int], views: int, size: int, log=print, version: int = 1) -> np.ndarray:
     """[N, V, 2, size, size] float16 of the bank's own views, on disk; continues after the last finished object.
 
     The two maps are what a depth-text network is shown (``depth_text.depth_channel``): of distances, and of depths that
@@ -70,7 +70,7 @@ def make_depth_maps(folder: Path, seeds: list[int], views: int, size: int, log=p
     done = json.loads(done_file.read_text())["done"] if done_file.exists() else 0
     maps = np.lib.format.open_memmap(path, "r+" if done else "w+", np.float16, (n, views, 2, size, size))
     for i in range(done, n):
-        rendered = render_toy(make_object(seeds[i]), object_cameras(seeds[i], views, 64), supersample=1)
+        rendered = render_toy(make_object(seeds[i], version), object_cameras(seeds[i], views, 64), supersample=1)
         both = [depth_channel(rendered.depth, rendered.alpha, size, metric) for metric in (True, False)]
         maps[i] = torch.cat(both, 1).to(torch.float16).numpy()
         if (i + 1) % 500 == 0 or i + 1 == n:
@@ -80,18 +80,55 @@ def make_depth_maps(folder: Path, seeds: list[int], views: int, size: int, log=p
     return np.load(path, mmap_mode="r")
 
 
-class Bank:
-    """Read access to a finished (or growing) bank; pictures and cameras come on ``device``."""
+class Stacked:
+    """Arrays of several banks as one along the first axis; read by index, never copied as a whole."""
 
-    def __init__(self, folder: Path, device="cpu"):
-        self.device = device
-        self.count = json.loads((folder / "done.json").read_text())["done"]
-        self.rgb = np.load(folder / "rgb.npy", mmap_mode="r")
-        self.pose = np.load(folder / "pose.npy", mmap_mode="r")
-        self.mask = np.load(folder / "mask.npy", mmap_mode="r")
-        self.depth = np.load(folder / "depth.npy", mmap_mode="r")
-        self.captions = json.loads((folder / "captions.json").read_text())[: self.count]
+    def __init__(self, parts):
+        self.parts = list(parts)
+        self.starts = np.cumsum([0] + [len(part) for part in self.parts])
+        self.shape = (int(self.starts[-1]), *self.parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key) -> np.ndarray:
+        """A copy of the entries, with numpy's rules for an int, a slice or an index array first and index arrays after it."""
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        index = np.arange(len(self))[first]
+        flat = np.atleast_1d(index)
+        rest = [np.broadcast_to(r, flat.shape) for r in rest]
+        owner, out = np.searchsorted(self.starts, flat, side="right") - 1, None
+        for i in np.unique(owner):
+            mine = owner == i
+            found = self.parts[i][(flat[mine] - self.starts[i], *(r[mine] for r in rest))]
+            out = np.empty((len(flat), *found.shape[1:]), found.dtype) if out is None else out
+            out[mine] = found
+        return out if np.ndim(index) else out[0]
+
+
+class Bank:
+    """Read access to finished (or growing) banks, several of them as one; pictures and cameras come on ``device``."""
+
+    def __init__(self, *folders: Path, device="cpu"):
+        self.device, self.folders = device, folders
+        progress = [json.loads((f / "done.json").read_text()) for f in folders]
+        self.counts, self.versions = [p["done"] for p in progress], [p.get("version", 1) for p in progress]
+        self.count = sum(self.counts)
+        self.rgb, self.pose, self.mask, self.depth = (self.stack(f"{name}.npy") for name in ("rgb", "pose", "mask", "depth"))
+        written = [json.loads((f / "captions.json").read_text())[:n] for f, n in zip(folders, self.counts)]
+        self.captions = [caption for captions in written for caption in captions]
         self.views = self.rgb.shape[1]
+
+    def stack(self, name: str) -> Stacked:
+        """An array that every folder has, memory-mapped."""
+        return Stacked([np.load(f / name, mmap_mode="r")[:n] for f, n in zip(self.folders, self.counts)])
+
+    def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """[size] random objects; every folder has the same chance, however many objects it holds."""
+        if len(self.counts) == 1:
+            return rng.integers(0, self.count, size)
+        starts, owner = np.cumsum([0, *self.counts]), rng.integers(0, len(self.counts), size)
+        return starts[owner] + rng.integers(0, np.asarray(self.counts)[owner])
 
     def pictures(self, objects, views) -> torch.Tensor:
         """[B, 64, 64, 3] float in [0, 1]."""
@@ -99,5 +136,6 @@ class Bank:
 
     def cameras(self, objects, views) -> Cameras:
         """Cameras of the given entries."""
-        pose = torch.from_numpy(self.pose[objects, views])
+        pose = torch.from_numpy(np.array(self.pose[objects, views]))
+        pose = pose.reshape(-1, 2)
         return Cameras.orbit(pose[:, 0], pose[:, 1], REFERENCE_RADIUS, REFERENCE_FOVY, 64, 64).to(self.device)

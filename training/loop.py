@@ -17,7 +17,7 @@ def train(module, loss_of_batch, steps, out: Path, rate=1e-3, decay=0.999, warmu
     clock instead of the step count, so that the run always ends at rate zero.
     """
     out.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True)
     ema, first, spent = copy.deepcopy(module).requires_grad_(False), 0, 0.0
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():

@@ -1,9 +1,11 @@
-"""Measures the embedded networks on held-out toybox objects and writes their cards.
+"""Measures the embedded networks on held-out objects of both versions of the toybox; the cards quote it.
 
-    python training/measure.py --work WORKDIR [--objects 200]
+    python training/measure.py --work WORKDIR [--objects 100] [--weights FOLDER] [--before EARLIER]
 
-The objects' seeds start at 10,000,000 and are never trained on.  Every figure in
-``pipelines/embedded/*.md`` comes from here.
+The objects' seeds start at 10,000,000 and are never trained on.  Every figure in ``pipelines/embedded/*.md`` comes from
+here (``training/cards.py`` writes them).  ``--before``: a folder of earlier weights, measured on the same objects with the
+same random numbers, or quoted from its own ``measured.json`` when that has them.
+Baselines that need the training bank are left out where WORKDIR has none.
 """
 
 import argparse
@@ -19,7 +21,8 @@ from lift123.pipelines.core.views import NEUTRAL
 from lift123.pipelines.models import embedded
 from lift123.pipelines.models.noise import add_noise
 from lift123.pipelines.models.view import resize
-from lift123.pipelines.toybox.objects import heldout_seed
+from lift123.pipelines.toybox.objects import heldout_seed, make_object, train_seed
+from lift123.pipelines.toybox.render import render_toy
 from pack import ROOT
 
 
@@ -54,32 +57,65 @@ def measure_clip(bank: Bank, models) -> dict:
 
 
 def measure_view(bank: Bank, models, steps: int = 20, guidance: float = 1.5) -> dict:
-    """Sampled novel views against the truth; baselines: copy the reference, the best constant picture."""
-    rows = {"sampled": [], "VAE of the truth": [], "copy of the reference": [], "mean picture of the pose": []}
-    mean = bank.pictures(np.arange(bank.count), 1).mean(0)
-    generator = torch.Generator().manual_seed(5)
+    """Sampled novel views against the truth, two per object, and the standard error of their mean."""
+    scores, generator = [], torch.Generator().manual_seed(5)
     for i in range(bank.count):
         one = models.view.with_guidance(guidance).with_reference(bank.pictures(i, 0), bank.cameras([i], [0]))
+        sampled = one.sample(bank.cameras([i, i], [1, 2]), steps, generator)
+        scores.append(psnr(sampled, bank.pictures([i, i], [1, 2])).mean())
+    scores = torch.stack(scores)
+    return {"PSNR dB, sampled": float(scores.mean()), "standard error": float(scores.std() / len(scores) ** 0.5),
+            "PSNR dB, sampled, worst object": float(scores.min())}  # fmt: skip
+
+
+def baselines(bank: Bank, models, trained: Bank | None) -> dict:
+    """What sampled views must beat, on the same two novel views per object, and what bounds them from above."""
+    rows = {"VAE of the truth": [], "copy of the reference": [], "mean picture": []}
+    mean, runtime = bank.pictures(np.arange(bank.count), 1).mean(0), models.view.runtime
+    nearest = None if trained is None else nearest_objects(bank, trained)
+    for i in range(bank.count):
         truth = bank.pictures([i, i], [1, 2])
-        rows["sampled"].append(psnr(one.sample(bank.cameras([i, i], [1, 2]), steps, generator), truth))
-        runtime = models.view.runtime
         with torch.no_grad():
             rows["VAE of the truth"].append(psnr(runtime.decode(runtime.encode(truth)), truth))
         rows["copy of the reference"].append(psnr(bank.pictures([i, i], [0, 0]), truth))
-        rows["mean picture of the pose"].append(psnr(mean[None].expand(2, -1, -1, -1), truth))
+        rows["mean picture"].append(psnr(mean[None].expand(2, -1, -1, -1), truth))
+        if nearest is not None:
+            shown = render_toy(make_object(*nearest[i]), bank.cameras([i, i], [1, 2])).on_background(1.0)
+            rows.setdefault("nearest training object, seen from there", []).append(psnr(shown, truth))
     return {f"PSNR dB, {name}": float(torch.cat(values).mean()) for name, values in rows.items()}
 
 
-def measure_text(bank: Bank, models, count: int = 48, guidance: float = 3.0) -> dict:
-    """Do samples show what the prompt says?  Caption retrieval of samples by the embedded CLIP."""
+def nearest_objects(bank: Bank, trained: Bank) -> list[tuple[int, int]]:
+    """Per held-out object the (seed, version) of the training object whose reference picture is closest, at 16 px."""
+
+    def small(source, index):
+        pictures = source.pictures(index, np.zeros_like(index)).permute(0, 3, 1, 2)
+        return torch.nn.functional.avg_pool2d(pictures, 4).flatten(1)
+
+    chunks = [np.arange(i, min(i + 500, trained.count)) for i in range(0, trained.count, 500)]
+    known = torch.cat([small(trained, chunk) for chunk in chunks])
+    wanted = small(bank, np.arange(bank.count))
+    found, starts = torch.cdist(wanted, known).argmin(1).tolist(), np.cumsum([0, *trained.counts])
+    owner = [int(np.searchsorted(starts, j, side="right") - 1) for j in found]
+    return [(train_seed(int(j - starts[k])), trained.versions[k]) for j, k in zip(found, owner)]
+
+
+def measure_text(bank: Bank, models, guidance: float = 3.0) -> dict:
+    """Do samples show what the prompt says?  Against the truth, and by caption retrieval with the embedded CLIP."""
     captions = sorted(set(bank.captions))
-    text, hits, generator = models.clip.text_embedding(captions), [], torch.Generator().manual_seed(6)
-    for i in range(min(count, bank.count)):
+    text, hits, scores, generator = models.clip.text_embedding(captions), [], [], torch.Generator().manual_seed(6)
+    for i in range(bank.count):
         prior = models.text.with_guidance(guidance).with_prompt(bank.captions[i])
-        picture = prior.sample(bank.cameras([i], [0]), 20, generator)
-        rank = (models.clip.image_embedding(picture) @ text.T).argsort(1, descending=True)[0, :5]
+        pictures = prior.sample(bank.cameras([i, i], [0, 1]), 20, generator)
+        rank = (models.clip.image_embedding(pictures[:1]) @ text.T).argsort(1, descending=True)[0, :5]
         hits.append(captions.index(bank.captions[i]) in rank.tolist())
-    return {"prompt among the 5 nearest captions": float(np.mean(hits)), "candidates": len(captions)}
+        scores.append(psnr(pictures, bank.pictures([i, i], [0, 1])))
+    scores = torch.stack(scores)
+    return {
+        "prompt among the 5 nearest captions": float(np.mean(hits)), "candidates": len(captions),
+        "PSNR dB, sampled reference view": float(scores[:, 0].mean()),
+        "PSNR dB, sampled novel view": float(scores[:, 1].mean()),
+    }  # fmt: skip
 
 
 def measure_depth(bank: Bank, models) -> dict:
@@ -178,7 +214,7 @@ def depth_text_sheet(bank: Bank, models, path: Path, rows: int = 6) -> None:
     _save(torch.cat(sheet, 0), path, Image)
 
 
-def contact_sheets(bank: Bank, models, folder: Path) -> None:
+def contact_sheets(bank: Bank, models, folder: Path, title: str) -> None:
     """Pictures for eyes: reference | truth | sample per row of the view prior; samples of the text prior."""
     from PIL import Image
 
@@ -190,12 +226,12 @@ def contact_sheets(bank: Bank, models, folder: Path) -> None:
         cells = [bank.pictures(i, 0)] + [p for k in range(3) for p in (truth[k], samples[k])]
         rows.append(torch.cat(cells, 1))
     sheet = torch.cat([torch.cat(rows[:6], 0), torch.cat(rows[6:], 0)], 1)
-    _save(sheet, folder / "view_samples.png", Image)
+    _save(sheet, folder / f"view_samples_{title}.png", Image)
     rows = []
     for i in range(4):
         prior = models.text.with_guidance(3.0).with_prompt(bank.captions[i])
         rows.append(torch.cat(list(prior.sample(bank.cameras([i] * 7, list(range(7))), 20, generator)), 1))
-    _save(torch.cat(rows, 0), folder / "text_samples.png", Image)
+    _save(torch.cat(rows, 0), folder / f"text_samples_{title}.png", Image)
 
 
 def _save(picture: torch.Tensor, path: Path, Image) -> None:
@@ -203,56 +239,70 @@ def _save(picture: torch.Tensor, path: Path, Image) -> None:
     Image.fromarray((picture.clamp(0, 1) * 255).byte().numpy()).save(path, optimize=True)
 
 
-def curve(log: Path, title: str, path: Path) -> None:
-    """The learning curve as a picture (needs matplotlib; left out without it)."""
-    try:
-        import matplotlib
-    except ImportError:
-        return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+def figures_of(name: str, banks: dict, models) -> dict:
+    """All figures of one network on every held-out bank."""
+    found = {}
+    for title, bank in banks.items():
+        values = globals()[f"measure_{name}"](bank, models)
+        found[title] = {k: round(v, 4) for k, v in values.items()}
+        print(name, title, found[title], flush=True)
+    return found
 
-    data = np.loadtxt(log, delimiter=",", ndmin=2)
-    figure, axes = pyplot.subplots(figsize=(5, 3), dpi=90)
-    axes.plot(data[:, 0], data[:, 1])
-    axes.set(xlabel="step", ylabel="running loss", title=title, yscale="log")
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+
+def training_of(name: str, work: Path) -> dict:
+    """Steps and minutes of the run whose checkpoint lies in the work folder."""
+    path = work / name / "checkpoint.pt"
+    if not path.is_file():
+        return {}
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    return {"steps": state["step"], "training minutes": round(state["spent"] / 60, 1)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=ROOT / ".lift123" / "train")
     parser.add_argument("--weights", type=Path, default=ROOT / "pipelines" / "embedded")
-    parser.add_argument("--objects", type=int, default=200)
+    parser.add_argument("--before", type=Path, help="earlier weights to compare with")
+    parser.add_argument("--objects", type=int, default=100)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--only", nargs="*", default=["vae", "clip", "depth", "view", "text", "depth_text"])
+    parser.add_argument("--sheets", type=Path, help="folder for pictures of samples")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    folder = args.work / "heldout"
-    make_bank(folder, [heldout_seed(i) for i in range(args.objects)], 7)
-    bank, models = Bank(folder), embedded.load_embedded(folder=args.weights)
-    if "depth_text" in args.only:
-        seeds = [heldout_seed(i) for i in range(bank.count)]
-        bank.depth_maps = make_depth_maps(args.work / "depth_text" / "heldout", seeds, bank.views, embedded.LATENT_SIZE)
+    seeds, banks = [heldout_seed(i) for i in range(args.objects)], {}
+    for version in (1, 2):
+        folder = args.work / f"heldout{version}"
+        make_bank(folder, seeds, 7, version=version)
+        banks[f"toybox {version}"] = Bank(folder)
+    models = embedded.load_embedded(folder=args.weights)
     path = args.weights / "measured.json"
     results = json.loads(path.read_text()) if path.exists() else {}
+    earlier = embedded.load_embedded(folder=args.before) if args.before else None
+    file = args.before / "measured.json" if args.before else None
+    known = json.loads(file.read_text()) if file and file.is_file() else {}
+    known = {k: v for k, v in known.items() if isinstance(v, dict) and v["held-out objects"] == args.objects}
     for name in args.only:
-        out = args.work / name
-        state = torch.load(out / "checkpoint.pt", weights_only=True, map_location="cpu")
-        values = globals()[f"measure_{name}"](bank, models)
-        results[name] = {
-            "steps": state["step"], "training minutes": round(state["spent"] / 60, 1), "held-out objects": bank.count,
-            **{k: round(v, 4) for k, v in values.items()},
-        }  # fmt: skip
-        print(name, results[name], flush=True)
-        curve(out / "curve.csv", f"{name}: training loss", ROOT / "docs" / "training" / f"{name}_curve.png")
+        if name == "depth_text":  # of the first version of the toybox only
+            bank = banks["toybox 1"]
+            bank.depth_maps = make_depth_maps(args.work / "depth_text" / "heldout", seeds, 7, embedded.LATENT_SIZE)
+            entry = {k: round(v, 4) for k, v in measure_depth_text(bank, models).items()}
+        else:
+            entry = {"figures": figures_of(name, banks, models)}
+            if args.before is not None:
+                entry["before"] = known.get(name, {}).get("figures") or figures_of(name, banks, earlier)
+        if name == "view":
+            folders = [args.work / n for n in ("bank", "bank2") if (args.work / n / "done.json").is_file()]
+            trained = Bank(*folders) if folders else None
+            bars = {title: baselines(bank, models, trained) for title, bank in banks.items()}
+            entry["baselines"] = {t: {k: round(v, 4) for k, v in values.items()} for t, values in bars.items()}
+        kept = {k: v for k, v in results.get(name, {}).items() if k in ("steps", "training minutes", "earlier steps")}
+        results[name] = {**kept, **training_of(name, args.work), "held-out objects": args.objects, **entry}
         path.write_text(json.dumps({**results, "hardware": f"{platform.machine()} CPU"}, indent=1), encoding="utf-8")
-    if "depth_text" in args.only:
-        depth_text_sheet(bank, models, ROOT / "docs" / "training" / "depth_text_samples.png")
-    if {"view", "text"} <= set(args.only):
-        contact_sheets(bank, models, ROOT / "docs" / "training")
+    if args.sheets and "depth_text" in args.only:
+        depth_text_sheet(banks["toybox 1"], models, args.sheets / "depth_text_samples.png")
+    if args.sheets and {"view", "text"} <= set(args.only):
+        for version, bank in enumerate(banks.values(), start=1):
+            contact_sheets(bank, models, args.sheets, f"toybox{version}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,24 @@
-"""Trains the embedded networks from nothing.  Resumable: run it again and it continues.
+"""Trains the embedded networks from nothing, or on from earlier weights.  Resumable: run it again and it continues.
 
-    python training/train.py all --work WORKDIR [--objects 18000] [--minutes 60]
+    python training/train.py all --work WORKDIR [--objects 18000 8000] [--minutes 60]
     python training/train.py bank|vae|clip|depth|view|text|depth_text --work WORKDIR
+    python training/train.py all --work WORKDIR --start EARLIER --weights NEW
 
 Order: bank, vae, clip, depth, view, text, depth_text; each needs the earlier ones (depth needs the bank only).
+
+The bank stage renders one bank per version of the toybox: ``bank`` (first version) and ``bank2`` (second).  Batches take
+half of their objects from each, so that neither is forgotten; ``--banks`` names others.  Every network writes a
+checkpoint every two minutes and its learning curve to WORKDIR/<network>/curve.csv (step, running loss, seconds);
+``training/curves.py`` draws them.
+
+``--start``: a folder of earlier embedded weights (a copy of ``pipelines/embedded``).  Every network then starts there,
+at a lower rate.  The autoencoder is copied, since all others live in its latents; the text tower keeps what it knew, so
+that networks which read it stay valid.  The second version's weights were made in this way from the first version's.
 """
 
 import argparse
+import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -14,6 +26,7 @@ from pack import ROOT
 
 STAGES = ("bank", "vae", "clip", "depth", "view", "text", "depth_text")
 STEPS = {"vae": 4000, "clip": 3000, "depth": 2500, "text": 6000, "view": 20000, "depth_text": 4000}
+BANKS = ("bank", "bank2")  # by version of the toybox
 
 
 def main() -> None:
@@ -21,7 +34,9 @@ def main() -> None:
     parser.add_argument("stage", choices=(*STAGES, "all"))
     parser.add_argument("--work", type=Path, default=ROOT / ".lift123" / "train", help="bank, checkpoints, logs")
     parser.add_argument("--weights", type=Path, default=ROOT / "pipelines" / "embedded", help="where weights are written")
-    parser.add_argument("--objects", type=int, default=18000)
+    parser.add_argument("--start", type=Path, help="folder of earlier weights to continue from")
+    parser.add_argument("--objects", type=int, nargs=2, default=[18000, 8000], help="of the toybox's first and second version")
+    parser.add_argument("--banks", nargs="+", default=list(BANKS), help="folders in WORKDIR to train on")
     parser.add_argument("--views", type=int, default=7)
     parser.add_argument("--steps", type=int, help="overrides the default number of steps")
     parser.add_argument("--minutes", type=float, help="stop each network after this much training time")
@@ -40,17 +55,21 @@ def run(stage: str, args) -> None:
     from bank import Bank, make_bank
     from lift123.pipelines.toybox.objects import train_seed
 
-    folder = args.work / "bank"
     if stage == "bank":
-        make_bank(folder, [train_seed(i) for i in range(args.objects)], args.views)
+        for version, (name, count) in enumerate(zip(BANKS, args.objects), start=1):
+            make_bank(args.work / name, [train_seed(i) for i in range(count)], args.views, version=version)
         return
-    bank, out = Bank(folder, args.device), args.work / stage
-    options = {"steps": args.steps or STEPS[stage], "minutes": args.minutes}
     args.weights.mkdir(parents=True, exist_ok=True)
-    if stage in ("vae", "clip", "depth"):
-        getattr(networks, f"train_{stage}")(bank, out, args.weights, **options)
-    else:
-        getattr(networks, f"train_{stage}")(bank, folder, out, args.weights, **options)
+    if stage == "vae" and args.start is not None:
+        shutil.copy(args.start / "vae.safetensors", args.weights)
+        settings = json.loads((args.start / "settings.json").read_text())
+        (args.weights / "settings.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        return
+    bank, out = Bank(*(args.work / name for name in args.banks), device=args.device), args.work / stage
+    options = {"steps": args.steps or STEPS[stage], "minutes": args.minutes}
+    if stage != "vae":
+        options["start"] = args.start
+    getattr(networks, f"train_{stage}")(bank, out, args.weights, **options)
 
 
 if __name__ == "__main__":
