@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 CELL = 4  # lattice units per cell side
-_BASIS = np.array(
+LATTICE = np.array(
     [[0, 0, 0], [2, 2, 2], [1, 2, 0], [3, 2, 0], [0, 1, 2], [0, 3, 2], [2, 0, 1], [2, 0, 3]], dtype=np.int64
-)
+)  # the points of one cell, in quarter cells
 _LONGEST_EDGE_SQUARED = 6  # edges have squared lengths 4, 5, 6; the next distance is 8
 
 
@@ -41,7 +41,7 @@ def a15_grid(n: int) -> tuple[Tensor, Tensor]:
 def _a15_grid(n: int) -> tuple[Tensor, Tensor]:
     side = CELL * n + 1
     cells = np.stack(np.meshgrid(*[np.arange(n + 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 1, 1, 3)
-    corners = np.clip(cells * CELL + _stencil()[None], 0, CELL * n).reshape(-1, 4, 3)
+    corners = np.clip(cells * CELL + cell_tets()[None], 0, CELL * n).reshape(-1, 4, 3)
     corners = corners[_six_volumes(corners) > 0]
     keys = (corners[..., 0] * side + corners[..., 1]) * side + corners[..., 2]
     used = np.zeros(side**3, dtype=bool)
@@ -60,14 +60,14 @@ def rim(vertices: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def _stencil() -> np.ndarray:
-    """[46, 4, 3] lattice points of the tets whose centroid lies in the half-open unit cell.
+def cell_tets() -> np.ndarray:
+    """[46, 4, 3] lattice points (quarter cells, -1 to 4) of the tets whose centroid lies in the half-open unit cell.
 
     In A15 the Delaunay tets are exactly the sets of four mutual neighbours; the volume test below
     would fail otherwise.
     """
     shifts = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), axis=-1).reshape(-1, 1, 3)
-    points = (_BASIS[None] + CELL * shifts).reshape(-1, 3)
+    points = (LATTICE[None] + CELL * shifts).reshape(-1, 3)
     gaps = ((points[:, None] - points[None]) ** 2).sum(-1)
     near = (gaps > 0) & (gaps <= _LONGEST_EDGE_SQUARED)
     tets = []

@@ -1,0 +1,90 @@
+"""Pictures of toy characters: six views of every peel level, semantics, and the picture a person would give."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core.cameras import Cameras
+from ...core.character_views import LEVEL_NAMES, CharacterViews
+from ...core.layers import LayeredMesh
+from ...core.mesh import Mesh
+from ...core.ortho import OrthoCameras, six_views
+from ...ops.rasterize import rasterize
+from ...render.surface import project
+from ..render import render_toy
+from .character import STREAM, ToyCharacter
+from .field import SEMANTICS, CharacterField
+from .skeleton import Pose
+
+FRAME = 1.2  # of a picture's height over the figure's longest side, as canonicalisation frames its input
+
+
+def render_levels(
+    character: ToyCharacter | LayeredMesh, size: int, levels=(0, 1, 2), supersample: int = 2
+) -> CharacterViews:
+    """Six orthographic views of the A-pose per peel level: colours on white, normals, alpha.
+
+    character: or its layers, already meshed.  size: pixels.  levels: of 0 (complete), 1 (no hair), 2 (body only).
+    supersample: samples per pixel side.
+    """
+    layers = character.layers if isinstance(character, ToyCharacter) else character
+    cameras, drawn, seen = six_views(size), {}, []
+    for level in levels:
+        shown = layers.level(level)
+        if shown.names not in drawn:  # a bald character looks the same on levels 0 and 1
+            drawn[shown.names] = render_toy(shown.merged(), cameras, supersample)
+        seen.append(drawn[shown.names])
+    color = torch.stack([v.on_background(1.0) for v in seen]).clamp(0, 1)
+    normal, alpha = (torch.stack([getattr(v, name) for v in seen]) for name in ("normal", "alpha"))
+    return CharacterViews(color, normal, alpha, tuple(LEVEL_NAMES[i] for i in levels))
+
+
+def render_semantics(field: CharacterField, layers: LayeredMesh, cameras: OrthoCameras | Cameras) -> Tensor:
+    """[B, H, W] int64 class of what is seen (index into ``field.SEMANTICS``), -1 where nothing is.
+
+    layers: those drawn, in the frame of ``field``.
+    """
+    mesh = layers.merged()
+    raster = rasterize(project(mesh.vertices, cameras), mesh.faces, cameras.height, cameras.width)
+    classes = torch.cat([_face_classes(field, name, layers[name]) for name in layers])
+    return torch.where(raster.covered, classes[raster.triangle.long().clamp_min(0)], -1)
+
+
+def _face_classes(field: CharacterField, name: str, mesh: Mesh) -> Tensor:
+    if name != "body":
+        return torch.full((len(mesh.faces),), SEMANTICS.index(name))
+    head = field.is_face(mesh.vertices[mesh.faces].mean(1))
+    return torch.where(head, SEMANTICS.index("face"), SEMANTICS.index("body"))
+
+
+def input_camera(
+    character: ToyCharacter, index: int, layers: LayeredMesh, size: int, wide: float
+) -> Cameras | OrthoCameras:
+    """A camera near the front that sees the whole figure, centred; every other one is a pinhole."""
+    rng = np.random.Generator(np.random.PCG64([character.seed, STREAM, 2, index]))
+    azimuth, elevation = float(rng.uniform(-0.3, 0.3)), float(rng.uniform(-0.12, 0.2))
+    reach = max(1.0, float(layers.merged().vertices[:, [0, 2]].norm(dim=-1).max()) / wide)
+    if rng.uniform() < 0.5:
+        return OrthoCameras.orbit(azimuth, elevation, FRAME * reach, size, round(size * wide))
+    fovy = math.radians(float(rng.uniform(18, 32)))
+    distance = FRAME * reach / math.tan(fovy / 2)
+    return Cameras.orbit(azimuth, elevation, distance + 0.25, fovy, size, round(size * wide))
+
+
+def input_picture(
+    character: ToyCharacter, pose: Pose | int, size: int, wide: float = 1.0, layers: LayeredMesh | None = None
+) -> Tensor:
+    """[size, size * wide, 4] straight RGBA in [0, 1]: the character in an arbitrary pose, as a person would picture it.
+
+    pose: or the index of one of the character's own; cameras differ from character to character (and pose to pose).
+    layers: the posed layers, where they were meshed before.
+    """
+    index = pose if isinstance(pose, int) else 0
+    layers = layers or character.posed(character.pose(pose) if isinstance(pose, int) else pose)
+    camera = input_camera(character, index, layers, size, wide)
+    seen = render_toy(layers.merged(), camera)
+    return torch.cat([seen.rgb[0].clamp(0, 1), seen.alpha[0][..., None]], dim=-1)
