@@ -14,6 +14,7 @@ from ..pipelines.core.errors import InputError
 from ..pipelines.models import registry
 
 EMBEDDED = "embedded"
+_WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 _SAFE = re.compile(r"[\w.+ -]+(/[\w.+ -]+)*")
 _MARKS = {  # a local folder is offered for a kind when it has one of these
     "view": ("cc_projection", "clip_camera_projection"), "text": ("text_encoder",),
@@ -113,6 +114,31 @@ def find(kind: str, name: str) -> Path:
         raise InputError("checkpoint", "one of " + ", ".join(names(kind)), repr(name),
                          f"Choose a name from the list, or put the folder at {where}.")
     return folder
+
+
+def weight_files(kind: str, name: str) -> dict[str, Path]:
+    """{name for people: file} of a network's weights, for records; empty where it is not here.
+
+    kind: a kind of network, or one of ComfyUI's categories for its own loaders' files.  Of a folder that holds several
+    sets (precisions), all are named.
+    """
+    import folder_paths
+
+    from ..pipelines.models.embedded import FOLDER
+
+    if name == EMBEDDED:
+        return {p.name: p for p in sorted(FOLDER.glob("*.safetensors"))}
+    if kind not in registry.FOLDERS and kind not in registry.SINGLE:
+        path = folder_paths.get_full_path(kind, name)
+        return {} if path is None else {name: Path(path)}
+    try:
+        path = find(kind, name)
+    except InputError:
+        return {}
+    if path.is_file():
+        return {name: path}
+    return {f"{name}/{p.relative_to(path).as_posix()}": p for p in sorted(path.rglob("*"))
+            if p.suffix in _WEIGHTS and p.is_file()}
 
 
 def _find_folder(kind: str, name: str) -> Path | None:

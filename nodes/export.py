@@ -17,6 +17,16 @@ from .outputs import check_before_work, claim
 from .runner import say
 from .runs import batch_record, forget_failure
 
+LOADERS = {  # node: (input that names a network, kind of network or ComfyUI's category of model folders)
+    "LoadEmbedded": (("", "view"),),
+    "LoadViewPrior": (("checkpoint", "view"),), "LoadTextPrior": (("checkpoint", "text"),),
+    "LoadClip": (("checkpoint", "clip"),), "LoadDepth": (("checkpoint", "depth"),),
+    "LoadDepthText": (("checkpoint", "depth_text"),),
+    "LoadDepthControl": (("checkpoint", "text"), ("controlnet", "depth_control")),
+    "CheckpointLoaderSimple": (("ckpt_name", "checkpoints"),), "UNETLoader": (("unet_name", "diffusion_models"),),
+    "VAELoader": (("vae_name", "vae"),), "CLIPLoader": (("clip_name", "text_encoders"),),
+}  # fmt: skip
+
 
 class BakeExport(Node):
     @classmethod
@@ -148,10 +158,14 @@ def read_metrics(text: str) -> dict:
     return value
 
 
-def used_weights(graph) -> list:
-    """Files of the embedded networks if the graph loads them."""
-    from ..pipelines.models.embedded import FOLDER
+def used_weights(graph) -> list[tuple[str, object]]:
+    """(name, path) of the weight files that the graph's loaders name; what is not there is left out."""
+    from .checkpoints import weight_files
 
-    nodes = [n for n in (graph or {}).values() if str(n.get("class_type", "")).startswith("Lift123_Load")]
-    used = any(n["inputs"].get("checkpoint", "embedded") == "embedded" for n in nodes)
-    return sorted(FOLDER.glob("*.safetensors")) if used else []
+    found = {}
+    for node in (graph or {}).values():
+        for field, kind in LOADERS.get(str(node.get("class_type", "")).removeprefix("Lift123_"), ()):
+            name = node.get("inputs", {}).get(field) if field else "embedded"
+            if isinstance(name, str):
+                found.update(weight_files(kind, name))
+    return sorted(found.items())

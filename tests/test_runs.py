@@ -1,6 +1,7 @@
 """Batches: keys of runs, records, lists of elements, and errors that end one run only."""
 
 import copy
+import hashlib
 import json
 import os
 
@@ -231,6 +232,38 @@ def test_means_per_name():
     assert [row[0] for row in rows[4:]] == ["mean f/exp", "standard error f/exp"]
     assert rows[4][column] == pytest.approx(0.6) and rows[5][column] == pytest.approx(0.1)
     assert [row[0] for row in records.table(found)[1][4:]] == ["mean", "standard error"]
+
+
+def test_weights_of_public_networks_are_recorded_by_name_and_hash(tmp_path, monkeypatch):
+    """A folder's files and a single file, the embedded networks, and nothing for loaders of other things."""
+    from lift123.nodes import checkpoints
+    from lift123.nodes.export import LOADERS, used_weights
+
+    for name in ("diffusers/mine/cc_projection/a.safetensors", "diffusers/mine/unet/b.bin", "diffusers/mine/notes.txt",
+                 "checkpoints/one.ckpt"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    monkeypatch.setattr(checkpoints, "roots", lambda category: [tmp_path / category])
+    monkeypatch.setattr(folder_paths, "get_full_path", lambda kind, name: str(tmp_path / kind / name))
+
+    def graph(*nodes):
+        return {str(k): {"class_type": kind, "inputs": inputs} for k, (kind, inputs) in enumerate(nodes)}
+
+    found = used_weights(graph(("Lift123_LoadViewPrior", {"checkpoint": "mine"}), ("Lift123_LoadScene", {"file": "x"}),
+                               ("CheckpointLoaderSimple", {"ckpt_name": "one.ckpt"}),
+                               ("Lift123_LoadTextPrior", {"checkpoint": "absent"}), ("LoadImage", {"image": "x.png"})))
+    assert [name for name, _ in found] == ["mine/cc_projection/a.safetensors", "mine/unet/b.bin", "one.ckpt"]
+    written = run_manifest("lift123", {}, 0, weights=found)["weights"]
+    assert written[0] == {"name": "mine/cc_projection/a.safetensors", "bytes": 42, "sha256": hashlib.sha256(
+        b"diffusers/mine/cc_projection/a.safetensors").hexdigest()}
+    own = [name for name, _ in used_weights(graph(("Lift123_LoadEmbedded", {})))]
+    assert "view_unet.safetensors" in own and own == [n for n, _ in used_weights(graph(
+        ("Lift123_LoadClip", {"checkpoint": "embedded"})))]
+    from lift123.nodes import all_nodes
+
+    known = {n.GET_SCHEMA().node_id: [i.id for i in n.GET_SCHEMA().inputs] for n in all_nodes()}
+    for node, inputs in LOADERS.items():
+        assert f"Lift123_{node}" not in known or {name for name, _ in inputs if name} <= set(known[f"Lift123_{node}"])
 
 
 def test_metrics_must_be_evaluates():

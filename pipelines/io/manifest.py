@@ -23,7 +23,7 @@ def run_manifest(
     settings: dict,
     seed: int,
     timings: dict | None = None,
-    weights: list[str | os.PathLike] = (),
+    weights: list[str | os.PathLike | tuple[str, str | os.PathLike]] = (),
     inputs: dict | None = None,
     results: dict | None = None,
     graph: dict | None = None,
@@ -31,7 +31,8 @@ def run_manifest(
 ) -> dict:
     """A JSON-able dict.
 
-    settings: the preset as run.  timings: seconds by stage.  weights: files, recorded by name, size and SHA-256.
+    settings: the preset as run.  timings: seconds by stage.  weights: files or (name, file),
+    recorded by name, size and SHA-256.
     inputs:  name -> bytes, a path, or any JSON value (bytes and files are hashed).
     results: measured figures; ``metrics`` among them as ``stages.evaluate`` gives them.
     batch:   which element of a list this run was, and the key by which it is known to be done (``io.runs``).
@@ -43,7 +44,7 @@ def run_manifest(
         "seed": int(seed),
         "settings": settings,
         "timings_seconds": {k: round(float(v), 3) for k, v in (timings or {}).items()},
-        "weights": [describe_file(Path(p)) for p in weights],
+        "weights": [describe_file(Path(p[1]), p[0]) if isinstance(p, tuple) else describe_file(Path(p)) for p in weights],
         "inputs": {name: _describe(value) for name, value in (inputs or {}).items()},
         "results": results or {},
         "graph": graph or {},
@@ -77,10 +78,10 @@ def environment() -> dict:
     }
 
 
-def describe_file(path: Path) -> dict:
-    """Name, size in bytes and SHA-256 of a file."""
+def describe_file(path: Path, name: str = "") -> dict:
+    """Name (by default the file's own), size in bytes and SHA-256 of a file."""
     stat = path.stat()
-    return {"name": path.name, "bytes": stat.st_size, "sha256": _file_hash(str(path), stat.st_size, stat.st_mtime_ns)}
+    return {"name": name or path.name, "bytes": stat.st_size, "sha256": _file_hash(str(path), stat.st_size, stat.st_mtime_ns)}
 
 
 @lru_cache(maxsize=64)
