@@ -1,0 +1,121 @@
+"""Trains the embedded S-LRM from nothing, by what is where at points of toy characters.  Resumable: run it again.
+
+    python training/stdgen_slrm.py points --work WORKDIR [--characters 2400]
+    python training/stdgen_slrm.py train  --work WORKDIR [--steps 4500] [--threads 1]
+    python training/stdgen_slrm.py export --work WORKDIR [--weights FOLDER]
+
+"points" draws and samples the characters (``character_points.py``), "train" learns from as many as there are by then, and
+"export" writes the moving average of the last checkpoint as ``stdgen_slrm.safetensors``, also while training goes on.
+
+The three stages of the paper, which need pictures only, are in ``slrm_stages.py``.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from character_points import PARTS, PointBank, make_points, mirrored
+from lift123.pipelines.losses.slrm import point_terms
+from lift123.pipelines.models.embedded import save_module
+from lift123.pipelines.models.stdgen.slrm import Slrm
+from lift123.pipelines.models.stdgen.slrm_config import SMALL_SLRM
+from lift123.pipelines.models.stdgen.slrm_decoder import sample_planes
+from lift123.pipelines.models.stdgen.slrm_frames import scene_to_slrm
+from lift123.pipelines.toybox.characters import train_character
+from loop import train
+from pack import ROOT
+from slrm_start import start
+
+BATCH, POINTS = 2, 3072
+WEIGHTS = {"sdf": 1.0, "sem": 1.0, "rgb": 2.0}
+NAME = "stdgen_slrm"
+F = torch.nn.functional
+
+
+def point_loss(network: Slrm, views: torch.Tensor, found: dict) -> dict:
+    """Terms of one batch: views [B, 6, H, W, 3] and what is at points (``PointBank.points``, with "colored")."""
+    planes = network(network.prepare(views))
+    features = sample_planes(planes, scene_to_slrm(found["points"]))
+    decoder = network.decoder
+    return point_terms(decoder.sdf(features), decoder.semantic_net(features), decoder.colors(features), found)
+
+
+def batch_of(bank: PointBank, rng: np.random.Generator, generator: torch.Generator, batch=BATCH, points=POINTS):
+    """(views, what is at points) of random characters, half of them mirrored, pictures a little spoilt."""
+    picks = rng.integers(0, bank.count, batch)
+    columns = np.stack([rng.choice(sum(PARTS), points, replace=False) for _ in picks])
+    views, found = bank.views(picks), bank.points(picks, columns)
+    found["colored"] = torch.from_numpy(columns < PARTS[0])
+    if rng.uniform() < 0.5:
+        views, found = mirrored(views, found)
+    return spoilt(views, rng, generator), found
+
+
+def spoilt(views: torch.Tensor, rng: np.random.Generator, generator: torch.Generator) -> torch.Tensor:
+    """What generated views do to pictures: half of the batches blurred, shifted by up to a pixel, slightly noisy."""
+    if rng.uniform() < 0.5:
+        return views
+    b, n, h, w, _ = views.shape
+    flat = views.flatten(0, 1).permute(0, 3, 1, 2)
+    small = int(rng.integers(32, h + 1))
+    flat = F.interpolate(F.interpolate(flat, (small, small), mode="area"), (h, w), mode="bicubic").clamp(0, 1)
+    shift = [int(s) for s in rng.integers(-1, 2, 2)]
+    flat = torch.roll(flat, shift, (2, 3))
+    flat = (flat + 0.02 * float(rng.uniform()) * torch.randn(flat.shape, generator=generator)).clamp(0, 1)
+    return flat.permute(0, 2, 3, 1).reshape(b, n, h, w, 3)
+
+
+def train_slrm(bank: PointBank, out: Path, steps: int, minutes=None, batch=BATCH):
+    """The moving average of an embedded S-LRM after ``steps`` in all (or so many minutes)."""
+    network = Slrm(SMALL_SLRM)
+    start(network)
+    seed = sum(ord(c) for c in NAME)
+
+    def loss_of_batch(step):
+        rng = np.random.Generator(np.random.PCG64([seed, step]))
+        generator = torch.Generator().manual_seed(step)
+        terms = point_loss(network, *batch_of(bank, rng, generator, batch))
+        if (step + 1) % 50 == 0:
+            print(step + 1, {k: round(float(v.detach()), 4) for k, v in terms.items()}, flush=True)
+        return sum(WEIGHTS[k] * v for k, v in terms.items())
+
+    return train(network, loss_of_batch, steps, out, rate=7e-4, decay=0.998, warmup=100, minutes=minutes)
+
+
+def export(checkpoint: Path, weights: Path) -> Path:
+    """Writes the moving average of a checkpoint in half precision."""
+    network = Slrm(SMALL_SLRM)
+    network.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["ema"])
+    weights.mkdir(parents=True, exist_ok=True)
+    save_module(network, weights / f"{NAME}.safetensors")
+    return weights / f"{NAME}.safetensors"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("points", "train", "export"))
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / ".lift123" / "train" / NAME, help="points, checkpoint, logs"
+    )
+    parser.add_argument(
+        "--weights", type=Path, default=ROOT / "pipelines" / "embedded", help="where weights are written"
+    )
+    parser.add_argument("--characters", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--minutes", type=float, help="stop after this much training time")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(7)  # network initialisation only; batches use generators of their own
+    if args.stage == "points":
+        make_points(args.work / "points", train_character, args.characters)
+    elif args.stage == "train":
+        train_slrm(PointBank(args.work / "points"), args.work, args.steps, args.minutes)
+        print(export(args.work / "checkpoint.pt", args.work))
+    else:
+        print(export(args.work / "checkpoint.pt", args.weights))
+
+
+if __name__ == "__main__":
+    main()
