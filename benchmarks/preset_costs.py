@@ -8,6 +8,8 @@ each prior for one guided prediction, which is two evaluations of its UNet (one 
 one pass of its autoencoder's encoder forwards and, for the gradient at the picture, backwards.  Nothing is evaluated
 that the phase throws away: the 2D prior before the CLIP boundary, a prior of weight 0, the reference's CLIP embedding
 and latent and the prompt's tokens after the first time (``tests/test_preset_costs.py`` counts the calls of real runs).
+RGSD makes targets by inversion and guided denoising, each for as many visits as the preset says, and the reference's
+and the fixed views' once.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from bench_tools import load_pack, table
 
 load_pack()
 
-from lift123.pipelines import consistent123, magic123  # noqa: E402
+from lift123.pipelines import consistent123, hifi123, magic123  # noqa: E402
 from lift123.pipelines.models import embedded  # noqa: E402
 from lift123.pipelines.stages.optimize import StepConfig  # noqa: E402
 
@@ -59,8 +61,10 @@ NETWORKS = {
     for size in (
         NetworkSize("SD 1.5", _SD15, VAE, 64, 512, 77),
         NetworkSize("SD 2.1-base", _SD21, VAE, 64, 512, 77),
+        NetworkSize("SD 2 depth", {**_SD21, "in_channels": 5}, VAE, 64, 512, 77),
         NetworkSize("Zero123", {**_SD15, "in_channels": 8}, VAE, 32, 256, 1),
         NetworkSize("embedded text", _SMALL_TEXT, embedded.VAE_CONFIG, 16, 64, 16, half=False),
+        NetworkSize("embedded depth-text", {**_SMALL_TEXT, "in_channels": 5}, embedded.VAE_CONFIG, 16, 64, 16, half=False),
         NetworkSize("embedded view", _SMALL_VIEW, embedded.VAE_CONFIG, 16, 64, 65, half=False),
     )
 }
@@ -116,34 +120,51 @@ _CONSISTENT, _MAGIC = ("SD 2.1-base", "Zero123"), ("SD 1.5", "Zero123")
 PRIORS = {  # preset -> (2D network, 3D network)
     "quickstart": _SMALL, "standard": _CONSISTENT, "paper": _CONSISTENT, "magic123 quickstart": _SMALL,
     "magic123 standard": _MAGIC, "magic123 paper": _MAGIC, "magic123 printed": _MAGIC,
+    "hifi123 quickstart": _SMALL, "hifi123 standard": _CONSISTENT, "hifi123 paper": _CONSISTENT,  # in place of DeepFloyd IF
 }  # fmt: skip
+GUIDES = {"hifi123 quickstart": "embedded depth-text", "hifi123 standard": "SD 2 depth", "hifi123 paper": "SD 2 depth"}
 
 
-def phases(preset) -> list[tuple[str, StepConfig, int, bool, bool]]:
-    """(name, configuration, iterations, has 2D prior, has 3D prior) of the phases of a preset.
+def phases(preset) -> list[tuple[str, StepConfig, int, list[tuple[str, float]]]]:
+    """(name, configuration, iterations, asked) of the phases of a preset.
 
-    The CLIP boundary is taken in the middle of its window.
+    asked: (network, UNet evaluations per novel view) of each prior.  The CLIP boundary is taken in the middle of its window.
     """
+    text, view = ((n, evaluations(g)) for n, g in zip(PRIORS[preset.name], (preset.text_guidance, preset.view_guidance)))
+    nerf, mesh = preset.nerf, preset.mesh
+    both, last = [text, view], [("mesh, both", mesh, mesh.iterations, [text, view])]
+    if isinstance(preset, hifi123.Preset):
+        last = [("mesh, RGSD", mesh, mesh.iterations, [(GUIDES[preset.name], rgsd_evaluations(preset))])]
     if isinstance(preset, consistent123.Preset):
-        switch = round((preset.boundary.floor + preset.boundary.ceiling) / 2 * preset.nerf.iterations)
-        first = ("NeRF, 3D prior", preset.nerf, switch, False, True)
-        return [first, ("NeRF, both", preset.nerf, preset.nerf.iterations - switch, True, True),
-                ("mesh, both", preset.mesh, preset.mesh.iterations, True, True)]  # fmt: skip
-    return [("NeRF, both", preset.nerf, preset.nerf.iterations, True, True),
-            ("mesh, both", preset.mesh, preset.mesh.iterations, True, True)]  # fmt: skip
+        switch = round((preset.boundary.floor + preset.boundary.ceiling) / 2 * nerf.iterations)
+        return [("NeRF, 3D prior", nerf, switch, [view]), ("NeRF, both", nerf, nerf.iterations - switch, both), *last]
+    return [("NeRF, both", nerf, nerf.iterations, both), *last]
+
+
+def rgsd_evaluations(preset: hifi123.Preset) -> float:
+    """UNet evaluations of RGSD per novel view, the reference's and the fixed views' share included.
+
+    Every other view is a fixed one, where there are any.  A random view's target serves ``reuse`` visits, and then goes
+    down to the cleanest level; else it stops at the level drawn, which is halfway on average.
+    """
+    rungs, rgsd, pair = preset.guide.rungs, preset.rgsd, evaluations(preset.guide.guidance)
+    visits = reference_share(preset.mesh)[1] * preset.mesh.iterations * preset.mesh.novel_batch
+    random = visits / 2 if rgsd.fixed else visits
+    target = rungs + pair * (rungs - 1 if rgsd.reuse > 1 or rgsd.tau == "mean" else rungs / 2)
+    once = 2 * rungs + len(rgsd.fixed) * (rungs + pair * rungs)
+    return (random * target / rgsd.reuse + once) / visits
 
 
 def rows_of(preset) -> list[list]:
     """Table rows of one preset: one per phase, costs of an average iteration."""
-    text, view = PRIORS[preset.name]
     rows = []
-    for name, config, iterations, has_text, has_view in phases(preset):
+    for name, config, iterations, asked in phases(preset):
         reference, novel = reference_share(config)
-        views = novel * config.novel_batch
-        used = [(text, preset.text_guidance)] * has_text + [(view, preset.view_guidance)] * has_view
-        calls = sum(evaluations(guidance) for _, guidance in used) * views
-        network = sum(evaluations(g) * network_cost(n)["unet"] + network_cost(n)["encode"] for n, g in used) * views
-        rays = reference * config.reference_size**2 + views * config.size**2
+        drawn = [config.novel_at(step / config.iterations) for step in range(config.iterations)]
+        views = novel * sum(count for count, _ in drawn) / len(drawn)
+        calls = sum(count for _, count in asked) * views
+        network = sum(count * network_cost(n)["unet"] + network_cost(n)["encode"] for n, count in asked) * views
+        rays = reference * config.reference_size**2 + novel * sum(count * side**2 for count, side in drawn) / len(drawn)
         rows.append([preset.name, name, iterations, f"{calls:.2f}", f"{network / 1e12:.3g}", f"{rays / 1e3:.1f}",
                      f"{network * iterations / 1e15:.3g}"])  # fmt: skip
     return rows
@@ -151,8 +172,8 @@ def rows_of(preset) -> list[list]:
 
 def preset_bytes(preset) -> list:
     """Table row of one preset: bytes of frozen weights, of the field with Adam's state, of one render."""
-    text, view = PRIORS[preset.name]
-    weights = sum(network_cost(n)["bytes"] for n in (text, view))
+    used = {name for *_, asked in phases(preset) for name, _ in asked}
+    weights = sum(network_cost(n)["bytes"] for n in sorted(used))
     grid = preset.nerf.field.grid
     numbers = grid.rows * grid.features
     flops, read = field_cost(preset.nerf.field)
@@ -164,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "results")
     args = parser.parse_args()
-    presets = [*consistent123.PRESETS.values(), *magic123.PRESETS.values()]
+    presets = [*consistent123.PRESETS.values(), *magic123.PRESETS.values(), *hifi123.PRESETS.values()]
     networks = [[n, f"{c['unet'] / 1e9:.4g}", f"{c['encode'] / 1e9:.4g}", f"{c['bytes'] / 2**30:.3g}"]
                 for n in NETWORKS for c in [network_cost(n)]]  # fmt: skip
     lines = ["# What an iteration costs\n", __doc__.split("\n\n", 2)[2] + "\n", "Networks:\n"]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lift123.pipelines import consistent123, magic123
+from lift123.pipelines import consistent123, hifi123, magic123
 from lift123.pipelines.priors.oracle import stable_diffusion_alphas
 from test_stages import MESH, NERF, SIZE, _reference
 
@@ -100,6 +100,43 @@ def test_magic123_asks_only_priors_that_weigh(ratio, text_calls):
     assert models.text.predicted == (novel if text_calls else 0)
 
 
+def test_hifi123_asks_its_coarse_networks_as_often_as_counted():
+    from test_hifi123 import depth_text, reference
+
+    preset = small(hifi123.PRESETS["hifi123 quickstart"], nerf=6, mesh=1)
+    preset = replace(preset, mesh=replace(preset.mesh, optimize="texture"), guide=replace(preset.guide, rungs=1, steps=2))
+    models = SimpleNamespace(view=Counting(), text=Counting(), depth_text=depth_text())
+    assert hifi123.run(reference(), models, preset, seed=0).finished
+    novel = sum(preset.nerf.shows(step, True)[1] for step in range(6))
+    assert models.view.predicted == models.text.predicted == novel > 0
+
+
+@pytest.mark.parametrize("tau, reuse", [("draw", 1), ("draw", 4), ("mean", 1)])
+def test_rgsd_makes_as_many_targets_as_counted(tau, reuse):
+    """On average over the levels that are drawn; the stand-in for the guide counts as the real one (``test_rgsd``)."""
+    from test_rgsd import PAPER, _prior, _run
+
+    paper = hifi123.PAPER
+    preset = replace(paper, rgsd=replace(paper.rgsd, tau=tau, reuse=reuse, slots=4))
+    prior = _prior(replace(PAPER, tau=tau, reuse=reuse, slots=4, fixed=paper.rgsd.fixed))
+    _run(prior, paper.mesh.iterations)
+    made = sum(tally.evaluations for tally in prior.tally.values()) + 2 * paper.guide.rungs
+    assert preset_costs.rgsd_evaluations(preset) * paper.mesh.iterations == pytest.approx(made, rel=0.03)
+
+
+def test_rgsd_costs_what_the_specification_counts():
+    """12 evaluations per iteration at the paper's setting, beside those that are made once (spec B.7); 4.5 when four visits
+    share a target."""
+    paper = hifi123.PAPER
+    once = (24 + 2 * 36) / paper.mesh.iterations
+    assert preset_costs.rgsd_evaluations(paper) == pytest.approx(12 + once)
+    shared = replace(paper, rgsd=replace(paper.rgsd, reuse=4, slots=4))
+    assert preset_costs.rgsd_evaluations(shared) == pytest.approx((12 + 2 * 11) / 4 / 2 + once)
+    rows = preset_costs.rows_of(paper)
+    assert [row[1] for row in rows] == ["NeRF, both", "mesh, RGSD"]
+    assert float(rows[0][3]) == pytest.approx(4 * (4 / 3 + 2 * 2 / 3), abs=0.01), "4 views for a third of the time, then 2"
+
+
 def test_network_sizes_are_the_published_ones():
     """Stable Diffusion 1.5's UNet has 859.5 million parameters, and one evaluation at 64 x 64 takes about 0.8 TFLOP."""
     cost = preset_costs.network_cost("SD 1.5")
@@ -116,7 +153,7 @@ def test_flops_of_a_convolution_by_hand():
 
 
 def test_every_preset_has_its_rows():
-    for preset in (*consistent123.PRESETS.values(), *magic123.PRESETS.values()):
+    for preset in (*consistent123.PRESETS.values(), *magic123.PRESETS.values(), *hifi123.PRESETS.values()):
         rows = preset_costs.rows_of(preset)
         assert sum(row[2] for row in rows) == preset.nerf.iterations + preset.mesh.iterations
         assert all(float(row[3]) > 0 for row in rows)
