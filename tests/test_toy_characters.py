@@ -329,9 +329,14 @@ def test_input_pictures_show_the_whole_posed_figure(dressed):
     assert picture.shape == (64, 64, 4) and torch.equal(
         picture, characters.input_picture(character, 0, 64, layers=layers)
     )
-    alpha = picture[..., 3]
-    assert 150 < float(alpha.sum()) < 2500
-    assert not (alpha[0].any() or alpha[-1].any() or alpha[:, 0].any() or alpha[:, -1].any())
-    assert characters.input_picture(character, 0, 64, wide=0.625, layers=layers).shape == (64, 40, 4)
+    for wide in (1.0, 0.625):
+        for index in range(4):  # pinhole and orthographic cameras
+            alpha = characters.input_picture(character, index, 64, wide, layers)[..., 3]
+            assert alpha.shape == (64, round(64 * wide))
+            rows, columns = (torch.nonzero(alpha.amax(k) > 0.4).reshape(-1) for k in (1, 0))
+            height, width = int(rows.max() - rows.min()) + 1, int(columns.max() - columns.min()) + 1
+            assert max(height, width / wide) == pytest.approx(64 / 1.2, abs=2.1)
+            assert float(rows.min() + rows.max()) / 2 == pytest.approx(31.5, abs=1.1)
+            assert float(columns.min() + columns.max()) / 2 == pytest.approx(32 * wide - 0.5, abs=1.1)
     for name in layers:
         assert is_closed_manifold(layers[name].faces)

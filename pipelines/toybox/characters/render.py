@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -61,18 +62,41 @@ def _face_classes(field: CharacterField, name: str, mesh: Mesh) -> Tensor:
     return torch.where(head, SEMANTICS.index("face"), SEMANTICS.index("body"))
 
 
-def input_camera(
-    character: ToyCharacter, index: int, layers: LayeredMesh, size: int, wide: float
-) -> Cameras | OrthoCameras:
-    """A camera near the front that sees the whole figure, centred; every other one is a pinhole."""
+def input_camera(character: ToyCharacter, index: int, layers: LayeredMesh, size: int, wide: float = 1.0):
+    """A camera near the front, orthographic or pinhole, that frames the posed figure as canonicalisation frames its input.
+
+    The figure is centred, and its outline's height (or its width over ``wide``, if that is more) is 1 / 1.2 of the
+    picture's height.  Direction and kind follow from the character's seed and ``index``.
+    """
     rng = np.random.Generator(np.random.PCG64([character.seed, STREAM, 2, index]))
     azimuth, elevation = float(rng.uniform(-0.3, 0.3)), float(rng.uniform(-0.12, 0.2))
-    reach = max(1.0, float(layers.merged().vertices[:, [0, 2]].norm(dim=-1).max()) / wide)
     if rng.uniform() < 0.5:
-        return OrthoCameras.orbit(azimuth, elevation, FRAME * reach, size, round(size * wide))
-    fovy = math.radians(float(rng.uniform(18, 32)))
-    distance = FRAME * reach / math.tan(fovy / 2)
-    return Cameras.orbit(azimuth, elevation, distance + 0.25, fovy, size, round(size * wide))
+        camera = OrthoCameras.orbit(azimuth, elevation, FRAME, size, round(size * wide))
+    else:
+        fovy = math.radians(float(rng.uniform(18, 32)))
+        camera = Cameras.orbit(azimuth, elevation, FRAME / math.tan(fovy / 2), fovy, size, round(size * wide))
+    vertices = layers.merged().vertices
+    for _ in range(4):
+        camera = _framed(camera, vertices)
+    return camera
+
+
+def _framed(camera: Cameras | OrthoCameras, vertices: Tensor) -> Cameras | OrthoCameras:
+    """The camera moved so that the vertices' outline is centred and fills 1 / FRAME; a step of a quick iteration."""
+    clip = project(vertices, camera)[0]
+    seen = clip[:, :2] / clip[:, 3:]
+    low, high = seen.amin(0), seen.amax(0)
+    right, up, backward = camera.c2w[0, :3, :3].T
+    ortho = camera.is_orthographic
+    half = camera.half_height if ortho else camera.radius * torch.tan(camera.fovy / 2)
+    middle = (low + high) / 2 * half * torch.tensor([camera.width / camera.height, 1.0])
+    grow = float((high - low).max()) / 2 * FRAME
+    c2w = camera.c2w.clone()
+    c2w[0, :3, 3] += right * middle[0] + up * middle[1]
+    if ortho:
+        return replace(camera, c2w=c2w, half_height=camera.half_height * grow)
+    c2w[0, :3, 3] += backward * camera.radius * (grow - 1)
+    return replace(camera, c2w=c2w)
 
 
 def input_picture(
