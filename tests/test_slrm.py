@@ -11,7 +11,8 @@ import pytest
 import torch
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.ortho import six_views
-from lift123.pipelines.models.stdgen import slrm_files
+from lift123.pipelines.models.embedded import save_module
+from lift123.pipelines.models.stdgen import slrm_embedded, slrm_files
 from lift123.pipelines.models.stdgen.slrm import Slrm
 from lift123.pipelines.models.stdgen.slrm_config import RELEASED, SMALL_SLRM
 from lift123.pipelines.models.stdgen.slrm_decoder import on_grid, on_points, sample_planes
@@ -317,3 +318,15 @@ def test_embedded_network_is_small():
     with torch.device("meta"):
         small = Slrm(SMALL_SLRM)
     assert sum(p.numel() for p in small.parameters()) * 2 < 10e6  # bytes in half precision
+
+
+def test_embedded_file_round_trip_and_its_absence(tmp_path, monkeypatch):
+    small = replace(TINY, lora_rank=0)
+    monkeypatch.setattr(slrm_embedded, "SMALL_SLRM", small)
+    with pytest.raises(InputError, match="stdgen_slrm.safetensors"):
+        slrm_embedded.load_small_slrm(folder=tmp_path)
+    network = filled(small)
+    save_module(network, tmp_path / "stdgen_slrm.safetensors")
+    loaded = slrm_embedded.load_small_slrm(folder=tmp_path)
+    name = "transformer.pos_embed"
+    assert torch.equal(loaded.state_dict()[name], network.state_dict()[name].half().float())
