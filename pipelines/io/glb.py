@@ -1,4 +1,4 @@
-"""Binary glTF 2.0 (GLB): one mesh, one primitive, smooth normals, one embedded base-colour texture.
+"""Binary glTF 2.0 (GLB): one mesh or several named ones, smooth normals, embedded base-colour textures.
 
 The same mesh and extras give the same bytes on the same machine.
 """
@@ -19,7 +19,7 @@ from ..core.mesh import Mesh
 from .color import encode_png, srgb_to_linear
 from .glb_reader import read_glb
 
-__all__ = ["read_glb", "write_glb"]
+__all__ = ["read_glb", "write_glb", "write_glb_nodes"]
 
 _FLOAT, _UINT32 = 5126, 5125
 _VERTEX_DATA, _INDEX_DATA = 34962, 34963
@@ -36,7 +36,25 @@ def write_glb(
     Raises InputError for an empty or non-finite mesh and for a folder that cannot be written.
     """
     _check(mesh)
-    data = _pack(*_document(mesh.detach().to("cpu"), extras, name, unlit))
+    return _written(path, _document({name: mesh.detach().to("cpu")}, None, extras, unlit))
+
+
+def write_glb_nodes(
+    path: str | os.PathLike | None, meshes: dict[str, Mesh], root: str, extras: dict | None = None, unlit: bool = False
+) -> bytes:
+    """As :func:`write_glb`, for several meshes: one node ``root`` with one child per mesh, named by its key.
+
+    No node has a transform, so every tool sees the meshes in one frame, in metres.  Raises InputError also for no meshes.
+    """
+    if not meshes:
+        raise InputError("meshes", "at least one mesh", "none", "Check the stage that made them.")
+    for mesh in meshes.values():
+        _check(mesh)
+    return _written(path, _document({n: m.detach().to("cpu") for n, m in meshes.items()}, root, extras, unlit))
+
+
+def _written(path: str | os.PathLike | None, document: tuple[dict, bytes]) -> bytes:
+    data = _pack(*document)
     if path is not None:
         save_bytes(path, data)
     return data
@@ -100,9 +118,32 @@ class _Buffer:
         return len(self.accessors) - 1
 
 
-def _document(mesh: Mesh, extras: dict | None, name: str, unlit: bool) -> tuple[dict, bytes]:
+def _document(meshes: dict[str, Mesh], root: str | None, extras: dict | None, unlit: bool) -> tuple[dict, bytes]:
+    """(JSON, binary chunk); ``root`` names a node above all others, None puts the meshes into the scene directly."""
+    buffer, count = _Buffer(), len(meshes)
+    nodes = [{"mesh": i, "name": name} for i, name in enumerate(meshes)]
+    if root is not None:
+        nodes.append({"name": root, "children": list(range(count))})
+    gltf = {
+        "asset": {"version": "2.0", "generator": "Lift123"},
+        "scene": 0,
+        "scenes": [{"nodes": [count] if root is not None else list(range(count))}],
+        "nodes": nodes,
+        "meshes": [],
+        "materials": [],
+    }
+    for name, mesh in meshes.items():
+        _add_mesh(gltf, buffer, mesh, name, unlit)
+    if unlit:
+        gltf["extensionsUsed"] = ["KHR_materials_unlit"]
+    if extras:
+        gltf["asset"]["extras"] = extras
+    gltf |= {"accessors": buffer.accessors, "bufferViews": buffer.views, "buffers": [{"byteLength": len(buffer.data)}]}
+    return gltf, bytes(buffer.data)
+
+
+def _add_mesh(gltf: dict, buffer: _Buffer, mesh: Mesh, name: str, unlit: bool) -> None:
     vertex, indices, uv = split_corners(mesh)
-    buffer = _Buffer()
     attributes = {
         "POSITION": buffer.accessor(mesh.vertices[vertex].numpy(), "VEC3", _VERTEX_DATA, bounds=True),
         "NORMAL": buffer.accessor(_normals(mesh)[vertex].numpy(), "VEC3", _VERTEX_DATA),
@@ -112,34 +153,25 @@ def _document(mesh: Mesh, extras: dict | None, name: str, unlit: bool) -> tuple[
         "doubleSided": True,
         "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0},
     }
-    gltf = {
-        "asset": {"version": "2.0", "generator": "Lift123"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "name": name}],
-    }
     if uv is not None:
         attributes["TEXCOORD_0"] = buffer.accessor(mesh.uvs[uv].numpy(), "VEC2", _VERTEX_DATA)
     if mesh.texture is not None:
-        material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
-        gltf["images"] = [{"bufferView": buffer.view(encode_png(mesh.texture)), "mimeType": "image/png"}]
-        sampler = {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP_LINEAR, "wrapS": _CLAMP, "wrapT": _CLAMP}
-        gltf |= {"samplers": [sampler], "textures": [{"sampler": 0, "source": 0}]}
+        image = len(gltf.setdefault("images", []))
+        material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": image}
+        gltf["images"].append({"bufferView": buffer.view(encode_png(mesh.texture)), "mimeType": "image/png"})
+        gltf["samplers"] = [
+            {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP_LINEAR, "wrapS": _CLAMP, "wrapT": _CLAMP}
+        ]
+        gltf.setdefault("textures", []).append({"sampler": 0, "source": image})
     elif mesh.vertex_colors is not None:
         colors = srgb_to_linear(mesh.vertex_colors.clamp(0, 1))[vertex]
         attributes["COLOR_0"] = buffer.accessor(colors.numpy(), "VEC3", _VERTEX_DATA)
     if unlit:
         material["extensions"] = {"KHR_materials_unlit": {}}
-        gltf["extensionsUsed"] = ["KHR_materials_unlit"]
-    if extras:
-        gltf["asset"]["extras"] = extras
     triangles = buffer.accessor(indices.numpy().reshape(-1), "SCALAR", _INDEX_DATA)
-    gltf["meshes"] = [
-        {"name": name, "primitives": [{"attributes": attributes, "indices": triangles, "material": 0, "mode": 4}]}
-    ]
-    gltf |= {"materials": [material], "accessors": buffer.accessors, "bufferViews": buffer.views}
-    gltf["buffers"] = [{"byteLength": len(buffer.data)}]
-    return gltf, bytes(buffer.data)
+    primitive = {"attributes": attributes, "indices": triangles, "material": len(gltf["materials"]), "mode": 4}
+    gltf["materials"].append(material)
+    gltf["meshes"].append({"name": name, "primitives": [primitive]})
 
 
 def _normals(mesh: Mesh) -> Tensor:

@@ -11,7 +11,8 @@ from ..core.mesh import Mesh
 from ..ops.antialias import edge_topology
 from ..ops.closest import Closest, closest_point
 
-_CHUNK = 1 << 22  # (point, face) pairs at once
+_CHUNK = 1 << 20  # (point, face) pairs at once
+_MOST_PAIRS = 100_000_000  # some ten seconds' work
 
 
 @torch.no_grad()
@@ -68,11 +69,17 @@ def _pseudonormals(mesh: Mesh, found: Closest) -> Tensor:
 
 @torch.no_grad()
 def depth_inside(points: Tensor, mesh: Mesh, least: float = 0.0) -> Tensor:
-    """[N] scene units: how deep points lie inside a closed ``mesh``; 0 outside and where it is at most ``least``."""
+    """[N] scene units: how deep points lie inside a closed ``mesh``; 0 outside and where it is at most ``least``.
+
+    Points that seem inside are asked again by :func:`winding_numbers`, because folds of a mesh mislead the sign.
+    """
     if not len(points) or not len(mesh.faces):
         return points.new_zeros(len(points))
     depth = -signed_distance(points, mesh)
-    return torch.where(depth > least, depth, 0.0).clamp(min=0)
+    index = torch.nonzero(depth > least).reshape(-1)
+    if len(index) * len(mesh.faces) <= _MOST_PAIRS:
+        index = index[winding_numbers(points[index], mesh) > 0.5]
+    return torch.zeros_like(depth).index_put((index,), depth[index].clamp(min=0))
 
 
 def penetration(outer: Mesh, inner: Mesh, least: float = 0.0) -> dict:
