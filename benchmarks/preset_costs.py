@@ -104,7 +104,7 @@ def reference_share(config: StepConfig, has_view: bool = True) -> tuple[float, f
 
 def evaluations(guidance: float | None) -> int:
     """UNet evaluations of one guided prediction."""
-    return 1 if guidance == 1.0 else 2
+    return 1 if guidance in (0.0, 1.0) else 2
 
 
 def field_cost(field_config) -> tuple[int, int]:

@@ -264,8 +264,9 @@ class RgsdPrior(Node):
                 io.Float.Input("weight", default=0.025, min=0.0, max=1000.0, step=0.001, round=0.0001,
                                tooltip="Multiplies the loss. 0.025 goes with a colour weight of 1000 and reduction half sum "
                                        "(ours; the paper gives none)."),
-                io.Float.Input("guidance", default=7.5, min=1.0, max=50.0, step=0.5,
-                               tooltip="Classifier-free guidance of the targets. The paper: 7.5."),
+                io.Float.Input("guidance", default=7.5, min=0.0, max=50.0, step=0.5,
+                               tooltip="Classifier-free guidance of the targets. The paper: 7.5. 0 = without words (ours; best "
+                                       "for the embedded network)."),
                 *_inversion_inputs(20, 12),
                 io.Int.Input("reuse", default=4, min=1, max=64,
                              tooltip="Visits that each random view's target serves (ours); 1 = a new one at every visit, as the "
@@ -283,6 +284,9 @@ class RgsdPrior(Node):
                 io.Boolean.Input("object_only", default=False, advanced=True,
                                  tooltip="Targets look at the reference's object only, not at its background (ours)."),
                 CORRECTIONS, BACKGROUND,
+                io.Combo.Input("space", options=["latents", "pictures"], default="latents", optional=True, advanced=True,
+                               tooltip="What is pulled. latents: the paper. pictures: the render, by what the guide changes in "
+                                       "it (ours; for small autoencoders such as the embedded one)."),
             ],
             outputs=[types.Prior.Output("prior", display_name="prior",
                                         tooltip="Wire into DMTet Refine, with what = texture.")],
@@ -290,11 +294,12 @@ class RgsdPrior(Node):
 
     @classmethod
     def run(cls, depth_text_network, prompt, weight, guidance, steps, rungs, reuse, slots, tau, fixed_views, reduction,
-            object_only, corrections, background):
+            object_only, corrections, background, space="latents"):
         from ..pipelines.priors.rgsd import RgsdSettings
 
         guide = _settings(steps, rungs, guidance=guidance, corrections=corrections, object_only=object_only)
-        settings = RgsdSettings(Constant(weight), reduction, tau, parse_angles(fixed_views, "fixed_views"), slots, reuse)
+        settings = RgsdSettings(Constant(weight), reduction, tau, parse_angles(fixed_views, "fixed_views"), slots, reuse,
+                                space=space)
         return io.NodeOutput(RgsdSpec(depth_text_network, settings, guide, prompt, background))
 
 

@@ -145,13 +145,15 @@ def test_invert_and_reconstruct_reports_three_ways():
 def test_the_prior_is_described_then_built():
     spec = hifi123.RgsdPrior.execute(
         depth_text_network=Wire(), prompt="a parrot", weight=0.1, guidance=7.5, steps=20, rungs=12, reuse=3, slots=2, tau="mean",
-        fixed_views="90, -90, 180", reduction="sum", object_only=False, corrections=0, background="white").result[0]
+        fixed_views="90, -90, 180", reduction="sum", object_only=False, corrections=0, background="white",
+        space="pictures").result[0]
     spec.check(_reference())
     with pytest.raises(InputError, match="depth map"):
         spec.check(_bare())
     prior = spec.build(_reference(), torch.device("cpu"))
     assert isinstance(prior, RgsdPrior) and prior.guide.prompt == "a parrot" and spec.kinds() == {"depth_text"}
     assert prior.settings.fixed == (90.0, -90.0, 180.0) and prior.settings.weight == Constant(0.1)
+    assert prior.settings.space == "pictures"
     assert prior.guide.grid.rungs == 12 and int(prior.guide.grid.times[-1]) == 600 and prior.backdrop == "white"
     assert hifi123.parse_angles(" ", "fixed_views") == ()
     with pytest.raises(InputError, match="fixed_views"):

@@ -155,6 +155,8 @@ def test_guidance_between_equal_words_is_not_evaluated(network):
     assert silent.spent.pictures == 2 * 4 + 2 * 4
     same = _guide(network, replace(SHORT, guidance=1.0), prompt="")
     assert torch.allclose(same.enhance(pictures, depth), one, atol=1e-5)
+    wordless = _guide(network, replace(SHORT, guidance=0.0), prompt="a parrot")
+    assert torch.allclose(wordless.enhance(pictures, depth), one, atol=1e-5) and wordless.spent.pictures == 2 * 4 + 2 * 4
 
 
 def test_the_released_scheme_with_everything_in_one_batch_gives_the_same_numbers(network):

@@ -206,6 +206,48 @@ def test_value_and_gradient_from_known_targets(reduction):
         assert torch.allclose(grad, torch.full_like(grad, 4 * factor * off * size / 192), rtol=1e-5)
 
 
+class LossyGuide(ToyGuide):
+    """An autoencoder that forgets: latents are a quarter of the picture, and come back dimmed and shifted."""
+
+    def encode(self, images):
+        return images.movedim(-1, 1) / 4
+
+    def decode(self, latents):
+        return 3 * latents.movedim(1, -1) + 0.1
+
+    def targets(self, latents, depth, cameras, stop=0):
+        state, clean = super().targets(latents, depth, cameras, stop)
+        return latents + 0.02, torch.stack([latents + 0.01 * j for j in range(self.grid.rungs, stop, -1)])
+
+
+def test_pictures_go_where_they_were_plus_what_the_guide_changes():
+    """By hand: the decoder turns a step of 0.01 j into 0.03 j whatever it loses; the encoder is not differentiated."""
+    prior = _prior(RgsdSettings(Constant(2.0), "sum", reuse=1, masked=False, space="pictures"), LossyGuide())
+    for step, tau in ((0, None), (1, 3)):
+        cameras = prior.choose(step, _random_cameras(step))
+        seed = 0 if tau is None else _seed_of(tau, 12)
+        images = torch.full((1, 8, 8, 3), 0.5, requires_grad=True)
+        loss = prior.loss(images, cameras, 0.0, torch.Generator().manual_seed(seed))
+        (grad,) = torch.autograd.grad(loss.sum(), images)
+        move = 3 * 0.02 if tau is None else 3 * 0.01 * (tau + 1)
+        factor = 1.0 if tau is None else float(prior.guide.grid.alphas[tau])
+        assert loss.item() == pytest.approx(2 * factor * move**2 * 192, rel=1e-4)
+        assert torch.allclose(grad, torch.full_like(grad, -2 * 2 * factor * move), rtol=1e-4)
+
+
+def test_picture_targets_stay_in_range_and_serve_again():
+    prior = _prior(RgsdSettings(Constant(1.0), "mean", "mean", reuse=2, slots=1, space="pictures"), LossyGuide())
+    for step in range(4):
+        cameras = prior.choose(step, _random_cameras(step))
+        assert prior.loss(torch.ones(1, 8, 8, 3), cameras, 0.0, torch.Generator().manual_seed(step)).item() == 0.0
+    assert prior.tally["random"].visits == 2 and prior.tally["random"].evaluations == 12 + 2 * 11
+    assert {t.clean.shape[1:] for t in prior._now.targets.values()} == {(8, 8, 3)}
+
+
+def _seed_of(tau, rungs):
+    return next(s for s in range(1000) if int(torch.randint(1, rungs, (1,), generator=torch.Generator().manual_seed(s))) == tau)
+
+
 def test_mean_has_the_expected_gradient_of_draws():
     """Regression to the abar-weighted mean target: the mean over tau of the gradients, without drawing."""
     images, cameras = torch.full((1, 8, 8, 3), 0.3, requires_grad=True), _random_cameras(0)

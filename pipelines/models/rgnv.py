@@ -30,7 +30,8 @@ class RgnvSettings:
 
     steps, rungs:  the schedule is cut into ``steps``; inversion climbs the first ``rungs`` of them (50 and 30; RGSD 20
                    and 12).  More rungs: texture closer to the reference, shape further from the coarse view.
-    guidance:      classifier-free guidance of the views (released code 9, RGSD 7.5); the reference has none.
+    guidance:      classifier-free guidance of the views (released code 9, RGSD 7.5); 0 = without words.  The reference
+                   has none.
     inject:        attention to the reference.
     layers:        self-attentions that look at it, names or their beginnings; () = the last quarter, as released.
     depth:         show the depth maps; off, the network sees none (all -1), which spoils inversion (Fig. 7 b).
@@ -121,7 +122,9 @@ class DepthNoise:
         return noise
 
     def guided(self, depth: Tensor | None, positive: Tensor, negative: Tensor, guidance: float):
-        """eps_u + s (eps_c - eps_u); where both sides are the same, or s is 1, one of them is not evaluated."""
+        """eps_u + s (eps_c - eps_u); where both sides are the same, or s is 0 or 1, one of them is not evaluated."""
+        if guidance == 0.0:
+            return self.one(depth, negative)
         if guidance == 1.0 or (positive.shape[1:] == negative.shape[1:] and bool((positive == negative).all())):
             return self.one(depth, positive)
 

@@ -27,6 +27,7 @@ from .sds import resize
 
 TAUS = ("draw", "mean")
 REDUCTIONS = ("half sum", "sum", "mean")
+SPACES = ("latents", "pictures")
 OVERLAP = 0.2  # of the reference's object that the surface must cover
 
 
@@ -43,6 +44,9 @@ class RgsdSettings:
     slots, reuse: so many random views are kept in turn, and each serves ``reuse`` visits with one target (ours;
                reuse 1 = a new view and target at every visit, as the paper).
     masked:    weigh the error by the object's coverage.
+    space:     "latents" (paper), or "pictures" (ours): the render itself goes to where it was plus what the guide
+               changes, D(x0_hat) - D(x_0) for the autoencoder's decoder D.  For small autoencoders, whose own errors
+               cancel in the difference and whose encoder's gradient paints noise that only the encoder understands.
     """
 
     weight: object = Constant(0.025)
@@ -52,9 +56,10 @@ class RgsdSettings:
     slots: int = 4
     reuse: int = 4
     masked: bool = True
+    space: str = "latents"
 
     def __post_init__(self):
-        for name, allowed in (("tau", TAUS), ("reduction", REDUCTIONS)):
+        for name, allowed in (("tau", TAUS), ("reduction", REDUCTIONS), ("space", SPACES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
         if self.slots < 1 or self.reuse < 1:
@@ -159,16 +164,17 @@ class RgsdPrior:
     def loss(self, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:
         """[B] losses of pictures [B, H, W, 3]; the generator lives on the CPU and gives one number."""
         guide, settings = self.guide, self.settings
-        latents = guide.encode(resize(images, guide.image_size)).float()
+        shown = resize(images, guide.image_size)
+        shown = guide.encode(shown).float() if settings.space == "latents" else shown
         tau = int(torch.randint(1, guide.grid.rungs, (1,), generator=generator)) if guide.grid.rungs > 1 else 0
         keys = [_key(cameras[i]) for i in range(len(cameras))]
-        targets = self._gather(latents.detach(), cameras, keys, tau)
+        targets = self._gather(shown.detach(), cameras, keys, tau)
         pulls = [self._pull(target, key in self._now.fixed, tau) for target, key in zip(targets, keys, strict=True)]
-        goal = torch.stack([g.to(latents) for g, _ in pulls])
-        factor = latents.new_tensor([w for _, w in pulls])
-        error = (latents - goal).square()
+        goal = torch.stack([g.to(shown) for g, _ in pulls])
+        factor = shown.new_tensor([w for _, w in pulls])
+        error = (shown - goal).square()
         if settings.masked:
-            error = error * torch.stack([t.mask.to(latents) for t in targets])
+            error = error * torch.stack([t.mask.to(shown) for t in targets])
         flat = error.flatten(1)
         size = flat.mean(1) if settings.reduction == "mean" else flat.sum(1)
         return settings.weight(progress) * (0.5 if settings.reduction == "half sum" else 1.0) * factor * size
@@ -181,9 +187,9 @@ class RgsdPrior:
         if self.settings.tau == "draw":
             return target.clean[tau - target.first], float(alphas[tau])
         levels = alphas[target.first : target.first + len(target.clean)].to(target.clean)
-        return torch.einsum("t,tchw->chw", levels / levels.sum(), target.clean), float(levels.mean())
+        return torch.einsum("t,t...->...", levels / levels.sum(), target.clean), float(levels.mean())
 
-    def _gather(self, latents: Tensor, cameras: Cameras, keys: list[bytes], tau: int) -> list[Target]:
+    def _gather(self, shown: Tensor, cameras: Cameras, keys: list[bytes], tau: int) -> list[Target]:
         """Targets of all views, made where there is none yet."""
         self.guide.prepare()  # what the reference costs is not any view's
         found: dict[int, Target] = {i: self._now.targets[k] for i, k in enumerate(keys) if k in self._now.targets}
@@ -194,13 +200,13 @@ class RgsdPrior:
             missing = [i for i in mine if i not in found]
             if missing:
                 before = (self.guide.spent.pictures, self.guide.spent.calls)
-                made = self._make(latents[missing], cameras[missing], fixed, tau, [keys[i] for i in missing])
+                made = self._make(shown[missing], cameras[missing], fixed, tau, [keys[i] for i in missing])
                 found.update(zip(missing, made, strict=True))
                 tally.evaluations += self.guide.spent.pictures - before[0]
                 tally.calls += self.guide.spent.calls - before[1]
         return [found[i] for i in range(len(keys))]
 
-    def _make(self, latents: Tensor, cameras: Cameras, fixed: bool, tau: int, keys: list[bytes]) -> list[Target]:
+    def _make(self, shown: Tensor, cameras: Cameras, fixed: bool, tau: int, keys: list[bytes]) -> list[Target]:
         if self.outline is None:
             raise InputError("prior", "a stage that refines the texture of a mesh, for RGSD", "another stage",
                              "Wire RGSD Prior into DMTet Refine.")
@@ -208,17 +214,29 @@ class RgsdPrior:
         drawn = self.outline(cameras.resized(guide.image_size, guide.image_size))
         depth, mask = guide.perceive(expected_depth(drawn), drawn.alpha)
         stop = 0 if fixed else min(1, tau) if every else tau
+        pictures = self.settings.space == "pictures"
+        with torch.no_grad():
+            latents = guide.encode(shown).float() if pictures else shown
         state, clean = guide.targets(latents, depth, cameras, stop)
         if not bool(clean.isfinite().all() and state.isfinite().all()):
             raise NotFinite(f"{self.name} prior", "nan or infinity in the guide's latents",
                             "Load its network in float32 or bfloat16, or lower its guidance.")
         low_first = state[None] if fixed else clean.flip(0) if every else clean[-1:]
         first = 0 if fixed else stop
+        if pictures:
+            low_first, mask = self._changed(shown, latents, low_first), drawn.alpha[..., None]
         made = [Target(low_first[:, i].clone(), first, mask[i]) for i in range(len(latents))]
         for key, target in zip(keys, made, strict=True):
             if fixed or key in self._now.kept:
                 self._now.targets[key] = target
         return made
+
+
+    @torch.no_grad()
+    def _changed(self, shown: Tensor, latents: Tensor, goals: Tensor) -> Tensor:
+        """[n, B, S, S, 3] pictures [B, S, S, 3] with what leads from their latents to each of ``goals`` [n, B, C, h, w]."""
+        before = self.guide.decode(latents)
+        return torch.stack([(shown + self.guide.decode(goal) - before).clamp(0, 1) for goal in goals])
 
 
 def expected_depth(buffers: RenderBuffers) -> Tensor:

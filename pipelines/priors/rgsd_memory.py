@@ -14,7 +14,7 @@ from ..core.cameras import Cameras
 
 @dataclass(frozen=True)
 class Target:
-    """Of one view: clean latents [n, C, h, w] for tau = first .. first + n - 1, and a mask [1, h, w]."""
+    """Of one view: latents [n, C, h, w] or pictures [n, S, S, 3] for tau = first .. first + n - 1, and a mask that fits."""
 
     clean: Tensor
     first: int
