@@ -52,6 +52,9 @@ class BatchList(Node):
                                          "settings and seeds."),
                 io.Combo.Input("source", options=[PICTURES, TEXTS, NUMBERS], default=PICTURES,
                                tooltip="What the list is made of."),
+                io.String.Input("also", default="", multiline=True, optional=True,
+                                tooltip="A second list, numbers as in 'values' or lines of text: every element runs once with "
+                                        "each of it, for example every picture with seeds 0:2. Empty = none."),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", is_output_list=True, tooltip="Every picture, as Load Image."),
@@ -66,6 +69,12 @@ class BatchList(Node):
                                  tooltip="For filename_prefix of Bake and Export: names the run's files, and is how done "
                                          "runs are known."),
                 io.String.Output("report", display_name="report", tooltip="What runs, what is skipped, what is broken."),
+                io.Float.Output("also_number", display_name="also number", is_output_list=True,
+                                tooltip="The second list's number, or the place in it, from 0."),
+                io.Int.Output("also_integer", display_name="also integer", is_output_list=True,
+                              tooltip="The same, rounded; for seeds."),
+                io.String.Output("also_text", display_name="also text", is_output_list=True,
+                                 tooltip="The second list's line or number as text."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
@@ -81,8 +90,8 @@ class BatchList(Node):
         return float("nan")
 
     @classmethod
-    def run(cls, folder, values, name, at_most, skip_done, source):
-        elements, contents = listed(source, folder, values, name.strip())
+    def run(cls, folder, values, name, at_most, skip_done, source, also=""):
+        elements, contents, seconds = crossed(*listed(source, folder, values, name.strip()), also)
         key = node_key(cls)
         runs.hand_out(key or "", elements)
         graph = getattr(cls.hidden, "prompt", None) or {}
@@ -95,17 +104,18 @@ class BatchList(Node):
             row = None
             if n in chosen:
                 try:
-                    row = row_of(n, element, contents[n], source)
+                    row = row_of(n, element, contents[n], source) + seconds[n]
                 except Exception as problem:
                     broken += 1
                     runs.record_failure(element, "Batch List", problem, key)
-            rows.append(row or [ExecutionBlocker(None)] * (PREFIX + 1))
+            rows.append(row or [ExecutionBlocker(None)] * (PREFIX + 1 + len(seconds[n])))
         report = (f"{len(elements)} in the list: {len(chosen) - broken} to run, {sum(done)} already done, {broken} broken, "
                   f"{len(waiting) - len(chosen)} left for later")
         if skip_done and not writers(graph, key):
             report += ". Nothing can be known as done: connect 'prefix' to filename_prefix of Bake and Export"
         say(report, key)
-        return io.NodeOutput(*map(list, zip(*rows, strict=True)), report, ui=ui.PreviewText(report))
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        return io.NodeOutput(*columns[: PREFIX + 1], report, *columns[PREFIX + 1 :], ui=ui.PreviewText(report))
 
 
 def row_of(index: int, element: runs.Element, content, source: str) -> list:
@@ -117,7 +127,8 @@ def row_of(index: int, element: runs.Element, content, source: str) -> list:
         text = note.read_text(encoding="utf-8").strip() if note.is_file() else re.sub(r"[_\-]+", " ", content.stem)
         return [image, mask, text, float(index), index, element.prefix]
     number = content if source == NUMBERS else float(index)
-    return [none, none, str(element.value), float(number), round(number), element.prefix]
+    text = f"{content:g}" if source == NUMBERS else content
+    return [none, none, text, float(number), round(number), element.prefix]
 
 
 def listed(source: str, folder: str, values: str, name: str) -> tuple[list[runs.Element], list]:
@@ -142,6 +153,24 @@ def listed(source: str, folder: str, values: str, name: str) -> tuple[list[runs.
         label = shown if used[stem] == 1 else f"{shown} ({used[stem]})"
         elements.append(runs.Element(label, f"lift123/{name}/{unique}", shown, [identity, unique]))
     return elements, contents
+
+
+def crossed(elements: list[runs.Element], contents: list, also: str) -> tuple[list[runs.Element], list, list[list]]:
+    """Every element with everything in a second list: (elements, contents, [number, integer, text] of each)."""
+    if not also.strip():
+        return elements, contents, [[0.0, 0, ""] for _ in elements]
+    try:
+        seconds = [(v, f"{v:g}") for v in numbers(also)]
+    except InputError:
+        seconds = [(float(k), line.strip()) for k, line in enumerate(w for w in also.splitlines() if w.strip())]
+    if len(elements) * len(seconds) > MOST:
+        raise InputError("also", f"at most {MOST} runs", f"{len(elements)} x {len(seconds)}", "Shorten one of the lists.")
+    stems = [re.sub(r"[^A-Za-z0-9\-]+", "_", text.replace(".", "p")).strip("_")[:30] or "run" for _, text in seconds]
+    stems = [stem if stems.count(stem) == 1 else f"{stem}-{k + 1}" for k, stem in enumerate(stems)]
+    pairs = [(e, c, s, stem) for e, c in zip(elements, contents, strict=True) for s, stem in zip(seconds, stems, strict=True)]
+    made = [runs.Element(f"{e.name}, {text}", f"{e.prefix}--{stem}", f"{e.value}, {text}", [e.identity, text])
+            for e, _, (_, text), stem in pairs]
+    return made, [c for _, c, _, _ in pairs], [[float(v), round(v), text] for _, _, (v, text), _ in pairs]
 
 
 def pictures(folder: str) -> list[Path]:

@@ -134,7 +134,7 @@ def test_pictures_run_broken_ones_are_recorded_and_done_ones_skipped(folders):
         picture(folders / "input" / f"{name}_cup.png")
     (folders / "input" / "a_cup.txt").write_text(" a fine cup\n")
     (folders / "input" / "b.png").write_bytes(b"no picture")
-    images, masks, texts, numbers, integers, prefixes, report = run_list()
+    images, masks, texts, numbers, integers, prefixes, report = run_list()[:7]
     broken = [isinstance(p, ExecutionBlocker) for p in prefixes]
     assert broken == [False, True, False, False] and all(isinstance(x[1], ExecutionBlocker) for x in (images, masks, texts))
     assert images[0].shape == (1, 40, 40, 3) and texts[0] == "a fine cup" and texts[2] == "c cup" and integers[3] == 3
@@ -165,11 +165,28 @@ def test_pictures_run_broken_ones_are_recorded_and_done_ones_skipped(folders):
         run_list(folder="../output")
 
 
+def test_every_element_with_every_second_value(folders):
+    """Two lines times three seeds are six runs; each is known as done by both of its values."""
+    out = run_list(source=batch.TEXTS, values="a cup\na hat", also="0:2")
+    assert out[2] == ["a cup"] * 3 + ["a hat"] * 3 and out[8] == [0, 1, 2] * 2 and out[7][5] == 2.0 and out[9][1] == "1"
+    assert out[5][:2] == ["lift123/b/a_cup--0", "lift123/b/a_cup--1"] and len(set(out[5])) == 6 and "6 in the list" in out[6]
+    finish_run(folders, out[5][1])
+    again = run_list(source=batch.TEXTS, values="a cup\na hat", also="0:2")
+    assert [isinstance(p, ExecutionBlocker) for p in again[8]] == [False, True, False, False, False, False]
+    assert not isinstance(run_list(source=batch.TEXTS, values="a cup", also="7, 8")[8][1], ExecutionBlocker)
+    words = run_list(source=batch.NUMBERS, values="1.5", also="red!\nred?")
+    assert words[9] == ["red!", "red?"] and words[7] == [0.0, 1.0]
+    assert words[5] == ["lift123/b/1p5--red-1", "lift123/b/1p5--red-2"], "no two runs share their files"
+    assert run_list(source=batch.NUMBERS, values="1")[7:] == ([0.0], [0], [""])
+    with pytest.raises(InputError, match="also"):
+        run_list(source=batch.NUMBERS, values="1:600", also="1 2")
+
+
 def test_unlinked_prefix_is_pointed_out(folders):
     graph = copy.deepcopy(GRAPH)
     graph["3"]["inputs"]["filename_prefix"] = "fixed"
     assert "connect 'prefix'" in run_list(graph, source=batch.NUMBERS, values="1 2")[6]
-    images, _, texts, numbers, integers, _, _ = run_list(source=batch.NUMBERS, values="1 2.6")
+    images, _, texts, numbers, integers, *_ = run_list(source=batch.NUMBERS, values="1 2.6")
     assert numbers == [1, 2.6] and integers == [1, 3] and texts == ["1", "2.6"] and isinstance(images[0], ExecutionBlocker)
 
 
