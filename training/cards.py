@@ -8,10 +8,15 @@ import json
 from pack import ROOT
 
 FOLDER = ROOT / "pipelines" / "embedded"
-DATA = (
-    "18,000 procedural toybox objects (seeds 0 to 17,999), 7 views each: the reference view and 6 novel views "
-    "(azimuth uniform, elevation -30 to 45 degrees, radius 3.2, field of view 20 degrees), 64 px on white."
+VIEWS = (
+    "7 views each: the reference view and 6 novel views (azimuth uniform, elevation -30 to 45 degrees, radius 3.2, "
+    "field of view 20 degrees), 64 px on white."
 )
+DATA = {
+    1: f"18,000 objects of the toybox's first version (seeds 0 to 17,999), {VIEWS}",
+    2: f"18,000 objects of the toybox's first version (seeds 0 to 17,999) and 8,000 of its second (seeds 0 to 7,999), half of "
+       f"every batch from each, {VIEWS}",
+}  # fmt: skip
 HELD = "Held-out objects: seeds from 10,000,000, never trained on."
 CARDS = {
     "vae": ("Autoencoder", "AutoencoderKL (diffusers), 64 px <-> 4 x 16 x 16 latents", (
@@ -55,22 +60,57 @@ def _owner(file: str) -> str:
     return max((name for name in CARDS if file.startswith(name)), key=len)
 
 
+def _columns(values: dict) -> tuple[list[str], list[list]]:
+    """Head and rows of a card's table: figures by version of the toybox, before and now where both were measured."""
+    now, before = values["figures"], values.get("before", {})
+    columns = []
+    for title, found in now.items():
+        if title in before and before[title] != found:
+            columns.append((f"{title}, first weights", before[title]))
+        columns.append((title if before.get(title, found) == found else f"{title}, these weights", found))
+        if title in values.get("baselines", {}):
+            found.update(values["baselines"][title])
+            before.get(title, {}).update({name: "" for name in values["baselines"][title]})
+    rows = [[name, *(found.get(name, "") for _, found in columns)] for name in columns[0][1]]
+    return ["figure", *(title for title, _ in columns)], rows
+
+
+def table(values: dict) -> str:
+    """The measured figures as markdown."""
+    head, rows = _columns(values) if "figures" in values else (["figure", "value"], [list(r) for r in values.items()])
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def how_trained(name: str, values: dict, hardware: str) -> str:
+    """Steps and minutes of the run or runs behind the weights."""
+    earlier, where = values.get("earlier"), f"on a shared two-core machine without GPU ({hardware})"
+    now = f"{values['steps']} steps, {values['training minutes']:.0f} minutes of training {where}"
+    if earlier:
+        now += f", continued from the first weights ({earlier['steps']} steps, {earlier['training minutes']:.0f} minutes)"
+    return (
+        f"{now}. Retrain with `python3 launch.py train-embedded`, which runs more steps by default and was itself run only for "
+        f"a few steps in one piece; the recipe is `training/networks.py::train_{name}`, the learning curve "
+        f"`docs/training/{name}_curve.png`."
+    )
+
+
 def main() -> None:
     measured = json.loads((FOLDER / "measured.json").read_text(encoding="utf-8"))
     for name, (title, kind, limits) in CARDS.items():
         values = dict(measured[name])
-        steps, minutes, count = (values.pop(k) for k in ("steps", "training minutes", "held-out objects"))
         files = [f for f in sorted(FOLDER.glob("*.safetensors")) if _owner(f.name) == name]
         sizes = ", ".join(f"{f.name} ({f.stat().st_size / 1e6:.1f} MB, fp16)" for f in files)
-        rows = "\n".join(f"| {k} | {v} |" for k, v in values.items())
+        trained, data = how_trained(name, values, measured["hardware"]), DATA[2 if "earlier" in values else 1]
+        count = values.pop("held-out objects")
+        for key in ("steps", "training minutes", "earlier"):
+            values.pop(key, None)
+        of = " of each version of the toybox" if "figures" in values else ""
         text = (
             f"# {title}\n\n{kind}.\n\nFiles: {sizes}. Licence: Apache-2.0, like the code.\n\n"
-            f"**Data.** {DATA}\n\n**Training.** {steps} steps, {minutes:.0f} minutes of training on a shared two-core "
-            f"machine without GPU ({measured['hardware']}). Retrain with `python3 launch.py train-embedded`, "
-            f"which runs more steps by default and was itself run only for a few steps in one piece; the recipe is "
-            f"`training/networks.py::train_{name}`, the learning curve `docs/training/{name}_curve.png`.\n\n"
-            f"**Measured** on {count} objects by `training/measure.py`. {HELD}\n\n"
-            f"| figure | value |\n|---|---|\n{rows}\n\n**Limits.** {limits}\n"
+            f"**Data.** {data}\n\n**Training.** {trained}\n\n"
+            f"**Measured** on {count} objects{of} by `training/measure.py`. {HELD}\n\n"
+            f"{table(values)}\n\n**Limits.** {limits}\n"
         )
         (FOLDER / f"{name}.md").write_text(text, encoding="utf-8")
 

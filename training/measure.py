@@ -10,6 +10,7 @@ Baselines that need the training bank are left out where WORKDIR has none.
 
 import argparse
 import json
+import math
 import platform
 from pathlib import Path
 
@@ -17,11 +18,12 @@ import networks
 import numpy as np
 import torch
 from bank import Bank, make_bank, make_depth_maps
+from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.views import NEUTRAL
 from lift123.pipelines.models import embedded
 from lift123.pipelines.models.noise import add_noise
 from lift123.pipelines.models.view import resize
-from lift123.pipelines.toybox.objects import heldout_seed, make_object, train_seed
+from lift123.pipelines.toybox.objects import REFERENCE_FOVY, REFERENCE_RADIUS, heldout_seed, make_object, train_seed
 from lift123.pipelines.toybox.render import render_toy
 from pack import ROOT
 
@@ -234,6 +236,16 @@ def contact_sheets(bank: Bank, models, folder: Path, title: str) -> None:
     _save(torch.cat(rows, 0), folder / f"text_samples_{title}.png", Image)
 
 
+def toybox_sheet(path: Path, size: int = 72) -> None:
+    """The twenty objects of the quick benchmark set from the front, from the upper right and from behind."""
+    from lift123.pipelines.toybox.benchmark import QUICK, benchmark_views
+    from PIL import Image
+
+    cameras = Cameras.orbit([0.0, 0.9, math.pi], [0.0, 0.35, 0.0], REFERENCE_RADIUS, REFERENCE_FOVY, size, size)
+    rows = [torch.cat(list(benchmark_views(seed, cameras).on_background(1.0)), 1) for seed in QUICK]
+    _save(torch.cat([torch.cat(rows[i : i + 4], 1) for i in range(0, 20, 4)], 0), path, Image)
+
+
 def _save(picture: torch.Tensor, path: Path, Image) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((picture.clamp(0, 1) * 255).byte().numpy()).save(path, optimize=True)
@@ -295,12 +307,16 @@ def main() -> None:
             trained = Bank(*folders) if folders else None
             bars = {title: baselines(bank, models, trained) for title, bank in banks.items()}
             entry["baselines"] = {t: {k: round(v, 4) for k, v in values.items()} for t, values in bars.items()}
-        kept = {k: v for k, v in results.get(name, {}).items() if k in ("steps", "training minutes", "earlier steps")}
-        results[name] = {**kept, **training_of(name, args.work), "held-out objects": args.objects, **entry}
+        kept = {k: v for k, v in results.get(name, {}).items() if k in ("steps", "training minutes")}
+        run = training_of(name, args.work)
+        if run and name in known:
+            run["earlier"] = {k: known[name][k] for k in kept}
+        results[name] = {**kept, **run, "held-out objects": args.objects, **entry}
         path.write_text(json.dumps({**results, "hardware": f"{platform.machine()} CPU"}, indent=1), encoding="utf-8")
     if args.sheets and "depth_text" in args.only:
         depth_text_sheet(banks["toybox 1"], models, args.sheets / "depth_text_samples.png")
     if args.sheets and {"view", "text"} <= set(args.only):
+        toybox_sheet(args.sheets / "toybox_quick.png")
         for version, bank in enumerate(banks.values(), start=1):
             contact_sheets(bank, models, args.sheets, f"toybox{version}")
 
