@@ -155,8 +155,9 @@ class RgnvEnhance(Node):
                 types.DepthText.Input("depth_text_network", tooltip=NETWORK_TIP),
                 io.Image.Input("views", tooltip="Coarse views of the same object: from Sample Views, Render Views or elsewhere."),
                 *_inversion_inputs(50, 30),
-                io.Float.Input("guidance", default=9.0, min=1.0, max=50.0, step=0.5,
-                               tooltip="Classifier-free guidance of the views. The released code: 9. 1 costs half."),
+                io.Float.Input("guidance", default=9.0, min=0.0, max=50.0, step=0.5,
+                               tooltip="Classifier-free guidance of the views. The released code: 9. 1 and 0 (without words) "
+                                       "cost half."),
                 io.Combo.Input("ablation", options=list(ABLATION), default="all",
                                tooltip="Leave a part of the method out to see what it does (the paper's Fig. 7)."),
                 io.Combo.Input("words", options=["orbit", "plain"], default="orbit",
