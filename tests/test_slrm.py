@@ -276,6 +276,10 @@ def test_files_bare_and_wrapped_merged_and_apart_give_one_network(tiny, tmp_path
             assert torch.allclose(loaded.network.triplane(color), expected, atol=1e-4), name
             assert loaded.report and not any(p.requires_grad for p in loaded.network.parameters())
     assert set(read_checkpoint(tmp_path / "b.pth")) == set(state)
+    short = load_slrm(tmp_path / "a.safetensors", config=TINY, dtype=torch.bfloat16).network
+    planes = short.triplane(color)
+    assert planes.dtype == torch.float32 and torch.allclose(planes, expected, atol=0.1 * float(expected.abs().max()))
+    assert on_grid(short.decoder.net_sdf, planes, TINY.grid).dtype == torch.float32
 
 
 def test_merging_is_one_rank_th_of_the_product(tiny):

@@ -217,12 +217,12 @@ def test_start_aims_attention_at_the_picture_of_a_place():
     network = Slrm(SMALL_SLRM)
     slrm_start.start(network)
     with torch.no_grad():
-        attention, size = network.transformer.layers[0].cross_attn, 16
+        attention, size = network.transformer.layers[0].cross_attn, SMALL_SLRM.plane_tokens
         tokens = network.encoder.model.embeddings.position_embeddings[0, 1:]
         planes = network.transformer.pos_embed[0]
         q = (planes @ attention.q_proj_weight.T).reshape(-1, 5, 32)
         k = (tokens @ attention.k_proj_weight.T).reshape(-1, 5, 32)
-        row, column = 12, 3  # of plane 2: z along the width, y along the height
+        row, column = 9, 2  # of plane 2: z along the width, y along the height
         place = 2 * size * size + row * size + column
         best = int((q[place, 1] @ k[:, 1].T).argmax())
         z, y = ((column + 0.5) / size * 2 - 1), ((row + 0.5) / size * 2 - 1)

@@ -70,7 +70,7 @@ def write_card(folder: Path, figures: dict, state: dict, count: int) -> None:
     rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in figures.items())
     (folder / "stdgen_slrm.md").write_text(
         "# Small S-LRM\n\nThe network class of StdGEN's semantic large reconstruction model (camera-modulated vision "
-        "transformer, image-to-triplane transformer, decoders) at a small size: 64 px views in patches of 8, planes of 32 x 32 "
+        "transformer, image-to-triplane transformer, decoders) at a small size: 64 px views in patches of 8, planes of 24 x 24 "
         "with 32 channels.\n\n"
         f"File: stdgen_slrm.safetensors ({size:.1f} MB, fp16). Licence: Apache-2.0, like the code.\n\n"
         f"**Data.** {state['characters']} procedural toy characters (seeds from 0): six orthographic views in A-pose, and "

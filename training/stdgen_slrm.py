@@ -1,7 +1,7 @@
 """Trains the embedded S-LRM from nothing, by what is where at points of toy characters.  Resumable: run it again.
 
     python training/stdgen_slrm.py points --work WORKDIR [--characters 2400]
-    python training/stdgen_slrm.py train  --work WORKDIR [--steps 4500] [--threads 1]
+    python training/stdgen_slrm.py train  --work WORKDIR [--steps 8000] [--threads 1]
     python training/stdgen_slrm.py export --work WORKDIR [--weights FOLDER]
 
 "points" draws and samples the characters (``character_points.py``), "train" learns from as many as there are by then, and
@@ -102,7 +102,7 @@ def main() -> None:
         "--weights", type=Path, default=ROOT / "pipelines" / "embedded", help="where weights are written"
     )
     parser.add_argument("--characters", type=int, default=2400)
-    parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--minutes", type=float, help="stop after this much training time")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

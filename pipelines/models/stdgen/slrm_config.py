@@ -73,7 +73,7 @@ SMALL_SLRM = SlrmConfig(
     width=160,
     layers=5,
     heads=5,
-    plane_tokens=16,
+    plane_tokens=12,
     plane_channels=32,
     grid=CubeGrid((64, 64, 72), (-0.96, -0.96, -1.08), (0.96, 0.96, 1.08)),
 )

@@ -40,13 +40,16 @@ def load_slrm(
     """A checkpoint (.safetensors, or .pth / .ckpt read as data only) as a frozen network in eval mode.
 
     kind:  "mesh" or "nerf": the variant that is needed; the other one is refused by name.
+    dtype: of encoder and transformer; the decoders stay in float32.
     merge: LoRA updates are added to their weights; otherwise they stay trainable parameters of their own.
     config: sizes of the network that the file is expected to hold; its kind and rank follow the file.
     Raises InputError naming a missing weight, one too many, one of another shape, or the wrong variant.
     """
     path = Path(path)
     network, report = from_state(read_checkpoint(path), path.name, kind=kind, merge=merge, config=config)
-    return SlrmFile(network.to(device=device, dtype=dtype), report)
+    network = network.to(device=device, dtype=dtype)
+    network.synthesizer.float()  # small, and distances need their digits
+    return SlrmFile(network, report)
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
