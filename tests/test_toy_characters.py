@@ -275,7 +275,7 @@ def test_levels_remove_layers(dressed):
     assert (areas[0] > areas[1] + 5).all() and (areas[1] > areas[2] + 5).all()
     assert ((views.alpha[0] - views.alpha[1]) > -1e-5).all() and ((views.alpha[1] - views.alpha[2]) > -1e-5).all()
     field = character.field()
-    seen = [characters.render_semantics(field, layers.level(i), six_views(48)) for i in range(3)]
+    seen = characters.render_semantics(field, layers, six_views(48), levels=(0, 1, 2))
     classes = [{SEMANTICS[k] for k in torch.unique(s).tolist() if k >= 0} for s in seen]
     assert classes == [set(SEMANTICS), {"face", "body", "clothing"}, {"face", "body"}]
     assert (seen[0] < 0).sum() < (seen[2] < 0).sum()
@@ -300,7 +300,7 @@ def test_a_ponytail_on_the_characters_left_appears_on_its_side_of_every_view(dre
     """The character's left is +X: right of the middle from the front, left from behind, near in view "right"."""
     character, layers, _ = dressed
     size = 96
-    seen = characters.render_semantics(character.field(), layers, six_views(size)) == SEMANTICS.index("hair")
+    seen = characters.render_semantics(character.field(), layers, six_views(size))[0] == SEMANTICS.index("hair")
     columns = (torch.arange(size) + 0.5 - size / 2).expand(size, size)
 
     def lean(view):  # columns of the hair's mean from the middle, positive to the right

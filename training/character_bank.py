@@ -23,7 +23,13 @@ import pack  # noqa: F401  (makes ``lift123`` importable)
 import torch
 from lift123.pipelines.core.character_views import CharacterViews
 from lift123.pipelines.core.ortho import six_views
-from lift123.pipelines.toybox.characters import A_POSE, input_picture, make_character, render_levels, render_semantics
+from lift123.pipelines.toybox.characters import (
+    input_picture,
+    make_character,
+    mesh_layers,
+    render_levels,
+    render_semantics,
+)
 from lift123.pipelines.toybox.objects import heldout_seed, train_seed
 
 WIDE = 640 / 1024  # width over height of the pictures that are canonicalised
@@ -51,15 +57,16 @@ def shapes(count: int, size: int, poses: int) -> dict:
 def entry(seed: int, size: int, poses: int) -> tuple[dict, str]:
     """One character's arrays and caption."""
     character = make_character(seed)
-    layers, field = character.posed(A_POSE, CELLS), character.field()
+    field = character.field()
+    layers = mesh_layers(field, CELLS)
     views = render_levels(layers, size)
-    classes = [render_semantics(field, layers.level(level), six_views(size)) for level in range(3)]
+    classes = render_semantics(field, layers, six_views(size), levels=(0, 1, 2))
     inputs = [input_picture(character, k, size, WIDE, character.posed(character.pose(k), CELLS)) for k in range(poses)]
     arrays = {
         "color": bytes_of(views.color),
         "normal": bytes_of(views.encoded_normal()),
         "alpha": bytes_of(views.alpha),
-        "semantic": torch.stack(classes).where(torch.stack(classes) >= 0, BACKGROUND).to(torch.uint8).numpy(),
+        "semantic": classes.where(classes >= 0, BACKGROUND).to(torch.uint8).numpy(),
         "input": bytes_of(torch.stack(inputs)),
     }
     return arrays, character.caption

@@ -49,8 +49,7 @@ class ToyCharacter:
 
         cells: A15 cells per side of the cube that is meshed, a multiple of 4.
         """
-        field = self.field(pose)
-        return LayeredMesh({name: mesh_layer(field, name, cells) for name in field.names})
+        return mesh_layers(self.field(pose), cells)
 
     def field(self, pose: Pose = A_POSE) -> CharacterField:
         """Signed distances, layers and colours in the frame of :meth:`posed`."""
@@ -118,6 +117,11 @@ def heldout_character(index: int) -> ToyCharacter:
 def character_field(seed: int, pose: Pose = A_POSE) -> CharacterField:
     """Signed distances, layers and colours of a seed's character, without meshing anything."""
     return make_character(seed).field(pose)
+
+
+def mesh_layers(field: CharacterField, cells: int = CELLS) -> LayeredMesh:
+    """All layers of a field as meshes, see :func:`mesh_layer`."""
+    return LayeredMesh({name: mesh_layer(field, name, cells) for name in field.names})
 
 
 def mesh_layer(field: CharacterField, name: str, cells: int = CELLS) -> Mesh:

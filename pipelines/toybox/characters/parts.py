@@ -7,7 +7,9 @@ hair and skirts are all parts.  Notation: N points, P parts; distances negative 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -54,10 +56,12 @@ class Part:
         """[3, 3] local axes as columns; local z is as near to the world's as it can be."""
         if self.frame is not None:
             return self.frame
-        y = np.asarray(self.b, dtype=np.float64) - self.a
-        y = y / np.linalg.norm(y) if self.length > 1e-9 else np.array([0.0, 1.0, 0.0])
-        x = np.cross(y, [0.0, 0.0, 1.0])
-        if np.linalg.norm(x) < 0.3:
+        length = self.length
+        if length <= 1e-9:
+            return np.eye(3)
+        y = (np.asarray(self.b, dtype=np.float64) - self.a) / length
+        x = np.array([y[1], -y[0], 0.0])  # y cross the world's z
+        if math.hypot(y[0], y[1]) < 0.3:
             x = np.array([1.0, 0.0, 0.0]) - y * y[0]
         x = x / np.linalg.norm(x)
         return np.stack([x, y, np.cross(x, y)], axis=1)
@@ -70,12 +74,17 @@ class Part:
 
     def surface_points(self) -> np.ndarray:
         """[M, 3] points on (or slightly outside) its surface, cuts respected; for bounds."""
-        t, theta = np.meshgrid(np.linspace(-1, 1, 17), np.arange(12) * (np.pi / 6), indexing="ij")
-        ring = np.sqrt(1 - t**2)
-        unit = np.stack([ring * np.cos(theta), t, ring * np.sin(theta)], -1).reshape(-1, 3) * self.scale
+        unit = _sphere() * self.scale
         local = np.concatenate([unit * self.ra, unit * self.rb + [0.0, self.length, 0.0]])
         local[:, 1] = np.clip(local[:, 1], self.low, self.high)
         return local @ self.axes().T + self.a
+
+
+@lru_cache(maxsize=1)
+def _sphere() -> np.ndarray:
+    t, theta = np.meshgrid(np.linspace(-1, 1, 17), np.arange(12) * (np.pi / 6), indexing="ij")
+    ring = np.sqrt(1 - t**2)
+    return np.stack([ring * np.cos(theta), t, ring * np.sin(theta)], -1).reshape(-1, 3)
 
 
 @dataclass(frozen=True)

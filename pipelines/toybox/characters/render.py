@@ -44,21 +44,26 @@ def render_levels(
     return CharacterViews(color, normal, alpha, tuple(LEVEL_NAMES[i] for i in levels))
 
 
-def render_semantics(field: CharacterField, layers: LayeredMesh, cameras: OrthoCameras | Cameras) -> Tensor:
-    """[B, H, W] int64 class of what is seen (index into ``field.SEMANTICS``), -1 where nothing is.
+def render_semantics(
+    field: CharacterField, layers: LayeredMesh, cameras: OrthoCameras | Cameras, levels=(0,)
+) -> Tensor:
+    """[L, B, H, W] int64 class of what is seen (index into ``field.SEMANTICS``), -1 where nothing is.
 
-    layers: those drawn, in the frame of ``field``.
+    layers: in the frame of ``field``.  levels: peel levels to draw.
     """
-    mesh = layers.merged()
-    raster = rasterize(project(mesh.vertices, cameras), mesh.faces, cameras.height, cameras.width)
-    classes = torch.cat([_face_classes(field, name, layers[name]) for name in layers])
-    return torch.where(raster.covered, classes[raster.triangle.long().clamp_min(0)], -1)
+    classes, maps = {name: _face_classes(field, name, layers[name]) for name in layers}, []
+    for level in levels:
+        shown = layers.level(level)
+        mesh, table = shown.merged(), torch.cat([classes[name] for name in shown])
+        raster = rasterize(project(mesh.vertices, cameras), mesh.faces, cameras.height, cameras.width)
+        maps.append(torch.where(raster.covered, table[raster.triangle.long().clamp_min(0)], -1))
+    return torch.stack(maps)
 
 
 def _face_classes(field: CharacterField, name: str, mesh: Mesh) -> Tensor:
     if name != "body":
         return torch.full((len(mesh.faces),), SEMANTICS.index(name))
-    head = field.is_face(mesh.vertices[mesh.faces].mean(1))
+    head = field.is_face(mesh.vertices)[mesh.faces[:, 0]]
     return torch.where(head, SEMANTICS.index("face"), SEMANTICS.index("body"))
 
 
