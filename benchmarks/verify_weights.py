@@ -32,7 +32,7 @@ SUSPICIOUS = 0.7  # a network that knows nothing has an error of 1
 def candidates(models: list[Path]) -> list[dict]:
     """Every network of the registry of which some file is present, then other files in models/checkpoints."""
     found = []
-    for entry in registry.TABLE:
+    for entry in (e for e in registry.TABLE if e.kind in KINDS):
         for root in models:
             place = root / entry.category / entry.name
             if place.exists():

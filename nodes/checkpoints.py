@@ -20,6 +20,7 @@ _MARKS = {  # a local folder is offered for a kind when it has one of these
     "view": ("cc_projection", "clip_camera_projection"), "text": ("text_encoder",),
     "clip": ("open_clip_config.json", "config.json"), "depth": ("config.json",),
     "depth_text": ("depth_estimator",), "depth_control": ("config.json",),
+    "canonical": ("ref_unet",), "multiview": ("image_normalizer", "image_noising_scheduler"), "slrm": (),
 }  # fmt: skip
 
 
@@ -35,8 +36,10 @@ def names(kind: str) -> list[str]:
 
 def has_embedded(kind: str) -> bool:
     """Whether a network of this kind ships with the pack."""
-    from ..pipelines.models.embedded import EmbeddedModels
+    from ..pipelines.models.embedded import FOLDER, EmbeddedModels
 
+    if kind in registry.CHARACTER_KINDS:
+        return (FOLDER / f"stdgen_{kind}.safetensors").is_file()
     return kind in EmbeddedModels.__dataclass_fields__
 
 

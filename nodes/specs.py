@@ -13,15 +13,18 @@ from pathlib import Path
 import torch
 
 from ..pipelines.core.errors import InputError
+from ..pipelines.models import registry
 from . import checkpoints
 
 
 @dataclass(frozen=True)
 class Network:
-    """A frozen network by name.  kind: "view", "text", "clip", "depth" or "depth_text"; name: "embedded" or a checkpoint.
+    """A frozen network by name.  name: "embedded" or a checkpoint.
 
-    option: view networks: the pose convention; depth networks: what large numbers mean; "auto" = known by the name
-    (pose) or the network's configuration (depth).
+    kind: "view", "text", "clip", "depth", "depth_text", or one of StdGEN's: "canonical", "multiview", "slrm".
+
+    option: view networks: the pose convention; depth networks: what large numbers mean; multi-view networks: "stdgen" or
+    "era3d"; "auto" = known by the name (pose, multi-view) or the network's configuration (depth).
     """
 
     kind: str
@@ -46,6 +49,8 @@ class Network:
         """The network on ``device``; loaded once per process and device."""
         self.check()
         if self.name == checkpoints.EMBEDDED:
+            if self.kind in registry.CHARACTER_KINDS:
+                return _embedded_character(self.kind, str(device))
             return getattr(_embedded(str(device)), self.kind)
         path = checkpoints.find(self.kind, self.name)
         return _from_disk(self, str(path), path.stat().st_mtime_ns, str(device))
@@ -56,6 +61,15 @@ def _embedded(device: str):
     from ..pipelines.models.embedded import load_embedded
 
     return load_embedded(torch.device(device))
+
+
+@lru_cache(maxsize=6)
+def _embedded_character(kind: str, device: str):
+    from ..pipelines.models.stdgen import slrm_embedded, small
+
+    makers = {"canonical": lambda d: small.EmbeddedCanonical().load(d), "multiview": lambda d: small.EmbeddedMultiView().load(d),
+              "slrm": slrm_embedded.load_small_slrm}
+    return makers[kind](torch.device(device))
 
 
 @lru_cache(maxsize=16)
@@ -72,12 +86,14 @@ def _from_disk(network: Network, path: str, stamp: int, device: str):
     from . import managed
 
     managed.make_room(Path(path), torch.device(device))
+    if network.kind in registry.CHARACTER_KINDS:
+        return _character_loader(network)(Path(path), torch.device(device))
     return managed.take_turns(_loader(network)(Path(path), torch.device(device)), torch.device(device))
 
 
 def _loader(network: Network):
     """``(path, device) -> network`` for a name that is known to be there."""
-    from ..pipelines.models import depth_text_folder, ldm, public, registry
+    from ..pipelines.models import depth_text_folder, ldm, public
 
     single = registry.is_single(network.name)
     if network.kind == "view":
@@ -90,6 +106,18 @@ def _loader(network: Network):
     if network.kind == "clip" and single:
         return partial(public.load_clip_file, architecture=registry.known(network.name).architecture)
     return {"text": ldm.load_text_file if single else public.load_text_folder, "clip": public.load_clip_folder}[network.kind]
+
+
+def _character_loader(network: Network):
+    """``(path, device) -> network`` for one of StdGEN's kinds."""
+    from ..pipelines.models.stdgen.canonical import CanonicalFolder
+    from ..pipelines.models.stdgen.multiview import MultiViewFolder
+    from ..pipelines.models.stdgen.slrm_files import load_slrm
+
+    stock = network.option == "era3d" or (network.option == "auto" and "era3d" in network.name.lower())
+    return {"canonical": lambda path, device: CanonicalFolder(path).load(device),
+            "multiview": lambda path, device: MultiViewFolder(path, stock).load(device),
+            "slrm": lambda path, device: load_slrm(path, device=device).network}[network.kind]
 
 
 @dataclass(frozen=True)

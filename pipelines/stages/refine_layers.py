@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from .handedness import handedness, mirrored_layers
 from .layer_fit import FitConfig, LayerTask, fit_layer
 from .layer_masks import LayerMask, best_shift, layer_mask
 from .layer_presets import PAPER, QUICKSTART, RefineConfig
+from .refined_layers import RefinedLayers
 
 __all__ = [
     "PAPER", "PRESETS", "QUICKSTART", "RefineConfig", "RefinedLayers",
@@ -31,35 +32,6 @@ PRESETS = {"paper": PAPER, "quickstart": QUICKSTART}
 log = logging.getLogger(__name__)
 LEVEL_OF = {"body": 2, "clothing": 1, "hair": 0}  # the peel level that shows a layer outermost
 OnLayer = Callable[["RefinedLayers"], None]
-
-
-@dataclass(frozen=True)
-class RefinedLayers:
-    """What a refinement gives, also when it was stopped on the way.
-
-    layers:   every layer, refined as far as ``finished`` says.
-    inner:    the finished layers as the next ones saw them (before small faces merge and before the last dilation).
-    finished: names of the layers that are done, or were kept.
-    notes:    sentences for people: handedness, registration, masks, what was dropped or kept.
-    reach:    {"hair in body": {"deepest", "share"}, ...}: how far outer layers reach into inner ones, scene units.
-    was_mirrored: whether the given layers were mirrored first.
-    """
-
-    layers: LayeredMesh
-    inner: LayeredMesh = field(default_factory=lambda: LayeredMesh({}))
-    finished: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    reach: dict = field(default_factory=dict)
-    was_mirrored: bool = False
-
-    @property
-    def complete(self) -> bool:
-        """Whether every layer is done."""
-        return all(name in self.finished for name in self.layers)
-
-    def to(self, device) -> "RefinedLayers":
-        """The same on another device."""
-        return replace(self, layers=self.layers.to(device), inner=self.inner.to(device))
 
 
 def refine_layers(
