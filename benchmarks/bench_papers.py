@@ -67,11 +67,11 @@ def head_of(args) -> str:
 
 def write_pages(chosen: dict[str, Ablation], args) -> list[str]:
     """One page per ablation and the summary; what is missing."""
-    every, lines = [], []
+    every, lines = {}, []
     for name, ablation in chosen.items():
         names = [v.name for v in ablation.variants]
         found, missing = gather("papers", args.work, names, range(args.objects), range(args.seeds))
-        every += missing
+        every |= missing
         note = NOTES / f"papers_{name}.md"
         text = page(ablation, found, missing, head_of(args), worst_picture(ablation, found, args),
                     note.read_text(encoding="utf-8") if note.is_file() else "")  # fmt: skip
@@ -82,7 +82,7 @@ def write_pages(chosen: dict[str, Ablation], args) -> list[str]:
     if len(chosen) == len(short_ablations()):
         text = f"# The papers' ablations\n\n{head_of(args)}\n" + table(["ablation", "runs", "orderings"], lines)
         (args.out / "papers.md").write_text(text, encoding="utf-8")
-    return sorted(set(every))
+    return sorted(every)
 
 
 def main() -> None:

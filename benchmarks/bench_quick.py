@@ -20,7 +20,7 @@ from ablations import Ablation, quick_variants
 from bench_runs import Task, default_folder, gather, networks, record_path, run_all, sheet_path, toy, truth_sheet
 from bench_tools import machine, table
 from lift123.pipelines import consistent123
-from papers_report import EXPLAINED, PAIRED_EXPLAINED, figures, left_out, means_table, paired_table
+from papers_report import EXPLAINED, PAIRED_EXPLAINED, figures, incomplete, left_out, means_table, paired_table
 
 WORST = 3
 
@@ -80,14 +80,13 @@ def real_pictures(args) -> str:
     return "\n## Real pictures: the reference view only\n\n" + table(head, rows) if rows else ""
 
 
-def page(found: dict, missing: list[str], real: str, args) -> str:
+def page(found: dict, missing: dict[str, str], real: str, args) -> str:
     """The markdown page."""
     told = comparison()
     names = [v.name for v in told.variants]
     parts = [f"# {told.title}: {args.objects} toybox objects, {args.seeds} seed(s)\n",
              f"{machine()} Quickstart presets, embedded networks.\n", __doc__.split("\n\n")[2] + "\n"]  # fmt: skip
-    if missing:
-        parts.append(f"**Not finished: {len(missing)} runs are missing.** The tables hold what there is.\n")
+    parts.append(incomplete(missing))
     parts += ["## Means\n", EXPLAINED, means_table(told, found), "\n## Paired differences\n", PAIRED_EXPLAINED,
               paired_table(told, found), "\n## Every object: IoU / novel PSNR dB\n", per_object(found, names, args.seeds),
               "\n## Worst by IoU (truth above)\n", worst_pictures(found, args), left_out(found), real]  # fmt: skip

@@ -240,6 +240,10 @@ def sheet_path(record: Path) -> Path:
     return record.with_name(record.name.replace("_manifest.json", "_sheet.png"))
 
 
+def failure_path(record: Path) -> Path:
+    return record.with_name(record.name.replace("_manifest.json", "_failed.json"))
+
+
 def write_sheet(path: Path, subject: evaluation.Subject) -> None:
     """Six views beside the record."""
     pictures = subject.draw(turntable(SHEET_VIEWS, 0.15, 3.2, 0.349, SHEET_SIZE)).composite(1.0).clamp(0, 1)
@@ -264,7 +268,7 @@ def run_task(task: Task) -> list[str]:
         variant, path = known[name], record_path(task.folder, name, task.index, task.seed)
         if not task.fresh and read_record(path, record_key(variant, thing, task.seed)):
             continue
-        failed = path.with_name(path.name.replace("_manifest.json", "_failed.json"))
+        failed = failure_path(path)
         try:
             made = run_one(variant, task, thing, shelf)
             failed.unlink(missing_ok=True)
@@ -302,9 +306,12 @@ def default_folder(suite: str) -> Path:
     return ROOT / ".lift123" / "bench" / suite
 
 
-def gather(suite: str, folder: Path, names, indices, seeds) -> tuple[dict, list[str]]:
-    """({variant: {(object, seed): record}} of finished runs with the present settings, names of those that are missing)."""
-    known, found, missing = variants_of(suite), {name: {} for name in names}, []
+def gather(suite: str, folder: Path, names, indices, seeds) -> tuple[dict, dict[str, str]]:
+    """({variant: {(object, seed): record}} of finished runs with the present settings, {missing run: why}).
+
+    Why is the error of a run that failed, else "not run": tables without failed runs flatter, so pages list them.
+    """
+    known, found, missing = variants_of(suite), {name: {} for name in names}, {}
     for index in indices:
         thing = toy(index)
         for seed in seeds:
@@ -312,7 +319,8 @@ def gather(suite: str, folder: Path, names, indices, seeds) -> tuple[dict, list[
                 path = record_path(folder, name, index, seed)
                 made = read_record(path, record_key(known[name], thing, seed))
                 if made is None:
-                    missing.append(path.name)
+                    failed = read_record(failure_path(path)) or {}
+                    missing[path.name.removesuffix("_manifest.json")] = failed.get("error", "not run")
                 else:
                     found[name][index, seed] = made
     return found, missing

@@ -193,15 +193,22 @@ def switches(ablation: Ablation, found: dict) -> str:
     return table(["variant", "runs", "mean switch step", "earliest", "latest"], rows) if rows else ""
 
 
-def page(ablation: Ablation, found: dict, missing: list[str], head: str, picture: str | None, note: str) -> str:
+def incomplete(missing: dict[str, str]) -> str:
+    """What is not in the tables, and why; '' where nothing is missing."""
+    if not missing:
+        return ""
+    failed = {name: why for name, why in missing.items() if why != "not run"}
+    text = f"**{len(missing)} runs are missing, {len(failed)} of them failed.** The tables hold what there is.\n"
+    return text + "".join(f"\n- {name}: {why}" for name, why in failed.items()) + "\n" * bool(failed)
+
+
+def page(ablation: Ablation, found: dict, missing: dict[str, str], head: str, picture: str | None, note: str) -> str:
     """The markdown page of one ablation."""
     rows = against_paper(ablation, found)
-    parts = [f"# {ablation.title}\n", f"{ablation.question}\n", head]
-    if missing:
-        parts.append(f"**Not finished: {len(missing)} runs are missing.** The tables hold what there is.\n")
+    parts = [f"# {ablation.title}\n", f"{ablation.question}\n", head, incomplete(missing)]
     parts += ["## Means\n", EXPLAINED, means_table(ablation, found), "\n## Paired differences\n", PAIRED_EXPLAINED,
               paired_table(ablation, found)]  # fmt: skip
-    if any(v.preset for v in ablation.variants) and (steps := switches(ablation, found)):
+    if steps := switches(ablation, found):
         parts += ["\n## Where the 3D-only phase ended\n", steps]
     parts += ["\n## Orderings, best first\n", orderings(ablation, found), "\n## Against the paper\n", tally(rows) + "\n"]
     if rows:

@@ -139,7 +139,7 @@ def test_runs_are_recorded_shared_and_never_repeated(tiny, tmp_path, capsys, mon
         "linear-o002-s1_manifest.json"]  # fmt: skip
     found, missing = bench_runs.gather("papers", tmp_path, ["default", "linear", "both", "broken"], [2], [1])
     made = found["both"][2, 1]
-    assert missing == ["broken-o002-s1_manifest.json"] and made["seed"] == 1
+    assert list(missing) == ["broken-o002-s1"] and "failed" in missing["broken-o002-s1"] and made["seed"] == 1
     assert {"iou", "novel_psnr", "reference_psnr"} <= set(made["results"]["metrics"]["metrics"])
     assert made["results"]["coarse"]["metrics"]["iou"] != made["results"]["metrics"]["metrics"]["iou"]
     assert made["results"]["metrics"]["left_out"]["reference LPIPS (alex)"] == "not here"
@@ -170,9 +170,11 @@ def test_the_page_states_what_the_numbers_say():
     verdicts = {row["pair"]: row["verdict"] for row in papers_report.against_paper(ablation, found)}
     assert verdicts["default", "worse"] == "agrees" and verdicts["default", "better"] == "differs"
     assert verdicts["default", "same"] == "within noise" and verdicts["worse", "better"] == "agrees"
-    text = papers_report.page(ablation, found, ["one.json"], "How.\n", "worst.jpg", "Because of the moon.")
-    assert "better 0.750 > default 0.650 = same 0.650 > worse 0.550" in text and "1 runs are missing" in text
+    missing = {"a-o000-s0": "failed: X", "b-o000-s0": "not run"}
+    text = papers_report.page(ablation, found, missing, "How.\n", "worst.jpg", "Because of the moon.")
+    assert "better 0.750 > default 0.650 = same 0.650 > worse 0.550" in text and "2 runs are missing, 1 of them failed" in text
     assert "default 0.800 > same 0.790 > better 0.750 > worse 0.700" in text and "left out: LPIPS: no file" in text
+    assert "- a-o000-s0: failed: X" in text and "- b-o000-s0" not in text
     assert "+0.100 +- 0.000" in text and text.rstrip().endswith("Because of the moon.")
     assert "Of 6 pairs" in text and papers_report.worst(found, "default") == (0, 0)
 
