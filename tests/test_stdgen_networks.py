@@ -235,3 +235,28 @@ def test_sampling_is_ddim(eta):
     assert all(torch.allclose(clean, target, atol=1e-4) for _, clean in told)
     again = sample(predict, start, ZERO_SNR, 10, eta, torch.Generator().manual_seed(4))
     assert torch.equal(out, again)
+
+
+def test_assumptions_are_checked_against_the_files(tmp_path):
+    """spec K.1 to K.3: counts of tensors, scheduler files; and the fixed prompts against the text encoder."""
+    from lift123.pipelines.models.stdgen.checklist import checklist, prompt_difference, tensor_names
+
+    unet = stdgen_tiny.multiview_folder(tmp_path, multiview.build_multiview)
+    assert tensor_names(tmp_path / "unet") == sorted(unet.state_dict())
+    lines = checklist(tmp_path, "multiview")
+    assert f"differs: unet has {len(unet.state_dict())} tensors, expected 838" in lines[0] and "no scheduler" in lines[1]
+    (tmp_path / "scheduler").mkdir()
+    good = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "linear", "prediction_type": "v_prediction",
+            "set_alpha_to_one": False, "skip_prk_steps": True}
+    other = {"beta_schedule": "scaled_linear"}
+    for changes, wanted in (({}, "ok: scheduler is"), (other, "differs: scheduler says beta_schedule scaled_linear")):
+        (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps({**good, **changes}))
+        assert checklist(tmp_path, "multiview")[1].startswith(wanted)
+    with pytest.raises(InputError, match="clr_embeds.pt"):
+        prompt_difference(tmp_path)
+    made = multiview.make_prompts(tmp_path, "cpu", torch.float32)
+    torch.save(made[0].half(), tmp_path / "normal_embeds.pt")
+    torch.save(made[1].half(), tmp_path / "clr_embeds.pt")
+    assert 0 < prompt_difference(tmp_path) < 0.01
+    torch.save(made[0].half(), tmp_path / "clr_embeds.pt")
+    assert prompt_difference(tmp_path) > 0.01

@@ -15,6 +15,7 @@ from lift123.pipelines.stages.character_multiview import (
     MultiViewSettings,
     draw_stock_views,
     draw_views,
+    level_report,
     mask_of_normals,
     views_from_pictures,
 )  # fmt: skip
@@ -247,3 +248,14 @@ def test_pixels_and_autoencoders_go_there_and_back(tmp_path):
         assert torch.allclose(vae.encode(pictures), whole, atol=1e-5)
         decoded = (vae.vae.decode(whole / 0.5).sample / 2 + 0.5).clamp(0, 1)
     assert torch.allclose(vae.decode(whole), decoded.permute(0, 2, 3, 1), atol=1e-5) and vae.shrink == 2
+
+
+def test_levels_that_are_not_nested_are_reported():
+    views = bodies()
+    smaller = views.alpha.clone()
+    smaller[1, :, :8] = 0  # no hair: 4 of 24 rows less
+    smaller[2] = smaller[1]
+    lines = level_report(replace(views, alpha=smaller))
+    assert "'no hair' keeps 8" in lines[0] and "100% of it lies inside" in lines[0] and "disagree" not in lines[0]
+    assert "'body' keeps 100%" in lines[1] and "changed in 0%" in lines[1]
+    assert "disagree" in level_report(replace(views, alpha=smaller.flip(0)))[1]

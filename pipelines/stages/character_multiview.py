@@ -24,6 +24,8 @@ NAME = "Multi-view"
 WHITE_TOLERANCE = 80 / 255  # summed distance to white up to which a normal map's pixel is background (spec B.5)
 OPPOSITE = ((0, 3), (2, 4))  # views whose outlines mirror each other: front and back, right and left
 AGREEMENT = 0.6  # overlap of mirrored outlines, and of rows covered, below which views are in another order
+NESTED = 0.9  # of a level that lies inside the one before it
+CHANGED = 0.25  # summed colour difference that counts as a change
 VIEWS = len(VIEW_NAMES)
 
 
@@ -134,6 +136,23 @@ def join_levels(parts: list[CharacterViews]) -> CharacterViews:
     """One object from several levels of the same size."""
     tensors = {name: torch.cat([getattr(p, name) for p in parts]) for name in ("color", "normal", "alpha")}
     return CharacterViews(**tensors, levels=tuple(name for p in parts for name in p.levels))
+
+
+def level_report(views: CharacterViews) -> list[str]:
+    """How much of the outlines each level keeps of the one before it (spec K.9).
+
+    Taking layers off can only uncover background, so nearly all of a level lies inside the level before.
+    """
+    lines = []
+    for i in range(1, len(views.levels)):
+        before, after = views.alpha[i - 1] > 0.5, views.alpha[i] > 0.5
+        kept = float((before & after).sum() / before.sum().clamp_min(1))
+        inside = float((before & after).sum() / after.sum().clamp_min(1))
+        changed = (views.color[i - 1] - views.color[i]).abs().sum(-1)[before | after]
+        note = "" if inside > NESTED else "; it should lie inside: the levels disagree"
+        lines.append(f"'{views.levels[i]}' keeps {kept:.0%} of the outline of '{views.levels[i - 1]}', {inside:.0%} of it lies "
+                     f"inside that, colours changed in {float((changed > CHANGED).float().mean()):.0%}{note}")  # fmt: skip
+    return lines
 
 
 def views_from_pictures(colors: list[Tensor], normals: list[Tensor], levels: int = 3) -> CharacterViews:
