@@ -168,7 +168,8 @@ def test_presets_keep_the_method_and_stable_diffusion_has_its_own_numbers():
     assert set(PRESETS) == {f"hifi123 {name}" for name in ("quickstart", "standard", "paper")}
     for preset in PRESETS.values():
         assert preset.mesh.optimize == "texture" and preset.mesh.novel_background == "grey"
-        assert (preset.guide.steps, preset.guide.rungs, preset.rgsd.fixed) == (20, 12, (120.0, -120.0))
+        rungs = 4 if preset is QUICKSTART else 12  # the embedded network spoils what it inverts further
+        assert (preset.guide.steps, preset.guide.rungs, preset.rgsd.fixed) == (20, rungs, (120.0, -120.0))
     assert (STANDARD.text_guidance, STANDARD.text.weight(0.5)) == (100, 0.0125), "0.025 at 1000 is 0.0125 at 500"
     assert STANDARD.view == PAPER.view and STANDARD.text.t_range == PAPER.text.t_range
     # The quickstart compares pictures, where patches weigh the same as at the reference when the weights are equal.
