@@ -137,6 +137,10 @@ def test_wrong_inputs_say_what_is_wrong(network):
         enhance_views(network, flat, white, views.alpha, views.depth, settings=QUICK)
     with pytest.raises(InputError, match="masks"):
         enhance_views(network, _with_depth(), white, views.alpha[:, :20], views.depth, settings=QUICK)
+    with pytest.raises(InputError, match="depths.*40 x 40 pixels for each of 2 views.*Scale the depths"):
+        enhance_views(network, _with_depth(), white, views.alpha, views.depth[:, ::2], settings=QUICK)
+    with pytest.raises(InputError, match="views.*a depth map for each"):
+        enhance_views(network, _with_depth(), white, views.alpha, settings=QUICK)
     with pytest.raises(InputError, match="empty mask"):
         enhance_views(network, _with_depth(), white, views.alpha * 0, views.depth, settings=QUICK)
     with pytest.raises(InputError, match="cameras"):
@@ -176,7 +180,7 @@ def test_rgsd_refuses_a_changing_shape_and_a_mesh_elsewhere(network):
     corner = torch.zeros_like(_reference().views.alpha)
     corner[:, :6, :6] = 1
     moved = replace(_with_depth().views, alpha=corner)
-    with pytest.raises(InputError, match="of the picture's object lies on the mesh"):
+    with pytest.raises(InputError, match="only 0% of the picture's object lies on the mesh"):
         refine_mesh(rgsd_prior(network, ReferenceView(moved, "a wedge"), **RGSD), scene, replace(MESH, iterations=2))
 
 
