@@ -28,6 +28,7 @@ METRICS = {
     "janus": ("Janus score", 3, -1, None),
 }
 VERDICTS = {1: "agrees", -1: "differs", 0: "within noise"}
+UNDECIDED = "one object only"
 
 
 def figures(records: dict, metric: str, part: str = "metrics") -> dict:
@@ -105,6 +106,8 @@ def paired_table(ablation: Ablation, found: dict) -> str:
 
 def verdict(paper: float, gap: Paired) -> str | None:
     """Whether our paired difference has the paper's sign; None where the paper's values are equal."""
+    if math.isnan(gap.low):
+        return UNDECIDED
     return None if paper == 0 else VERDICTS[gap.sign() * (1 if paper > 0 else -1)]
 
 
@@ -124,13 +127,13 @@ def against_paper(ablation: Ablation, found: dict) -> list[dict]:
 
 
 def ordering(values: dict, better: int, digits: int) -> str:
-    """'a 0.84 > b 0.81 = c 0.81', best first, as printed."""
+    """'a 0.84 > b 0.81 = c 0.81', best first, as printed; '<' where less is better."""
     ranked = sorted(values, key=lambda name: -better * values[name])
     text = ""
     for before, name in zip([None, *ranked], ranked, strict=False):
         shown = f"{values[name]:.{digits}f}"
         equal = before is not None and f"{values[before]:.{digits}f}" == shown
-        text += ("" if before is None else " = " if equal else " > ") + f"{name} {shown}"
+        text += ("" if before is None else " = " if equal else " > " if better > 0 else " < ") + f"{name} {shown}"
     return text
 
 
@@ -158,9 +161,10 @@ def verdict_table(rows: list[dict], first: str) -> str:
 
 def tally(rows: list[dict]) -> str:
     """'of 10 pairs 2 agree with the paper, 1 differs, 7 are within noise'."""
-    judged = [row["verdict"] for row in rows if row["verdict"]]
+    judged = [row["verdict"] for row in rows if row["verdict"] in VERDICTS.values()]
     if not judged:
-        return "The paper prints no numbers for this, or no run has the same kind of figure."
+        return ("One object decides nothing." if rows else
+                "The paper prints no numbers for this, or no run has the same kind of figure.")  # fmt: skip
     count = {v: judged.count(v) for v in VERDICTS.values()}
     return (f"Of {len(judged)} pairs of printed values (all data sets and metrics that both have), {count['agrees']} have the "
             f"paper's sign here, {count['differs']} have the other sign, {count['within noise']} are within noise "

@@ -10,6 +10,7 @@ import torch
 from lift123.pipelines import consistent123, magic123
 from lift123.pipelines.io.runs import read_run
 from lift123.pipelines.stages.evaluate import EvaluateSettings, Networks
+from lift123.pipelines.toybox.objects import heldout_seed, make_object
 from test_preset_costs import networks, small
 from test_stages import SIZE, _reference
 
@@ -122,6 +123,7 @@ def tiny(monkeypatch):
     models = networks()
     models.depth = SimpleNamespace(depth=lambda rgb, alpha: torch.ones(alpha.shape))
     monkeypatch.setattr(bench_runs, "variants_of", lambda _: suite)
+    monkeypatch.setattr(bench_runs, "toy", lambda index: make_object(heldout_seed(index)))  # simple enough for a few steps
     monkeypatch.setattr(bench_runs, "networks", lambda: (models, Networks(lpips="not here")))
     monkeypatch.setattr(bench_runs, "SETTINGS", EvaluateSettings(size=32, views="turntable-8", intersections=False))
     return models
@@ -174,9 +176,19 @@ def test_the_page_states_what_the_numbers_say():
     text = papers_report.page(ablation, found, missing, "How.\n", "worst.jpg", "Because of the moon.")
     assert "better 0.750 > default 0.650 = same 0.650 > worse 0.550" in text and "2 runs are missing, 1 of them failed" in text
     assert "default 0.800 > same 0.790 > better 0.750 > worse 0.700" in text and "left out: LPIPS: no file" in text
+    single = {name: {(0, 0): records[0, 0]} for name, records in found.items()}
+    assert {row["verdict"] for row in papers_report.against_paper(ablation, single)} == {papers_report.UNDECIDED}
+    assert "One object decides nothing." in papers_report.page(ablation, single, {}, "", None, "")
+    assert papers_report.ordering({"a": 0.2, "b": 0.1, "c": 0.2}, -1, 1) == "b 0.1 < a 0.2 = c 0.2"
     assert "- a-o000-s0: failed: X" in text and "- b-o000-s0" not in text
     assert "+0.100 +- 0.000" in text and text.rstrip().endswith("Because of the moon.")
     assert "Of 6 pairs" in text and papers_report.worst(found, "default") == (0, 0)
+
+
+def test_objects_are_the_quick_set_then_the_full_one(monkeypatch):
+    monkeypatch.setattr(bench_runs, "benchmark_object", lambda seed: seed)
+    seeds = [bench_runs.toy(index) for index in range(100)]
+    assert tuple(seeds[:20]) == bench_runs.QUICK and sorted(seeds) == sorted(bench_runs.FULL)
 
 
 def test_unknown_names_are_refused_with_what_there_is():
