@@ -8,7 +8,6 @@ surfaces (2000 points each, both ways); missing and invented layers are counted.
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,15 +92,13 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("."))
     parser.add_argument("--characters", type=int, default=5)
-    parser.add_argument(
-        "--undilated", action="store_true", help="without the released code's dilation of the thin layers"
-    )
+    parser.add_argument("--dilate", action="store_true", help="with the released code's dilation of the thin layers")
     parser.add_argument("--card", action="store_true", help="write stdgen_slrm.md beside the weights")
     parser.add_argument("--steps", type=int, default=0, help="for the card")
     parser.add_argument("--trained-on", type=int, default=0, help="for the card")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    config = replace(LiftConfig(), dilate=not args.undilated)
+    config = LiftConfig(dilate=True if args.dilate else None)
     figures, shown = measure(load_small_slrm(folder=args.weights), args.characters, config)
     args.out.mkdir(parents=True, exist_ok=True)
     Image.fromarray((shown.numpy() * 255 + 0.5).astype(np.uint8)).save(args.out / "slrm_heldout.png")

@@ -26,12 +26,13 @@ ISLAND_VERTICES, ISLAND_CELL = 300, 0.014  # spec C.11: smaller pieces are dropp
 class LiftConfig:
     """How layers are cut out of the field.
 
-    dilate:  clothing and hair grow by up to a cell into what they lie on, as in the released code (``extraction_sdf``).
+    dilate:  clothing and hair grow by up to a cell into what they lie on (``extraction_sdf``); None = as the network's
+             configuration says: the released one does, the embedded one does not.
     islands: connected pieces with fewer vertices are dropped; None = 300 at the released cell size of 0.014, and for
              other cells the number that the same area has.
     """
 
-    dilate: bool = True
+    dilate: bool | None = None
     islands: int | None = None
 
 
@@ -50,7 +51,8 @@ class LiftedField:
     def surface(self, code: int | str, config: LiftConfig = LiftConfig()) -> Mesh:
         """The mesh of an extraction code 0-4 or its name in ``CODES``, scene frame, vertex colours; may have no faces."""
         code = CODES[code] if isinstance(code, str) else code
-        found = layer_surface(self.network, self.planes, self.values, code, dilate=config.dilate)
+        dilate = self.network.config.dilate if config.dilate is None else config.dilate
+        found = layer_surface(self.network, self.planes, self.values, code, dilate=dilate)
         vertices, faces = drop_islands(found.vertices, found.faces, self._islands(config))
         return Mesh(slrm_to_scene(vertices), faces, point_colors(self.network, self.planes, vertices))
 

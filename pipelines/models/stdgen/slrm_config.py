@@ -42,6 +42,8 @@ class SlrmConfig:
     decoder_width: of the decoders' three hidden layers.
     lora_rank:     of the unmerged low-rank updates; 0 = none, or merged into the weights.
     grid:          in S-LRM's world (z up, see ``slrm_frames``).
+    dilate:        its thin layers are extracted a cell thicker, as the released code does (``extraction_sdf``); a coarse grid
+                   is better off without.
     """
 
     kind: str = "mesh"
@@ -54,6 +56,7 @@ class SlrmConfig:
     decoder_width: int = 64
     lora_rank: int = 0
     grid: CubeGrid = CubeGrid((100, 100, 150), (-0.7, -0.7, -1.05), (0.7, 0.7, 1.05))
+    dilate: bool = True
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -76,4 +79,5 @@ SMALL_SLRM = SlrmConfig(
     plane_tokens=12,
     plane_channels=32,
     grid=CubeGrid((64, 64, 72), (-0.96, -0.96, -1.08), (0.96, 0.96, 1.08)),
+    dilate=False,  # with true fields at this cell: IoU of clothing and hair 0.88 and 0.90, dilated 0.65 both
 )
