@@ -38,6 +38,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
     """Every node of the pack, in menu order."""
     from . import (
         batch,
+        characters,
         comfy_networks,
         estimate,
         evaluate,
@@ -45,6 +46,8 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         files,
         hifi123,
         inversion,
+        layers,
+        layers_out,
         magic123,
         mesh_in,
         networks,
@@ -67,6 +70,11 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         estimate.Estimate,
         mesh_in.MeshToScene,
         magic123.StageOptionsNode,
+        characters.LoadCharacterEmbedded, characters.LoadCanonicaliser, characters.LoadMultiView, characters.LoadSlrm,
+        characters.ToyCharacter, characters.Canonicalise, characters.CharacterMultiView, characters.ViewsToImages,
+        characters.ImagesToViews, characters.LiftLayers,
+        layers.RefineLayers, layers.ReplaceLayers, layers.SplitLayers, layers.JoinLayers, layers.SaveLayers, layers.LoadLayers,
+        layers_out.ProjectColors, layers_out.PreviewLayers, layers_out.ExportCharacter,
         render.RenderViews, evaluate.Evaluate, evaluate.CompareSets, export.BakeExport, batch.BatchList, batch.Results,
         files.MeshToFile3D, files.File3DToMesh, files.SaveScene, files.LoadScene,
     ]

@@ -73,7 +73,7 @@ def _choice(kind: str, default: str, layouts: str) -> list:
     single = f", or a file of models/{registry.SINGLE[kind]}/" if kind in registry.SINGLE else ""
     return [
         io.Combo.Input(
-            "checkpoint", options=checkpoints.names(kind), default=default,
+            "checkpoint", options=list(dict.fromkeys([*checkpoints.names(kind), default])), default=default,
             tooltip=f"A network by name: a folder of ComfyUI's models/{folder}/ ({layouts}){single}, or 'embedded'. "
                     "Nothing is downloaded: if files are missing, the error says which go where."),
         io.String.Input(

@@ -142,13 +142,14 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
-def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, before=None):
-    """Runs ``stage({"on_step": ..., "on_checkpoint": ...})`` and returns its scene.
+def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, before=None, loader: str = "Load Scene"):
+    """Runs ``stage({"on_step": ..., "on_checkpoint": ...})`` and returns its scene (or whatever else it makes).
 
     before: the scene the stage starts from, if any; its seconds by stage are carried on.
+    loader: the node that reads partial results back.
 
     On interruption or an error the partial scene is saved under output/lift123/ and named in the log, in
-    the node's text and in the error; Load Scene continues from it.
+    the node's text and in the error; ``loader`` continues from it.  Results without ``save`` are not kept.
     """
     checkpoints: list = []
     began = time.monotonic()
@@ -167,7 +168,7 @@ def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, 
             path = rescue(checkpoints[-1], name) if checkpoints else None
             if path is None and not advice:
                 raise
-            where = f" Its partial scene is in output/{path}; Load Scene continues from it." if path else ""
+            where = f" Its partial scene is in output/{path}; {loader} continues from it." if path else ""
             message = f"{name} failed: {problem}.{advice}{where}"
             say(message, node_key)
             if isinstance(problem, InputError):
@@ -176,11 +177,11 @@ def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, 
     if monitor.interrupted is not None:
         path = rescue(scene, name)
         if path is not None:
-            say(f"{name} interrupted; its partial scene is in output/{path}; Load Scene continues from it.", node_key)
+            say(f"{name} interrupted; its partial scene is in output/{path}; {loader} continues from it.", node_key)
         raise monitor.interrupted
     if monitor.finished_early:
         say(f"{name} finished early at {monitor.last.index}/{monitor.last.total}", node_key)
-    return timed(scene, before, name, time.monotonic() - began)
+    return timed(scene, before, name, time.monotonic() - began) if hasattr(scene, "meta") else scene
 
 
 def timed(scene, before, name: str, seconds: float):
@@ -192,7 +193,7 @@ def timed(scene, before, name: str, seconds: float):
 
 def rescue(scene, name: str) -> str | None:
     """Saves a partial scene; its path relative to ComfyUI's output folder, or None if there is none."""
-    if scene is None:
+    if not hasattr(scene, "save"):
         return None
     from .outputs import claim
 

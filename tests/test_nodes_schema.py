@@ -13,7 +13,8 @@ from lift123.nodes import all_nodes  # noqa: E402
 
 NODES = {node.define_schema().node_id: node for node in all_nodes()}
 OWN_TYPES = {"LIFT123_REFERENCE", "LIFT123_VIEW_NETWORK", "LIFT123_TEXT_NETWORK", "LIFT123_CLIP", "LIFT123_DEPTH",
-             "LIFT123_PRIOR", "LIFT123_SCHEDULE", "LIFT123_BOUNDARY", "LIFT123_SCENE", "LIFT123_OPTIONS", "LIFT123_DEPTH_TEXT"}
+             "LIFT123_PRIOR", "LIFT123_SCHEDULE", "LIFT123_BOUNDARY", "LIFT123_SCENE", "LIFT123_OPTIONS", "LIFT123_DEPTH_TEXT",
+             "LIFT123_CANONICAL", "LIFT123_MULTIVIEW", "LIFT123_SLRM", "LIFT123_CHARACTER_VIEWS", "LIFT123_LAYERS"}
 CORE_TYPES = {"IMAGE", "MASK", "MESH", "FILE_3D", "FILE_3D_GLB", "FILE_3D_OBJ", "LOAD3D_CAMERA", "INT", "FLOAT",
               "STRING", "BOOLEAN", "COMBO", "MODEL", "CLIP", "VAE", "CLIP_VISION", "*"}
 EXPECTED = {"ReferenceView", "ToyObject", "LoadEmbedded", "EstimateDepth", "ViewPrior", "TextPrior", "LoadViewPrior",
@@ -22,7 +23,10 @@ EXPECTED = {"ReferenceView", "ToyObject", "LoadEmbedded", "EstimateDepth", "View
             "DynamicStage2", "DynamicPrior", "DMTetRefine", "MeshToScene", "RenderViews", "BakeExport", "MeshToFile3D",
             "File3DToMesh", "SaveScene", "LoadScene", "TradeOffPrior", "StageOptions", "SampleViews",
             "LoadDepthText", "LoadDepthControl", "RgnvEnhance", "InvertReconstruct", "RgsdPrior",
-            "LoadDepth", "DepthPicture", "DownloadWeights", "TextualInversion", "Evaluate", "CompareSets", "BatchList", "Results"}
+            "LoadDepth", "DepthPicture", "DownloadWeights", "TextualInversion", "Evaluate", "CompareSets", "BatchList", "Results",
+            "LoadCharacterEmbedded", "LoadCanonicaliser", "LoadMultiView", "LoadSlrm", "ToyCharacter", "Canonicalise",
+            "CharacterMultiView", "ViewsToImages", "ImagesToViews", "LiftLayers", "RefineLayers", "ReplaceLayers", "SplitLayers",
+            "JoinLayers", "SaveLayers", "LoadLayers", "ProjectColors", "PreviewLayers", "ExportCharacter"}
 
 
 @pytest.fixture(params=sorted(NODES))

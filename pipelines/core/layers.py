@@ -86,6 +86,13 @@ class LayeredMesh:
         """vertices * scale + offset of every layer; ``scale`` must be positive."""
         return self.map(lambda mesh: mesh.transformed(scale, offset))
 
+    def framed(self) -> "LayeredMesh":
+        """All layers moved and scaled alike: centred, longest side 2.  ValueError where there is no layer."""
+        points = self.merged().vertices
+        low, high = points.amin(0), points.amax(0)
+        scale = 2.0 / float((high - low).max().clamp_min(1e-12))
+        return self.transformed(scale, -scale * (low + high) / 2)
+
     def to(self, device) -> "LayeredMesh":
         """The same layers on another device."""
         return self.map(lambda mesh: mesh.to(device))

@@ -143,7 +143,7 @@ def _posed(layers: LayeredMesh) -> Check:
 def arm_angle(body: Mesh) -> float | None:
     """Degrees below the horizontal at which the arms leave the trunk, or None where nothing stands out.
 
-    The neck is the narrowest height of the upper half; on each side a line is fitted through the outer half of what reaches
+    The neck is the narrowest height above the hands; on each side a line is fitted through the outer half of what reaches
     furthest out between the neck and the lower third.
     """
     points = sample_surface(body, 6000, torch.Generator().manual_seed(0))
@@ -165,10 +165,11 @@ def arm_angle(body: Mesh) -> float | None:
 
 
 def _neck(level: Tensor, out: Tensor) -> float:
-    """Height, as a share, of the narrowest of 40 slices between 0.45 and 0.88."""
+    """Height, as a share, of the narrowest of 40 slices between the hands' (the widest below 0.7) and 0.88."""
     slices = (level * 40).long().clamp(max=39)
     width = torch.zeros(40).scatter_reduce(0, slices, out, "amax")
-    return (18 + int(width[18:35].argmin())) / 40
+    hands = 12 + int(width[12:28].argmax())
+    return (hands + int(width[hands:35].argmin())) / 40
 
 
 def exploded(layers: LayeredMesh, gap: float = 0.15) -> LayeredMesh:
@@ -242,3 +243,10 @@ def character_picture(layers: LayeredMesh, size: int = 256, view: int = 0, super
     return (
         render_surface(mesh, camera, shading=shade, supersample=supersample, grad=False).composite(1.0)[0].clamp(0, 1)
     )
+
+
+def character_sheet(layers: LayeredMesh, size: int = 384) -> Tensor:
+    """[size, W, 3] sRGB on white: together from the front and the back, layers apart, and cut open from the side."""
+    cut = section_layers(layers, axis=0)
+    pictures = [character_picture(layers, size), character_picture(layers, size, 3), character_picture(exploded(layers), size)]
+    return torch.cat([*pictures, character_picture(cut, size, 2)], dim=1)

@@ -1,0 +1,295 @@
+"""StdGEN's pictures: its networks, toy characters, canonicalisation, multi-view diffusion, views in and out."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+
+from ..pipelines.core.character_views import LEVEL_NAMES
+from ..pipelines.core.errors import InputError
+from . import types
+from .base import CATEGORY, Node, device_with_room, node_key
+from .convert import object_mask, to_image, to_mask
+from .layers import MENU, layers_output
+from .networks import _choice, _Loader
+from .runner import run_stage
+from .specs import Network
+
+LEVELS = {"complete + no hair + body": (0, 1, 2), "complete": (0,), "complete + no hair": (0, 1)}
+_SEED_TIP = "Of all noise. Same seed, same machine: same pictures."
+_STEPS_TIP = "Sampling steps; 0 = the network's own (published: 40; embedded: 4)."
+_GUIDANCE_TIP = "Classifier-free guidance; -1 = the network's own"
+_VIEWS_TIP = "Six orthographic views (front, front right, right, back, left, front left) of up to three levels."
+
+
+def settings_inputs(published: float) -> list:
+    """Steps, guidance and seed of a sampler."""
+    return [
+        io.Int.Input("steps", default=0, min=0, max=1000, tooltip=_STEPS_TIP),
+        io.Float.Input("guidance", default=-1.0, min=-1.0, max=30.0, step=0.1,
+                       tooltip=f"{_GUIDANCE_TIP} (published: {published:g}; embedded: 1)."),
+        io.Int.Input("seed", default=42, min=0, max=0xFFFFFFFF, control_after_generate=True, tooltip=_SEED_TIP),
+    ]
+
+
+def chosen(steps: int, guidance: float) -> dict:
+    """Steps and guidance as the stages take them: None = the network's own."""
+    return {"steps": steps or None, "guidance": None if guidance < 0 else guidance}
+
+
+class LoadCharacterEmbedded(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_LoadCharacterEmbedded", display_name="Load Embedded Character Networks",
+            category=f"{CATEGORY}/networks",
+            description="StdGEN's three networks at toy size: they ship with Lift123, run on a CPU and need no download. Trained "
+                        "on procedural toy characters only, so expect toy quality.",
+            search_aliases=["stdgen", "offline", "small", "cpu"],
+            inputs=[],
+            outputs=[types.Canonical.Output("canonical", display_name="canonicaliser", tooltip="For Canonicalise."),
+                     types.MultiView.Output("multiview", display_name="multi-view network", tooltip="For Character Multi-View."),
+                     types.Slrm.Output("slrm", display_name="s-lrm", tooltip="For S-LRM: views to layers.")],
+        )
+
+    @classmethod
+    def run(cls):
+        return io.NodeOutput(*(Network(kind) for kind in ("canonical", "multiview", "slrm")))
+
+
+class LoadCanonicaliser(_Loader):
+    KIND = "canonical"
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_LoadCanonicaliser", display_name="Load Canonicaliser", category=f"{CATEGORY}/networks",
+            description="StdGEN's A-pose network from local files.",
+            search_aliases=["stdgen", "a-pose", "charactergen"],
+            inputs=_choice("canonical", "StdGEN-canonicalize-1024", "the published folder, with unet/ and ref_unet/"),
+            outputs=[types.Canonical.Output("canonical", display_name="canonicaliser", tooltip="For Canonicalise.")],
+        )
+
+
+class LoadMultiView(_Loader):
+    KIND = "multiview"
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_LoadMultiView", display_name="Load Multi-View Network", category=f"{CATEGORY}/networks",
+            description="StdGEN's or stock Era3D's six-view network from local files; a name with 'era3d' means the latter.",
+            search_aliases=["stdgen", "era3d", "six views"],
+            inputs=_choice("multiview", "StdGEN-multiview-1024", "the published folder, with unet/ and image_encoder/"),
+            outputs=[types.MultiView.Output("multiview", display_name="multi-view network",
+                                            tooltip="For Character Multi-View.")],
+        )
+
+
+class LoadSlrm(_Loader):
+    KIND = "slrm"
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_LoadSlrm", display_name="Load S-LRM", category=f"{CATEGORY}/networks",
+            description="StdGEN's semantic large reconstruction model from a local file; LoRA weights in it are merged.",
+            search_aliases=["stdgen", "lrm", "instantmesh"],
+            inputs=_choice("slrm", "StdGEN-mesh-slrm.pth", "no folders"),
+            outputs=[types.Slrm.Output("slrm", display_name="s-lrm", tooltip="For S-LRM: views to layers.")],
+        )
+
+
+class ToyCharacter(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_ToyCharacter", display_name="Toy Character", category=MENU,
+            description="A procedural figure with everything known: a picture in some pose, its A-pose, six views of three "
+                        "levels, and its body, clothing and hair. Tests any character graph against the truth without data.",
+            search_aliases=["test character", "procedural", "ground truth", "stdgen"],
+            inputs=[
+                io.Int.Input("size", default=256, min=32, max=1024, step=8, tooltip="Height of the pictures, pixels."),
+                io.Int.Input("pose", default=0, min=0, max=1000, tooltip="Which of its arbitrary poses the picture shows."),
+                io.Int.Input("seed", default=10000003, min=0, max=0xFFFFFFFF, control_after_generate=True,
+                             tooltip="Which character. From 10,000,000 on: none that the embedded networks were trained on."),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="The figure in a pose, on white."),
+                io.Mask.Output("mask", display_name="mask", tooltip="1 = figure: set mask_marks to 'object' in Canonicalise."),
+                io.Image.Output("a_pose", display_name="a-pose", tooltip="The true A-pose from the front, on white."),
+                types.CharacterViews.Output("views", display_name="views", tooltip=f"The true ones. {_VIEWS_TIP}"),
+                layers_output("The true body, clothing and hair in A-pose, with vertex colours."),
+                io.String.Output("caption", display_name="caption", tooltip="Who it is, in words."),
+            ],
+        )
+
+    @classmethod
+    def run(cls, size, pose, seed):
+        from ..pipelines.stages.refined_layers import RefinedLayers
+        from ..pipelines.toybox.characters import input_picture, make_character, render_levels
+
+        toy = make_character(seed)
+        layers = toy.layers
+        picture, views = input_picture(toy, pose, size), render_levels(layers, size)
+        image = to_image(picture[..., :3] * picture[..., 3:] + 1 - picture[..., 3:])
+        return io.NodeOutput(image, to_mask(picture[..., 3]), to_image(views.color[0, 0]), views, RefinedLayers(layers),
+                             toy.caption, ui=ui.PreviewImage(image, cls=cls))
+
+
+class Canonicalise(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_Canonicalise", display_name="Canonicalise", category=MENU,
+            description="A character in any pose -> the same one in A-pose, from the front (StdGEN Sec. 3.1). The result is an "
+                        "ordinary picture: edit it, inpaint it, or skip this node if yours is in A-pose already.",
+            search_aliases=["a-pose", "stdgen", "charactergen", "canonical pose"],
+            inputs=[
+                io.Image.Input("image", tooltip="One whole figure, from head to feet."),
+                types.Canonical.Input("canonical", tooltip="From Load Canonicaliser or Load Embedded Character Networks."),
+                io.Combo.Input("mask_marks", options=["background", "object"], default="background",
+                               tooltip="What white in the mask means: core Load Image marks the background."),
+                io.Boolean.Input("complete", default=False,
+                                 tooltip="The figure is whole although it touches the picture's rim."),
+                *settings_inputs(5.0),
+                io.Mask.Input("mask", optional=True, tooltip="Where the figure is. Without one a plain background is removed."),
+            ],
+            outputs=[io.Image.Output("a_pose", display_name="a-pose", tooltip="The figure in A-pose, on white."),
+                     io.Image.Output("shown", display_name="shown", tooltip="What the network was shown: the framed figure."),
+                     io.String.Output("report", display_name="report", tooltip="Remarks on the picture.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def run(cls, image, canonical, mask_marks, complete, steps, guidance, seed, mask=None):
+        from ..pipelines.stages.canonicalise import CanonicalSettings, canonicalise
+        from ..pipelines.stages.character_picture import read_character
+
+        cover = object_mask(mask, mask_marks)
+        picture = read_character(image[0], None if cover is None else cover[0], complete)
+        settings, place = CanonicalSettings(seed=seed, **chosen(steps, guidance)), device_with_room()
+        network = canonical.load(place)
+        done = run_stage("Canonicalise", lambda hooks: canonicalise(
+            network, picture, settings, on_step=hooks["on_step"], device=place), node_key(cls))  # fmt: skip
+        result = to_image(done.picture)
+        return io.NodeOutput(result, to_image(done.shown), "\n".join(picture.report), ui=ui.PreviewImage(result, cls=cls))
+
+
+class CharacterMultiView(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_CharacterMultiView", display_name="Character Multi-View", category=MENU,
+            description="One picture -> six views of colours and normals, for each level: the complete character, without hair, "
+                        "and the body alone (StdGEN Sec. 3.2). With stock Era3D: six views of any object, one level.",
+            search_aliases=["era3d", "stdgen", "six views", "multiview", "normals"],
+            inputs=[
+                io.Image.Input("image", tooltip="StdGEN: the A-pose from the front, on white. Era3D: any object on a plain "
+                                                "background."),
+                types.MultiView.Input("multiview", tooltip="From Load Multi-View Network or Load Embedded Character Networks."),
+                io.Combo.Input("levels", options=list(LEVELS), default="complete + no hair + body",
+                               tooltip="Each level is a run of its own. Layers need all three."),
+                *settings_inputs(3.0),
+                types.CharacterViews.Input("views", optional=True,
+                                           tooltip="Levels of an earlier, stopped run: they are not made again."),
+            ],
+            outputs=[types.CharacterViews.Output("views", display_name="views", tooltip=_VIEWS_TIP),
+                     io.Image.Output("colors", display_name="colours", tooltip="Six pictures per level, level after level."),
+                     io.Image.Output("normals", display_name="normals",
+                                     tooltip="Six normal maps per level as (n + 1) / 2 on white, in the front camera's frame.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def run(cls, image, multiview, levels, steps, guidance, seed, views=None):
+        from ..pipelines.stages import character_multiview as stage
+        from ..pipelines.stages.character_picture import read_character
+
+        place = device_with_room()
+        network = multiview.load(place)
+        settings = stage.MultiViewSettings(levels=LEVELS[levels], seed=seed, **chosen(steps, guidance))
+        if network.stock:
+            picture = read_character(image[0])
+            work = lambda hooks: stage.draw_stock_views(network, picture, settings, device=place, **hooks)  # noqa: E731
+        else:
+            work = lambda hooks: stage.draw_views(network, image[0], settings, device=place, done=views, **hooks)  # noqa: E731
+        found = run_stage("Multi-view", lambda hooks: work({"on_step": hooks["on_step"]}), node_key(cls))
+        colors = to_image(found.color.flatten(0, 1))
+        return io.NodeOutput(found, colors, to_image(found.encoded_normal().flatten(0, 1)), ui=ui.PreviewImage(colors, cls=cls))
+
+
+class ViewsToImages(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_ViewsToImages", display_name="Character Views to Images", category=MENU,
+            description="Takes character views apart: six pictures, normal maps and masks of one level.",
+            search_aliases=["split views", "stdgen", "era3d"],
+            inputs=[types.CharacterViews.Input("views", tooltip=_VIEWS_TIP),
+                    io.Combo.Input("level", options=list(LEVEL_NAMES), default="complete", tooltip="Which level.")],
+            outputs=[io.Image.Output("colors", display_name="colours", tooltip="Six pictures on white."),
+                     io.Image.Output("normals", display_name="normals", tooltip="Six normal maps as (n + 1) / 2 on white."),
+                     io.Mask.Output("mask", display_name="mask", tooltip="Coverage, 1 = figure.")],
+        )
+
+    @classmethod
+    def run(cls, views, level):
+        try:
+            one = views.level(level)
+        except ValueError as error:
+            raise InputError("level", ", ".join(views.levels), level, "Choose a level that these views have.") from error
+        return io.NodeOutput(to_image(one.color[0]), to_image(one.encoded_normal()[0]), to_mask(one.alpha[0]))
+
+
+class ImagesToViews(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_ImagesToViews", display_name="Images to Character Views", category=MENU,
+            description="Puts pictures made elsewhere (or edited) together as character views. Per level six pictures in the "
+                        "order front, front right, right, back, left, front left.",
+            search_aliases=["join views", "stdgen", "era3d"],
+            inputs=[io.Image.Input("colors", tooltip="6, 12 or 18 square pictures on white: complete, no hair, body."),
+                    io.Image.Input("normals", tooltip="As many normal maps as (n + 1) / 2 on white, in the front camera's frame "
+                                                      "(red = its right, green = up, blue = towards it).")],
+            outputs=[types.CharacterViews.Output("views", display_name="views", tooltip=_VIEWS_TIP)],
+        )
+
+    @classmethod
+    def run(cls, colors, normals):
+        from ..pipelines.stages.character_multiview import VIEWS, views_from_pictures
+
+        levels = min(max(1, len(colors) // VIEWS), len(LEVEL_NAMES))
+        return io.NodeOutput(views_from_pictures(list(colors), list(normals), levels))
+
+
+class LiftLayers(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_LiftLayers", display_name="S-LRM: Views to Layers", category=MENU,
+            description="The semantic large reconstruction model: the six colour views of the complete character become body, "
+                        "clothing and hair, each closed where the others cover it (StdGEN Sec. 3.2). A layer that is absent is "
+                        "left out.",
+            search_aliases=["stdgen", "lrm", "decompose", "layers", "reconstruction"],
+            inputs=[
+                types.CharacterViews.Input("views", tooltip="Only the colours of the complete character are looked at."),
+                types.Slrm.Input("slrm", tooltip="From Load S-LRM or Load Embedded Character Networks."),
+                io.Boolean.Input("dilate", default=True, advanced=True,
+                                 tooltip="Clothing and hair grow by a cell into what they lie on, as in the released code; that "
+                                         "closes them where they touch."),
+            ],
+            outputs=[layers_output("Coarse layers with vertex colours. Sharpen them with Refine Layers.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def run(cls, views, slrm, dilate):
+        from ..pipelines.stages.lift_layers import LiftConfig, lift_layers
+        from ..pipelines.stages.refined_layers import RefinedLayers
+
+        place = device_with_room()
+        network = slrm.load(place)
+        found = run_stage("S-LRM", lambda hooks: lift_layers(
+            views.to(place), network, LiftConfig(dilate=dilate), on_step=hooks["on_step"]), node_key(cls))  # fmt: skip
+        return io.NodeOutput(RefinedLayers(found.to("cpu")))

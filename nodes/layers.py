@@ -1,0 +1,208 @@
+"""Characters in layers: take apart, put together, replace, refine, save.  The wire carries ``RefinedLayers``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comfy_api.latest import io
+from comfy_execution.graph import ExecutionBlocker
+
+from ..pipelines.core.errors import InputError
+from ..pipelines.core.layers import LAYER_NAMES
+from . import types
+from .base import CATEGORY, Node, device_with_room, node_key
+from .convert import any_mesh, mesh_to_file, to_comfy_mesh
+from .files import scene_path
+from .outputs import check_before_work, claim
+from .runner import run_stage
+
+MENU = f"{CATEGORY}/characters"
+MESH_TYPES = [io.Mesh, io.File3DGLB, io.File3DOBJ, io.File3DAny]
+_LAYERS_TIP = "A character in layers, from S-LRM, Refine Layers, Join Layers or Load Layers."
+_FRAME_TIP = "in a frame of its own: +Y up, facing +Z, inside [-1, 1]."
+
+
+def layers_output(tooltip: str):
+    """The output that hands on a character in layers."""
+    return types.Layers.Output("layers", display_name="layers", tooltip=tooltip)
+
+
+class SplitLayers(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_SplitLayers", display_name="Split Layers", category=MENU,
+            description="Body, clothing and hair as a MESH and a GLB file each. A layer the character does not have sends "
+                        "nothing on, and what hangs on it does not run.",
+            search_aliases=["separate", "layers to mesh", "stdgen"],
+            inputs=[types.Layers.Input("layers", tooltip=_LAYERS_TIP)],
+            outputs=[*(io.Mesh.Output(n, display_name=n, tooltip=f"The {n}, {_FRAME_TIP}") for n in LAYER_NAMES),
+                     *(io.File3DGLB.Output(f"{n}_glb", display_name=f"{n} glb", tooltip=f"The {n} as a file, for Preview 3D.")
+                       for n in LAYER_NAMES)],
+        )  # fmt: skip
+
+    @classmethod
+    def run(cls, layers):
+        found, none = layers.layers, ExecutionBlocker(None)
+        return io.NodeOutput(*(to_comfy_mesh(found[n]) if n in found else none for n in LAYER_NAMES),
+                             *(mesh_to_file(found[n], n) if n in found else none for n in LAYER_NAMES))
+
+
+class JoinLayers(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_JoinLayers", display_name="Join Layers", category=MENU,
+            description="Meshes made elsewhere as the layers of one character, to refine, paint or export them. They must share "
+                        "one frame: +Y up, facing +Z.",
+            search_aliases=["combine", "mesh to layers", "stdgen"],
+            inputs=[
+                io.Boolean.Input("fit", default=True,
+                                 tooltip="Centre all layers together and scale them so that the longest side is 2, as the six "
+                                         "views expect. Off: they are in that frame already."),
+                *(io.MultiType.Input(n, types=MESH_TYPES, optional=True,
+                                     tooltip=f"The {n}: a MESH or a .glb / .obj file. Leave it out if there is none.")
+                  for n in LAYER_NAMES),
+            ],
+            outputs=[layers_output("The layers that were given, inside out.")],
+        )
+
+    @classmethod
+    def run(cls, fit, body=None, clothing=None, hair=None):
+        from ..pipelines.core.layers import LayeredMesh
+        from ..pipelines.stages.refined_layers import RefinedLayers
+
+        given = dict(zip(LAYER_NAMES, (body, clothing, hair), strict=True))
+        meshes = {name: any_mesh(value, name) for name, value in given.items() if value is not None}
+        if not meshes:
+            raise InputError("body, clothing, hair", "at least one mesh", "none", "Connect a MESH or a 3D file.")
+        layers = LayeredMesh(meshes)
+        return io.NodeOutput(RefinedLayers(layers.framed() if fit else layers))
+
+
+class ReplaceLayers(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_ReplaceLayers", display_name="Replace Layers", category=MENU,
+            description="Takes some layers of a new character and keeps all others of the old one: new hair or clothing after "
+                        "its picture was edited (StdGEN Sec. 4.5). Refine Layers then works on the new layers only.",
+            search_aliases=["edit", "swap hair", "change clothes", "stdgen"],
+            inputs=[
+                types.Layers.Input("old", tooltip="The character that stays, as it was refined."),
+                types.Layers.Input("new", tooltip="The character rebuilt from the edited picture, from S-LRM."),
+                io.Combo.Input("replace", options=["hair", "clothing", "clothing and hair", "body"], default="hair",
+                               tooltip="Layers that come from the new character; one it lacks is taken away."),
+            ],
+            outputs=[layers_output("Old and new layers together; the kept ones count as finished.")],
+        )
+
+    @classmethod
+    def run(cls, old, new, replace):
+        from ..pipelines.stages.refine_layers import replaced
+
+        return io.NodeOutput(replaced(old, new, tuple(replace.split(" and "))))
+
+
+class RefineLayers(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_RefineLayers", display_name="Refine Layers", category=MENU,
+            description="Fits each layer's surface to the views' normals and outlines, from inside out: body, clothing, hair. "
+                        "Outer layers stay outside of inner ones (StdGEN Sec. 3.3). Layers that are finished, for example by "
+                        "Replace Layers or before an interruption, are kept.",
+            search_aliases=["multi-layer refinement", "remesh", "stdgen", "character"],
+            inputs=[
+                types.Layers.Input("layers", tooltip=_LAYERS_TIP),
+                types.CharacterViews.Input("views", tooltip="Six views of three levels with normals, from Character Multi-View."),
+                io.Combo.Input("preset", options=["quickstart", "paper"], default="quickstart",
+                               tooltip="quickstart: small pictures, a CPU; paper: 1024 pixels and the released code's steps."),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=True,
+                             tooltip="Same seed, same machine: same result."),
+                io.Mask.Input("hair_segments", optional=True,
+                              tooltip="Masks of a segmenter on the front picture; those that fit become the hair's. Without them "
+                                      "hair is where the views of the first two levels differ."),
+            ],
+            outputs=[layers_output("The refined layers. Paint them with Project Colours."),
+                     io.String.Output("report", display_name="report",
+                                      tooltip="What was mirrored, shifted, dropped or kept, and how far layers reach into each "
+                                              "other.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def run(cls, layers, views, preset, seed, hair_segments=None):
+        from ..pipelines.stages import refine_layers as stage
+
+        if layers.complete:  # asked for again: from the start
+            layers = stage.RefinedLayers(layers.layers)
+        place = device_with_room()
+        done = run_stage("Refine Layers", lambda hooks: stage.refine_layers(
+            layers.layers.to(place), views.to(place), stage.PRESETS[preset], hair_segments=hair_segments,
+            resume=layers.to(place) if layers.finished else None, seed=seed, on_step=hooks["on_step"],
+            on_layer=hooks["on_checkpoint"]), node_key(cls), loader="Load Layers")  # fmt: skip
+        return io.NodeOutput(done.to("cpu"), "\n".join(stage.report(done)))
+
+
+class SaveLayers(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_SaveLayers", display_name="Save Layers", category=MENU,
+            description="Writes a character in layers, finished or not, as safetensors into ComfyUI's output folder.",
+            search_aliases=["checkpoint", "state"],
+            is_output_node=True, not_idempotent=True,
+            inputs=[types.Layers.Input("layers", tooltip=_LAYERS_TIP),
+                    io.String.Input("filename_prefix", default="lift123/layers",
+                                    tooltip="Where in ComfyUI's output folder; a number is added.")],
+            outputs=[io.String.Output("file", display_name="file", tooltip="The written file's name, for Load Layers.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix):
+        return True if filename_prefix is None else check_before_work(filename_prefix)
+
+    @classmethod
+    def run(cls, layers, filename_prefix):
+        place = claim(filename_prefix)
+        layers.save(place.path("safetensors"))
+        name = place.relative("safetensors")
+        return io.NodeOutput(name, ui={"text": (name,), "lift123_files": [{"scene": place.result("safetensors")}]})
+
+
+class LoadLayers(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_LoadLayers", display_name="Load Layers", category=MENU,
+            description="Reads a character that Save Layers wrote, or what an interrupted refinement left; Refine Layers goes "
+                        "on with the layers that are not finished.",
+            search_aliases=["checkpoint", "resume", "state"],
+            inputs=[io.String.Input("file", default="lift123/layers_00001_.safetensors",
+                                    tooltip="Relative to ComfyUI's output folder; add ' [input]' for the input folder.")],
+            outputs=[layers_output("The layers, with what is finished.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file):
+        """The queue stops here when there is no such file."""
+        try:
+            return True if file is None else bool(scene_path(file))
+        except InputError as problem:
+            return str(problem)
+
+    @classmethod
+    def fingerprint_inputs(cls, file):
+        """Read again when the file has changed."""
+        try:
+            state = Path(scene_path(file)).stat()
+            return f"{state.st_mtime_ns} {state.st_size}"
+        except (InputError, OSError):
+            return "absent"
+
+    @classmethod
+    def run(cls, file):
+        from ..pipelines.stages.refined_layers import load_layers
+
+        return io.NodeOutput(load_layers(scene_path(file)))

@@ -1,0 +1,162 @@
+"""Characters in layers, looked at and handed on: colours, previews, one GLB with named nodes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+
+import torch
+from comfy_api.latest import Types, io, ui
+
+from ..pipelines.core.errors import InputError
+from . import types
+from .base import CATEGORY, Node, device, device_with_room, node_key
+from .convert import to_comfy_mesh, to_image
+from .export import save_png
+from .layers import _LAYERS_TIP, MENU, layers_output
+from .outputs import check_before_work, claim
+from .runner import run_stage, say
+from .runs import forget_failure
+
+MODES = ["together", "apart", "cross-section from the front", "cross-section from the side"]
+
+
+class ProjectColors(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_ProjectColors", display_name="Project Colours", category=MENU,
+            description="Paints each layer with the views of the level that shows it outermost. Places no view sees take their "
+                        "neighbours' colours (StdGEN).",
+            search_aliases=["texture projection", "vertex colors", "paint", "stdgen"],
+            inputs=[
+                types.Layers.Input("layers", tooltip=_LAYERS_TIP),
+                types.CharacterViews.Input("views", tooltip="Six views of the levels that show the layers."),
+                io.Int.Input("subdivide", default=1, min=0, max=3,
+                             tooltip="Times every face is cut in four first: vertices carry the colours. Released code: 1."),
+            ],
+            outputs=[layers_output("The layers with vertex colours."),
+                     io.String.Output("report", display_name="report", tooltip="How much of each layer some view shows.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def run(cls, layers, views, subdivide):
+        from ..pipelines.stages.project_colors import ColorConfig, project_colors
+
+        place = device_with_room()
+        done = run_stage("Project colours", lambda hooks: project_colors(
+            layers.layers.to(place), views.to(place), ColorConfig(subdivide=subdivide), on_step=hooks["on_step"]),
+            node_key(cls))  # fmt: skip
+        lines = [f"{name}: {share:.0%} of the vertices seen" for name, share in done.seen.items()]
+        return io.NodeOutput(replace(layers, layers=done.layers.to("cpu")), "\n".join([*lines, *done.notes]))
+
+
+class PreviewLayers(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_PreviewLayers", display_name="Preview Layers", category=MENU,
+            description="Pictures and one mesh of a character in layers: together, side by side, or cut open to see that each "
+                        "layer is hollow and complete.",
+            search_aliases=["exploded view", "cross-section", "stdgen"],
+            inputs=[types.Layers.Input("layers", tooltip=_LAYERS_TIP),
+                    io.Combo.Input("mode", options=MODES, default="apart", tooltip="What is shown."),
+                    io.Int.Input("size", default=384, min=64, max=1024, step=8, tooltip="Height of the pictures, pixels."),
+                    io.Float.Input("at", default=0.0, min=-1.0, max=1.0, step=0.01, advanced=True,
+                                   tooltip="Cross-sections: where the cut is; 0 = through the middle, 1 = the front or right.")],
+            outputs=[io.Image.Output("images", display_name="images",
+                                     tooltip="From the front, front right, right, back, left and front left, on white."),
+                     io.Mesh.Output("mesh", display_name="mesh", tooltip="What the pictures show, as one mesh.")],
+        )
+
+    @classmethod
+    def run(cls, layers, mode, size, at):
+        from ..pipelines.stages import character_export as stage
+
+        if not len(layers.layers):
+            raise InputError("layers", "at least one layer", "none", "Check the node that made them.")
+        found = layers.layers.to(device())
+        if mode == "apart":
+            found = stage.exploded(found)
+        elif mode != "together":
+            found = stage.section_layers(found, axis=2 if "front" in mode else 0, at=at)
+        images = to_image(torch.stack([stage.character_picture(found, size, view) for view in range(6)]))
+        return io.NodeOutput(images, to_comfy_mesh(found.merged()), ui=ui.PreviewImage(images, cls=cls))
+
+
+class ExportCharacter(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_ExportCharacter", display_name="Export Character", category=f"{CATEGORY}/output",
+            description="Writes one GLB with the named nodes body, clothing and hair under one root, in metres, on the floor, "
+                        "with a list of what Blender, VRM tools and riggers need, each point measured.",
+            search_aliases=["save glb", "vrm", "rigging", "unirig", "stdgen", "game character"],
+            is_output_node=True, not_idempotent=True,
+            inputs=[
+                types.Layers.Input("layers", tooltip=_LAYERS_TIP),
+                io.String.Input("filename_prefix", default="lift123/character",
+                                tooltip="Where in ComfyUI's output folder; a number is added."),
+                io.Float.Input("height", default=1.6, min=0.3, max=3.0, step=0.01, tooltip="Of the whole figure, metres."),
+                io.Combo.Input("facing", options=["+z", "-z"], default="+z",
+                               tooltip="+z: glTF and VRM 1.0; -z: VRM 0.x."),
+                io.Combo.Input("colors", options=["vertex colours", "textures"], default="vertex colours",
+                               tooltip="textures: every layer is decimated, unwrapped and baked, which takes longer."),
+                io.Int.Input("texture_size", default=1024, min=64, max=4096, step=64, tooltip="Side of each texture, pixels."),
+                io.Int.Input("face_budget", default=20000, min=100, max=200000, step=100,
+                             tooltip="Triangles kept per layer where textures are baked."),
+            ],
+            outputs=[io.File3DGLB.Output("glb", display_name="glb", tooltip="The written file, for Preview 3D."),
+                     io.Image.Output("sheet", display_name="sheet", tooltip="Together, apart and cut open, side by side."),
+                     io.String.Output("report", display_name="report", tooltip="The checked list.")],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+        )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix):
+        """Stops the queue before anything runs if the result could not be written in the end."""
+        return True if filename_prefix is None else check_before_work(filename_prefix)
+
+    @classmethod
+    def run(cls, layers, filename_prefix, height, facing, colors, texture_size, face_budget):
+        from ..pipelines.io.manifest import describe_file, plain, repeatable, write_manifest
+        from ..pipelines.stages import character_export as stage
+        from ..pipelines.stages.project_colors import bake_layers
+
+        place, key, found = claim(filename_prefix), node_key(cls), layers.layers
+        frame = stage.ExportFrame(height=height, facing=facing)
+        say("checking the layers", key)
+        checks = stage.export_checks(found, frame)
+        lines = [f"{'ok ' if c.ok else 'LOOK'} {c.name}: {c.found}" for c in checks]
+        made = character_record(layers, checks, cls.hidden.prompt if cls.hidden is not None else None, filename_prefix, key)
+        shown = to_image(stage.character_sheet(found))
+        if colors == "textures":
+            say("baking the textures", key)
+            found = bake_layers(found, texture_size, face_budget)
+        glb = stage.write_character(place.path("glb"), found, frame, plain(repeatable(made)))
+        save_png(shown, place.path("png", "sheet"))
+        made["results"]["glb"] = describe_file(place.path("glb"))
+        write_manifest(place.path("json", "manifest"), made)
+        forget_failure(filename_prefix)
+        return io.NodeOutput(Types.File3D(BytesIO(glb), "glb"), shown, "\n".join(lines), ui=character_results(place))
+
+
+def character_record(layers, checks: list, graph, prefix: str, node: str | None) -> dict:
+    """The manifest of a character: what made it and what was measured."""
+    from ..pipelines.io.manifest import run_manifest
+    from .export import used_weights
+    from .runs import batch_record
+
+    results = {"layers": {name: {"vertices": len(layers.layers[name].vertices), "faces": len(layers.layers[name].faces)}
+                          for name in layers.layers},
+               "checks": [{"name": c.name, "ok": c.ok, "found": c.found} for c in checks], "notes": list(layers.notes)}
+    return run_manifest("lift123", {"kind": "character"}, 0, None, used_weights(graph), {}, results, graph,
+                        batch_record(prefix, graph, node))
+
+
+def character_results(place) -> dict:
+    """What the browser and scripts see."""
+    files = {"glb": place.result("glb"), "contact_sheet": place.result("png", "sheet"),
+             "manifest": place.result("json", "manifest")}
+    return {"3d": [files["glb"]], "images": [files["contact_sheet"]], "lift123_files": [files]}
