@@ -44,6 +44,9 @@ class Knows:
         shape = tuple(self.codec.encode(self.targets[0]).shape)
         return shape[1:] if len(self.targets[0]) == 1 else shape
 
+    def decode(self, latents):
+        return self.codec.decode(latents)
+
     def see(self, picture):
         self.shown = picture
         return "seen"

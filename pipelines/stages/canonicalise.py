@@ -58,24 +58,25 @@ def canonicalise(network, picture: CharacterPicture, settings: CanonicalSettings
     start = torch.randn(1, *network.latent_shape, generator=generator).to(device)
     steps = settings.steps or network.steps
     guidance = network.guidance if settings.guidance is None else settings.guidance
-    watcher = Watcher(NAME, steps, network.codec, settings.preview_every, on_step)
+    watcher = Watcher(NAME, steps, network, settings.preview_every, on_step)
     try:
         latents = sample(lambda x, t: network.predict(x, t, seen, guidance), start, network.schedule, steps, 0.0, generator,
                          watcher)
     except StopStage:
         latents = watcher.clean
-    return CanonicalResult(network.codec.decode(latents)[0].cpu(), shown, watcher.done == steps)
+    return CanonicalResult(network.decode(latents)[0].cpu(), shown, watcher.done == steps)
 
 
 class Watcher:
     """Turns a sampler's progress into steps with previews; ``clean`` is the last guess of the clean latents.
 
-    rows: which of the latents a preview shows, side by side; before: steps finished earlier in the same stage.
+    network: has ``decode`` and ``codec.shrink``; rows: which of the latents a preview shows, side by side; before: steps
+    finished earlier in the same stage; note: said with the first step.
     """
 
-    def __init__(self, name: str, total: int, codec, preview_every: int, on_step: OnStep, rows: slice = slice(0, 1),
+    def __init__(self, name: str, total: int, network, preview_every: int, on_step: OnStep, rows: slice = slice(0, 1),
                  before: int = 0, note: str = ""):
-        self.name, self.total, self.codec, self.every, self.on_step = name, total, codec, preview_every, on_step
+        self.name, self.total, self.network, self.every, self.on_step = name, total, network, preview_every, on_step
         self.rows, self.before, self.note, self.done, self.clean = rows, before, note, 0, None
 
     def __call__(self, done: int, clean: Tensor) -> None:
@@ -87,6 +88,6 @@ class Watcher:
         """[h, w, 3] on the CPU: the guess, decoded from fewer latents where the pictures are large."""
         latents = self.clean[self.rows]
         rows = latents.shape[2]
-        shrink = max(1, -(-rows * self.codec.shrink // PREVIEW_SIDE))
+        shrink = max(1, -(-rows * self.network.codec.shrink // PREVIEW_SIDE))
         small = torch.nn.functional.avg_pool2d(latents, shrink) if shrink > 1 else latents
-        return torch.cat(list(self.codec.decode(small).cpu()), 1)
+        return torch.cat(list(self.network.decode(small).cpu()), 1)

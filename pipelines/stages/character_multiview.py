@@ -86,15 +86,15 @@ def _run(network, shown: Tensor, settings: MultiViewSettings, on_step: OnStep, d
             continue
         fresh = step_generator(settings.seed, NAME, 1 + level)
         seen = network.show(shown.to(device), fresh if settings.unclip_noise else None)
-        watcher = Watcher(NAME, steps * len(levels), network.codec, settings.preview_every, on_step,
+        watcher = Watcher(NAME, steps * len(levels), network, settings.preview_every, on_step,
                           slice(VIEWS, 2 * VIEWS), steps * index, f"level {level}: {name}")
         try:
             latents = _sample(network, start, seen, level, settings, steps, fresh, watcher)
         except StopStage:
             if not finished:
-                finished[name] = to_views(network.codec.decode(watcher.clean).cpu(), name)
+                finished[name] = to_views(network.decode(watcher.clean).cpu(), name)
             break
-        finished[name] = to_views(network.codec.decode(latents).cpu(), name)
+        finished[name] = to_views(network.decode(latents).cpu(), name)
     return join_levels([finished[name] for name in LEVEL_NAMES if name in finished])
 
 

@@ -113,6 +113,10 @@ class Canonicaliser:
         """picture: [H, W, 3] sRGB on white, of ``size``."""
         return Seen(self.codec.encode(picture[None]), self.vision.image_embedding(picture[None])[:, None])
 
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [B, C, h, w] -> pictures [B, H, W, 3] sRGB in [0, 1]."""
+        return self.codec.decode(latents)
+
     @torch.no_grad()
     def predict(self, noisy: Tensor, t: int, seen: Seen, guidance: float) -> Tensor:
         """u + s (c - u) of the main UNet's answers for noisy latents [1, C, h, w], float32 (Ho and Salimans 2022).

@@ -107,6 +107,10 @@ class MultiView:
             embedding = unclip_noise(embedding, *self.normalizer, generator)
         return Shown(self.codec.encode(picture[None]), embedding)
 
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [B, C, h, w] -> pictures [B, H, W, 3] sRGB in [0, 1]."""
+        return self.codec.decode(latents)
+
     @torch.no_grad()
     def predict(self, noisy: Tensor, t: int, shown: Shown, level: int, guidance: float) -> Tensor:
         """u + s (c - u) for noisy latents [12, C, h, w] (normals, colours), float32.
