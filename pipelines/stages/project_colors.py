@@ -15,11 +15,13 @@ from ..core.step import OnStep, Step, ignore_step
 from ..ops.closest import closest_point
 from ..ops.mesh_edges import mesh_edges
 from ..ops.remesh import Surface, subdivide
+from ..render.normal_maps import orthographic_raster
 from .bake import bake_asset
 from .layer_fit import blend_pictures
 from .layer_masks import layer_mask
 from .refine_layers import LEVEL_OF
 
+_RINGS = 3  # edges around a vertex whose colour is sure, within which its neighbours take it over
 GREY = 0.7  # sRGB of a layer that no view shows and that came without colours
 
 
@@ -59,7 +61,8 @@ def project_colors(
     """``layers`` with the colours of the views; each layer takes those of the level that shows it outermost.
 
     A vertex takes the mean of the views that see it (nothing of this layer or an inner one in front of it), weighted by
-    view, cosine and coverage; the others take their neighbours' colours, inwards from the seen ones.
+    view, cosine and coverage; the others take their neighbours' colours, inwards from the seen ones.  Pixels where the layer
+    meets another or the background are mixtures and count only where nothing better is near (ours).
     on_step: hears of every layer; StopStage leaves the others with the colours they had.
     Raises InputError for no layers and for a missing level.
     """
@@ -112,22 +115,39 @@ def _color_layer(name: str, layers: LayeredMesh, views: CharacterViews, config: 
     inner = [layers[n].detach() for n in layers.names[: layers.names.index(name)]]
     whole = merge([mesh, *(Mesh(m.vertices, m.faces) for m in inner)])
     weights = config.hair_views if name == "hair" else config.views
-    found, weight = blend_pictures(
-        whole.vertices,
-        whole.faces,
-        _straight(level.color[0], level.alpha[0]),
-        alpha,
-        views.cameras,
-        weights,
-        config.power,
-    )
-    count = len(mesh.vertices)
-    known = weight[:count] > config.least
+    pictures, count = _straight(level.color[0], level.alpha[0]), len(mesh.vertices)
+
+    def blended(coverage: Tensor) -> tuple[Tensor, Tensor]:
+        found, weight = blend_pictures(
+            whole.vertices, whole.faces, pictures, coverage, views.cameras, weights, config.power
+        )
+        return found[:count], weight[:count] > config.least
+
+    sure, known = blended(alpha * _eroded(_own_pixels(whole, len(mesh.faces), views).to(alpha)))
+    likely, seen = blended(alpha)
+    likely_only = seen & ~_grown(known, mesh, _RINGS)  # thinner than an outline's blur: no sure vertex anywhere near
     base = torch.full_like(mesh.vertices, GREY) if mesh.vertex_colors is None else mesh.vertex_colors
-    colors = torch.where(known[:, None], found[:count], base).clamp(0, 1)
-    if bool(known.any()):
-        colors = completed(colors, known, mesh)
-    return replace(mesh, vertex_colors=colors, uvs=None, face_uvs=None, texture=None), float(known.float().mean())
+    colors = torch.where(known[:, None], sure, torch.where(likely_only[:, None], likely, base)).clamp(0, 1)
+    if bool((known | likely_only).any()):
+        colors = completed(colors, known | likely_only, mesh)
+    return replace(mesh, vertex_colors=colors, uvs=None, face_uvs=None, texture=None), float(seen.float().mean())
+
+
+def _own_pixels(whole: Mesh, own_faces: int, views: CharacterViews) -> Tensor:
+    """[6, H, W] bool: the nearest of ``whole`` is one of its first ``own_faces`` faces."""
+    triangle = orthographic_raster(whole.vertices, whole.faces, views.cameras)[0].triangle
+    return (triangle >= 0) & (triangle < own_faces)
+
+
+def _grown(known: Tensor, mesh: Mesh, rings: int) -> Tensor:
+    """``known`` [V] and the vertices within so many edges of it."""
+    a, b = mesh_edges(mesh.faces, len(mesh.vertices)).ends.unbind(-1)
+    for _ in range(rings):
+        reached = known.clone()
+        reached[b[known[a]]] = True
+        reached[a[known[b]]] = True
+        known = reached
+    return known
 
 
 def _level(views: CharacterViews, name: str) -> CharacterViews:
