@@ -77,3 +77,27 @@ def measure(weights: Path, count: int, steps: int | None = None, pictures: list 
     found = {"held-out characters": count, "levels": list(LEVEL_NAMES)}
     parts = (("multi-view", rows), ("canonical", fronts), ("multi-view of the canonical picture", chained))
     return {**found, **{name: mean(r) for name, r in parts if r}}
+
+
+def sheet(pictures: list, path: Path, zoom: int = 2) -> None:
+    """Writes a PNG: per character what was given, the A-pose made and true, then made over true views of all levels."""
+    from PIL import Image
+
+    rows = []
+    for posed, canonical, front, made, truth in pictures:
+        given = torch.nn.functional.interpolate((posed[..., :3] * posed[..., 3:] + 1 - posed[..., 3:]).movedim(-1, 0)[None],
+                                                (SIDE, SIDE), mode="area")[0].movedim(0, -1)
+        stood = torch.ones(SIDE, SIDE, 3)
+        if canonical is not None:
+            spare = (SIDE - canonical.picture.shape[1]) // 2
+            stood[:, spare : SIDE - spare] = canonical.picture
+        if made is None:
+            rows.append(torch.cat([given, stood, front], 1))
+            continue
+        for level in range(len(made.levels)):
+            first = torch.cat([given, stood, front] if level == 0 else [torch.ones(SIDE, SIDE, 3)] * 3, 1)
+            both = [torch.cat([first if v is made else torch.ones_like(first), *v.color[level], *v.encoded_normal()[level]], 1)
+                    for v in (made, truth)]
+            rows.append(torch.cat(both))
+    pixels = (torch.cat(rows).clamp(0, 1) * 255 + 0.5).to(torch.uint8).repeat_interleave(zoom, 0).repeat_interleave(zoom, 1)
+    Image.fromarray(pixels.numpy()).save(path)

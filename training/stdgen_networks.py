@@ -181,15 +181,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--minutes", type=float, help="ends a run after this much training time")
     parser.add_argument("--held-out", type=int, default=20, help="characters to measure on")
+    parser.add_argument("--sheet", type=Path, help="measure: also writes a picture of all results")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(7)  # network initialisation only; batches use generators of their own
     if args.stage == "measure":
-        from stdgen_measure import measure
+        from stdgen_measure import measure, sheet
 
-        found = measure(args.weights, args.held_out)
+        pictures = [] if args.sheet else None
+        found = measure(args.weights, args.held_out, pictures=pictures)
+        if args.sheet:
+            sheet(pictures, args.sheet)
         (args.work / "stdgen_measured.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
         print(json.dumps(found, indent=1))
     elif args.stage == "export":
