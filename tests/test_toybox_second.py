@@ -13,10 +13,11 @@ from lift123.pipelines.toybox.objects import HELD_OUT_OFFSET, REFERENCE_FOVY, VE
 from lift123.pipelines.toybox.patterns import HIGHLIGHTS, bake_gloss
 from lift123.pipelines.toybox.render import reference_camera, render_toy
 from lift123.pipelines.toybox.shapes import prism
-from lift123.pipelines.toybox.workbench import bent, disc, outwards
+from lift123.pipelines.toybox.things import umbrella
+from lift123.pipelines.toybox.workbench import SecondWorkbench, bent, disc, outwards
 
 NOUNS = [recipe.__name__ for recipe in VERSIONS[2][2]]
-QUICK_HASH = "6df5320aac16"
+QUICK_HASH = "04c62d20e3cf"
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,20 @@ def test_thin_parts_and_hollows(toys):
         hull = ConvexHull(toy.mesh.vertices[::3].numpy().astype(np.float64)).volume
         hollow += sum(float(p.signed_volume()) for p in toy.parts) < 0.5 * hull
     assert thin > 0.5 * len(toys) and hollow > 0.2 * len(toys)
+
+
+def test_umbrellas_are_open_from_below():
+    """Along the stick, the canopy's lowest points are its rim: near the stick all of it lies high above."""
+    bench = SecondWorkbench(np.random.default_rng(3))
+    umbrella(bench)
+    canopy, stick = (shape.vertices for shape, _ in bench.parts[:2])
+    axis = np.linalg.svd(stick - stick.mean(0))[2][0]
+    axis *= np.sign(axis[1])
+    height = (canopy - stick.mean(0)) @ axis
+    away = np.linalg.norm(canopy - stick.mean(0) - height[:, None] * axis, axis=1)
+    unit = (height - height.min()) / np.ptp(height)
+    assert away.max() > 0.7 and unit[away < 0.5 * away.max()].min() > 0.7
+    assert unit[away > 0.99 * away.max()].max() < 0.3
 
 
 @pytest.mark.parametrize("letter", glyphs.STROKES)

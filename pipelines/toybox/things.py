@@ -134,9 +134,9 @@ def bookshelf(w: SecondWorkbench) -> str:
 
 def umbrella(w: SecondWorkbench) -> str:
     r, h, thick = w.u(0.75, 0.95), w.u(0.35, 0.5), 0.035
-    outer = [(r * np.cos(a), h * np.sin(a)) for a in np.linspace(0, 1.5, 14)]
-    inner = [((r - thick) * np.cos(a), (h - thick) * np.sin(a)) for a in np.linspace(1.5, 0, 14)]
-    canopy = outwards(revolve(outer + inner, 48, 70))
+    down = [((r - thick) * np.cos(a), (h - thick) * np.sin(a)) for a in np.linspace(np.pi / 2, 0, 14)]
+    up = [(r * np.cos(a), h * np.sin(a)) for a in np.linspace(0, np.pi / 2, 14)]
+    canopy = outwards(revolve(down + up, 48, 70))  # from under the tip to the rim and back above: open from below
     lean = w.u(-25, 25)
     w.add(canopy.moved([0, 0.35, 0]).turned("z", lean), 0, patterned=w.pattern in ("upright striped", "two-tone", "shaded"))
     w.solid(rod([0, -0.75, 0], [0, 0.35 + h + 0.12, 0], 0.03).turned("z", lean), STEEL)
