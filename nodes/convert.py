@@ -162,7 +162,7 @@ def parse_angles(text: str, name: str) -> tuple[float, ...]:
 
 def angles_of(cameras: Cameras, home: Cameras) -> str:
     """The cameras' azimuths from ``home``'s as :func:`parse_angles` reads them, degrees in (-180, 180]."""
-    turns = [math.degrees(float(angle - home.azimuth[0])) for angle in cameras.azimuth.cpu()]
+    turns = [round(math.degrees(float(angle - home.azimuth[0])), 3) for angle in cameras.azimuth.cpu()]
     return ", ".join(f"{-((180 - turn) % 360) + 180:.4g}" for turn in turns)
 
 

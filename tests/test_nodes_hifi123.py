@@ -94,6 +94,7 @@ def test_words_follow_the_views_azimuths(monkeypatch):
     images, angles = magic123.SampleViews.execute(azimuths="20, -90, 185", **asked).result
     assert angles == "20, -90, -175" and len(images) == 3
     assert magic123.SampleViews.execute(azimuths="", **asked).result[1] == "0, 120, -120"
+    assert magic123.SampleViews.execute(azimuths="180, -180", **asked).result[1] == "180, 180"
     seen = []
     monkeypatch.setattr(ReferenceGuide, "contexts", lambda self, cameras, count, usual=ReferenceGuide.contexts: (
         seen.append(cameras.azimuth), usual(self, cameras, count))[1])
