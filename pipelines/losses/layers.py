@@ -33,15 +33,15 @@ def color_loss(rendered: Tensor, target: Tensor) -> Tensor:
     return _mean((rendered[..., :3] - target[..., :3]).square().mean(-1), inside)
 
 
-def mask_terms(rendered: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def mask_terms(rendered: Tensor, target: Tensor, mask: Tensor, free: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """(inside, outside) losses of a layer whose visible part is known (spec D.7; weights 1 and 10 in the paper).
 
     rendered: [B, H, W, 4] with every other layer painted black.  target: as for :func:`picture_loss`.
-    mask: [B, H, W] bool, where the layer is the nearest.  Inside all channels follow the target; outside nothing of the
-    layer may show.  A mask without pixels gives 0.
+    mask: [B, H, W] bool, where the layer is the nearest.  Inside all channels follow the target; where it is ``free`` (None:
+    everywhere outside of ``mask``) nothing of the layer may show.  A mask without pixels gives 0.
     """
     difference = (rendered - target).square().mean(-1)
-    return _mean(difference, mask), _mean(rendered[..., :3].square().mean(-1), ~mask)
+    return _mean(difference, mask), _mean(rendered[..., :3].square().mean(-1), ~mask if free is None else free)
 
 
 def expansion(points: Tensor, normals: Tensor, parity: bool = False) -> Tensor:

@@ -96,7 +96,10 @@ def collapse_edges(surface: Surface, shortest: Tensor, generator: torch.Generato
     candidates = torch.nonzero((priority > 0) & ~edges.boundary_vertex[a] & ~edges.boundary_vertex[b]).reshape(-1)
     candidates = candidates[_link_allows(edges, candidates)]
     candidates = candidates[_keeps_orientation(surface, edges, candidates, bad)]
-    chosen = independent(edges.ends, candidates, priority[candidates], len(surface.points), rounds=3)
+    luck = torch.rand(len(candidates), generator=generator).to(
+        priority
+    )  # lengths vary slowly: mixed, more edges can go at once
+    chosen = independent(edges.ends, candidates, priority[candidates] * (0.5 + luck), len(surface.points), rounds=3)
     if not len(chosen):
         return surface
     return _merge(surface, edges, chosen)

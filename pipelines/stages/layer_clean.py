@@ -5,14 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..core.mesh import Mesh
+from ..core.mesh import Mesh, merge
+from ..core.ortho import OrthoCameras
 from ..metrics.layers import depth_inside
 from ..ops.closest import closest_point
+from ..ops.dilate import carried
 from ..ops.mesh_edges import compact, connected_parts, mesh_edges
 from ..ops.remesh import Surface, collapse_edges, remesh
-from ..render.normal_maps import vertex_normals
+from ..render.normal_maps import seen_vertices, vertex_normals
 
 _ROUNDS = 4  # of pushing out
+_BELONGS = 0.04  # scene units from an inner layer within which that layer says where a hidden place belongs
 
 
 @torch.no_grad()
@@ -42,7 +45,7 @@ def evened(mesh: Mesh, length: float, rounds: int) -> Mesh:
     for _ in range(rounds):
         before = len(surface.points)
         surface = remesh(surface, generator)
-        if abs(len(surface.points) - before) < 0.02 * before:
+        if abs(len(surface.points) - before) < 0.005 * before:
             break
     return Mesh(surface.points, surface.faces)
 
@@ -84,6 +87,34 @@ def merged_faces(mesh: Mesh, least_area: float) -> Mesh:
         if len(surface.points) == before:
             break
     return Mesh(surface.points, surface.faces)
+
+
+@torch.no_grad()
+def followed(before: Mesh, after: Mesh, fixed: Mesh | None, cameras: OrthoCameras, reach: float) -> Mesh:
+    """``after`` with the places that no camera sees moved as the seen surface near them moved since ``before``.
+
+    Pictures do not move the inside of a shell, so a fit that moves its outside changes the shell's thickness; this undoes
+    that (ours, not in the paper).  reach: scene units within which hidden places follow.  What lies close to ``fixed`` stays:
+    there the inner layer says where it belongs.
+    """
+    old_faces, _ = _seen_faces(before, fixed, cameras)
+    new_faces, seen = _seen_faces(after, fixed, cameras)
+    hidden = torch.nonzero(~seen).reshape(-1)
+    if not len(hidden) or not len(old_faces) or not len(new_faces):
+        return after
+    points = after.vertices[hidden]
+    move = carried(points, (before.vertices, old_faces), (after.vertices, new_faces), reach) - points
+    if fixed is not None:
+        distance = closest_point(points, fixed.vertices, fixed.faces).distance
+        move = move * (1 - torch.exp(-((distance / _BELONGS) ** 2)))[:, None]
+    return Mesh(after.vertices.index_put((hidden,), points + move), after.faces)
+
+
+def _seen_faces(mesh: Mesh, fixed: Mesh | None, cameras: OrthoCameras) -> tuple[Tensor, Tensor]:
+    """(faces whose corners some camera sees [K, 3], seen [V])."""
+    joined = mesh if fixed is None else merge([Mesh(mesh.vertices, mesh.faces), Mesh(fixed.vertices, fixed.faces)])
+    seen = seen_vertices(joined.vertices, joined.faces, cameras)[0].any(0)[: len(mesh.vertices)]
+    return mesh.faces[seen[mesh.faces].all(1)], seen
 
 
 @torch.no_grad()

@@ -57,7 +57,8 @@ class LayerTask:
 
     normal, alpha: [6, H, W, 3] unit normals in scene axes and [6, H, W] coverage of the layer's peel level.
     cameras: the six views.  fixed: geometry that is seen but does not move, or None.
-    mask:   [6, H, W] bool where the layer itself is the nearest, or None; has_mask: [6] which views' masks are known.
+    mask:   [6, H, W] bool where the layer itself is the nearest, or None; free: where it surely is not; has_mask: [6] views
+            for which both are known.
     """
 
     normal: Tensor
@@ -65,6 +66,7 @@ class LayerTask:
     cameras: OrthoCameras
     fixed: Mesh | None = None
     mask: Tensor | None = None
+    free: Tensor | None = None
     has_mask: Tensor | None = None
 
 
@@ -147,7 +149,8 @@ class _Sight:
 
     def _mask_terms(self, own: Tensor) -> dict:
         known = torch.ones(len(own), dtype=torch.bool) if self.task.has_mask is None else self.task.has_mask
-        inside, outside = losses.mask_terms(own[known], self.target[known], self.task.mask[known])
+        free = None if self.task.free is None else self.task.free[known]
+        inside, outside = losses.mask_terms(own[known], self.target[known], self.task.mask[known], free)
         return {"mask_inside": self.config.mask_inside * inside, "mask_outside": self.config.mask_outside * outside}
 
     def _render(self, points: Tensor, faces: Tensor, colors: Tensor, own: bool) -> tuple[Tensor, Tensor | None]:

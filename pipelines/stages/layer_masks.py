@@ -21,9 +21,14 @@ COVERS = 0.80  # of the changed region that a mask must explain
 
 @dataclass(frozen=True)
 class LayerMask:
-    """mask: [6, H, W] bool where the layer is the nearest; known: [6] bool views where that is known; note for people."""
+    """Where a layer shows.
+
+    mask: [6, H, W] bool, the layer is the nearest.  free: [6, H, W] bool, it surely does not show.
+    known: [6] bool, views where that is known.  note: for people.
+    """
 
     mask: Tensor
+    free: Tensor
     known: Tensor
     note: str
 
@@ -36,6 +41,8 @@ def layer_mask(
 
     layers: coarse layers up to this one.  Where they show the layer in front AND the pictures change is the mask; if that
     explains less than 80 % of the changed region, the changed region itself, closed, is taken.
+    front_only: as in the released code: the front view only, and all else counts as free of the layer.  Otherwise all
+    views, the coarse layer may be off by 4 % of the picture's height, and only pixels that do not change are free.
     segments: [N, H, W] bool masks of a segmenter on the complete character's front picture; those that lie in the changed
     region by more than half and outside it by less than a fifth stand for the layer in the front view.
     None where the views lack a level or nothing changed.
@@ -50,8 +57,9 @@ def layer_mask(
         region = _regions(change[view] > CHANGED, LARGEST if front_only else 1.0)
         if not bool(region.any()):
             continue
-        offered = shown[view] & (change[view] > CHANGED)
-        origin = "the coarse layer"
+        offered, origin = shown[view] & (change[view] > CHANGED), "the coarse layer"
+        if not front_only:
+            offered = _grown(shown[view], round(0.04 * shown.shape[1])) & region
         if segments is not None and view == 0:
             offered, origin = _fitting(segments.to(region.device), region, change[0]), "the given masks"
         if int((offered & region).sum()) < COVERS * int(region.sum()):
@@ -60,7 +68,8 @@ def layer_mask(
         notes.append(origin)
     if not notes:
         return None
-    return LayerMask(masks, known, f"{name} mask: {notes[0]}, {int(masks[0].sum())} pixels in the front view")
+    free = ~masks if front_only else ~masks & (change < SAME)
+    return LayerMask(masks, free, known, f"{name} mask: {notes[0]}, {int(masks[0].sum())} pixels in the front view")
 
 
 def changed(views: CharacterViews, level: int) -> Tensor:
@@ -113,6 +122,10 @@ def _closed(mask: Tensor) -> Tensor:
     steps = max(1, round(3 * mask.shape[-1] / 1024))
     closed = binary_closing(np.pad(mask.cpu().numpy(), steps), np.ones((3, 3)), iterations=steps)
     return torch.from_numpy(closed[steps:-steps, steps:-steps]).to(mask.device)
+
+
+def _grown(mask: Tensor, by: int) -> Tensor:
+    return torch.nn.functional.max_pool2d(mask[None, None].float(), 2 * by + 1, 1, by)[0, 0] > 0
 
 
 def best_shift(background: Tensor, reference: Tensor, most: int) -> int:

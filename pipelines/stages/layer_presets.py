@@ -18,6 +18,7 @@ class RefineConfig:
     dilate:        layers that are pushed out of the inner ones before and after; push_before, push_after: scene units
                    that every vertex then moves at least; dilate_falloff: see ``ops.dilate.dilate``.
     carry:         scene units within which outer layers follow the inner ones' refinement before theirs; 0 = not.
+    follow:        scene units within which hidden places follow the seen surface after the first fit; 0 = not (the paper).
     even:          rounds of remeshing towards the first fit's longest edge before it; 0 = not (the paper).
     least_part, least_part_after: vertices below which a loose part is dropped, before and after.
     smooth:        smoothing passes after the fit; smooth_shrinks: plain umbrella passes as released, else such that keep
@@ -40,6 +41,7 @@ class RefineConfig:
     push_after: float = 0.01
     dilate_falloff: float | None = None
     carry: float = 0.0
+    follow: float = 0.0
     even: int = 0
     least_part: int = 300
     least_part_after: int = 200
@@ -81,7 +83,8 @@ QUICKSTART = RefineConfig(
     dilate=("clothing", "hair"),
     push_before=0.0,
     push_after=0.0,
-    carry=0.1,
+    carry=0.2,
+    follow=0.15,
     even=40,
     least_part=30,
     least_part_after=20,

@@ -56,27 +56,33 @@ class ColoredLayers:
 
 
 def project_colors(
-    layers: LayeredMesh, views: CharacterViews, config: ColorConfig = ColorConfig(), on_step: OnStep = ignore_step
+    layers: LayeredMesh,
+    views: CharacterViews,
+    config: ColorConfig = ColorConfig(),
+    on_step: OnStep = ignore_step,
+    only: tuple[str, ...] | None = None,
 ) -> ColoredLayers:
     """``layers`` with the colours of the views; each layer takes those of the level that shows it outermost.
 
     A vertex takes the mean of the views that see it (nothing of this layer or an inner one in front of it), weighted by
     view, cosine and coverage; the others take their neighbours' colours, inwards from the seen ones.  Pixels where the layer
     meets another or the background are mixtures and count only where nothing better is near (ours).
+    only: names of the layers to paint, the others keep what they have; None = all.
     on_step: hears of every layer; StopStage leaves the others with the colours they had.
     Raises InputError for no layers and for a missing level.
     """
     if not len(layers):
         raise InputError("layers", "at least one layer with faces", "none", "Check the stage that made the layers.")
     out, seen, notes = layers, {}, []
-    for index, name in enumerate(layers):
+    names = [n for n in layers if only is None or n in only]
+    for index, name in enumerate(names):
         colored, share = _color_layer(name, layers, views, config)
         out, seen[name] = out.replaced(name, colored), share
         if share == 0:
             notes.append(f"{name}: no view shows it; it keeps the colours it came with, or grey.")
         try:
             on_step(
-                Step("Project colours", index + 1, len(layers), {}, note=f"{name}: {share:.0%} of the vertices seen")
+                Step("Project colours", index + 1, len(names), {}, note=f"{name}: {share:.0%} of the vertices seen")
             )
         except StopStage:
             notes.append(f"Stopped after the {name}.")

@@ -116,7 +116,9 @@ def replaced(old: RefinedLayers, new: RefinedLayers, names: tuple[str, ...]) -> 
     fresh = mirrored_layers(new.layers) if old.was_mirrored and not new.was_mirrored else new.layers
     layers, keep = replace_layers(old.layers, fresh, names)
     inner = LayeredMesh({n: old.inner[n] if n in old.inner else layers[n] for n in keep})
-    return RefinedLayers(layers, inner, keep, (f"Replaced: {', '.join(names)}; kept: {', '.join(keep) or 'nothing'}.",))
+    coarse = LayeredMesh({n: fresh[n] if n in fresh else layers[n] for n in layers})
+    note = f"Replaced: {', '.join(names)}; kept: {', '.join(keep) or 'nothing'}."
+    return RefinedLayers(layers, inner, keep, (note,), coarse=coarse)
 
 
 def report(refined: RefinedLayers) -> list[str]:
@@ -206,7 +208,8 @@ class _Work:
         if config.register:
             normal, alpha, mask, note = self._registered(name, normal, alpha, mask)
             notes += note
-        task = LayerTask(normal, alpha, views.cameras, fixed, mask and mask.mask, mask and mask.known)
+        found = (mask.mask, mask.free, mask.known) if mask else ()
+        task = LayerTask(normal, alpha, views.cameras, fixed, *found)
         return _resized(task, config.size), notes
 
     def _registered(self, name: str, normal: Tensor, alpha: Tensor, mask: LayerMask | None):
@@ -226,7 +229,7 @@ class _Work:
         if self.body_alpha is None:
             self.body_alpha = alpha
         if mask is not None:
-            mask = replace(mask, mask=roll(mask.mask))
+            mask = replace(mask, mask=roll(mask.mask), free=roll(mask.free))
         note = [f"{name}: views shifted sideways by {shifts} pixels."] if any(shifts) else []
         return normal, alpha, mask, note
 
@@ -234,9 +237,12 @@ class _Work:
         generator = torch.Generator().manual_seed(self.seed)
         try:
             for fit in self._fits(name):
+                before = mesh
                 for progress in fit_layer(mesh, task, fit, generator):
                     mesh = Mesh(progress.points, progress.faces)
                     self._report(name, progress)
+                if self.config.follow and not fit.explicit:
+                    mesh = clean.followed(before, mesh, task.fixed, task.cameras, self.config.follow)
         except StopStage:
             return mesh, False
         return mesh, True
@@ -271,17 +277,19 @@ def _resized(task: LayerTask, size: int) -> LayerTask:
 
     alpha = scaled(task.alpha[..., None])
     normal = torch.nn.functional.normalize(scaled(task.normal * task.alpha[..., None]), dim=-1, eps=1e-12)
-    mask = None if task.mask is None else scaled(task.mask[..., None].float())[..., 0] > 0.5
-    return replace(task, normal=normal, alpha=alpha[..., 0], cameras=task.cameras.resized(size, wide), mask=mask)
+    mask, free = (None if m is None else scaled(m[..., None].float())[..., 0] > 0.5 for m in (task.mask, task.free))
+    return replace(
+        task, normal=normal, alpha=alpha[..., 0], cameras=task.cameras.resized(size, wide), mask=mask, free=free
+    )
 
 
 def _begun(layers: LayeredMesh, views: CharacterViews, config: RefineConfig) -> RefinedLayers:
     """The layers, mirrored if the complete character's outlines say so."""
     if not config.check_handedness or "complete" not in views.levels:
-        return RefinedLayers(layers)
+        return RefinedLayers(layers, coarse=layers)
     found = handedness(layers.merged(), views.alpha[views.index(0)])
-    layers = mirrored_layers(layers) if found.is_mirrored else layers
-    return RefinedLayers(layers, notes=(found.note(),), was_mirrored=found.is_mirrored)
+    turned = mirrored_layers(layers) if found.is_mirrored else layers
+    return RefinedLayers(turned, notes=(found.note(),), was_mirrored=found.is_mirrored, coarse=layers)
 
 
 def _check(layers: LayeredMesh, views: CharacterViews, keep: tuple[str, ...]) -> None:

@@ -14,10 +14,9 @@ from ..core.layers import LAYER_NAMES, LayeredMesh
 from ..core.mesh import Mesh
 
 FORMAT, VERSION = "lift123-layers", 1
-_SETS = ("layers", "inner")
+_SETS = ("layers", "inner", "coarse")
 _FIELDS = ("vertices", "faces", "vertex_colors", "uvs", "face_uvs", "texture")
 _REMEDY = "Give a file that Save Layers wrote, or one that an interrupted refinement left."
-
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class RefinedLayers:
     notes:    sentences for people: handedness, registration, masks, what was dropped or kept.
     reach:    {"hair in body": {"deepest", "share"}, ...}: how far outer layers reach into inner ones, scene units.
     was_mirrored: whether the given layers were mirrored first.
+    coarse:   the layers as they were given, before mirroring: outer layers are carried along from these, also after a pause.
+              Empty where nothing has begun.
     """
 
     layers: LayeredMesh
@@ -38,15 +39,21 @@ class RefinedLayers:
     notes: tuple[str, ...] = ()
     reach: dict = field(default_factory=dict)
     was_mirrored: bool = False
+    coarse: LayeredMesh = field(default_factory=lambda: LayeredMesh({}))
 
     @property
     def complete(self) -> bool:
         """Whether every layer is done."""
         return all(name in self.finished for name in self.layers)
 
+    @property
+    def start(self) -> LayeredMesh:
+        """The layers that a refinement begins with, or that it began with."""
+        return self.coarse if len(self.coarse) else self.layers
+
     def to(self, device) -> "RefinedLayers":
         """The same on another device."""
-        return replace(self, layers=self.layers.to(device), inner=self.inner.to(device))
+        return replace(self, **{group: getattr(self, group).to(device) for group in _SETS})
 
     def save(self, path: str | os.PathLike) -> Path:
         """See :func:`save_layers`."""
@@ -60,8 +67,16 @@ def save_layers(path: str | os.PathLike, refined: RefinedLayers) -> Path:
     path, tensors = Path(path), {}
     for group in _SETS:
         for name, mesh in getattr(refined, group).detach().to("cpu").layers.items():
-            tensors |= {f"{group}/{name}/{f}": getattr(mesh, f).contiguous() for f in _FIELDS if getattr(mesh, f) is not None}
-    state = {"finished": refined.finished, "notes": refined.notes, "reach": refined.reach, "was_mirrored": refined.was_mirrored}
+            given = {f: getattr(mesh, f) for f in _FIELDS if getattr(mesh, f) is not None}
+            tensors |= {
+                f"{group}/{name}/{f}": value.clone().contiguous() for f, value in given.items()
+            }  # sets may share some
+    state = {
+        "finished": refined.finished,
+        "notes": refined.notes,
+        "reach": refined.reach,
+        "was_mirrored": refined.was_mirrored,
+    }
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, str(partial), metadata={"format": FORMAT, "version": str(VERSION), "state": json.dumps(state)})
     os.replace(partial, path)
