@@ -286,8 +286,14 @@ _WEIGHTS = {"rgb_weight": "rgb", "mask_weight": "mask", "depth_weight": "depth",
 
 
 def overridden(config, **values):
-    """``config`` with what was set on the node: counts above 0 and weights from 0 up."""
+    """``config`` with what was set on the node: counts above 0 and weights from 0 up.
+
+    A size or number of new views that was set counts from the first iteration on.
+    """
     counts = {_COUNTS[k]: v for k, v in values.items() if k in _COUNTS and v > 0}
+    for name, early in (("size", "early_size"), ("novel_batch", "early_batch")):
+        if name in counts and getattr(config, early, 0):
+            counts[early] = 0
     weights = {_WEIGHTS[k]: Constant(v) for k, v in values.items() if k in _WEIGHTS and v >= 0}
     return replace(config, **counts, **weights)
 

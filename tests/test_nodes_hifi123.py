@@ -230,3 +230,13 @@ def test_attention_is_shared_through_comfyuis_memory_management():
     guides = [ReferenceGuide(n, pictures[0], depth, None, settings, "a parrot") for n in (plain, managed)]
     want, got = (guide.enhance(pictures, depth) for guide in guides)
     assert torch.allclose(got, want, atol=1e-5) and plain.runtime.unet.attn_processors == before
+
+
+def test_sizes_set_on_the_node_count_from_the_first_iteration_on():
+    """HiFi-123's coarse stage begins with other sizes, which must not outlive what a person asks for."""
+    from lift123.nodes.stages import overridden
+    from lift123.pipelines.hifi123 import PAPER
+
+    assert overridden(PAPER.nerf).novel_at(0.0) == (4, 64) and overridden(PAPER.nerf).novel_at(0.9) == (2, 128)
+    assert [overridden(PAPER.nerf, render_size=32).novel_at(x) for x in (0.0, 0.9)] == [(4, 32), (2, 32)]
+    assert [overridden(PAPER.nerf, render_size=32, novel_batch=1).novel_at(x) for x in (0.0, 0.9)] == [(1, 32)] * 2

@@ -118,7 +118,7 @@ def test_paper_preset_is_refused_without_checkpoints(comfy):
 
 
 def test_paper_preset_runs_with_embedded_networks(comfy, weights):  # noqa: F811
-    fewer = {**TINY, "NerfStage1": {**TINY["NerfStage1"], "iterations": 3, "novel_batch": 1}}
+    fewer = {**TINY, "NerfStage1": {"iterations": 2, "novel_batch": 1, "render_size": 16, "reference_size": 16}}
     glb, manifest = exported(comfy, comfy.run(changed(api("hifi123"), **fewer, **EMBEDDED), timeout=900))
     assert "hifi123" in glb.name and {"NeRF stage 1", "DMTet refine"} <= set(manifest["timings_seconds"])
 
