@@ -15,6 +15,7 @@ from .runner import run_stage
 from .specs import Network
 
 LEVELS = {"complete + no hair + body": (0, 1, 2), "complete": (0,), "complete + no hair": (0, 1)}
+DILATE = {"as trained": None, "yes": True, "no": False}
 _SEED_TIP = "Of all noise. Same seed, same machine: same pictures."
 _STEPS_TIP = "Sampling steps; 0 = the network's own (published: 40; embedded: 4)."
 _GUIDANCE_TIP = "Classifier-free guidance; -1 = the network's own"
@@ -110,6 +111,9 @@ class ToyCharacter(Node):
             inputs=[
                 io.Int.Input("size", default=256, min=32, max=1024, step=8, tooltip="Height of the pictures, pixels."),
                 io.Int.Input("pose", default=0, min=0, max=1000, tooltip="Which of its arbitrary poses the picture shows."),
+                io.Int.Input("cells", default=64, min=16, max=128, step=4,
+                             tooltip="Of the grid on which the layers are meshed, per side. 64: fine; 32: as coarse as a "
+                                     "reconstruction network's. Pictures and views are always of the fine layers."),
                 io.Int.Input("seed", default=10000003, min=0, max=0xFFFFFFFF, control_after_generate=True,
                              tooltip="Which character. From 10,000,000 on: none that the embedded networks were trained on."),
             ],
@@ -124,15 +128,16 @@ class ToyCharacter(Node):
         )
 
     @classmethod
-    def run(cls, size, pose, seed):
+    def run(cls, size, pose, cells, seed):
         from ..pipelines.stages.refined_layers import RefinedLayers
-        from ..pipelines.toybox.characters import input_picture, make_character, render_levels
+        from ..pipelines.toybox.characters import A_POSE, input_picture, make_character, render_levels
 
         toy = make_character(seed)
         layers = toy.layers
         picture, views = input_picture(toy, pose, size), render_levels(layers, size)
+        given = layers if cells == 64 else toy.posed(A_POSE, cells // 4 * 4)
         image = to_image(picture[..., :3] * picture[..., 3:] + 1 - picture[..., 3:])
-        return io.NodeOutput(image, to_mask(picture[..., 3]), to_image(views.color[0, 0]), views, RefinedLayers(layers),
+        return io.NodeOutput(image, to_mask(picture[..., 3]), to_image(views.color[0, 0]), views, RefinedLayers(given),
                              toy.caption, ui=ui.PreviewImage(image, cls=cls))
 
 
@@ -275,9 +280,10 @@ class LiftLayers(Node):
             inputs=[
                 types.CharacterViews.Input("views", tooltip="Only the colours of the complete character are looked at."),
                 types.Slrm.Input("slrm", tooltip="From Load S-LRM or Load Embedded Character Networks."),
-                io.Boolean.Input("dilate", default=True, advanced=True,
-                                 tooltip="Clothing and hair grow by a cell into what they lie on, as in the released code; that "
-                                         "closes them where they touch."),
+                io.Combo.Input("dilate", options=list(DILATE), default="as trained", advanced=True,
+                               tooltip="Clothing and hair grow by a cell into what they lie on, which closes them where they "
+                                       "touch. as trained: yes for the released network, no for the embedded one, whose cells "
+                                       "are too large for it."),
             ],
             outputs=[layers_output("Coarse layers with vertex colours. Sharpen them with Refine Layers.")],
             hidden=[io.Hidden.unique_id],
@@ -291,5 +297,5 @@ class LiftLayers(Node):
         place = device_with_room()
         network = slrm.load(place)
         found = run_stage("S-LRM", lambda hooks: lift_layers(
-            views.to(place), network, LiftConfig(dilate=dilate), on_step=hooks["on_step"]), node_key(cls))  # fmt: skip
+            views.to(place), network, LiftConfig(dilate=DILATE[dilate]), on_step=hooks["on_step"]), node_key(cls))  # fmt: skip
         return io.NodeOutput(RefinedLayers(found.to("cpu")))

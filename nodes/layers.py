@@ -118,6 +118,9 @@ class RefineLayers(Node):
                 types.CharacterViews.Input("views", tooltip="Six views of three levels with normals, from Character Multi-View."),
                 io.Combo.Input("preset", options=["quickstart", "paper"], default="quickstart",
                                tooltip="quickstart: small pictures, a CPU; paper: 1024 pixels and the released code's steps."),
+                io.Boolean.Input("again", default=False,
+                                 tooltip="Start over: layers that are finished are refined again, from the layers that the "
+                                         "refinement began with."),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=True,
                              tooltip="Same seed, same machine: same result."),
                 io.Mask.Input("hair_segments", optional=True,
@@ -132,15 +135,16 @@ class RefineLayers(Node):
         )
 
     @classmethod
-    def run(cls, layers, views, preset, seed, hair_segments=None):
+    def run(cls, layers, views, preset, again, seed, hair_segments=None):
         from ..pipelines.stages import refine_layers as stage
 
-        if layers.complete:  # asked for again: from the start
-            layers = stage.RefinedLayers(layers.layers)
+        resume = layers if layers.finished and not again else None
+        if resume is not None and layers.complete:
+            return io.NodeOutput(layers, "\n".join([*stage.report(layers), "Every layer is finished already."]))
         place = device_with_room()
         done = run_stage("Refine Layers", lambda hooks: stage.refine_layers(
-            layers.layers.to(place), views.to(place), stage.PRESETS[preset], hair_segments=hair_segments,
-            resume=layers.to(place) if layers.finished else None, seed=seed, on_step=hooks["on_step"],
+            layers.start.to(place), views.to(place), stage.PRESETS[preset], hair_segments=hair_segments,
+            resume=resume and resume.to(place), seed=seed, on_step=hooks["on_step"],
             on_layer=hooks["on_checkpoint"]), node_key(cls), loader="Load Layers")  # fmt: skip
         return io.NodeOutput(done.to("cpu"), "\n".join(stage.report(done)))
 

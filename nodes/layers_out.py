@@ -34,6 +34,9 @@ class ProjectColors(Node):
                 types.CharacterViews.Input("views", tooltip="Six views of the levels that show the layers."),
                 io.Int.Input("subdivide", default=1, min=0, max=3,
                              tooltip="Times every face is cut in four first: vertices carry the colours. Released code: 1."),
+                io.Combo.Input("paint", options=["all layers", "layers without colours"], default="all layers",
+                               tooltip="layers without colours: after Replace Layers, what was kept stays as it is painted, and "
+                                       "only what was refined anew is painted."),
             ],
             outputs=[layers_output("The layers with vertex colours."),
                      io.String.Output("report", display_name="report", tooltip="How much of each layer some view shows.")],
@@ -41,12 +44,13 @@ class ProjectColors(Node):
         )
 
     @classmethod
-    def run(cls, layers, views, subdivide):
+    def run(cls, layers, views, subdivide, paint):
         from ..pipelines.stages.project_colors import ColorConfig, project_colors
 
-        place = device_with_room()
+        place, given = device_with_room(), layers.layers
+        only = None if paint == "all layers" else tuple(n for n in given if given[n].vertex_colors is None)
         done = run_stage("Project colours", lambda hooks: project_colors(
-            layers.layers.to(place), views.to(place), ColorConfig(subdivide=subdivide), on_step=hooks["on_step"]),
+            given.to(place), views.to(place), ColorConfig(subdivide=subdivide), on_step=hooks["on_step"], only=only),
             node_key(cls))  # fmt: skip
         lines = [f"{name}: {share:.0%} of the vertices seen" for name, share in done.seen.items()]
         return io.NodeOutput(replace(layers, layers=done.layers.to("cpu")), "\n".join([*lines, *done.notes]))

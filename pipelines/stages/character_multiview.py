@@ -23,7 +23,7 @@ from .optimize import step_generator
 NAME = "Multi-view"
 WHITE_TOLERANCE = 80 / 255  # summed distance to white up to which a normal map's pixel is background (spec B.5)
 OPPOSITE = ((0, 3), (2, 4))  # views whose outlines mirror each other: front and back, right and left
-AGREEMENT = 0.6  # overlap of mirrored outlines, and of rows covered, below which views are in another order
+AGREEMENT = 0.75  # overlap of mirrored outlines below which views are in another order (true ones: 0.99; front and side: 0.67)
 NESTED = 0.9  # of a level that lies inside the one before it
 CHANGED = 0.25  # summed colour difference that counts as a change
 VIEWS = len(VIEW_NAMES)
