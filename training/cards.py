@@ -57,7 +57,8 @@ CARDS = {
         "As the text prior's, and where depth is hidden it is mostly the worse of the two. Objects on white only: the "
         "autoencoder, trained on white, does not return pictures on grey or textured backgrounds, not even the object in them. "
         "The rows 'text prior' are the first weights' network without depth. "
-        "The samples' depth is judged by the first weights' estimator, which sees the outline, too, within both outlines; outlines are compared at the latents' 16 pixels."
+        "The samples' depth is judged by the first weights' estimator, which sees "
+        "the outline, too, within both outlines; outlines are compared at the latents' 16 pixels."
     )),
 }  # fmt: skip
 
