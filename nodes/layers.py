@@ -118,6 +118,9 @@ class RefineLayers(Node):
                 types.CharacterViews.Input("views", tooltip="Six views of three levels with normals, from Character Multi-View."),
                 io.Combo.Input("preset", options=["quickstart", "paper"], default="quickstart",
                                tooltip="quickstart: small pictures, a CPU; paper: 1024 pixels and the released code's steps."),
+                io.Int.Input("steps", default=0, min=0, max=2000,
+                             tooltip="Of each layer's first fit, and of the second in proportion; 0 = the preset's own (80; "
+                                     "paper: 200). Few steps show quickly whether the graph does what you want."),
                 io.Boolean.Input("again", default=False,
                                  tooltip="Start over: layers that are finished are refined again, from the layers that the "
                                          "refinement began with."),
@@ -135,15 +138,15 @@ class RefineLayers(Node):
         )
 
     @classmethod
-    def run(cls, layers, views, preset, again, seed, hair_segments=None):
+    def run(cls, layers, views, preset, steps, again, seed, hair_segments=None):
         from ..pipelines.stages import refine_layers as stage
 
         resume = layers if layers.finished and not again else None
         if resume is not None and layers.complete:
             return io.NodeOutput(layers, "\n".join([*stage.report(layers), "Every layer is finished already."]))
-        place = device_with_room()
+        place, config = device_with_room(), stage.with_steps(stage.PRESETS[preset], steps)
         done = run_stage("Refine Layers", lambda hooks: stage.refine_layers(
-            layers.start.to(place), views.to(place), stage.PRESETS[preset], hair_segments=hair_segments,
+            layers.start.to(place), views.to(place), config, hair_segments=hair_segments,
             resume=resume and resume.to(place), seed=seed, on_step=hooks["on_step"],
             on_layer=hooks["on_checkpoint"]), node_key(cls), loader="Load Layers")  # fmt: skip
         return io.NodeOutput(done.to("cpu"), "\n".join(stage.report(done)))

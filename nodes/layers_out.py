@@ -64,6 +64,7 @@ class PreviewLayers(Node):
             description="Pictures and one mesh of a character in layers: together, side by side, or cut open to see that each "
                         "layer is hollow and complete.",
             search_aliases=["exploded view", "cross-section", "stdgen"],
+            is_output_node=True, not_idempotent=True,
             inputs=[types.Layers.Input("layers", tooltip=_LAYERS_TIP),
                     io.Combo.Input("mode", options=MODES, default="apart", tooltip="What is shown."),
                     io.Int.Input("size", default=384, min=64, max=1024, step=8, tooltip="Height of the pictures, pixels."),

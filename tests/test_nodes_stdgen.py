@@ -99,7 +99,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def refine(given, views, **more):
-    settings = {"preset": "quickstart", "again": False, "seed": 0, **more}
+    settings = {"preset": "quickstart", "steps": 0, "again": False, "seed": 0, **more}
     return layers.RefineLayers.execute(layers=given, views=views, **settings).result
 
 
@@ -253,6 +253,12 @@ def test_refine_works_from_inside_out_and_leaves_finished_characters_alone(toy, 
     assert all(same(once_more.layers[n], done.layers[n]) for n in LAYER_NAMES) and "finished already" in said
     over, _ = refine(done, toy[3], again=True)
     assert all(same(over.layers[n], done.layers[n]) for n in LAYER_NAMES), "from the same beginning to the same end"
+
+
+def test_steps_of_both_fits_change_together():
+    paper = stage.with_steps(stage.PAPER, 50)
+    assert (paper.body.steps, paper.outer.steps, paper.detail.steps) == (50, 50, 25)
+    assert stage.with_steps(stage.PAPER, 1).detail.steps == 1 and stage.with_steps(stage.PAPER, 0) is stage.PAPER
 
 
 def test_refine_refuses_what_it_cannot_do(toy, rough):

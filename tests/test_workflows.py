@@ -16,8 +16,9 @@ ABLATIONS = ["ablation_boundary", "ablation_coarse_fine", "ablation_loss_weights
 HIFI123 = ["ablation_hifi123", "hifi123", "hifi123_inversion", "hifi123_novel_views", "hifi123_quickstart",
            "hifi123_rgnv_enhance", "hifi123_texture_mesh"]
 PICTURES_ONLY = {"ablation_hifi123", "hifi123_inversion", "hifi123_novel_views", "hifi123_rgnv_enhance"}
+STDGEN = ["stdgen", "stdgen_edit", "stdgen_quickstart", "stdgen_toy"]
 NAMES = [*ABLATIONS, "consistent123", "consistent123_quickstart", *HIFI123, "magic123", "magic123_quickstart", "prior_2d_only",
-         "prior_3d_only", "prior_both", "realfusion_style", "refine_mesh_texture", "zero123_baseline"]
+         "prior_3d_only", "prior_both", "realfusion_style", "refine_mesh_texture", *STDGEN, "zero123_baseline"]
 CORE_NODES = {"LoadImage", "PreviewImage", "Preview3D", "MarkdownNote"}
 _spec = importlib.util.spec_from_file_location("lift123_to_api", FOLDER / "to_api.py")
 to_api = importlib.util.module_from_spec(_spec)
@@ -67,10 +68,10 @@ def test_links_are_consistent(name):
         assert entry["link"] == link and (entry["type"] == "*" or kind in entry["type"].split(","))
     used = {n["type"] for n in workflow["nodes"]}
     assert {t for t in used if not t.startswith("Lift123_")} <= CORE_NODES, "no other pack is needed"
-    assert used & {"LoadImage", "Lift123_ToyObject"} and ("Preview3D" in used or name in PICTURES_ONLY)
+    assert used & {"LoadImage", "Lift123_ToyObject", "Lift123_ToyCharacter"} and ("Preview3D" in used or name in PICTURES_ONLY)
 
 
-@pytest.mark.parametrize("name, count", [("consistent123", 3), ("hifi123", 2), ("magic123", 2)])
+@pytest.mark.parametrize("name, count", [("consistent123", 3), ("hifi123", 2), ("magic123", 2), ("stdgen", 1), ("stdgen_edit", 1)])
 def test_loaders_of_public_checkpoints_let_the_browser_offer_missing_files(name, count):
     """The browser's dialog wants metadata whose name is the widget's value, a file name (``registry.template_models``)."""
     from lift123.pipelines.models.registry import template_models

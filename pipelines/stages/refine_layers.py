@@ -26,7 +26,7 @@ from .refined_layers import RefinedLayers
 
 __all__ = [
     "PAPER", "PRESETS", "QUICKSTART", "RefineConfig", "RefinedLayers",
-    "reaches", "refine_layers", "refine_whole", "replace_layers", "replaced", "report",
+    "reaches", "refine_layers", "refine_whole", "replace_layers", "replaced", "report", "with_steps",
 ]  # fmt: skip
 PRESETS = {"paper": PAPER, "quickstart": QUICKSTART}
 log = logging.getLogger(__name__)
@@ -79,6 +79,15 @@ def refine_layers(
         if on_layer is not None:
             on_layer(done)
     return replace(done, reach=reaches(done.layers, config.tolerance))
+
+
+def with_steps(config: RefineConfig, steps: int) -> RefineConfig:
+    """``config`` with ``steps`` iterations (>= 1) of each layer's first fit, and of the second in proportion; 0 = its own."""
+    if not steps:
+        return config
+    second = max(1, round(config.detail.steps * steps / config.body.steps))
+    fits = {"body": steps, "outer": steps, "detail": second}
+    return replace(config, **{name: replace(getattr(config, name), steps=count) for name, count in fits.items()})
 
 
 def refine_whole(
