@@ -7,14 +7,15 @@ from torch import Tensor
 
 from ..core.mesh import Mesh, merge
 from ..core.ortho import OrthoCameras
-from ..metrics.layers import depth_inside
+from ..metrics.layers import depth_inside, signed_distance
 from ..ops.closest import closest_point
-from ..ops.dilate import carried
+from ..ops.dilate import carried, neighbour_mean
 from ..ops.mesh_edges import compact, connected_parts, mesh_edges
 from ..ops.remesh import Surface, collapse_edges, remesh
 from ..render.normal_maps import seen_vertices, vertex_normals
 
 _ROUNDS = 4  # of pushing out
+_SMOOTH_HIDDEN = 3  # passes
 _BELONGS = 0.04  # scene units from an inner layer within which that layer says where a hidden place belongs
 
 
@@ -51,15 +52,17 @@ def evened(mesh: Mesh, length: float, rounds: int) -> Mesh:
 
 
 @torch.no_grad()
-def smoothed(mesh: Mesh, passes: int, shrinks: bool) -> Mesh:
+def smoothed(mesh: Mesh, passes: int, shrinks: bool, only: Tensor | None = None) -> Mesh:
     """Umbrella smoothing: every vertex to the mean of its neighbours, ``passes`` times.
 
     shrinks: False moves half the way and then 0.53 of a half back, which keeps the volume (Taubin, "A signal processing
-    approach to fair surface design", 1995).  Vertices on boundaries stay.
+    approach to fair surface design", 1995).  Vertices on boundaries stay, and those not in ``only`` [V] bool.
     """
     edges = mesh_edges(mesh.faces, len(mesh.vertices))
     stays = torch.zeros(len(mesh.vertices), dtype=torch.bool, device=mesh.faces.device)
     stays[edges.ends[edges.count != 2].reshape(-1)] = True
+    if only is not None:
+        stays |= ~only
     points = mesh.vertices
     for step in [1.0] * passes if shrinks else [0.5, -0.53] * passes:
         points = torch.where(stays[:, None], points, points + step * (_means(points, edges.ends) - points))
@@ -95,7 +98,7 @@ def followed(before: Mesh, after: Mesh, fixed: Mesh | None, cameras: OrthoCamera
 
     Pictures do not move the inside of a shell, so a fit that moves its outside changes the shell's thickness; this undoes
     that (ours, not in the paper).  reach: scene units within which hidden places follow.  What lies close to ``fixed`` stays:
-    there the inner layer says where it belongs.
+    there the inner layer says where it belongs.  Hidden places are smoothed besides: no picture speaks for their bumps.
     """
     old_faces, _ = _seen_faces(before, fixed, cameras)
     new_faces, seen = _seen_faces(after, fixed, cameras)
@@ -107,7 +110,27 @@ def followed(before: Mesh, after: Mesh, fixed: Mesh | None, cameras: OrthoCamera
     if fixed is not None:
         distance = closest_point(points, fixed.vertices, fixed.faces).distance
         move = move * (1 - torch.exp(-((distance / _BELONGS) ** 2)))[:, None]
-    return Mesh(after.vertices.index_put((hidden,), points + move), after.faces)
+    moved = Mesh(after.vertices.index_put((hidden,), points + move), after.faces)
+    moved = smoothed(moved, _SMOOTH_HIDDEN, False, only=~seen)
+    return moved if fixed is None else _with_even_gap(moved, hidden, fixed)
+
+
+def _with_even_gap(mesh: Mesh, hidden: Tensor, fixed: Mesh) -> Mesh:
+    """Hidden places that face ``fixed`` from near take the mean gap of those around them: what lies on something lies evenly."""
+    points = mesh.vertices[hidden]
+    gap = signed_distance(points, fixed)
+    found = closest_point(points, fixed.vertices, fixed.faces)
+    around = vertex_normals(fixed.vertices, fixed.faces)[fixed.faces[found.face]]
+    normal = torch.nn.functional.normalize((around * found.barycentric[..., None]).sum(1), dim=-1, eps=1e-12)
+    facing = (vertex_normals(mesh.vertices, mesh.faces)[hidden] * normal).sum(-1) < -0.3
+    near = facing & (gap.abs() < _BELONGS)
+    if int(near.sum()) < 2:
+        return mesh
+    even = torch.from_numpy(neighbour_mean(points[near].cpu().double().numpy(), gap[near, None].cpu().double().numpy()))
+    share = torch.exp(-((gap[near] / _BELONGS) ** 2))[:, None]  # near ones wholly, the farthest hardly
+    goal = found.point[near] + normal[near] * even.to(points).clamp(min=0)
+    place = points[near] + share * (goal - points[near])
+    return Mesh(mesh.vertices.index_put((hidden[near],), place), mesh.faces)
 
 
 def _seen_faces(mesh: Mesh, fixed: Mesh | None, cameras: OrthoCameras) -> tuple[Tensor, Tensor]:

@@ -69,7 +69,7 @@ PAPER = RefineConfig(
     ),
 )
 
-_COARSE = {"shortest": 0.03, "longest": 0.06, "gain": 0.05, "local": False, "decay": 0.985}
+_COARSE = {"shortest": 0.02, "longest": 0.04, "gain": 0.05, "local": False, "decay": 0.985}
 QUICKSTART = RefineConfig(
     size=128,
     body=FitConfig(80, RemeshConfig(rate=0.1, every=2, **_COARSE), expansion=0.0, whole_mask=True),
