@@ -274,6 +274,17 @@ def test_cleaning_up():
     assert len(evened.vertices) < 0.5 * len(solid.vertices) and mesh_facts(evened)["euler"] == 2
 
 
+def test_the_papers_way_runs_with_views_that_stand_aside(coarse, views):
+    """Registration, dilation, front mask, plain smoothing, tiny faces: two steps each at 64 pixels."""
+    fits = {n: dataclasses.replace(getattr(PAPER, n), steps=2, optimizer=dataclasses.replace(
+        getattr(PAPER, n).optimizer, shortest=0.04, longest=0.08)) for n in ("body", "outer", "detail")}  # fmt: skip
+    config = dataclasses.replace(PAPER, size=SIZE, least_area=1e-4, **fits)
+    aside = CharacterViews(*(getattr(views, n).roll(3, 3) for n in ("color", "normal", "alpha")))
+    result = refine_layers(coarse, aside, config)
+    assert result.complete and any("shifted sideways by [-3, " in n for n in result.notes), result.notes
+    assert penetration(result.layers["clothing"], result.layers["body"], 0.02)["share"] == 0
+
+
 def test_the_papers_numbers_are_the_papers():
     """Spec D.4-D.6."""
     body, outer, detail = PAPER.body, PAPER.outer, PAPER.detail
