@@ -274,7 +274,12 @@ QUICKSTART = Preset(
     radius=3.2,  # what the embedded view network was trained on
     fovy=20.0,
     recenter=True,
-    nerf=_QUICK.nerf,  # 64 pixels throughout: what the networks see
+    nerf=replace(
+        _QUICK.nerf,  # 64 pixels throughout: what the networks see
+        normal_tv=Constant(0.08),  # smoothness as PAPER's, beside rgb = 5 instead of 500:
+        normal_3d=Constant(0.08),  # nothing after this stage mends the surface
+        orientation=Constant(0.01),
+    ),
     mesh=replace(
         _QUICK.mesh,
         iterations=120,
