@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import public_tiny
 import pytest
 import slrm_tiny
 import torch
@@ -68,7 +69,6 @@ def refined(rough, toy):
 @pytest.fixture
 def networks(monkeypatch):
     """Random networks of the embedded ones' classes on every wire."""
-    torch.manual_seed(0)
     codec, words = PixelCodec(small.SHRINK), torch.zeros(2, small.WORDS, small.CONTEXT)
     rest = {"guidance": 1.0, "steps": 2}
 
@@ -76,10 +76,10 @@ def networks(monkeypatch):
         if kind == "slrm":
             return slrm_tiny.filled(replace(slrm_tiny.TINY, lora_rank=0), seed=3, scale=0.5)
         if kind == "canonical":
-            pair = small.build_small_pair().eval()
+            pair = public_tiny.seeded(small.build_small_pair, 0)
             return canonical.Canonicaliser(pair.unet, pair.reference, codec, NoVision(small.CONTEXT), words, small.SCHEDULE,
                                            small.SMALL_SIZE, **rest)
-        nets = small.SmallMultiView().eval()
+        nets = public_tiny.seeded(small.SmallMultiView, 0)
         return multiview.MultiView(nets.unet, codec, NoVision(small.CONTEXT), nets.prompts.detach(), small.SCHEDULE,
                                    small.SMALL_SIZE, eta=0.0, **rest)
 

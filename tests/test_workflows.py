@@ -71,7 +71,8 @@ def test_links_are_consistent(name):
     assert used & {"LoadImage", "Lift123_ToyObject", "Lift123_ToyCharacter"} and ("Preview3D" in used or name in PICTURES_ONLY)
 
 
-@pytest.mark.parametrize("name, count", [("consistent123", 3), ("hifi123", 2), ("magic123", 2), ("stdgen", 1), ("stdgen_edit", 1)])
+@pytest.mark.parametrize("name, count", [("consistent123", 3), ("hifi123", 2), ("magic123", 2), ("stdgen", 1),
+                                         ("stdgen_edit", 1)])
 def test_loaders_of_public_checkpoints_let_the_browser_offer_missing_files(name, count):
     """The browser's dialog wants metadata whose name is the widget's value, a file name (``registry.template_models``)."""
     from lift123.pipelines.models.registry import template_models

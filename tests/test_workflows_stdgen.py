@@ -19,7 +19,7 @@ def nodes_of(prompt, name):
 def with_truth(prompt, seeds):
     """The graph with a toy character in the place of each chain of Load Image, Character Multi-View and S-LRM."""
     prompt, chains = copy.deepcopy(prompt), {}
-    for (key, node), seed in zip(nodes_of(prompt, "CharacterMultiView").items(), seeds, strict=True):
+    for key, seed in zip(nodes_of(prompt, "CharacterMultiView"), seeds, strict=True):
         prompt[key] = {"class_type": "Lift123_ToyCharacter", "inputs": {"size": 64, "pose": 0, "cells": 16, "seed": seed}}
         chains[key] = (key, 3)
     for key, node in nodes_of(prompt, "LiftLayers").items():
