@@ -248,5 +248,9 @@ def character_picture(layers: LayeredMesh, size: int = 256, view: int = 0, super
 def character_sheet(layers: LayeredMesh, size: int = 384) -> Tensor:
     """[size, W, 3] sRGB on white: together from the front and the back, layers apart, and cut open from the side."""
     cut = section_layers(layers, axis=0)
-    pictures = [character_picture(layers, size), character_picture(layers, size, 3), character_picture(exploded(layers), size)]
+    pictures = [
+        character_picture(layers, size),
+        character_picture(layers, size, 3),
+        character_picture(exploded(layers), size),
+    ]
     return torch.cat([*pictures, character_picture(cut, size, 2)], dim=1)

@@ -17,6 +17,7 @@ from ..ops.mesh_edges import mesh_edges
 from ..ops.remesh import Surface, subdivide
 from ..render.normal_maps import orthographic_raster
 from .bake import bake_asset
+from .layer_clean import pushed_out
 from .layer_fit import blend_pictures
 from .layer_masks import layer_mask
 from .refine_layers import LEVEL_OF
@@ -34,6 +35,7 @@ class ColorConfig:
     views, hair_views: weights of the six views for body and clothing, and for hair.
     power:        exponent of the cosine between surface and view in a view's weight.
     least:        total weight from which a vertex counts as seen.
+    tolerance:    scene units that vertices made by cutting may lie inside inner layers; deeper ones are moved out; 0 = any.
     masked:       layers that take from the front view only what their mask shows.
     """
 
@@ -43,6 +45,7 @@ class ColorConfig:
     hair_views: tuple[float, ...] = (2.0, 0.0, 0.5, 1.0, 0.5, 0.0)
     power: float = 2.0
     least: float = 0.2
+    tolerance: float = 0.005
     masked: tuple[str, ...] = ("hair",)
 
 
@@ -110,7 +113,12 @@ def surface_colors(mesh: Mesh):
 
 
 def _color_layer(name: str, layers: LayeredMesh, views: CharacterViews, config: ColorConfig) -> tuple[Mesh, float]:
+    inner = [layers[n].detach() for n in layers.names[: layers.names.index(name)]]
     mesh = _finer(layers[name].detach(), config)
+    if (
+        config.subdivide and inner and config.tolerance > 0
+    ):  # the new vertices of a face that cut through an inner layer
+        mesh = replace(mesh, vertices=pushed_out(mesh, inner, config.tolerance / 2).vertices)
     level = _level(views, name)
     alpha = _eroded(level.alpha[0])
     if name in config.masked:
@@ -118,7 +126,6 @@ def _color_layer(name: str, layers: LayeredMesh, views: CharacterViews, config: 
         mask = layer_mask(upto, name, views, LEVEL_OF[name])
         if mask is not None:
             alpha = torch.where(mask.known[:, None, None], alpha * _eroded(mask.mask.to(alpha)), alpha)
-    inner = [layers[n].detach() for n in layers.names[: layers.names.index(name)]]
     whole = merge([mesh, *(Mesh(m.vertices, m.faces) for m in inner)])
     weights = config.hair_views if name == "hair" else config.views
     pictures, count = _straight(level.color[0], level.alpha[0]), len(mesh.vertices)
