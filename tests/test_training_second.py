@@ -11,6 +11,7 @@ from lift123.pipelines.models import embedded
 from lift123.pipelines.models.clip import text_hidden_states
 from lift123.pipelines.models.tokenizer import WordTokenizer
 from lift123.pipelines.toybox.objects import make_object, train_seed
+from public_tiny import seeded
 
 
 @pytest.fixture
@@ -60,8 +61,7 @@ def test_two_banks_are_read_as_one_and_share_the_batches(scripts, folders):
 
 
 def test_latents_are_cached_per_bank(scripts, folders, tmp_path):
-    torch.manual_seed(0)
-    embedded.save_module(embedded.build_vae(), tmp_path / "vae.safetensors")
+    embedded.save_module(seeded(embedded.build_vae, 0), tmp_path / "vae.safetensors")
     both = scripts["bank"].Bank(*folders)
     latents = scripts["networks"].encode_bank(both, tmp_path)
     vae = embedded.load_module(embedded.build_vae(), tmp_path / "vae.safetensors")
@@ -74,10 +74,9 @@ def test_latents_are_cached_per_bank(scripts, folders, tmp_path):
 
 def test_a_continued_clip_keeps_what_its_text_tower_said(scripts, tmp_path):
     """Networks that read hidden states of known captions must see exactly what they saw; only new words may change."""
-    torch.manual_seed(0)
     old_words, new_words = ["a", "ball", "blue", "red"], ["a", "ball", "blue", "glossy", "k", "red", "robot"]
     before, after = WordTokenizer(old_words, 16), WordTokenizer(new_words, 16)
-    old = embedded.build_clip(before.vocab_size)
+    old = seeded(lambda: embedded.build_clip(before.vocab_size), 0)
     embedded.save_module(old, tmp_path / "clip.safetensors")
     old = embedded.load_module(old, tmp_path / "clip.safetensors")
     (tmp_path / "settings.json").write_text(json.dumps({"words": old_words}))
