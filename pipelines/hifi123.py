@@ -276,9 +276,8 @@ QUICKSTART = Preset(
     recenter=True,
     nerf=replace(
         _QUICK.nerf,  # 64 pixels throughout: what the networks see
-        normal_tv=Constant(0.08),  # smoothness as PAPER's, beside rgb = 5 instead of 500:
-        normal_3d=Constant(0.08),  # nothing after this stage mends the surface
-        orientation=Constant(0.01),
+        normal_tv=Constant(0.02),  # PAPER's smoothness, weaker (8 beside rgb = 500 would be 0.08 here, which blurs the
+        normal_3d=Constant(0.02),  # colours, too): nothing after this stage mends the surface
     ),
     mesh=replace(
         _QUICK.mesh,
