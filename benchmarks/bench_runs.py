@@ -46,6 +46,7 @@ from lift123.pipelines.toybox.render import reference_camera, render_toy  # noqa
 
 SETTINGS = evaluation.EvaluateSettings(size=128, views="turntable-8", intersections=False, seed=0)
 SHEET_VIEWS, SHEET_SIZE = 6, 128
+USED = ("clip", "depth", "text_unet", "vae", "view_conditioner", "view_unet")
 
 
 def toy(index: int) -> ToyObject:
@@ -91,14 +92,14 @@ def digest(value) -> str:
 
 @lru_cache(maxsize=1)
 def weights() -> tuple[Path, ...]:
-    """The embedded networks' files."""
-    return tuple(sorted(embedded.FOLDER.glob("*.safetensors")))
+    """Files of the embedded networks that the runs use: others may come and go without making a record stale."""
+    return tuple(embedded.FOLDER / f"{name}.safetensors" for name in USED)
 
 
 @lru_cache(maxsize=1)
 def weights_digest() -> str:
     """Of the contents of all embedded networks that the runs use."""
-    return digest([[p.name, describe_file(p)["sha256"]] for p in weights() if "depth_text" not in p.name])
+    return digest([[p.name, describe_file(p)["sha256"]] for p in weights()])
 
 
 def object_digest(thing: ToyObject) -> str:
