@@ -2,9 +2,9 @@
 
     python benchmarks/bench_networks.py --first FOLDER [--second FOLDER] [--objects 20] [--start 0] [--report]
 
-FOLDER: a copy of ``pipelines/embedded``, for example an earlier commit's; --second defaults to the shipped one.  Objects:
-the quick benchmark set.  Methods: first, second; reference (no prior) and oracle (the exact denoiser of the true view)
-enclose them.  Every result is kept in ``--work``, so that several processes may share the objects; --report writes the page.
+FOLDER: a copy of ``pipelines/embedded``, for example an earlier commit's; --second defaults to the shipped one.  Every
+result is kept in ``--work``, so that several processes may share the objects; --report writes the page, which ends with
+``benchmarks/notes/networks.md``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ from lift123.pipelines.toybox.render import render_toy
 METHODS = ("reference", "first", "second", "oracle")
 TOLD = {"reference": "no prior", "first": "networks, first", "second": "networks, second", "oracle": "exact denoiser"}
 FIGURES = {"iou": 3, "chamfer": 4, "novel_psnr": 2, "reference_psnr": 2, "cpu": 0}
+NOTE = Path(__file__).resolve().parent / "notes" / "networks.md"
+INTRODUCTION = """The quickstart of Consistent123 on the quick benchmark set, once with each version of the networks. No prior (the
+reference view alone) and the exact denoiser of the true view enclose them.
+"""
 SHOWN = (3, 17)  # places in the set of the objects on the pictures: a misjudged one, and the one whose IoU fell most
 
 
@@ -85,7 +89,7 @@ def report(found: dict, seed: int) -> str:
             means = [f"{sum(v[f] for v in values) / len(values):.{d}f}" for f, d in FIGURES.items()]
             rows.append([TOLD[method], len(values), *means])
     head = ["prior", "objects", "IoU 64^3", "Chamfer (squared)", "novel PSNR dB", "reference PSNR dB", "CPU s"]
-    lines = ["# Embedded networks, first and second version\n", f"{machine()} Seed {seed}.\n", __doc__.split("\n\n")[2] + "\n",
+    lines = ["# Embedded networks, first and second version\n", f"{machine()} Seed {seed}.\n", INTRODUCTION,
              table(head, rows), "Second minus first, over the objects both have:\n",
              f"- IoU: {difference(found, 'first', 'second', 'iou')}",
              f"- novel PSNR, dB: {difference(found, 'first', 'second', 'novel_psnr')}",
@@ -98,7 +102,8 @@ def report(found: dict, seed: int) -> str:
     body = [
         [i, found["second"].get(i, found["first"].get(i))["caption"], *(cells(m, i) for m in METHODS)] for i in objects
     ]
-    return "\n".join([*lines, table(["object", "caption", *(TOLD[m] for m in METHODS)], body)])
+    note = NOTE.read_text(encoding="utf-8") if NOTE.is_file() else ""
+    return "\n".join([*lines, table(["object", "caption", *(TOLD[m] for m in METHODS)], body), note])
 
 
 def picture(index: int, work: Path, path: Path) -> None:
