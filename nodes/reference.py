@@ -162,6 +162,10 @@ class ToyObject(Node):
                                tooltip="Degrees above the horizon."),
                 io.Int.Input("seed", default=7, min=0, max=0xFFFFFFFF, control_after_generate=True,
                              tooltip="Which object; the same seed always makes the same object."),
+                # Behind the seed and optional, first one by default: graphs saved before it existed mean what they meant.
+                io.Combo.Input("version", options=["1", "2"], default="1", optional=True,
+                               tooltip="Of the toybox. 1: simple shapes. 2: harder ones, with thin parts, hollows, letters, gloss "
+                                       "and fronts unlike backs. A seed means another object in each."),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The object on white."),
@@ -174,12 +178,12 @@ class ToyObject(Node):
         )
 
     @classmethod
-    def run(cls, size, azimuth, elevation, seed):
+    def run(cls, size, azimuth, elevation, seed, version="1"):
         from ..pipelines.core.cameras import Cameras
         from ..pipelines.toybox.objects import make_object
         from ..pipelines.toybox.render import render_toy
 
-        toy = make_object(seed)
+        toy = make_object(seed, int(version))
         cameras = Cameras.orbit(math.radians(azimuth), math.radians(elevation), 3.2, math.radians(20.0), size, size)
         views = render_toy(toy, cameras, supersample=2)
         picture = to_image(views.on_background(1.0))
