@@ -164,8 +164,8 @@ class ToyObject(Node):
                              tooltip="Which object; the same seed always makes the same object."),
                 # Behind the seed and optional, first one by default: graphs saved before it existed mean what they meant.
                 io.Combo.Input("version", options=["1", "2"], default="1", optional=True,
-                               tooltip="Of the toybox. 1: simple shapes. 2: harder ones, with thin parts, hollows, letters, gloss "
-                                       "and fronts unlike backs. A seed means another object in each."),
+                               tooltip="Of the toybox. 1: simple shapes. 2: harder ones, with thin parts, hollows, letters, "
+                                       "gloss and fronts unlike backs. A seed means another object in each."),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The object on white."),
