@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from pack import ROOT
 
-NETWORKS = ("vae", "clip", "depth", "view", "text", "depth_text")
+NETWORKS = ("vae", "clip", "depth", "view", "text", "depth_text", "stdgen_canonical", "stdgen_multiview", "stdgen_slrm")
 
 
 def read_curve(path: Path) -> np.ndarray:
