@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from comfy_api.latest import io, ui
 
 from ..pipelines.core.character_views import LEVEL_NAMES
@@ -13,6 +15,7 @@ from .layers import MENU, layers_output
 from .networks import _choice, _Loader
 from .runner import run_stage
 from .specs import Network
+from .unfinished import AGAIN, Shelf
 
 LEVELS = {"complete + no hair + body": (0, 1, 2), "complete": (0,), "complete + no hair": (0, 1)}
 DILATE = {"as trained": None, "yes": True, "no": False}
@@ -173,9 +176,10 @@ class Canonicalise(Node):
         cover = object_mask(mask, mask_marks)
         picture = read_character(image[0], None if cover is None else cover[0], complete)
         settings, place = CanonicalSettings(seed=seed, **chosen(steps, guidance)), device_with_room()
-        network = canonical.load(place)
+        network, shelf = canonical.load(place), Shelf("Canonicalise", canonical)
         done = run_stage("Canonicalise", lambda hooks: canonicalise(
-            network, picture, settings, on_step=hooks["on_step"], device=place), node_key(cls))  # fmt: skip
+            network, picture, settings, resume=shelf.find, device=place, **hooks), node_key(cls), None, AGAIN, shelf.place)
+        shelf.clear()
         result = to_image(done.picture)
         return io.NodeOutput(result, to_image(done.shown), "\n".join(picture.report), ui=ui.PreviewImage(result, cls=cls))
 
@@ -211,14 +215,16 @@ class CharacterMultiView(Node):
         from ..pipelines.stages.character_picture import read_character
 
         place = device_with_room()
-        network = multiview.load(place)
+        network, shelf = multiview.load(place), Shelf("Multi-view", multiview)
         settings = stage.MultiViewSettings(levels=LEVELS[levels], seed=seed, **chosen(steps, guidance))
         if network.stock:
             picture = read_character(image[0])
-            work = lambda hooks: stage.draw_stock_views(network, picture, settings, device=place, **hooks)  # noqa: E731
+            work = partial(stage.draw_stock_views, network, picture, settings)
         else:
-            work = lambda hooks: stage.draw_views(network, image[0], settings, device=place, done=views, **hooks)  # noqa: E731
-        found = run_stage("Multi-view", lambda hooks: work({"on_step": hooks["on_step"]}), node_key(cls))
+            work = partial(stage.draw_views, network, image[0], settings, done=views)
+        found = run_stage("Multi-view", lambda hooks: work(resume=shelf.find, device=place, **hooks), node_key(cls), None, AGAIN,
+                          shelf.place)
+        shelf.clear()
         colors = to_image(found.color.flatten(0, 1))
         return io.NodeOutput(found, colors, to_image(found.encoded_normal().flatten(0, 1)), ui=ui.PreviewImage(colors, cls=cls))
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from ..pipelines.core.errors import InputError, StopStage
 from ..pipelines.core.step import Step
 from . import finish
+from .outputs import Place, claim
 
 log = logging.getLogger(__name__)
 PREVIEW_SECONDS = 0.5  # each preview is JPEG-encoded on the server's own loop: two per second are plenty
@@ -142,14 +143,17 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
-def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, before=None, loader: str = "Load Scene"):
+def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, before=None, loader: str = "Load Scene",
+              place: Callable[[], Place] | None = None):
     """Runs ``stage({"on_step": ..., "on_checkpoint": ...})`` and returns its scene (or whatever else it makes).
 
     before: the scene the stage starts from, if any; its seconds by stage are carried on.
     loader: the node that reads partial results back.
+    place: asked for where they are saved; None = the next free name.
 
-    On interruption or an error the partial scene is saved under output/lift123/ and named in the log, in
-    the node's text and in the error; ``loader`` continues from it.  Results without ``save`` are not kept.
+    On interruption or an error the partial result is saved under output/lift123/ and named in the log, in
+    the node's text and in the error; ``loader`` continues from it.  Results without ``save`` are not kept, but for
+    what the stage has handed to ``on_checkpoint`` in their place.
     """
     checkpoints: list = []
     began = time.monotonic()
@@ -165,19 +169,19 @@ def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, 
             if isinstance(problem, InputError) and not checkpoints:
                 raise  # refused before any work
             advice = " Out of memory: lower render_size, novel_batch or grid." if mm.is_oom(problem) else ""
-            path = rescue(checkpoints[-1], name) if checkpoints else None
+            path = rescue(checkpoints[-1], name, place) if checkpoints else None
             if path is None and not advice:
                 raise
-            where = f" Its partial scene is in output/{path}; {loader} continues from it." if path else ""
+            where = f" What it has so far is in output/{path}; {loader} continues from it." if path else ""
             message = f"{name} failed: {problem}.{advice}{where}"
             say(message, node_key)
             if isinstance(problem, InputError):
                 raise InputError(problem.name, problem.expected, problem.got, problem.remedy + where) from problem
             raise RuntimeError(message) from problem
     if monitor.interrupted is not None:
-        path = rescue(scene, name)
+        path = rescue(scene if hasattr(scene, "save") or not checkpoints else checkpoints[-1], name, place)
         if path is not None:
-            say(f"{name} interrupted; its partial scene is in output/{path}; {loader} continues from it.", node_key)
+            say(f"{name} interrupted; what it has so far is in output/{path}; {loader} continues from it.", node_key)
         raise monitor.interrupted
     if monitor.finished_early:
         say(f"{name} finished early at {monitor.last.index}/{monitor.last.total}", node_key)
@@ -191,16 +195,14 @@ def timed(scene, before, name: str, seconds: float):
     return replace(scene, meta={**scene.meta, "seconds": spent})
 
 
-def rescue(scene, name: str) -> str | None:
-    """Saves a partial scene; its path relative to ComfyUI's output folder, or None if there is none."""
+def rescue(scene, name: str, place: Callable[[], Place] | None = None) -> str | None:
+    """Saves a partial result; its path relative to ComfyUI's output folder, or None if there is none."""
     if not hasattr(scene, "save"):
         return None
-    from .outputs import claim
-
     try:
-        place = claim(f"lift123/partial_{name.lower().replace(' ', '_')}")
-        scene.save(place.path("safetensors"))
-        return place.relative("safetensors")
+        slot = claim(f"lift123/partial_{name.lower().replace(' ', '_')}") if place is None else place()
+        scene.save(slot.path("safetensors"))
+        return slot.relative("safetensors")
     except Exception as problem:  # the interruption or the first error matters more
-        log.warning("the partial scene could not be saved: %s", problem)
+        log.warning("the partial result could not be saved: %s", problem)
         return None

@@ -45,6 +45,11 @@ class Network:
         elif self.kind in ("view", "text"):
             _check_file(self.kind, str(path), path.stat().st_mtime_ns)
 
+    def identity(self) -> str:
+        """Name, options, and the times of its files of weights: another one whenever it may draw other pictures."""
+        files = checkpoints.weight_files(self.kind, self.name)
+        return repr((self, sorted((name, path.stat().st_mtime_ns) for name, path in files.items())))
+
     def load(self, device: torch.device):
         """The network on ``device``; loaded once per process and device."""
         self.check()

@@ -230,7 +230,7 @@ def test_sampling_is_ddim(eta):
 
     start = torch.randn(1, 2, 2, 2, generator=torch.Generator().manual_seed(3))
     out = sample(predict, start, ZERO_SNR, 10, eta, torch.Generator().manual_seed(4),
-                 lambda done, clean: told.append((done, clean)))
+                 lambda done, clean, _: told.append((done, clean)))
     assert torch.allclose(out, target, atol=0.1) and [d for d, _ in told] == list(range(1, 11))
     assert all(torch.allclose(clean, target, atol=1e-4) for _, clean in told)
     again = sample(predict, start, ZERO_SNR, 10, eta, torch.Generator().manual_seed(4))

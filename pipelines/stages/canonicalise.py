@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..core.errors import InputError, StopStage
 from ..core.step import OnStep, Step, ignore_step
-from ..models.stdgen.schedule import sample
 from .character_picture import CharacterPicture, place_on_canvas
+from .unfinished import Resume, Unfinished, begin_anew, go_on, left_over, run_key
 
 NAME = "Canonicalise"
 PREVIEW_SIDE = 256  # pixels, at most, of a preview's height
@@ -47,10 +49,13 @@ class CanonicalResult:
 
 
 def canonicalise(network, picture: CharacterPicture, settings: CanonicalSettings = CanonicalSettings(), *,
-                 on_step: OnStep = ignore_step, device: torch.device | str = "cpu") -> CanonicalResult:
+                 on_step: OnStep = ignore_step, on_checkpoint: Callable[[Unfinished], None] | None = None,
+                 resume: Resume = begin_anew, device: torch.device | str = "cpu") -> CanonicalResult:
     """The A-pose of a figure; network: ``models.stdgen.canonical.Canonicaliser`` on ``device``.
 
     The result can be edited like any picture before multi-view diffusion.  on_step may raise StopStage.
+    on_checkpoint: gets what there is when the stage is stopped or fails; resume: gives it back to the same run later, which
+    then ends bit for bit where it would have ended without a pause.
     """
     shown = place_on_canvas(picture, network.size, settings.clip_wide)
     seen = network.see(shown.to(device))
@@ -58,31 +63,59 @@ def canonicalise(network, picture: CharacterPicture, settings: CanonicalSettings
     start = torch.randn(1, *network.latent_shape, generator=generator).to(device)
     steps = settings.steps or network.steps
     guidance = network.guidance if settings.guidance is None else settings.guidance
-    watcher = Watcher(NAME, steps, network, settings.preview_every, on_step)
+    key = run_key(NAME, shown, {"steps": steps, "guidance": guidance, "seed": settings.seed})
+    left = left_over(resume, key, start.shape, steps)
+    watcher = Watcher(NAME, steps, network, settings.preview_every, on_step, left, generator)
+    with kept(watcher, on_checkpoint):
+        try:
+            latents = go_on(lambda x, t: network.predict(x, t, seen, guidance), start, network.schedule, steps, 0.0, generator,
+                            watcher, left)
+        except StopStage:
+            latents = watcher.stopped(on_checkpoint)
+        return CanonicalResult(network.decode(latents)[0].cpu(), shown, watcher.left.done == steps)
+
+
+@contextmanager
+def kept(watcher: "Watcher", on_checkpoint: Callable[[Unfinished], None] | None):
+    """Hands what a sampler has computed to ``on_checkpoint`` before an error ends the stage."""
     try:
-        latents = sample(lambda x, t: network.predict(x, t, seen, guidance), start, network.schedule, steps, 0.0, generator,
-                         watcher)
-    except StopStage:
-        latents = watcher.clean
-    return CanonicalResult(network.decode(latents)[0].cpu(), shown, watcher.done == steps)
+        yield
+    except BaseException:
+        watcher.hand_over(on_checkpoint)
+        raise
 
 
 class Watcher:
-    """Turns a sampler's progress into steps with previews; ``clean`` is the last guess of the clean latents.
+    """Turns a sampler's progress into steps with previews, and keeps what a later attempt would need.
 
-    network: has ``decode`` and ``codec.shrink``; rows: which of the latents a preview shows, side by side; before: steps
-    finished earlier in the same stage; note: said with the first step.
+    clean: the last guess of the clean latents; left: the run as the last step left it.
+    network: has ``decode`` and ``codec.shrink``; generator: of the sampler's noise; rows: which of the latents a preview
+    shows, side by side; before: steps finished earlier in the same stage; note: said with the first step.
     """
 
-    def __init__(self, name: str, total: int, network, preview_every: int, on_step: OnStep, rows: slice = slice(0, 1),
-                 before: int = 0, note: str = ""):
+    def __init__(self, name: str, total: int, network, preview_every: int, on_step: OnStep, left: Unfinished,
+                 generator: torch.Generator, rows: slice = slice(0, 1), before: int = 0, note: str = ""):
         self.name, self.total, self.network, self.every, self.on_step = name, total, network, preview_every, on_step
-        self.rows, self.before, self.note, self.done, self.clean = rows, before, note, 0, None
+        self.left, self.generator, self.rows, self.before, self.clean = left, generator, rows, before, None
+        again = f"goes on after step {left.done} of an earlier run" if left.done else ""
+        self.note = ", ".join(part for part in (note, again) if part)
 
-    def __call__(self, done: int, clean: Tensor) -> None:
-        self.done, self.clean = done, clean
+    def __call__(self, done: int, clean: Tensor, latents: Tensor) -> None:
+        self.clean = clean
+        self.left = replace(self.left, latents=latents, done=done, generator=self.generator.get_state())
         shown = self.preview() if self.every and done % self.every == 0 else None
-        self.on_step(Step(self.name, self.before + done, self.total, preview=shown, note=self.note if done == 1 else ""))
+        note, self.note = self.note, ""
+        self.on_step(Step(self.name, self.before + done, self.total, preview=shown, note=note))
+
+    def hand_over(self, on_checkpoint: Callable[[Unfinished], None] | None) -> None:
+        """Gives what there is to ``on_checkpoint``, if there is anything."""
+        if on_checkpoint and self.left.worth_keeping:
+            on_checkpoint(self.left)
+
+    def stopped(self, on_checkpoint: Callable[[Unfinished], None] | None) -> Tensor:
+        """Hands over, and returns the clean latents guessed so far."""
+        self.hand_over(on_checkpoint)
+        return self.clean
 
     def preview(self) -> Tensor:
         """[h, w, 3] on the CPU: the guess, decoded from fewer latents where the pictures are large."""

@@ -6,7 +6,8 @@ makes one level of any object.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,10 +16,10 @@ from ..core.character_views import LEVEL_NAMES, CharacterViews
 from ..core.errors import InputError, StopStage
 from ..core.ortho import VIEW_NAMES
 from ..core.step import OnStep, ignore_step
-from ..models.stdgen.schedule import sample
-from .canonicalise import Watcher
+from .canonicalise import Watcher, kept
 from .character_picture import CharacterPicture, fit_upright, place_in_square
 from .optimize import step_generator
+from .unfinished import Resume, Unfinished, begin_anew, go_on, left_over, run_key
 
 NAME = "Multi-view"
 WHITE_TOLERANCE = 80 / 255  # summed distance to white up to which a normal map's pixel is background (spec B.5)
@@ -54,54 +55,74 @@ class MultiViewSettings:
 
 
 def draw_views(network, picture: Tensor, settings: MultiViewSettings = MultiViewSettings(), *, on_step: OnStep = ignore_step,
+               on_checkpoint: Callable[[Unfinished], None] | None = None, resume: Resume = begin_anew,
                device: torch.device | str = "cpu", done: CharacterViews | None = None) -> CharacterViews:
     """Square views of the levels asked for; picture: [H, W, 3] sRGB, an A-pose from the front on white, any size.
 
     network: ``models.stdgen.multiview.MultiView`` on ``device``; done: levels of an earlier, stopped run, which are kept.
     on_step may raise StopStage: the levels finished so far are returned, and at least the first as far as it got.
+    on_checkpoint: gets all latents when the stage is stopped or fails; resume: gives them back to the same run later, which
+    then ends bit for bit where it would have ended without a pause.
     """
     if picture.ndim != 3 or picture.shape[-1] != 3:
         raise InputError("picture", "an opaque A-pose picture [H, W, 3]", str(list(picture.shape)),
                          "Use the picture of Canonicalise, or composite yours on white.")
     if getattr(network, "stock", False) and settings.levels != (0,):
         raise InputError("levels", "level 0 alone from stock Era3D", str(settings.levels), "Load StdGEN's network for layers.")
-    return _run(network, fit_upright(picture, network.size), settings, on_step, device, done)
+    return _run(network, fit_upright(picture, network.size), settings, device, done, on_step, on_checkpoint, resume)
 
 
 def draw_stock_views(network, picture: CharacterPicture, settings: MultiViewSettings = MultiViewSettings(levels=(0,)), *,
-                     on_step: OnStep = ignore_step, device: torch.device | str = "cpu") -> CharacterViews:
-    """Stock Era3D: six views of any object cut out of its background."""
+                     on_step: OnStep = ignore_step, on_checkpoint: Callable[[Unfinished], None] | None = None,
+                     resume: Resume = begin_anew, device: torch.device | str = "cpu") -> CharacterViews:
+    """Stock Era3D: six views of any object cut out of its background; pauses as :func:`draw_views`."""
     if not network.stock:
         raise InputError("network", "stock Era3D", "StdGEN's multi-view network", "Load Era3D's folder, or use draw_views.")
-    return _run(network, place_in_square(picture, network.size), settings, on_step, device, None)
+    return _run(network, place_in_square(picture, network.size), settings, device, None, on_step, on_checkpoint, resume)
 
 
-def _run(network, shown: Tensor, settings: MultiViewSettings, on_step: OnStep, device, done) -> CharacterViews:
+def _run(network, shown: Tensor, settings: MultiViewSettings, device, done, on_step: OnStep, on_checkpoint,
+         resume: Resume) -> CharacterViews:
     levels, finished = settings.levels, {} if done is None else {name: done.level(name) for name in done.levels}
-    steps = settings.steps or network.steps
+    told = _told(network, settings)
+    steps, key = told["steps"], run_key(NAME, shown, told)
+    left = left_over(resume, key, network.latent_shape, steps)
     start = torch.randn(network.latent_shape, generator=step_generator(settings.seed, NAME, 0)).to(device)
     for index, level in enumerate(levels):
         name = LEVEL_NAMES[level]
         if name in finished:
             continue
         fresh = step_generator(settings.seed, NAME, 1 + level)
-        seen = network.show(shown.to(device), fresh if settings.unclip_noise else None)
-        watcher = Watcher(NAME, steps * len(levels), network, settings.preview_every, on_step,
+        watcher = Watcher(NAME, steps * len(levels), network, settings.preview_every, on_step, left.at(level), fresh,
                           slice(VIEWS, 2 * VIEWS), steps * index, f"level {level}: {name}")
-        try:
-            latents = _sample(network, start, seen, level, settings, steps, fresh, watcher)
-        except StopStage:
-            if not finished:
-                finished[name] = to_views(network.decode(watcher.clean).cpu(), name)
-            break
-        finished[name] = to_views(network.decode(latents).cpu(), name)
+        with kept(watcher, on_checkpoint):
+            try:
+                latents = _sample(network, shown, start, level, told, fresh, watcher)
+            except StopStage:
+                guess = watcher.stopped(on_checkpoint)
+                if not finished:
+                    finished[name] = to_views(network.decode(guess).cpu(), name)
+                break
+            finished[name] = to_views(network.decode(latents).cpu(), name)
+        left = replace(left, finished={**left.finished, level: latents})
     return join_levels([finished[name] for name in LEVEL_NAMES if name in finished])
 
 
-def _sample(network, start: Tensor, seen, level: int, settings: MultiViewSettings, steps: int, fresh, watcher) -> Tensor:
+def _told(network, settings: MultiViewSettings) -> dict:
+    """All that changes the result, apart from the picture and the network's weights."""
     guidance = network.guidance if settings.guidance is None else settings.guidance
     eta = network.eta if settings.eta is None else settings.eta
-    return sample(lambda x, t: network.predict(x, t, seen, level, guidance), start, network.schedule, steps, eta, fresh, watcher)
+    return {"steps": settings.steps or network.steps, "guidance": guidance, "eta": eta, "seed": settings.seed,
+            "levels": list(settings.levels), "unclip_noise": settings.unclip_noise}
+
+
+def _sample(network, shown: Tensor, start: Tensor, level: int, told: dict, fresh: torch.Generator, watcher: Watcher) -> Tensor:
+    """The latents of one level, from where ``watcher.left`` is."""
+    seen = None
+    if level not in watcher.left.finished:
+        seen = network.show(shown.to(start.device), fresh if told["unclip_noise"] else None)
+    return go_on(lambda x, t: network.predict(x, t, seen, level, told["guidance"]), start, network.schedule, told["steps"],
+                 told["eta"], fresh, watcher, watcher.left)
 
 
 def to_views(pictures: Tensor, level: str) -> CharacterViews:

@@ -47,20 +47,22 @@ def make_scheduler(settings: dict):
 
 @torch.no_grad()
 def sample(predict: Callable, start: Tensor, settings: dict, steps: int, eta: float, generator: torch.Generator,
-           watch: Callable | None = None) -> Tensor:
+           watch: Callable | None = None, done: int = 0) -> Tensor:
     """Latents like ``start`` (noise), in float32 between the network's evaluations.
 
     predict(noisy, t) -> the network's guided answer, t an int; eta: 0 = deterministic, 1 = as much fresh noise as DDPM.
-    generator: on the CPU, of the fresh noise.  watch(done, clean) is told steps done and the clean latents guessed.
+    generator: on the CPU, of the fresh noise.  watch(done, clean, x) is told steps done, the clean latents guessed, and the
+    latents as they are.  done: steps made before; with ``start`` and ``generator`` as these left them, the rest is bit for bit
+    what it would have been.
     """
     scheduler = make_scheduler(settings)
     scheduler.set_timesteps(steps)
     x = start
-    for done, t in enumerate(scheduler.timesteps.tolist(), 1):
+    for now, t in enumerate(scheduler.timesteps.tolist()[done:], done + 1):
         answer = predict(x, t).float()
         fresh = torch.randn(x.shape, generator=generator).to(x) if eta > 0 else None
         moved = scheduler.step(answer, t, x, eta=eta, variance_noise=fresh)
         x = moved.prev_sample
         if watch is not None:
-            watch(done, moved.pred_original_sample)
+            watch(now, moved.pred_original_sample, x)
     return x
