@@ -23,22 +23,32 @@ from lift123.pipelines.core.cameras import Cameras  # noqa: E402
 from lift123.pipelines.core.errors import InputError  # noqa: E402
 from lift123.pipelines.models import registry  # noqa: E402
 
-KINDS = ("view", "text", "clip", "depth")
+KINDS = ("view", "text", "clip", "depth", "depth_text", *registry.CHARACTER_KINDS)
+LISTED = KINDS[4:]  # there are few of these, so those that are absent are listed, too
+ROWS = {"cpu": 32, "cuda": 64}  # of StdGEN's latents, whose full height is 128; 64 is a size that it was trained at
 PROMPT, OTHER = "a pink bear striped with brown", "a blue car"  # the sample picture shows the first
 TIME = 0.4  # of the noise schedule, where the denoising error is measured
+PICTURED = {"canonical": "a toy character; its A-pose as drawn; the true one",
+            "multiview": "the true front view; front colours as drawn, level by level; their normals",
+            "slrm": "the true front view; the reconstruction from front, right, back"}
 SUSPICIOUS = 0.7  # a network that knows nothing has an error of 1
 
 
 def candidates(models: list[Path]) -> list[dict]:
-    """Every network of the registry of which some file is present, then other files in models/checkpoints."""
+    """Every network of the registry of which some file is present, then other files in models/checkpoints.
+
+    Of the LISTED kinds also those that are absent: their "installed" is False, their path the folder that they go into.
+    """
     found = []
     for entry in (e for e in registry.TABLE if e.kind in KINDS):
-        for root in models:
-            place = root / entry.category / entry.name
-            if place.exists():
-                missing = [] if entry.single else [f.path for f in entry.missing(place)]
-                found.append({"kind": entry.kind, "name": entry.name, "path": str(place), "missing": missing, "known": True})
-                break
+        item = {"kind": entry.kind, "name": entry.name, "known": True}
+        place = next((p for root in models if (p := root / entry.category / entry.name).exists()), None)
+        if place is not None:
+            missing = [] if entry.single else [f.path for f in entry.missing(place)]
+            found.append({**item, "path": str(place), "missing": missing})
+        elif entry.kind in LISTED and models:
+            folder = models[0] / entry.category / ("" if entry.single else entry.name)
+            found.append({**item, "path": str(folder), "missing": [f.path for f in entry.files], "installed": False})
     names = {item["name"] for item in found}
     for root in models:
         folder = root / "checkpoints"
@@ -84,8 +94,10 @@ def kind_of_file(path: Path) -> str:
 
 def loaded(kind: str, name: str, path: Path, device):
     """The network, from its folder or file, as the loader nodes load it."""
-    from lift123.pipelines.models import embedded, ldm, public
+    from lift123.pipelines.models import depth_text_folder, embedded, ldm, public
 
+    if kind in registry.CHARACTER_KINDS:
+        return loaded_character(kind, name, path, device)
     if name == "embedded":
         return getattr(embedded.load_embedded(device), kind)
     single = path.is_file()
@@ -95,7 +107,27 @@ def loaded(kind: str, name: str, path: Path, device):
         return (ldm.load_text_file if single else public.load_text_folder)(path, device)
     if kind == "clip" and single:
         return public.load_clip_file(path, device, architecture=registry.known(name).architecture)
-    return {"clip": public.load_clip_folder, "depth": public.load_depth_folder}[kind](path, device)
+    return {"clip": public.load_clip_folder, "depth": public.load_depth_folder,
+            "depth_text": depth_text_folder.load_depth_text_folder}[kind](path, device)
+
+
+def is_stock(name: str) -> bool:
+    """Whether a multi-view network is stock Era3D, by the loader node's rule."""
+    return "era3d" in name.lower()
+
+
+def loaded_character(kind: str, name: str, path: Path, device):
+    """One of StdGEN's three networks; S-LRM as a ``SlrmFile``."""
+    from lift123.pipelines.models.stdgen import canonical, multiview, slrm, slrm_embedded, slrm_files, small
+
+    own = name == "embedded"
+    if kind == "canonical":
+        return (small.EmbeddedCanonical() if own else canonical.CanonicalFolder(path)).load(device)
+    if kind == "multiview":
+        return (small.EmbeddedMultiView() if own else multiview.MultiViewFolder(path, is_stock(name))).load(device)
+    if own:
+        return slrm.SlrmFile(slrm_embedded.load_small_slrm(device), [])
+    return slrm_files.load_slrm(path, device=device)
 
 
 def size_of(module: torch.nn.Module) -> dict:
@@ -153,6 +185,50 @@ def denoiser_step(denoiser, kind: str, device, steps: int, picture_path: Path) -
         doubts.append(f"gradient {report['gradient']}")
     broken = [name for name, size in report["networks"].items() if not size["finite"]]
     return {**report, "doubts": doubts + [f"numbers that are not finite in {name}" for name in broken]}
+
+
+def depth_text_step(denoiser, device, steps: int, picture_path: Path) -> dict:
+    """As any text network's, and whether the depth map changes the answer."""
+    report = denoiser_step(denoiser, "depth_text", device, steps, picture_path)
+    side, told = denoiser.latent_size, denoiser.with_prompt(PROMPT).with_guidance(1.0)
+    ramp = torch.linspace(-1, 1, side, device=device).expand(1, 1, side, side)
+    noisy = torch.randn(1, *report["latents"], generator=torch.Generator().manual_seed(1)).to(device)
+    t = torch.tensor([round(TIME * len(denoiser.alphas_cumprod))], device=device)
+    with torch.no_grad():
+        flat, sloped = (told.with_depth(d).predict_noise(noisy, t, camera(0).to(device)) for d in (torch.zeros_like(ramp), ramp))
+    change = float((sloped - flat).norm() / flat.norm())
+    report |= {"input channels": denoiser.runtime.unet.config.in_channels, "change of its answer by depth": change}
+    doubts = [] if math.isfinite(change) else ["its answer is not finite"]
+    return {**report, "doubts": [*report["doubts"], *doubts, *["depth hardly changes its answer"] * (change < 1e-3)]}
+
+
+def character_step(kind: str, name: str, path: Path, network, device, steps: int, picture_path: Path) -> dict:
+    """What ``stages.first_use`` finds of one of StdGEN's networks, and what was assumed about its files."""
+    from lift123.pipelines.models.stdgen.checklist import checklist
+    from lift123.pipelines.stages import first_use
+
+    lines = checklist(path, "stock" if kind == "multiview" and is_stock(name) else kind) if path.is_dir() else []
+    begin = time.perf_counter()
+    if kind == "slrm":
+        lines, network = [*lines, *network.report], network.network
+        parts, size = {"S-LRM": network}, network.config.encoder.image_size
+        found = first_use.look_at_slrm(network, first_use.toy_figure(size, lopsided=True))
+    else:
+        network = first_use.reduced(network, ROWS[torch.device(device).type])
+        parts = {"UNet": network.unet, "reference UNet": getattr(network, "reference", None),
+                 "autoencoder": getattr(network.codec, "vae", None), "tower": getattr(network.vision, "model", None)}
+        look = first_use.look_at_canonicaliser if kind == "canonical" else first_use.look_at_multiview
+        found, size = look(network, first_use.toy_figure(network.size[0]), steps, device), network.size
+    networks = {part: size_of(module) for part, module in parts.items() if module is not None}
+    broken = [f"numbers that are not finite in {part}" for part, facts in networks.items() if not facts["finite"]]
+    odd = [line for line in lines if line.startswith(("differs", "warning"))]
+    report = {"networks": networks, "looked at, pixels": size, "checking seconds": time.perf_counter() - begin, **found.facts,
+              **{f"file {i}": line for i, line in enumerate(lines, 1)}, "doubts": found.doubts + odd + broken}
+    if found.pictures:
+        tall = max(p.shape[0] for p in found.pictures)
+        wide = [torch.nn.functional.pad(p.cpu(), (0, 0, 0, 0, 0, tall - p.shape[0]), value=1.0) for p in found.pictures]
+        report |= {"picture": save(wide, picture_path), "pictured": PICTURED[kind]}
+    return report
 
 
 def clip_step(scorer, device) -> dict:
@@ -213,8 +289,12 @@ def verify(kind: str, name: str, path: Path, device, steps: int, picture: Path) 
         begin = time.perf_counter()
         network = loaded(kind, name, path, device)
         report["loading seconds"] = time.perf_counter() - begin
-        if kind in ("view", "text"):
+        if kind in registry.CHARACTER_KINDS:
+            report.update(character_step(kind, name, path, network, device, steps, picture))
+        elif kind in ("view", "text"):
             report.update(denoiser_step(network, kind, device, steps, picture))
+        elif kind == "depth_text":
+            report.update(depth_text_step(network, device, steps, picture))
         else:
             report.update(clip_step(network, device) if kind == "clip" else depth_step(network, device, picture))
     except InputError as problem:

@@ -14,11 +14,14 @@ from .settings import LaunchError, Paths
 from .terminal import say
 
 SCRIPT = Path("benchmarks") / "verify_weights.py"
-_SKIP = ("name", "kind", "path", "error", "doubts", "networks", "tensors", "picture", "pictured", "missing", "known")
+_SKIP = ("name", "kind", "path", "error", "absent", "doubts", "networks", "tensors", "picture", "pictured", "missing", "known")
 _WHERE = """No files of public networks in:
 {}
 docs/verification.md lists what can be put there; --models names another models folder. 'verify-weights embedded' runs
 the same checks on the networks that ship with the pack."""
+
+
+_EMBEDDED = Path(__file__).resolve().parent.parent / "pipelines" / "embedded"
 
 
 def default_models(paths: Paths) -> list:
@@ -33,19 +36,32 @@ def chosen(found: list, names: list) -> list:
     """
     if not names:
         return found
-    result = []
+    result, here = [], [item for item in found if installed(item)]
     for name in names:
-        match = [item for item in found if name in (item["name"], item["path"])]
+        match = [item for item in here if name in (item["name"], item["path"])]
         if not match and name == "embedded":
-            match = [{"kind": kind, "name": name, "path": name, "missing": [], "known": True}
-                     for kind in ("view", "text", "clip", "depth")]
+            match = [{"kind": kind, "name": name, "path": name, "missing": [], "known": True} for kind in embedded_kinds()]
         if not match and Path(name).is_file():
             match = [{"kind": "file", "name": Path(name).name, "path": str(Path(name).resolve()), "missing": [], "known": True}]
         if not match:
-            present = ", ".join(item["name"] for item in found) or "none"
+            place = next((item["path"] for item in found if item["name"] == name), None)
+            if place is not None:
+                raise LaunchError(f"'{name}' is not installed; put its files into {place}")
+            present = ", ".join(item["name"] for item in here) or "none"
             raise LaunchError(f"no network '{name}' here; present are: {present}")
         result += match
     return result
+
+
+def installed(item: dict) -> bool:
+    """Whether some of its files are here."""
+    return item.get("installed", True)
+
+
+def embedded_kinds() -> list:
+    """Kinds of networks that ship with the pack; StdGEN's where their files do."""
+    stdgen = [k for k in ("canonical", "multiview", "slrm") if (_EMBEDDED / f"stdgen_{k}.safetensors").is_file()]
+    return ["view", "text", "clip", "depth", "depth_text", *stdgen]
 
 
 def run_script(paths: Paths, arguments: list, out: Path):
@@ -68,7 +84,8 @@ def verify(paths: Paths, names: list, models: list, device: str = "auto", steps:
     if isinstance(found, dict):
         raise LaunchError(f"the list of networks could not be made: {found['died']}")
     items = chosen(found, names)
-    if not items:
+    if not any(map(installed, items)):
+        say("\n".join(f"{i['name']}: not installed; its files go into {i['path']}" for i in items))
         raise LaunchError(_WHERE.format("\n".join(f"  {m}" for m in models)))
     reports = []
     for item in items:
@@ -85,6 +102,8 @@ def verify(paths: Paths, names: list, models: list, device: str = "auto", steps:
 def one(paths: Paths, item: dict, folder: Path, device: str, steps: int) -> dict:
     """The report of one network."""
     facts = {key: item[key] for key in ("name", "kind", "path", "known")}
+    if not installed(item):
+        return {**facts, "absent": f"its files go into {item['path']}"}
     if item["missing"]:
         return {**facts, "error": f"incomplete: {', '.join(item['missing'])}"}
     out = folder / (re.sub(r"\W+", "_", f"{item['kind']}_{item['name']}") + ".json")
@@ -96,13 +115,16 @@ def one(paths: Paths, item: dict, folder: Path, device: str, steps: int) -> dict
 
 
 def verdict(report: dict) -> str:
-    """"passed", "look" (it ran, but something is odd) or "failed"."""
+    """"passed", "look" (it ran, but something is odd), "failed" or "not installed"."""
+    if "absent" in report:
+        return "not installed"
     return "failed" if "error" in report else "look" if report.get("doubts") else "passed"
 
 
 def lines_of(report: dict) -> list:
     """A report as short lines, the verdict first."""
-    lines = [f"{verdict(report)}: {report.get('error') or '; '.join(report.get('doubts', [])) or 'nothing odd'}"]
+    said = report.get("error") or report.get("absent") or "; ".join(report.get("doubts", [])) or "nothing odd"
+    lines = [f"{verdict(report)}: {said}"]
     for name, size in report.get("networks", {}).items():
         lines.append(f"{name}: {size['parameters'] / 1e6:.1f} M parameters, {size['dtype']}")
     if report.get("tensors"):

@@ -87,10 +87,37 @@ def test_names_choose(tmp_path):
     file.touch()
     assert verify.chosen(found, []) == found
     assert verify.chosen(found, ["b"]) == found[1:]
-    assert [i["kind"] for i in verify.chosen(found, ["embedded"])] == ["view", "text", "clip", "depth"]
+    own = [i["kind"] for i in verify.chosen(found, ["embedded"])]
+    assert own[:5] == ["view", "text", "clip", "depth", "depth_text"] and set(own[5:]) <= {"canonical", "multiview", "slrm"}
     assert verify.chosen(found, [str(file)])[0] == item("other.ckpt", kind="file", path=str(file))
     with pytest.raises(LaunchError, match="no network 'c' here; present are: a, b"):
         verify.chosen(found, ["c"])
+
+
+def absent(name):
+    """An entry of the list for a network without files."""
+    return item(name, kind="slrm", path="/models/lift123_slrm", installed=False)
+
+
+def test_what_is_not_installed_is_listed_with_its_folder_and_is_no_failure(pretend, capsys):
+    paths = pretend({"105000.ckpt": GOOD, "StdGEN-mesh-slrm.pth": {}}, **{"StdGEN-mesh-slrm.pth": {
+        "kind": "slrm", "path": "/models/lift123_slrm", "installed": False, "missing": ["StdGEN-mesh-slrm.pth"]}})
+    assert verify.verify(paths, [], []) == 0
+    told, page = capsys.readouterr().out, (paths.home / "verify" / "report.md").read_text()
+    for text in (told, page):
+        assert "not installed: its files go into /models/lift123_slrm" in text
+    assert "| StdGEN-mesh-slrm.pth (slrm) | not installed | - | - | - |" in page
+    with pytest.raises(LaunchError, match="'b' is not installed; put its files into /models/lift123_slrm"):
+        verify.chosen([item("a"), absent("b")], ["b"])
+    with pytest.raises(LaunchError, match="present are: a$"):
+        verify.chosen([item("a"), absent("b")], ["c"])
+
+
+def test_where_nothing_is_installed_the_list_comes_first(pretend, tmp_path, capsys):
+    paths = pretend({"b": {}}, b={"installed": False, "path": "/models/lift123_slrm"})
+    with pytest.raises(LaunchError, match="No files of public networks in"):
+        verify.verify(paths, [], [tmp_path])
+    assert "b: not installed; its files go into /models/lift123_slrm" in capsys.readouterr().out
 
 
 def test_nothing_present_says_where_to_put_it(pretend, tmp_path):
@@ -110,7 +137,7 @@ def test_the_command_line_knows_it(monkeypatch, tmp_path):
 
 
 def test_real_files_are_found_loaded_and_run(paths, tmp_path, capsys):
-    """A small checkpoint under a published name, a LoRA beside it, an unfinished download: three verdicts."""
+    """A small checkpoint under a published name, a LoRA beside it, an unfinished download, the rest absent: four verdicts."""
     ldm_tiny = pytest.importorskip("ldm_tiny")
     models = tmp_path / "models"
     (models / "checkpoints").mkdir(parents=True)
@@ -120,7 +147,8 @@ def test_real_files_are_found_loaded_and_run(paths, tmp_path, capsys):
     save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, str(models / "checkpoints" / "style.safetensors"))
     assert verify.verify(paths, [], [models], "cpu", 1) == 1  # because of the unfinished download
     reports = {r["name"]: r for r in json.loads((paths.home / "verify" / "report.json").read_text())}
-    assert set(reports) == {"105000.ckpt", "style.safetensors", "zero123-xl"}
+    assert {name for name, r in reports.items() if "absent" not in r} == {"105000.ckpt", "style.safetensors", "zero123-xl"}
+    assert str(models / "lift123_slrm") in reports["StdGEN-mesh-slrm.pth"]["absent"]
     good = reports["105000.ckpt"]
     assert "error" not in good and good["latents"] == [4, 32, 32] and good["image size"] == 128
     assert sum(good["tensors"].values()) == len(state) and good["gradient"] > 0
