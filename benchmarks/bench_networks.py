@@ -30,8 +30,8 @@ METHODS = ("reference", "first", "second", "oracle")
 TOLD = {"reference": "no prior", "first": "networks, first", "second": "networks, second", "oracle": "exact denoiser"}
 FIGURES = {"iou": 3, "chamfer": 4, "novel_psnr": 2, "reference_psnr": 2, "cpu": 0}
 NOTE = Path(__file__).resolve().parent / "notes" / "networks.md"
-INTRODUCTION = """The quickstart of Consistent123 on the quick benchmark set, once with each version of the networks. No prior (the
-reference view alone) and the exact denoiser of the true view enclose them.
+INTRODUCTION = """The quickstart of Consistent123 on the quick benchmark set, once with each version of the networks. No prior
+(the reference view alone) and the exact denoiser of the true view enclose them.
 """
 SHOWN = (3, 17)  # places in the set of the objects on the pictures: a misjudged one, and the one whose IoU fell most
 

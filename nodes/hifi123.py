@@ -176,6 +176,9 @@ class RgnvEnhance(Node):
                                         "written. Empty = evenly around. They choose the words front, side or back."),
                 io.Combo.Input("mask_marks", options=["background", "object"], default="background",
                                tooltip="What is white in the mask, as in Reference View."),
+                io.Combo.Input("space", options=["latents", "pictures"], default="latents", optional=True, advanced=True,
+                               tooltip="What a result is. latents: decoded, as in the paper. pictures: the view, by what its "
+                                       "latents changed (ours; for small autoencoders such as the embedded one)."),
                 io.Mask.Input("mask", optional=True,
                               tooltip="The object in each view. Without it a plain background is found."),
                 types.Depth.Input("depth_network", optional=True, tooltip=DEPTH_TIP),
@@ -191,14 +194,15 @@ class RgnvEnhance(Node):
 
     @classmethod
     def run(cls, reference, depth_text_network, views, steps, rungs, guidance, ablation, words, layers, keep_background,
-            object_only, corrections, background, azimuths, mask_marks, mask=None, depth_network=None, depth=None):
+            object_only, corrections, background, azimuths, mask_marks, space="latents", mask=None, depth_network=None,
+            depth=None):
         from ..pipelines.stages.enhance_views import enhance_views
 
         cameras = None if words == "plain" else _around(reference, len(views), parse_angles(azimuths, "azimuths"))
         depth_text_network.check()
         settings = _settings(steps, rungs, guidance=guidance, corrections=corrections, lock=keep_background,
-                             object_only=object_only, layers=tuple(n.strip() for n in layers.split(",") if n.strip()),
-                             **ABLATION[ablation])
+                             object_only=object_only, space=space, **ABLATION[ablation],
+                             layers=tuple(n.strip() for n in layers.split(",") if n.strip()))
         place = device_with_room()
         estimator = None if depth_network is None else depth_network.load(place)
         reference = _with_depth(reference, estimator, place, settings.depth)

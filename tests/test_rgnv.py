@@ -1,6 +1,7 @@
 """Attention shared with a reference, and RGNV: a random network with Stable Diffusion 2's topology, every path compared."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import depth_tiny
 import pytest
@@ -191,12 +192,23 @@ def test_one_step_by_hand(network):
 
 
 @pytest.mark.parametrize("change", [{"inject": False}, {"depth": False}, {"start": "noise"}, {"record": "resampled"},
-                                    {"corrections": 1}, {"lock": True}, {"object_only": True}, {"layers": ("up_blocks",)}])
+                                    {"corrections": 1}, {"lock": True}, {"object_only": True}, {"layers": ("up_blocks",)},
+                                    {"space": "pictures"}])
 def test_every_switch_of_the_ablation_changes_the_result(network, change):
     pictures, depth, masks = _views()
     base = _guide(network).enhance(pictures, depth, masks)
     other = _guide(network, replace(SHORT, **change)).enhance(pictures, depth, masks)
     assert other.isfinite().all() and float((base - other).abs().max()) > 1e-4
+
+
+def test_as_pictures_the_autoencoders_own_loss_stays_out(network, monkeypatch):
+    """Where nothing changes in the latents, the view comes back exactly; decoded latents do not."""
+    pictures, depth, _ = _views()
+    guide = _guide(network, replace(SHORT, space="pictures"))
+    monkeypatch.setattr(guide, "descend", lambda states, *a, **k: SimpleNamespace(last=states[0]))
+    assert torch.allclose(guide.enhance(pictures, depth), pictures, atol=1e-6)
+    monkeypatch.setattr(guide, "settings", SHORT)
+    assert float((guide.enhance(pictures, depth) - pictures).abs().max()) > 1e-2
 
 
 def test_lock_keeps_the_background_of_the_view(network):

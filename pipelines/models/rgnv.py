@@ -21,6 +21,7 @@ from .inversion import Descent, RungGrid, invert, sample
 
 STARTS = ("inversion", "noise")
 RECORDS = ("stored", "resampled")
+SPACES = ("latents", "pictures")
 SIDE, BACK = math.radians(45.0), math.radians(135.0)
 
 
@@ -41,6 +42,8 @@ class RgnvSettings:
                    what a batch shared with the reference computes.
     lock:          keep the background of the inverted view while denoising (needs masks).
     object_only:   views see the reference's object only, not its background (needs the reference's mask).
+    space:         what a result is: the decoded "latents" (paper), or "pictures" (ours): the given view plus what its
+                   decoded latents changed by, so that the autoencoder's own loss, large in a small one, stays out.
     batch:         views at once.
     seed:          of the noise of start "noise".
     """
@@ -56,11 +59,12 @@ class RgnvSettings:
     record: str = "stored"
     lock: bool = False
     object_only: bool = False
+    space: str = "latents"
     batch: int = 4
     seed: int = 0
 
     def __post_init__(self):
-        for name, allowed in (("start", STARTS), ("record", RECORDS)):
+        for name, allowed in (("start", STARTS), ("record", RECORDS), ("space", SPACES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
         if not 1 <= self.rungs <= self.steps:
@@ -292,9 +296,11 @@ class ReferenceGuide:
         for start in range(0, len(pictures), settings.batch):
             part = slice(start, start + settings.batch)
             maps = None if depth is None else depth[part]
-            states = self.climb(self.encode(pictures[part]), maps)
+            given = self.encode(pictures[part])
+            states = self.climb(given, maps)
             mask = scale_map(masks[part], self.latent_size).to(states) if settings.lock else None
-            done.append(self.decode(self.descend(states, maps, contexts[part], mask=mask).last))
+            made = self.decode(self.descend(states, maps, contexts[part], mask=mask).last)
+            done.append(made if settings.space == "latents" else (pictures[part] + made - self.decode(given)).clamp(0, 1))
         return torch.cat(done)
 
 
