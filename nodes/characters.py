@@ -20,7 +20,7 @@ from .unfinished import AGAIN, Shelf
 LEVELS = {"complete + no hair + body": (0, 1, 2), "complete": (0,), "complete + no hair": (0, 1)}
 DILATE = {"as trained": None, "yes": True, "no": False}
 _SEED_TIP = "Of all noise. Same seed, same machine: same pictures."
-_STEPS_TIP = "Sampling steps; 0 = the network's own (published: 40; embedded: 4)."
+_STEPS_TIP = "Sampling steps; 0 = the network's own (published: 40; embedded: 1)."
 _GUIDANCE_TIP = "Classifier-free guidance; -1 = the network's own"
 _VIEWS_TIP = "Six orthographic views (front, front right, right, back, left, front left) of up to three levels."
 

@@ -69,7 +69,7 @@ def test_noise_is_that_of_the_samplers_times(scripts):
     shares = [float((times == t).float().mean()) for t in small.TIMES]
     assert abs(shares[0] - nets.PURE) < 0.03 and max(shares[1:]) - min(shares[1:]) < 0.04 and abs(sum(shares) - 1) < 1e-6
     scheduler = make_scheduler(small.SCHEDULE)
-    scheduler.set_timesteps(small.STEPS)
+    scheduler.set_timesteps(small.TRAINED_STEPS)
     assert tuple(scheduler.timesteps.tolist()) == small.TIMES
     clean, a = torch.randn(2, 3, 4, 4), torch.tensor([0.0, 0.3])
     noisy, v = nets.noised(clean, a, torch.Generator().manual_seed(0))

@@ -20,12 +20,12 @@ CARDS = {
     "multiview": ("Small multi-view network", (
         "The network class of StdGEN's multi-view UNet (diffusers' UNet2DConditionModel with row-wise attention over six views, "
         "attention between colours and normals, level in the class vector), in squares of 2 x 2 pixels instead of latents, 64 x "
-        "40 pixels, v-prediction at the four times that it is sampled at; no guidance"), (
+        "40 pixels, v-prediction, mostly from pure noise and sampled in one step; no guidance"), (
         "Views that the front does not show are means over what it could be: soft, and the back in the front's colours.")),
     "canonical": ("Small canonicaliser", (
         "The network classes of StdGEN's canonicaliser (a UNet whose self-attention sees a reference UNet's keys and values), in "
-        "squares of 2 x 2 pixels instead of latents, 64 x 40 pixels, v-prediction at the four times that it is sampled at; no "
-        "guidance"), (
+        "squares of 2 x 2 pixels instead of latents, 64 x 40 pixels, v-prediction, mostly from pure noise and sampled in one "
+        "step; no guidance"), (
         "Soft hands, feet and faces; what the pose hides is guessed.")),
 }  # fmt: skip
 

@@ -26,7 +26,7 @@ from lift123.pipelines.stages.character_picture import CharacterPicture, place_o
 from loop import train
 
 MIRRORED = (0, 5, 4, 3, 2, 1)  # which view of a character is that of its mirror image, flipped
-PURE = 0.55  # share of training pictures that are pure noise, where the network is a regression
+PURE = 0.9  # share of training pictures that are pure noise, where the network is a regression: few steps pay there first
 NAMES = {"multiview": small.MULTIVIEW_FILE, "canonical": small.CANONICAL_FILE}
 SIZE = small.SMALL_SIZE
 
