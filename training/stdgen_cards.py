@@ -61,7 +61,7 @@ def main() -> None:
     args = parser.parse_args()
     found = json.loads((args.work / "stdgen_measured.json").read_text(encoding="utf-8"))
     characters = json.loads((args.work / "characters" / "done.json").read_text(encoding="utf-8"))["done"]
-    for name in CARDS:
+    for name in (n for n in CARDS if (args.weights / f"stdgen_{n}.safetensors").is_file()):
         state = torch.load(args.work / f"stdgen_{name}" / "checkpoint.pt", weights_only=True, map_location="cpu")
         size = (args.weights / f"stdgen_{name}.safetensors").stat().st_size / 1e6
         (args.weights / f"stdgen_{name}.md").write_text(card(name, found, state, size, characters), encoding="utf-8")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ...core.errors import InputError
 from ..embedded import FOLDER, load_module
 from .canonical import Canonicaliser, ReferencePair, build_main, build_reference
 from .codec import PixelCodec
@@ -76,7 +77,10 @@ class EmbeddedCanonical:
     folder: Path = FOLDER
 
     def load(self, device="cpu") -> Canonicaliser:
-        """Frozen, float32; InputError when the file is not there."""
+        """Frozen, float32; InputError when the file is not there, as in the pack itself: it is not good enough yet."""
+        if not (Path(self.folder) / CANONICAL_FILE).is_file():
+            raise InputError("canonicaliser", f"the file {CANONICAL_FILE}", "none: no small canonicaliser ships yet",
+                             "Wire an A-pose picture straight into Character Multi-View, or use Load Canonicaliser.")
         pair = load_module(build_small_pair(), Path(self.folder) / CANONICAL_FILE, device)
         texts = torch.zeros(2, WORDS, CONTEXT, device=device)
         return Canonicaliser(pair.unet, pair.reference, PixelCodec(SHRINK), NoVision(CONTEXT), texts, SCHEDULE, SMALL_SIZE,
