@@ -101,9 +101,9 @@ def _run(network, shown: Tensor, settings: MultiViewSettings, device, done, on_s
             except StopStage:
                 guess = watcher.stopped(on_checkpoint)
                 if not finished:
-                    finished[name] = to_views(network.decode(guess).cpu(), name)
+                    finished[name] = to_views(network.decode(guess).cpu(), name, network.soft)
                 break
-            finished[name] = to_views(network.decode(latents).cpu(), name)
+            finished[name] = to_views(network.decode(latents).cpu(), name, network.soft)
         left = replace(left, finished={**left.finished, level: latents})
     return join_levels([finished[name] for name in LEVEL_NAMES if name in finished])
 
@@ -125,13 +125,17 @@ def _sample(network, shown: Tensor, start: Tensor, level: int, told: dict, fresh
                  told["eta"], fresh, watcher, watcher.left)
 
 
-def to_views(pictures: Tensor, level: str) -> CharacterViews:
-    """Views of one level from decoded pictures [12, H, W, 3], normals first; padded with white to squares."""
+def to_views(pictures: Tensor, level: str, soft: bool = False) -> CharacterViews:
+    """Views of one level from decoded pictures [12, H, W, 3], normals first; padded with white to squares.
+
+    soft: the pictures' outlines are blurred, see :func:`mask_of_soft_normals`.
+    """
     height, width = pictures.shape[1:3]
     left = (height - width) // 2
     pictures = torch.nn.functional.pad(pictures, (0, 0, left, height - width - left), value=1.0)
     normals, colors = pictures[:VIEWS], pictures[VIEWS:]
-    return assemble_views(colors[None], normals[None], (level,))
+    alpha = mask_of_soft_normals(normals)[None] if soft else None
+    return assemble_views(colors[None], normals[None], (level,), alpha)
 
 
 def assemble_views(colors: Tensor, normals: Tensor, levels: tuple[str, ...], alpha: Tensor | None = None) -> CharacterViews:
@@ -151,6 +155,17 @@ def mask_of_normals(normals: Tensor) -> Tensor:
     Safe, because no unit normal comes near white: the three channels of its colour sum up to 2.37 at most.
     """
     return ((1 - normals).abs().sum(-1) > WHITE_TOLERANCE).float()
+
+
+def mask_of_soft_normals(normals: Tensor, reach: int = 2) -> Tensor:
+    """[N, H, W] 1 where normal pictures [N, H, W, 3] are at least half as far from white as the farthest pixel near them.
+
+    Near: up to ``reach`` pixels away.  A blurred outline's place is where half of it is left; a fixed distance to white,
+    right for sharp pictures, makes everything fatter by the blur's width.
+    """
+    distance = (1 - normals).abs().sum(-1)
+    near = torch.nn.functional.max_pool2d(distance[:, None], 2 * reach + 1, 1, reach)[:, 0]
+    return ((distance > 0.5 * near) & (distance > 0.5 * WHITE_TOLERANCE)).float()
 
 
 def join_levels(parts: list[CharacterViews]) -> CharacterViews:

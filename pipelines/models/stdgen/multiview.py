@@ -80,6 +80,7 @@ class MultiView:
     codec: pictures <-> latents; vision: ``image_embedding``; prompts: [2, 6, L, D], of the two domains and six views.
     schedule: settings of the DDIM sampler; size: (height, width) of its pictures, pixels.
     stock: Era3D's own weights, which know no peel levels; normalizer: (mean, std) of embeddings [1, E], or None.
+    soft: its pictures have blurred outlines.
     """
 
     unet: torch.nn.Module
@@ -93,6 +94,7 @@ class MultiView:
     guidance: float = 3.0
     steps: int = 40
     eta: float = 1.0
+    soft: bool = False
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:

@@ -67,7 +67,7 @@ class EmbeddedMultiView:
         """Frozen, float32; InputError when the file is not there."""
         nets = load_module(SmallMultiView(), Path(self.folder) / MULTIVIEW_FILE, device)
         return MultiView(nets.unet, PixelCodec(SHRINK), NoVision(CONTEXT), nets.prompts.detach(), SCHEDULE, SMALL_SIZE,
-                         guidance=1.0, steps=STEPS, eta=0.0)
+                         guidance=1.0, steps=STEPS, eta=0.0, soft=True)
 
 
 @dataclass(frozen=True)
