@@ -41,12 +41,13 @@ from lift123.pipelines.stages.character_multiview import MultiViewSettings, draw
 from lift123.pipelines.stages.character_picture import CharacterPicture
 from lift123.pipelines.stages.lift_layers import lift_layers
 from lift123.pipelines.stages.project_colors import project_colors
-from lift123.pipelines.stages.refine_layers import QUICKSTART, refine_layers
+from lift123.pipelines.stages.refine_layers import QUICKSTART, refine_layers, with_steps
 from lift123.pipelines.stages.refined_layers import RefinedLayers, load_layers, save_layers
 from lift123.pipelines.toybox.characters import heldout_character, input_picture, render_levels
 
 STARTS = ("a-pose", "views")
 PICTURE_SIZE, VIEW_SIZE, RESOLUTION, SEED = 256, 128, 96, 42
+STEPS = 20  # of the refinement, as in the quickstart's graph: soft views bear no more
 DIGITS = {"iou": 3, "distance": 4, "chamfer": 5}
 NOTE = Path(__file__).resolve().parent / "notes" / "stdgen.md"
 
@@ -114,7 +115,7 @@ def run_one(index: int, start: str, networks: Networks, args) -> dict:
     figures = {"caption": character.caption, "drawn": float(psnr(scaled(views, VIEW_SIZE), large_truth.color[0]).mean())}
     coarse = lift_layers(views, networks.slrm)
     try:
-        refined = refine_layers(coarse, views, QUICKSTART, seed=SEED)
+        refined = refine_layers(coarse, views, with_steps(QUICKSTART, STEPS), seed=SEED)
         painted = project_colors(refined.layers, views).layers
         figures["notes"] = refined.notes
     except InputError as problem:  # a character that cannot be refined counts as its coarse layers

@@ -128,14 +128,16 @@ def _sample(network, shown: Tensor, start: Tensor, level: int, told: dict, fresh
 def to_views(pictures: Tensor, level: str, soft: bool = False) -> CharacterViews:
     """Views of one level from decoded pictures [12, H, W, 3], normals first; padded with white to squares.
 
-    soft: the pictures' outlines are blurred, see :func:`mask_of_soft_normals`.
+    soft: the pictures' outlines are blurred, see :func:`mask_of_soft_normals`; colours stay as blurred as they are, because
+          cut out they would have a rim of the background's.
     """
     height, width = pictures.shape[1:3]
     left = (height - width) // 2
     pictures = torch.nn.functional.pad(pictures, (0, 0, left, height - width - left), value=1.0)
     normals, colors = pictures[:VIEWS], pictures[VIEWS:]
-    alpha = mask_of_soft_normals(normals)[None] if soft else None
-    return assemble_views(colors[None], normals[None], (level,), alpha)
+    if not soft:
+        return assemble_views(colors[None], normals[None], (level,))
+    return replace(assemble_views(colors[None], normals[None], (level,), mask_of_soft_normals(normals)[None]), color=colors[None])
 
 
 def assemble_views(colors: Tensor, normals: Tensor, levels: tuple[str, ...], alpha: Tensor | None = None) -> CharacterViews:
