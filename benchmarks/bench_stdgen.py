@@ -140,13 +140,14 @@ def front_of(picture: torch.Tensor) -> torch.Tensor:
 
 
 def strip(index: int, start: str, args, size: int = 192) -> torch.Tensor:
-    """[size, W, 3]: the given picture; truth, coarse, refined from the front; truth and refined from behind and apart."""
+    """[size, W, 3]: truth, coarse, refined from the front; truth and refined from behind and apart; a posed picture first."""
     character, place = heldout_character(index), args.work / f"{start}-{index}"
     coarse = load_layers(Path(f"{place}-coarse.safetensors")).layers
-    made = load_layers(place.with_suffix(".safetensors")).layers
-    truth, rgba = character.layers, input_picture(character, 0, size)
-    given = front_of(rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:])
-    pictures = [given, *(character_picture(m, size, 0) for m in (truth, coarse, made)),
+    truth, made, given = character.layers, load_layers(place.with_suffix(".safetensors")).layers, []
+    if start == "picture":
+        rgba = input_picture(character, 0, size)
+        given = [front_of(rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:])]
+    pictures = [*given, *(character_picture(m, size, 0) for m in (truth, coarse, made)),
                 *(character_picture(m, size, 3) for m in (truth, made)),
                 *(character_picture(exploded(m), size, 0) for m in (truth, made))]  # fmt: skip
     return torch.cat([p[:, size // 8 : -size // 8] if p.shape[1] == size else p for p in pictures], 1)
@@ -200,7 +201,7 @@ def report(found: dict[str, dict[int, dict]], args) -> str:
     head = ["character", "caption", "layer", *told]
     for start, figures in found.items():
         parts += [f"## From the {start}\n", "\n".join(means(figures)) + "\n", table(head, rows_of(figures))]
-        parts.append(f"![given; truth, coarse, refined; from behind truth, refined; apart truth, refined](stdgen-{start}.png)\n")
+        parts.append(f"![truth, coarse, refined; from behind truth, refined; apart truth, refined](stdgen-{start}.png)\n")
     return "\n".join([*parts, NOTE.read_text(encoding="utf-8") if NOTE.is_file() else ""])
 
 
