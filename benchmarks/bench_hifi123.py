@@ -56,6 +56,7 @@ PAINTED = ("rgsd", "text", "view", "both", "reference")  # after "coarse"
 FIG7 = {"all": {}, "SDEdit": {"start": "noise"}, "no depth": {"depth": False}, "no injection": {"inject": False}}
 TARGETS = {"12 rungs": {"rungs": 12}, "12 rungs, words": {"rungs": 12, "guidance": 1.0},
            "12 rungs, guidance 3": {"rungs": 12, "guidance": 3.0}}  # beside the preset's
+NOTE = Path(__file__).resolve().parent / "notes" / "hifi123.md"  # written by hand
 LEVEL = {"steps": 20, "rungs": 12}  # (paper) 0.6 of the schedule
 VIEW_SIZE, AROUND, SAMPLER_STEPS = 128, 8, 25
 FIGURES = {"novel_psnr": 2, "novel_ssim": 3, "inside_psnr": 2, "reference_psnr": 2, "reference_inside": 2, "cpu_seconds": 0}
@@ -279,7 +280,8 @@ def report(results: list, parts: list[str], seed: int) -> str:
     """The markdown page."""
     preset = hifi123.QUICKSTART
     lines = [f"# {preset.name}, held-out toybox objects\n", f"{machine()} Seed {seed}; {len(results)} objects.\n",
-             "\n\n".join(__doc__.split("\n\n")[2:]).strip() + "\n"]  # fmt: skip
+             "\n\n".join(__doc__.split("\n\n")[2:]).strip() + "\n",
+             NOTE.read_text(encoding="utf-8") if NOTE.is_file() else ""]  # fmt: skip
     if "refine" in parts:
         figures, columns = gathered(results, "refine"), {k: v for k, v in FIGURES.items() if k != "cpu_seconds"}
         lines += [f"## Refinement of one coarse mesh ({preset.mesh.iterations} iterations)\n",
