@@ -23,7 +23,7 @@ CARDS = {
         "40 pixels, v-prediction, mostly from pure noise and sampled in one step; no guidance"), (
         "What the front does not show is a mean over what it could be: soft, faces smeared, and the back in the front's colours. "
         "Of the training the first 1,000 steps drew pure noise in 0.55 of the pictures, later ones in 0.9. Four steps of "
-        "sampling instead of one are 1 to 2 dB worse and grainy.")),
+        "sampling instead of one are about 2 dB worse, on three characters, and grainy.")),
     "canonical": ("Small canonicaliser", (
         "The network classes of StdGEN's canonicaliser (a UNet whose self-attention sees a reference UNet's keys and values), in "
         "squares of 2 x 2 pixels instead of latents, 64 x 40 pixels, v-prediction, mostly from pure noise and sampled in one "

@@ -115,9 +115,8 @@ def surface_colors(mesh: Mesh):
 def _color_layer(name: str, layers: LayeredMesh, views: CharacterViews, config: ColorConfig) -> tuple[Mesh, float]:
     inner = [layers[n].detach() for n in layers.names[: layers.names.index(name)]]
     mesh = _finer(layers[name].detach(), config)
-    if (
-        config.subdivide and inner and config.tolerance > 0
-    ):  # the new vertices of a face that cut through an inner layer
+    if config.subdivide and inner and config.tolerance > 0:
+        # a face may have cut through an inner layer between its corners: its new vertices show that
         mesh = replace(mesh, vertices=pushed_out(mesh, inner, config.tolerance / 2).vertices)
     level = _level(views, name)
     alpha = _eroded(level.alpha[0])

@@ -1,4 +1,4 @@
-"""The small canonicaliser and multi-view network that ship with the pack: the published classes in pixels of 64 x 40.
+"""The small canonicaliser (none ships yet) and multi-view network of the pack: the published classes in 64 x 40 pixels.
 
 What differs from the published ones is configuration: squares of 2 x 2 pixels for latents (toy characters and normal maps
 are nothing that the pack's autoencoder knows), prompts of one learnt token, no CLIP (zeros), no pose heads, no guidance,
@@ -72,7 +72,7 @@ class EmbeddedMultiView:
 
 @dataclass(frozen=True)
 class EmbeddedCanonical:
-    """The canonicaliser that ships with the pack; folder: where its file lies."""
+    """The small canonicaliser, once trained; folder: where its file lies."""
 
     folder: Path = FOLDER
 
