@@ -74,7 +74,8 @@ def reduced(network, rows: int):
 
 def look_at_canonicaliser(network, figure: Figure, steps: int, device: torch.device | str = "cpu") -> Findings:
     """A canonicaliser's answers at the true A-pose, and what it draws; network: at the size that is to be looked at."""
-    drawn = canonicalise(network, figure.picture, CanonicalSettings(steps=steps, preview_every=0), device=device)
+    settings = CanonicalSettings(steps=min(steps, network.steps), preview_every=0)
+    drawn = canonicalise(network, figure.picture, settings, device=device)
     truth = fit_upright(figure.views.color[0, 0], network.size).to(device)
     shown = drawn.shown.to(device)
     seen, blank = network.see(shown), network.see(torch.ones_like(shown))
@@ -105,7 +106,8 @@ def look_at_multiview(network, figure: Figure, steps: int, device: torch.device 
         facts["change of its answer by the level"] = share
         truth = {level: _latents(network, views, level, device) for level in levels}
         doubts += _levels(network, truth, seen) if share > 1e-3 else ["the level hardly changes its answer"]
-    drawn = draw_views(network, front.cpu(), MultiViewSettings(levels, steps, preview_every=0), device=device)
+    settings = MultiViewSettings(levels, min(steps, network.steps), preview_every=0)
+    drawn = draw_views(network, front.cpu(), settings, device=device)
     lines = level_report(drawn)
     facts |= {f"level {i}": line for i, line in enumerate(lines, 1)}
     doubts += [line for line in lines if "disagree" in line] + _order(drawn) + _finite(drawn.color)
