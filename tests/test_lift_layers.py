@@ -170,6 +170,14 @@ def test_stopping_returns_what_is_finished():
     assert lift_layers(ellipses(), Drawn(), on_step=stop).names == ("body",)
 
 
+def test_views_that_are_unsure_are_lifted_with_a_remark():
+    good, notes = ellipses(), []
+    alpha = good.alpha.clone()
+    alpha[:, 3, :, 16:] = 0  # half of the back is missing, and no other view mirrors the front
+    found = lift_layers(replace(good, alpha=alpha), Drawn(), on_step=lambda s: notes.append(s.note))
+    assert len(found) and "front and back" in notes[0]
+
+
 def test_views_that_cannot_be_right_are_refused():
     good, network = ellipses(), Drawn()
     lift_layers(good, network)

@@ -20,11 +20,10 @@ from .canonicalise import Watcher, kept
 from .character_picture import CharacterPicture, fit_upright, place_in_square
 from .optimize import step_generator
 from .unfinished import Resume, Unfinished, begin_anew, go_on, left_over, run_key
+from .view_order import level_remarks, misplaced
 
 NAME = "Multi-view"
 WHITE_TOLERANCE = 80 / 255  # summed distance to white up to which a normal map's pixel is background (spec B.5)
-OPPOSITE = ((0, 3), (2, 4))  # views whose outlines mirror each other: front and back, right and left
-AGREEMENT = 0.75  # overlap of mirrored outlines below which views are in another order (true ones: 0.99; front and side: 0.67)
 NESTED = 0.9  # of a level that lies inside the one before it
 CHANGED = 0.25  # summed colour difference that counts as a change
 VIEWS = len(VIEW_NAMES)
@@ -216,19 +215,19 @@ def views_from_pictures(colors: list[Tensor], normals: list[Tensor], levels: int
     return views
 
 
-def check_order(views: CharacterViews) -> None:
-    """InputError unless each level shows something in every view, and opposite views have mirrored outlines."""
+def check_order(views: CharacterViews) -> list[str]:
+    """Remarks on opposite views that disagree; InputError for a level with an empty view, or with views in another order."""
     for index, name in enumerate(views.levels):
         masks = views.alpha[index] > 0.5
         empty = [VIEW_NAMES[i] for i in range(VIEWS) if not bool(masks[i].any())]
         if empty:
             raise InputError("views", f"a figure in every view of level '{name}'", f"none in {', '.join(empty)}",
                              "Check the normal pictures: their background must be white.")
-        for a, b in OPPOSITE:
-            one, other = masks[a], masks[b].flip(-1)
-            overlap = float((one & other).sum() / (one | other).sum())
-            if overlap < AGREEMENT:
-                raise InputError(
-                    "views", f"the order {', '.join(VIEW_NAMES)}",
-                    f"views {a + 1} and {b + 1} of level '{name}', whose mirrored outlines overlap by {overlap:.0%} only",
-                    "Sort them: opposite views of an orthographic camera have mirrored outlines.")  # fmt: skip
+        found = misplaced(masks)
+        if found is not None:
+            a, b, overlap = found
+            raise InputError(
+                "views", f"the order {', '.join(VIEW_NAMES)}",
+                f"views {a + 1} and {b + 1} of level '{name}' that mirror each other ({overlap:.0%} overlap)",
+                "Sort them: only opposite views of an orthographic camera have mirrored outlines.")  # fmt: skip
+    return level_remarks(views)

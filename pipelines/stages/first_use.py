@@ -224,7 +224,6 @@ def _finite(pictures: Tensor) -> list[str]:
 
 def _order(views: CharacterViews) -> list[str]:
     try:
-        check_order(views)
+        return [f"the views that it draws: {remark}" for remark in check_order(views)]
     except InputError as problem:
         return [f"the views that it draws: {problem}"]
-    return []

@@ -11,12 +11,14 @@ from ..core.character_views import CharacterViews
 from ..core.errors import InputError, StopStage
 from ..core.layers import LAYER_NAMES, LayeredMesh
 from ..core.mesh import Mesh
+from ..core.ortho import VIEW_NAMES
 from ..core.step import OnStep, Step, ignore_step
 from ..models.stdgen.slrm import Slrm, check_pictures
 from ..models.stdgen.slrm_frames import slrm_to_scene
 from ..models.stdgen.slrm_surface import GridValues, grid_values, layer_surface, point_colors
 from ..ops.mesh_edges import compact, connected_parts, mesh_edges
 from ..ops.semantic_field import CODES
+from .view_order import misplaced, order_remarks
 
 NAME = "S-LRM"
 ISLAND_VERTICES, ISLAND_CELL = 300, 0.014  # spec C.11: smaller pieces are dropped, at the released grid's cell
@@ -80,7 +82,10 @@ def lift_layers(
     check_network(network)
     total = 2 + len(LAYER_NAMES)
     layers: dict[str, Mesh] = {}
+    doubts = order_remarks(views.alpha[views.index("complete")] > 0.5)
     try:
+        if doubts:
+            on_step(Step(NAME, 0, total, note=" ".join(doubts)))
         field = lift_field(color, network, lambda done, note: on_step(Step(NAME, done, total, note=note)))
         for index, name in enumerate(LAYER_NAMES):
             mesh = field.surface(name, config)
@@ -133,13 +138,12 @@ def level_zero(views: CharacterViews) -> Tensor:
     return color
 
 
-def check_order(alpha: Tensor, spread: float = 0.25, overlap: float = 0.75) -> None:
+def check_order(alpha: Tensor, spread: float = 0.25) -> None:
     """InputError where outlines [6, H, W] cannot be those of the standard views in the standard order.
 
-    The pictures are orthographic at elevation 0, so every view shows the figure from the same height to the same height,
-    and front and back (right and left) are each other's mirror images.  Refused are figures that begin or end more than
-    ``spread`` of their height apart, and such pairs whose outlines share less than ``overlap`` of their union (true views
-    share 99 %, views in a wrong order mostly less than 75 %).  Right and left exchanged cannot be told from outlines.
+    Refused are figures that begin or end more than ``spread`` of their height apart (orthographic views at elevation 0 show
+    a figure from one height to one height), and views whose missing opposite lies in another place (``view_order``).
+    Opposite views that merely disagree are not: a network that is unsure of a figure draws such views.
     """
     inside = alpha > 0.5
     if not bool(inside.flatten(1).any(1).all()):
@@ -162,16 +166,15 @@ def check_order(alpha: Tensor, spread: float = 0.25, overlap: float = 0.75) -> N
             f"figures that begin or end {apart} of {size} rows apart",
             "Make all six views orthographic at elevation 0 and at one scale.",
         )
-    for a, b, words in ((0, 3, "front and back"), (2, 4, "right and left")):
-        mirrored = inside[b].flip(-1)
-        shared = float((inside[a] & mirrored).sum() / (inside[a] | mirrored).sum())
-        if shared < overlap:
-            raise InputError(
-                "views",
-                "the order front, front right, right, back, left, front left",
-                f"outlines of {words} that are no mirror images of each other ({shared:.0%} overlap)",
-                "Put the pictures in this order; do not mirror single ones.",
-            )
+    found = misplaced(inside)
+    if found is not None:
+        a, b, overlap = found
+        raise InputError(
+            "views",
+            f"the order {', '.join(VIEW_NAMES)}",
+            f"pictures {a} and {b} (counted from 0) that mirror each other ({overlap:.0%} overlap), as only opposite views do",
+            "Put the pictures in this order; do not mirror single ones.",
+        )
 
 
 def check_network(network: Slrm) -> None:

@@ -23,6 +23,7 @@ from .layer_fit import FitConfig, LayerTask, fit_layer
 from .layer_masks import LayerMask, best_shift, layer_mask
 from .layer_presets import PAPER, QUICKSTART, RefineConfig
 from .refined_layers import RefinedLayers
+from .view_order import level_remarks
 
 __all__ = [
     "PAPER", "PRESETS", "QUICKSTART", "RefineConfig", "RefinedLayers",
@@ -293,12 +294,13 @@ def _resized(task: LayerTask, size: int) -> LayerTask:
 
 
 def _begun(layers: LayeredMesh, views: CharacterViews, config: RefineConfig) -> RefinedLayers:
-    """The layers, mirrored if the complete character's outlines say so."""
+    """The layers, mirrored if the complete character's outlines say so, and what is odd about the views."""
+    doubts = level_remarks(views)
     if not config.check_handedness or "complete" not in views.levels:
-        return RefinedLayers(layers, coarse=layers)
+        return RefinedLayers(layers, notes=tuple(doubts), coarse=layers)
     found = handedness(layers.merged(), views.alpha[views.index(0)])
     turned = mirrored_layers(layers) if found.is_mirrored else layers
-    return RefinedLayers(turned, notes=(found.note(),), was_mirrored=found.is_mirrored, coarse=layers)
+    return RefinedLayers(turned, notes=(found.note(), *doubts), was_mirrored=found.is_mirrored, coarse=layers)
 
 
 def _check(layers: LayeredMesh, views: CharacterViews, keep: tuple[str, ...]) -> None:
