@@ -8,17 +8,20 @@ from pathlib import Path
 import torch
 
 
-def train(module, loss_of_batch, steps, out: Path, rate=1e-3, decay=0.999, warmup=100, minutes=None, log=print):
+def train(module, loss_of_batch, steps, out: Path, rate=1e-3, decay=0.999, warmup=100, minutes=None, log=print, anew=False):
     """Trains ``module`` and returns its exponential moving average.
 
     loss_of_batch(step) -> scalar loss; it may use ``module``.  out: folder of checkpoint and log.
     The rate warms up linearly and then follows a cosine to zero at ``steps``.
     minutes: stops at this many minutes of training (all runs together); the cosine then follows the
     clock instead of the step count, so that the run always ends at rate zero.
+    anew: begins a second round from the last checkpoint: the rate starts over, steps and minutes are that round's own.
+    Said once; a round that was interrupted goes on without it.
     """
     out.mkdir(parents=True, exist_ok=True)
     optimizer = torch.optim.AdamW(module.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True)
     ema, first, spent = copy.deepcopy(module).requires_grad_(False), 0, 0.0
+    round_step, round_spent = 0, 0.0  # where the round began
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True, map_location=next(module.parameters()).device)
@@ -26,13 +29,15 @@ def train(module, loss_of_batch, steps, out: Path, rate=1e-3, decay=0.999, warmu
         ema.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
         first, spent = state["step"], state["spent"]
+        round_step, round_spent = (first, spent) if anew else state.get("round", (0, 0.0))
     running, last_save = None, time.time()
-    for step in range(first, steps):
-        begun = time.time()
-        progress = spent / (minutes * 60) if minutes else step / steps
+    last = round_step + steps
+    for step in range(first, last):
+        begun, done = time.time(), step - round_step
+        progress = (spent - round_spent) / (minutes * 60) if minutes else done / steps
         if progress >= 1:
             break
-        now = rate * min(1, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * progress))
+        now = rate * min(1, (done + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * progress))
         for group in optimizer.param_groups:
             group["lr"] = now
         loss = loss_of_batch(step)
@@ -52,15 +57,15 @@ def train(module, loss_of_batch, steps, out: Path, rate=1e-3, decay=0.999, warmu
             log(f"{out.name} step {step + 1} loss {running:.4f} rate {now:.2e} {spent / (step + 1):.3f} s/step", flush=True)
             with open(out / "curve.csv", "a", encoding="utf-8") as curve:
                 curve.write(f"{step + 1},{running:.6f},{spent:.1f}\n")
-        if time.time() - last_save > 120 or step + 1 == steps:
-            _save(checkpoint, module, ema, optimizer, step + 1, spent)
+        if time.time() - last_save > 120 or step + 1 == last:
+            _save(checkpoint, module, ema, optimizer, step + 1, spent, (round_step, round_spent))
             last_save = time.time()
-    _save(checkpoint, module, ema, optimizer, step + 1 if steps > first else first, spent)
+    _save(checkpoint, module, ema, optimizer, step + 1 if last > first else first, spent, (round_step, round_spent))
     return ema
 
 
-def _save(path, module, ema, optimizer, step, spent):
+def _save(path, module, ema, optimizer, step, spent, begun):
     state = {"module": module.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict()}
     temporary = path.with_suffix(".new")
-    torch.save({**state, "step": step, "spent": spent}, temporary)
+    torch.save({**state, "step": step, "spent": spent, "round": begun}, temporary)
     temporary.replace(path)

@@ -26,6 +26,8 @@ from lift123.pipelines.stages.character_picture import CharacterPicture, place_o
 from loop import train
 
 MIRRORED = (0, 5, 4, 3, 2, 1)  # which view of a character is that of its mirror image, flipped
+STANDING = -1  # index of the A-pose among a character's poses
+RECOLOURED = 0.8  # share of characters whose colours are exchanged
 PURE = 0.9  # share of training pictures that are pure noise, where the network is a regression: few steps pay there first
 NAMES = {"multiview": small.MULTIVIEW_FILE, "canonical": small.CANONICAL_FILE}
 SIZE = small.SMALL_SIZE
@@ -70,23 +72,36 @@ def mirror(colors: torch.Tensor, normals: torch.Tensor, alpha: torch.Tensor) -> 
     return colors, turned
 
 
-def six_views(bank, pick: int, level: int, flip: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def recolour(pictures: list[torch.Tensor], rng: np.random.Generator) -> list[torch.Tensor]:
+    """One character's pictures [..., 3] with its colours exchanged: channels permuted, each with a gamma of 0.55 to 1.8.
+
+    White stays white and black stays black.  The networks have to look where a colour comes from, because no colour is
+    more likely than another any more: a few hundred characters become many, and drawings' palettes are not foreign.
+    """
+    if rng.uniform() >= RECOLOURED:
+        return pictures
+    order, gamma = torch.from_numpy(rng.permutation(3)), torch.from_numpy(np.exp(rng.uniform(-0.6, 0.6, 3))).float()
+    return [p[..., order.to(p.device)] ** gamma.to(p.device) for p in pictures]
+
+
+def six_views(bank, pick: int, level: int, flip: bool, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """(front [H, W, 3], views [12, H, W, 3]): the complete character from the front; normals and colours of one level."""
     front = bank.get("color", pick, 0, 0)
     colors, normals, alpha = (bank.get(name, pick, level) for name in ("color", "normal", "alpha"))
     if flip:
         front, (colors, normals) = front.flip(1), mirror(colors, normals, alpha)
+    front, colors = recolour([front, colors], rng)
     return narrow(front), narrow(torch.cat([normals, colors]))
 
 
-def train_multiview(bank, out: Path, weights: Path, steps: int, minutes=None, batch: int = 2) -> None:
+def train_multiview(bank, out: Path, weights: Path, steps: int, batch: int = 2, **loop) -> None:
     """v of all twelve pictures from the front view, at random levels of random characters."""
     nets, codec, table = small.SmallMultiView().to(bank.device), PixelCodec(small.SHRINK), alphas()
     rng, generator = np.random.Generator(np.random.PCG64(21)), torch.Generator().manual_seed(21)
 
     def loss_of_batch(step):
         draws = [(int(rng.integers(bank.count)), int(rng.integers(3)), bool(rng.integers(2))) for _ in range(batch)]
-        fronts, views = (torch.stack(v).to(bank.device) for v in zip(*[six_views(bank, *d) for d in draws]))
+        fronts, views = (torch.stack(v).to(bank.device) for v in zip(*[six_views(bank, *d, rng) for d in draws]))
         clean = codec.encode(views.flatten(0, 1)).unflatten(0, (batch, -1))
         t = noise_levels(batch, rng)
         noisy, wanted = noised(clean, table[t], generator)
@@ -96,11 +111,16 @@ def train_multiview(bank, out: Path, weights: Path, steps: int, minutes=None, ba
         answer = run_unet(nets.unet, x, times, context, labels).unflatten(0, (2, batch, 6)).transpose(0, 1).flatten(1, 2)
         return distance(answer, wanted)
 
-    save(train(nets, loss_of_batch, steps, out, rate=1e-3, decay=0.998, minutes=minutes), weights, "multiview")
+    save(train(nets, loss_of_batch, steps, out, decay=0.998, **loop), weights, "multiview")
+
+
+def standing(step: int) -> float:
+    """Share of training pictures that stand in A-pose already: most at first, where attention learns to copy in place."""
+    return max(0.2, 0.8 - step / 1000)
 
 
 class Canvases:
-    """Posed pictures of a bank as the canonicaliser is shown them; each is framed once."""
+    """Posed pictures of a bank as the canonicaliser is shown them; each is framed once.  Pose STANDING is the A-pose."""
 
     def __init__(self, bank):
         self.bank, self.kept = bank, {}
@@ -108,29 +128,38 @@ class Canvases:
     def get(self, pick: int, pose: int) -> torch.Tensor:
         """[H, W, 3] on white."""
         if (pick, pose) not in self.kept:
-            rgba = self.bank.get("input", pick, pose).cpu()
+            rgba = (self._front(pick) if pose == STANDING else self.bank.get("input", pick, pose)).cpu()
             canvas = place_on_canvas(CharacterPicture(rgba[..., :3], rgba[..., 3]), SIZE)
             self.kept[pick, pose] = (canvas * 255 + 0.5).to(torch.uint8)
         return self.kept[pick, pose].float() / 255
 
+    def _front(self, pick: int) -> torch.Tensor:
+        """[H, W, 4] straight RGBA of the front view in A-pose."""
+        alpha = self.bank.get("alpha", pick, 0, 0)[..., None]
+        color = (self.bank.get("color", pick, 0, 0) - (1 - alpha)) / alpha.clamp_min(1 / 255)
+        return torch.cat([color.clamp(0, 1), alpha], -1)
 
-def train_canonical(bank, out: Path, weights: Path, steps: int, minutes=None, batch: int = 8) -> None:
-    """v of the front view in A-pose from a picture in another pose."""
-    pair, codec, table, shown = small.build_small_pair().to(bank.device), PixelCodec(small.SHRINK), alphas(), Canvases(bank)
+
+def train_canonical(bank, out: Path, weights: Path, steps: int, batch: int = 8, **loop) -> None:
+    """v of the front view in A-pose from a picture in another pose, or in this one."""
+    pair, codec, table, shown = small.build_small_pair(), PixelCodec(small.SHRINK), alphas(), Canvases(bank)
+    small.start_alike(pair)
+    pair = pair.to(bank.device)
     rng, generator = np.random.Generator(np.random.PCG64(22)), torch.Generator().manual_seed(22)
     blank = torch.zeros(batch, small.WORDS, small.CONTEXT, device=bank.device)
 
     def loss_of_batch(step):
         picks, poses = rng.integers(0, bank.count, batch), rng.integers(0, bank.poses, batch)
-        seen = torch.stack([shown.get(int(i), int(k)) for i, k in zip(picks, poses)])
-        target = torch.stack([narrow(bank.get("color", int(i), 0, 0)) for i in picks]).cpu()
+        poses[rng.uniform(size=batch) < standing(step)] = STANDING
+        pairs = [(shown.get(int(i), int(k)), narrow(bank.get("color", int(i), 0, 0)).cpu()) for i, k in zip(picks, poses)]
+        seen, target = (torch.stack(p) for p in zip(*[recolour(list(pair), rng) for pair in pairs]))
         flip = torch.from_numpy(rng.uniform(size=batch) < 0.5)[:, None, None, None]
         seen, target = (torch.where(flip, p.flip(2), p).to(bank.device) for p in (seen, target))
         t = noise_levels(batch, rng)
         noisy, wanted = noised(codec.encode(target), table[t], generator)
         return distance(pair(noisy, t.to(bank.device), blank, codec.encode(seen), blank), wanted)
 
-    save(train(pair, loss_of_batch, steps, out, rate=1e-3, decay=0.998, minutes=minutes), weights, "canonical")
+    save(train(pair, loss_of_batch, steps, out, decay=0.998, **loop), weights, "canonical")
 
 
 def save(module: torch.nn.Module, weights: Path, name: str) -> None:
@@ -180,6 +209,8 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=pack.ROOT / "pipelines" / "embedded", help="where weights are written")
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--minutes", type=float, help="ends a run after this much training time")
+    parser.add_argument("--rate", type=float, default=1e-3, help="the learning rate's peak")
+    parser.add_argument("--anew", action="store_true", help="begins a second round from the last checkpoint")
     parser.add_argument("--held-out", type=int, default=20, help="characters to measure on")
     parser.add_argument("--sheet", type=Path, help="measure: also writes a picture of all results")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -203,7 +234,8 @@ def main() -> None:
     else:
         bank = growing(args.bank or args.work / "characters", args.device)
         run = train_multiview if args.stage == "multiview" else train_canonical
-        run(bank, args.work / f"stdgen_{args.stage}", args.weights, args.steps, args.minutes)
+        run(bank, args.work / f"stdgen_{args.stage}", args.weights, args.steps,
+            minutes=args.minutes, rate=args.rate, anew=args.anew)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""The small canonicaliser (none ships yet) and multi-view network of the pack: the published classes in 64 x 40 pixels.
+"""The small canonicaliser and multi-view network of the pack: the published classes in 64 x 40 pixels.
 
 What differs from the published ones is configuration: squares of 2 x 2 pixels for latents (toy characters and normal maps
 are nothing that the pack's autoencoder knows), prompts of one learnt token, no CLIP (zeros), no pose heads, no guidance,
 and one step: trained mostly at pure noise, they are regressions, and further steps add more grain than detail (cards).
+The canonicaliser starts from random numbers where the published one starts from Stable Diffusion, whose features know what
+and where they are; so that its attention finds the reference at all, cells carry a code of their place, and training
+begins with attention to what is alike (:func:`start_alike`).
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from ...core.errors import InputError
+from ..attention import self_attentions
 from ..embedded import FOLDER, load_module
 from .canonical import Canonicaliser, ReferencePair, build_main, build_reference
 from .codec import PixelCodec
@@ -39,7 +42,11 @@ SMALL_MULTIVIEW = {
     **_SHAPES, "in_channels": 2 * CHANNELS, "block_out_channels": (40, 80, 128), "num_views": VIEWS,
     "projection_class_embeddings_input_dim": 2 * CONTEXT,
 }  # fmt: skip
-SMALL_CANONICAL = {**_SHAPES, "in_channels": CHANNELS, "block_out_channels": (32, 64, 88), "num_views": 1}
+SMALL_CANONICAL = {
+    **_SHAPES, "in_channels": CHANNELS, "block_out_channels": (32, 64, 88), "num_views": 1, "attention_head_dim": (1, 2, 4),
+    "up_block_types": ("CrossAttnUpBlockMV2D",) * 3,  # the last one copies what is as fine as the latents
+}  # fmt: skip
+ALIKE = 2.0  # gain of the queries that training starts with
 MULTIVIEW_FILE, CANONICAL_FILE = "stdgen_multiview.safetensors", "stdgen_canonical.safetensors"
 
 
@@ -52,9 +59,57 @@ class SmallMultiView(torch.nn.Module):
         self.prompts = torch.nn.Parameter(torch.randn(len(DOMAINS), VIEWS, WORDS, CONTEXT))
 
 
+class PlacedConv(torch.nn.Module):
+    """A UNet's first convolution, and a learnt code of each cell's place that is added to its answer.
+
+    place: [1, C, H, W], begun as sines and cosines of the cell's coordinates with rising frequency (Mildenhall et al. 2020).
+    """
+
+    def __init__(self, conv: torch.nn.Module, height: int, width: int):
+        super().__init__()
+        self.conv, self.place = conv, torch.nn.Parameter(0.5 * place_code(conv.out_channels, height, width)[None])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x) + self.place
+
+
+def place_code(channels: int, height: int, width: int) -> torch.Tensor:
+    """[channels, height, width] in [-1, 1]: sin and cos of x and of y (-1 to 1 over the height), four channels a frequency.
+
+    Frequencies rise from pi / 2 by 2^(16 / channels) each, up to less than 8 pi.
+    """
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width) * width / height, indexing="ij")
+    octaves = -(-channels // 4)
+    waves = [torch.pi / 2 * 2 ** (4 * k / octaves) for k in range(octaves)]
+    return torch.stack([f(w * u) for w in waves for u in (x, y) for f in (torch.sin, torch.cos)])[:channels]
+
+
 def build_small_pair() -> ReferencePair:
     """Main and reference UNet of the small canonicaliser, untrained."""
-    return ReferencePair(build_main(SMALL_CANONICAL), build_reference(SMALL_CANONICAL))
+    cells = [side // SHRINK for side in SMALL_SIZE]
+    pair = ReferencePair(build_main(SMALL_CANONICAL), build_reference(SMALL_CANONICAL))
+    for unet in (pair.unet, pair.reference):
+        unet.conv_in = PlacedConv(unet.conv_in, *cells)
+    return pair
+
+
+@torch.no_grad()
+def start_alike(pair: ReferencePair) -> None:
+    """Before training: makes each cell attend to the cells like it, those at its own place first.
+
+    Keys are projected as queries are, and the reference UNet begins as a copy of the main one, which hardly looks at the
+    noise yet.  From there a network learns in minutes which parts have moved where; from independent random projections
+    it answers in shades of grey for as long as it was watched (2,200 steps).
+    """
+    pair.unet.conv_in.conv.weight.mul_(0.1)
+    for name in self_attentions(pair.unet):
+        layer = pair.unet.get_submodule(name)
+        layer.to_q.weight.mul_(ALIKE)
+        layer.to_k.weight.copy_(layer.to_q.weight)
+    looks = pair.reference.conv_in.conv.weight.clone()
+    main = pair.unet.state_dict()
+    pair.reference.load_state_dict({name: main[name] for name in pair.reference.state_dict()})
+    pair.reference.conv_in.conv.weight.copy_(looks)
 
 
 @dataclass(frozen=True)
@@ -72,15 +127,12 @@ class EmbeddedMultiView:
 
 @dataclass(frozen=True)
 class EmbeddedCanonical:
-    """The small canonicaliser, once trained; folder: where its file lies."""
+    """The canonicaliser that ships with the pack; folder: where its file lies."""
 
     folder: Path = FOLDER
 
     def load(self, device="cpu") -> Canonicaliser:
-        """Frozen, float32; InputError when the file is not there, as in the pack itself: it is not good enough yet."""
-        if not (Path(self.folder) / CANONICAL_FILE).is_file():
-            raise InputError("canonicaliser", f"the file {CANONICAL_FILE}", "none: no small canonicaliser ships yet",
-                             "Wire an A-pose picture straight into Character Multi-View, or use Load Canonicaliser.")
+        """Frozen, float32; InputError when the file is not there."""
         pair = load_module(build_small_pair(), Path(self.folder) / CANONICAL_FILE, device)
         texts = torch.zeros(2, WORDS, CONTEXT, device=device)
         return Canonicaliser(pair.unet, pair.reference, PixelCodec(SHRINK), NoVision(CONTEXT), texts, SCHEDULE, SMALL_SIZE,
