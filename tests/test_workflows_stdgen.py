@@ -5,7 +5,7 @@ import json
 
 import pytest
 from conftest import ROOT
-from test_workflows import api, changed, ui
+from test_workflows import INPAINTING, api, changed, to_api, ui
 
 SMALL = {"ToyCharacter": {"size": 64, "cells": 16}, "RefineLayers": {"steps": 1, "preset": "quickstart"},
          "PreviewLayers": {"size": 64}, "ProjectColors": {"subdivide": 0}}
@@ -77,6 +77,19 @@ def test_editing_refines_and_paints_the_new_hair_alone():
     assert paint["inputs"]["views"] == lifted["inputs"]["views"] == prompt[second]["inputs"]["views"], "of the edited picture"
 
 
+def inpainting(workflow):
+    """The editing graph as a person leaves it who inpaints in it: its muted nodes on, and their picture rebuilt."""
+    workflow = copy.deepcopy(workflow)
+    muted = [n for n in workflow["nodes"] if n.get("mode")]
+    decode = next(n for n in muted if n["type"] == "VAEDecode")
+    fed = next(n for n in workflow["nodes"] if n.get("title") == "Character Multi-View, new")
+    wire = next(e["link"] for e in fed["inputs"] if e["name"] == "image")
+    next(link for link in workflow["links"] if link[0] == wire)[1:3] = [decode["id"], 0]
+    for node in muted:
+        node["mode"] = 0
+    return workflow, muted
+
+
 # --------------------------------------------------------------------------------------------- server
 
 
@@ -114,3 +127,22 @@ def test_public_graphs_are_refused_without_their_checkpoints(comfy, name):
     with pytest.raises(PromptFailed, match="StdGEN-multiview-1024") as refusal:
         comfy.run(api(name))
     assert "StdGEN-mesh-slrm.pth" in str(refusal.value) and "models/diffusers" in str(refusal.value)
+
+
+def test_inpainting_inside_the_editing_graph_waits_for_a_checkpoint_only(comfy):
+    """Nothing of the muted group runs as shipped; switched on, all its inputs are wired, and only the model is missing."""
+    from comfy_server import PromptFailed
+
+    workflow, muted = inpainting(ui("stdgen_edit"))
+    assert {n["type"] for n in muted} == {*INPAINTING, "LoadImage", "PreviewImage"}
+    assert not {str(n["id"]) for n in muted} & set(api("stdgen_edit"))
+    prompt = to_api.ui_to_api(workflow, comfy.info)
+    for node in muted:
+        wanted = comfy.info[node["type"]]["input"]["required"]
+        assert set(prompt[str(node["id"])]["inputs"]) == set(wanted), node["type"]
+    prompt = with_truth(prompt, (10000003, 10000001))  # stands for the pack's own networks
+    kept = {str(n["id"]) for n in muted}
+    prompt.update({key: to_api.ui_to_api(workflow, comfy.info)[key] for key in kept})
+    with pytest.raises(PromptFailed, match="512-inpainting-ema.safetensors") as refusal:
+        comfy.run(prompt)
+    assert "ckpt_name" in str(refusal.value) and "Lift123" not in str(refusal.value)
