@@ -46,13 +46,12 @@ class LoadCharacterEmbedded(Node):
         return io.Schema(
             node_id="Lift123_LoadCharacterEmbedded", display_name="Load Embedded Character Networks",
             category=f"{CATEGORY}/networks",
-            description="StdGEN's networks at toy size: multi-view and S-LRM ship with Lift123, run on a CPU and need no "
-                        "download; no canonicaliser ships yet. Trained on procedural toy characters only, so expect toy quality.",
+            description="StdGEN's networks at toy size: canonicaliser, multi-view and S-LRM ship with Lift123, run on a CPU and "
+                        "need no download. Trained on procedural toy characters only, so expect toy quality.",
             search_aliases=["stdgen", "offline", "small", "cpu"],
             inputs=[],
             outputs=[types.Canonical.Output("canonical", display_name="canonicaliser",
-                                            tooltip="For Canonicalise. None ships yet: wire an A-pose picture straight into "
-                                                    "Character Multi-View."),
+                                            tooltip="For Canonicalise."),
                      types.MultiView.Output("multiview", display_name="multi-view network", tooltip="For Character Multi-View."),
                      types.Slrm.Output("slrm", display_name="s-lrm", tooltip="For S-LRM: views to layers.")],
         )

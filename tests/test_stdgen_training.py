@@ -140,3 +140,70 @@ def test_the_small_networks_are_the_published_classes():
         one = multiview.run_unet(nets.unet, x, 999, context, labels)
         other = multiview.run_unet(nets.unet, x, 999, context, labels + 1)
     assert one.shape == (12, 12, 32, 20) and not torch.allclose(one, other)
+
+
+def test_recoloured_pictures_keep_white_black_and_what_belongs_together(scripts):
+    import numpy as np
+
+    picture = torch.rand(4, 5, 3, generator=torch.Generator().manual_seed(0))
+    picture[0], picture[1] = 1, 0
+    results = [scripts.nets.recolour([picture, picture.flip(0)], np.random.Generator(np.random.PCG64(s))) for s in range(40)]
+    kept = [torch.equal(one, picture) for one, _ in results]
+    assert 0 < sum(kept) < 20
+    for one, other in results:
+        assert torch.equal(one, other.flip(0)) and bool((one[0] == 1).all() & (one[1] == 0).all())
+        ranks = [sorted(one[..., c].flatten().argsort().argsort().tolist() for c in range(3)),
+                 sorted(picture[..., c].flatten().argsort().argsort().tolist() for c in range(3))]
+        assert ranks[0] == ranks[1], "channels are exchanged and bent, never mixed"
+
+
+def test_the_canonicaliser_is_also_shown_the_a_pose_itself(scripts):
+    nets, bank = scripts.nets, Blocks()
+    shown = nets.Canvases(bank).get(1, nets.STANDING)
+    assert shown.shape == (64, 40, 3)
+    inside = shown[32, 20]
+    assert torch.allclose(inside, torch.tensor([0.2, 0.7, 0.6]), atol=0.01) and bool((shown[:, 0] == 1).all())
+    assert nets.standing(0) == 0.8 and nets.standing(10**6) == 0.2
+
+
+def test_place_codes_by_hand():
+    code = small.place_code(8, 4, 6)
+    assert code.shape == (8, 4, 6)
+    x, y = torch.linspace(-1, 1, 6) * 1.5, torch.linspace(-1, 1, 4)
+    for first, wave in ((0, torch.pi / 2), (4, 2 * torch.pi)):  # two frequencies, two octaves apart
+        assert torch.allclose(code[first, 2], (wave * x).sin(), atol=1e-6)
+        assert torch.allclose(code[first + 1, 0], (wave * x).cos(), atol=1e-6)
+        assert torch.allclose(code[first + 2, :, 3], (wave * y).sin(), atol=1e-6)
+        assert torch.allclose(code[first + 3, :, 0], (wave * y).cos(), atol=1e-6)
+
+
+def looks_at_its_own_place(pair, monkeypatch) -> list[float]:
+    """Per layer the share of cells whose strongest look at the reference goes to their own place."""
+    from lift123.pipelines.models.stdgen import attention
+
+    shares, original = [], attention.attend
+
+    def attend(attn, queries, tokens):
+        count = queries.shape[1]
+        if tokens.shape[1] == 2 * count:
+            query, key = attn.to_q(queries), attn.to_k(tokens[:, count:])
+            shares.append(float(((query @ key.transpose(1, 2)).argmax(-1) == torch.arange(count)).float().mean()))
+        return original(attn, queries, tokens)
+
+    generator = torch.Generator().manual_seed(1)
+    seen, noise = (torch.randn(2, small.CHANNELS, 32, 20, generator=generator) for _ in range(2))
+    blank = torch.zeros(2, 1, small.CONTEXT)
+    with torch.no_grad(), monkeypatch.context() as patch:
+        patch.setattr(attention, "attend", attend)
+        pair(noise, torch.tensor([999, 999]), blank, 0.3 * seen, blank)
+    return shares
+
+
+def test_attention_begins_with_what_is_alike(monkeypatch):
+    torch.manual_seed(3)
+    pair = small.build_small_pair()
+    before = looks_at_its_own_place(pair, monkeypatch)
+    small.start_alike(pair)
+    after = looks_at_its_own_place(pair, monkeypatch)
+    assert len(before) == len(after) == 9
+    assert max(before) < 0.1 < 0.5 < sum(after) / len(after), (before, after)
