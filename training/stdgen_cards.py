@@ -29,7 +29,8 @@ CARDS = {
         "squares of 2 x 2 pixels instead of latents, 64 x 40 pixels, v-prediction, mostly from pure noise and sampled in one "
         "step; no guidance. Cells carry a learnt code of their place, and attention began with what is alike "
         "(`small.start_alike`)"), (
-        "Soft hands, feet and faces; what the pose hides is guessed.")),
+        "Hands, faces and hems are soft, stripes and plaid become one colour, and what the pose hides is guessed. On those 20 "
+        "characters it stood at 21.8 dB after 2,200 steps already: it wants more characters rather than more steps.")),
 }  # fmt: skip
 
 
