@@ -233,6 +233,19 @@ def test_start_aims_attention_at_the_picture_of_a_place():
     assert not bool(network.decoder.net_weight[6].weight.any())
 
 
+class Posed:
+    """A bank whose posed pictures stand in A-pose."""
+
+    count = 2
+
+    def __init__(self, points):
+        self.points = points
+
+    def get(self, name, pick, pose):
+        front = self.points.views([pick])[0, 0]
+        return torch.cat([front, (front.amin(-1, keepdim=True) < 0.99).float()], -1)
+
+
 def test_point_training_on_two_characters(tmp_path, monkeypatch):
     """Bank, batches, loss, checkpoint, export: a few steps, then the file loads as an S-LRM."""
     from lift123.pipelines.models.stdgen.slrm_files import load_slrm
@@ -251,6 +264,11 @@ def test_point_training_on_two_characters(tmp_path, monkeypatch):
     assert torch.equal(flipped[0, 1], views[0, 5].flip(1)) and torch.equal(
         there["points"][..., 0], -found["points"][..., 0]
     )
+    stdgen_slrm.draw_bank(bank, Posed(bank), stdgen_slrm.small.FOLDER)
+    assert bank.drawn is None and bank.count == 2
+    bank = character_points.PointBank(tmp_path / "points")
+    drawn, true = bank.views([0, 1], True), bank.views([0, 1])
+    assert drawn.shape == true.shape and 0.001 < float((drawn - true).square().mean()) < 0.02  # the networks' own views
     small = replace(TINY, encoder=SMALL_SLRM.encoder, lora_rank=0)
     monkeypatch.setattr(stdgen_slrm, "SMALL_SLRM", small)
     monkeypatch.setattr(stdgen_slrm, "POINTS", 256)

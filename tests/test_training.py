@@ -68,3 +68,25 @@ def test_the_floor_gives_weight_where_noise_prevails_and_only_there(scripts):
 
     assert loss(0, 0.5) == loss(0, 0.0)
     assert loss(1, 0.5) == pytest.approx(10 * loss(1, 0.0), rel=1e-4)  # snr / (snr + 1) = abar = 0.05 -> 0.5
+
+
+def test_a_second_round_starts_the_rate_anew_and_goes_on_where_it_was_interrupted(scripts, tmp_path):
+    loop = importlib.import_module("loop")
+    rates, module = [], torch.nn.Linear(1, 1)
+
+    def loss_of_batch(step):
+        return module(torch.ones(1, 1)).square().mean()
+
+    def run(steps, **more):
+        seen = []
+        loop.train(module, lambda step: seen.append(step) or loss_of_batch(step), steps, tmp_path, rate=0.1, warmup=1, **more)
+        state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+        rates.append(state["optimizer"]["param_groups"][0]["lr"])
+        return seen, state["step"]
+
+    assert run(4) == ([0, 1, 2, 3], 4)
+    assert run(4) == ([], 4) and rates[-1] < 0.02
+    assert run(3, anew=True) == ([4, 5, 6], 7)
+    assert run(3) == ([], 7), "said once: the round is over"
+    assert run(5) == ([7, 8], 9), "and may be made longer"
+    assert rates[2] == pytest.approx(0.1 * 0.5 * (1 + np.cos(np.pi * 2 / 3)))

@@ -105,15 +105,19 @@ class PointBank:
     def __init__(self, folder: Path):
         self.folder = folder
         self.arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in FILES}
+        drawn = folder / "drawn.npy"
+        self.drawn = np.load(drawn, mmap_mode="r") if drawn.is_file() else None
 
     @property
     def count(self) -> int:
-        """Characters finished so far (a bank may still be growing)."""
-        return json.loads((self.folder / "done.json").read_text())["done"]
+        """Characters finished so far (a bank may still be growing); all of them have drawn views, if any has."""
+        done = json.loads((self.folder / "done.json").read_text())["done"]
+        return done if self.drawn is None else min(done, len(self.drawn))
 
-    def views(self, picks) -> torch.Tensor:
-        """[B, 6, 64, 64, 3] in [0, 1]."""
-        return torch.from_numpy(self.arrays["views"][picks]).float() / 255
+    def views(self, picks, drawn: bool = False) -> torch.Tensor:
+        """[B, 6, 64, 64, 3] in [0, 1]: true views, or those that small networks drew (drawn.npy, the same shape)."""
+        source = self.drawn if drawn else self.arrays["views"]
+        return torch.from_numpy(np.array(source[picks])).float() / 255
 
     def points(self, picks, columns) -> dict:
         """points [B, P, 3], sdf [B, P, 4], color [B, P, 3], face [B, P] of the chosen columns."""

@@ -1,11 +1,14 @@
 """Trains the embedded S-LRM from nothing, by what is where at points of toy characters.  Resumable: run it again.
 
     python training/stdgen_slrm.py points --work WORKDIR [--characters 2400]
-    python training/stdgen_slrm.py train  --work WORKDIR [--steps 8000] [--threads 1]
+    python training/stdgen_slrm.py drawn  --work WORKDIR --bank CHARACTERS [--weights FOLDER]
+    python training/stdgen_slrm.py train  --work WORKDIR [--steps 8000] [--threads 1] [--anew --rate 4e-4]
     python training/stdgen_slrm.py export --work WORKDIR [--weights FOLDER]
 
-"points" draws and samples the characters (``character_points.py``), "train" learns from as many as there are by then, and
-"export" writes the moving average of the last checkpoint as ``stdgen_slrm.safetensors``, also while training goes on.
+"points" draws and samples the characters (``character_points.py``), "drawn" adds the six views that the small canonicaliser
+and multi-view network make of the same characters (``character_bank.py`` has their posed pictures), "train" learns from as
+many as there are by then, from true and drawn views in turn, and "export" writes the moving average of the last checkpoint
+as ``stdgen_slrm.safetensors``, also while training goes on.
 
 The three stages of the paper, which need pictures only, are in ``slrm_stages.py``.
 """
@@ -15,19 +18,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from character_points import PARTS, PointBank, make_points, mirrored
+from character_bank import CharacterBank
+from character_points import PARTS, PointBank, bytes_of, make_points, mirrored
 from lift123.pipelines.losses.slrm import point_terms
 from lift123.pipelines.models.embedded import save_module
+from lift123.pipelines.models.stdgen import small
 from lift123.pipelines.models.stdgen.slrm import Slrm
 from lift123.pipelines.models.stdgen.slrm_config import SMALL_SLRM
 from lift123.pipelines.models.stdgen.slrm_decoder import sample_planes
 from lift123.pipelines.models.stdgen.slrm_frames import scene_to_slrm
+from lift123.pipelines.stages.canonicalise import CanonicalSettings, canonicalise
+from lift123.pipelines.stages.character_multiview import MultiViewSettings, draw_views
+from lift123.pipelines.stages.character_picture import CharacterPicture
 from lift123.pipelines.toybox.characters import train_character
 from loop import train
 from pack import ROOT
 from slrm_start import start
+from stdgen_networks import recolour
 
 BATCH, POINTS = 2, 3072
+DRAWN = 0.5  # share of batches whose views the small networks drew, where there are such
 WEIGHTS = {"sdf": 1.0, "sem": 1.0, "rgb": 2.0}
 NAME = "stdgen_slrm"
 F = torch.nn.functional
@@ -44,12 +54,33 @@ def point_loss(network: Slrm, views: torch.Tensor, found: dict) -> dict:
 def batch_of(bank: PointBank, rng: np.random.Generator, generator: torch.Generator, batch=BATCH, points=POINTS):
     """(views, what is at points) of random characters, half of them mirrored, pictures a little spoilt."""
     picks = rng.integers(0, bank.count, batch)
+    drawn = bank.drawn is not None and rng.uniform() < DRAWN
     columns = np.stack([rng.choice(sum(PARTS), points, replace=False) for _ in picks])
-    views, found = bank.views(picks), bank.points(picks, columns)
+    views, found = bank.views(picks, drawn), bank.points(picks, columns)
+    for views_of, colors_of in zip(views, found["color"], strict=True):
+        views_of[:], colors_of[:] = recolour([views_of.clone(), colors_of.clone()], rng)
     found["colored"] = torch.from_numpy(columns < PARTS[0])
     if rng.uniform() < 0.5:
         views, found = mirrored(views, found)
     return spoilt(views, rng, generator), found
+
+
+def draw_bank(points: PointBank, characters: CharacterBank, weights: Path, log=print) -> None:
+    """Writes the views that the small networks draw: of every other character from the true A-pose, else from a posed picture.
+
+    The same characters must be in both banks.
+    """
+    draw, stand = small.EmbeddedMultiView(weights).load(), small.EmbeddedCanonical(weights).load()
+    count, drawn = min(points.count, characters.count), []
+    for i in range(count):
+        front = points.views([i])[0, 0]
+        if i % 2:
+            rgba = characters.get("input", i, 0)
+            front = canonicalise(stand, CharacterPicture(rgba[..., :3], rgba[..., 3]), CanonicalSettings(preview_every=0)).picture
+        drawn.append(bytes_of(draw_views(draw, front, MultiViewSettings(levels=(0,), seed=i, preview_every=0)).color[0]))
+        if (i + 1) % 50 == 0:
+            log(f"drawn {i + 1}/{count}", flush=True)
+    np.save(points.folder / "drawn.npy", np.stack(drawn))
 
 
 def spoilt(views: torch.Tensor, rng: np.random.Generator, generator: torch.Generator) -> torch.Tensor:
@@ -66,7 +97,7 @@ def spoilt(views: torch.Tensor, rng: np.random.Generator, generator: torch.Gener
     return flat.permute(0, 2, 3, 1).reshape(b, n, h, w, 3)
 
 
-def train_slrm(bank: PointBank, out: Path, steps: int, minutes=None, batch=BATCH):
+def train_slrm(bank: PointBank, out: Path, steps: int, batch=BATCH, rate=7e-4, **loop):
     """The moving average of an embedded S-LRM after ``steps`` in all (or so many minutes)."""
     network = Slrm(SMALL_SLRM)
     start(network)
@@ -80,7 +111,7 @@ def train_slrm(bank: PointBank, out: Path, steps: int, minutes=None, batch=BATCH
             print(step + 1, {k: round(float(v.detach()), 4) for k, v in terms.items()}, flush=True)
         return sum(WEIGHTS[k] * v for k, v in terms.items())
 
-    return train(network, loss_of_batch, steps, out, rate=7e-4, decay=0.998, warmup=100, minutes=minutes)
+    return train(network, loss_of_batch, steps, out, rate=rate, decay=0.998, warmup=100, **loop)
 
 
 def export(checkpoint: Path, weights: Path) -> Path:
@@ -94,7 +125,7 @@ def export(checkpoint: Path, weights: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("points", "train", "export"))
+    parser.add_argument("stage", choices=("points", "drawn", "train", "export"))
     parser.add_argument(
         "--work", type=Path, default=ROOT / ".lift123" / "train" / NAME, help="points, checkpoint, logs"
     )
@@ -104,14 +135,20 @@ def main() -> None:
     parser.add_argument("--characters", type=int, default=2400)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--minutes", type=float, help="stop after this much training time")
+    parser.add_argument("--rate", type=float, default=7e-4, help="the learning rate's peak")
+    parser.add_argument("--anew", action="store_true", help="begins a second round from the last checkpoint")
+    parser.add_argument("--bank", type=Path, help="the folder of character_bank.py, for \"drawn\"")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(7)  # network initialisation only; batches use generators of their own
     if args.stage == "points":
         make_points(args.work / "points", train_character, args.characters)
+    elif args.stage == "drawn":
+        draw_bank(PointBank(args.work / "points"), CharacterBank(args.bank), args.weights)
     elif args.stage == "train":
-        train_slrm(PointBank(args.work / "points"), args.work, args.steps, args.minutes)
+        bank, loop = PointBank(args.work / "points"), {"minutes": args.minutes, "anew": args.anew}
+        train_slrm(bank, args.work, args.steps, rate=args.rate, **loop)
         print(export(args.work / "checkpoint.pt", args.work))
     else:
         print(export(args.work / "checkpoint.pt", args.weights))
