@@ -6,8 +6,8 @@ All with the embedded networks and the quickstart preset.  refine: one coarse st
 shape stays, is painted by RGSD, by SDS of the text prior, of the view prior, of both, or by the reference view alone
 ("reference"), each for the preset's iterations; "coarse" has the coarse stage's colours.  targets: where RGSD pulls
 renders of the coarse surface, against the truth, next to what the network's autoencoder makes of the truth itself.
-views: RGNV on the view prior's samples, inverted to the paper's level (600 of 1000), and Fig. 7's ablations.  trip:
-inversion to that level and reconstruction of the reference picture.
+views: RGNV on the view prior's samples, inverted to the paper's level (600 of 1000), and Fig. 7's ablations; results as
+pictures.  trip: inversion to that level and reconstruction of the reference picture.
 Every result is kept in ``--work``, so an interrupted run goes on where it stopped; --fresh starts over.
 
 The preset's RGSD settings (space, guidance, rungs) were chosen by looking at objects 0, 3 and 5 of the first toybox; the
@@ -197,7 +197,7 @@ def run_views(shelf: Shelf, toy, reference, models, preset, seed: int) -> dict:
     truth = render_toy(toy, cameras)
     results = {"before": views, "autoencoder": network.runtime.decode(network.encode(truth.on_background(1.0)))}
     for name, changes in FIG7.items():
-        settings = replace(preset.guide, **LEVEL, **changes)
+        settings = replace(preset.views, **changes)
         results[name] = tools.enhance_views(network, reference, views, cameras=cameras, settings=settings,
                                             estimator=models.depth)[1]  # fmt: skip
     wanted, found = truth.on_background(1.0), {}

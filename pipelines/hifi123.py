@@ -299,7 +299,7 @@ QUICKSTART = Preset(
     # bring, and its autoencoder loses more than the method could gain, so the renders are compared as pictures.
     rgsd=RgsdSettings(weight=Constant(5.0), reduction="mean", space="pictures"),  # as the reference's colour weight
     guide=replace(PAPER.guide, guidance=0.0, rungs=4),
-    views=RgnvSettings(steps=20, rungs=12, guidance=0.0),
+    views=RgnvSettings(steps=20, rungs=12, guidance=0.0, space="pictures"),
     bake=_QUICK.bake,
 )
 

@@ -24,6 +24,7 @@ from lift123.pipelines.stages.enhance_views import (
     reconstruct,
     reference_guide,
     rgsd_prior,
+    within,
 )
 from lift123.pipelines.stages.import_mesh import import_mesh
 from lift123.pipelines.stages.reference import ReferenceView
@@ -63,6 +64,23 @@ def test_views_of_any_size_come_back_on_white_and_keep_their_outline(network):
     assert float((before - after).abs().max()) > 0.02 and 0 <= float(after.min()) and float(after.max()) <= 1
     found, _, _ = enhance_views(network, _with_depth(), views.on_background(1.0), None, views.depth, None, QUICK)
     assert float((found - before).abs().mean()) < 0.02  # the plain background was found
+
+
+def test_as_pictures_changes_fade_out_towards_the_outline(network):
+    """The outline's pixels stay as they were; what is further inside than half a latent cell changes by the full amount."""
+    views, reach = _sides(), 1  # latents of 16 x 16 for 32 x 32 pixels
+    given = (network, _with_depth(), views.on_background(1.0), views.alpha, views.depth, views.cameras)
+    before, after, guide = enhance_views(*given, replace(QUICK, space="pictures"), metric=True)
+    _, alpha = fit(views.rgb, views.alpha[..., None], 32)
+    share = within(alpha, guide.image_size // guide.latent_size // 2)
+    assert bool((share[alpha < 1] < 0.9).all()) and bool((share[alpha == 0] < 0.4).all()) and float(share.max()) == 1
+    rows, columns = torch.nonzero(share[0, ..., 0] == 1, as_tuple=True)
+    for y, x in zip(rows.tolist(), columns.tolist(), strict=True):  # brute force: everything near lies inside
+        near = alpha[0, max(0, y - reach - 1) : y + reach + 2, max(0, x - reach - 1) : x + reach + 2]
+        assert float(near.min()) > 0.999
+    changed = (after - before).abs().amax(-1, keepdim=True)
+    assert float(changed[share == 1].mean()) > 0.01
+    assert not bool(changed[(share == 0) & (alpha > 0)].any())
 
 
 def test_pictures_are_padded_to_squares_without_bleeding():

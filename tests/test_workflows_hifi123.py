@@ -75,7 +75,8 @@ def test_other_graphs_use_the_quickstarts_numbers():
     views = QUICKSTART.views
     for name, count in (("hifi123_novel_views", 1), ("hifi123_rgnv_enhance", 1), ("ablation_hifi123", 4)):
         nodes = [n["inputs"] for n in api(name).values() if n["class_type"] == "Lift123_RgnvEnhance"]
-        assert [(n["steps"], n["rungs"], n["guidance"]) for n in nodes] == [(views.steps, views.rungs, views.guidance)] * count
+        wanted = (views.steps, views.rungs, views.guidance, views.space)
+        assert [(n["steps"], n["rungs"], n["guidance"], n["space"]) for n in nodes] == [wanted] * count
     prompt = api("hifi123_texture_mesh")
     painter = wired(prompt, priors(prompt), "DMTetRefine")
     assert (painter.settings, painter.guide) == (QUICKSTART.rgsd, QUICKSTART.guide)

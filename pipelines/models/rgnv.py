@@ -43,7 +43,8 @@ class RgnvSettings:
     lock:          keep the background of the inverted view while denoising (needs masks).
     object_only:   views see the reference's object only, not its background (needs the reference's mask).
     space:         what a result is: the decoded "latents" (paper), or "pictures" (ours): the given view plus what its
-                   decoded latents changed by, so that the autoencoder's own loss, large in a small one, stays out.
+                   decoded latents changed by, so that the autoencoder's own loss, large in a small one, stays out
+                   (``enhance_views`` lets the change fade out towards the outline, too).
     batch:         views at once.
     seed:          of the noise of start "noise".
     """

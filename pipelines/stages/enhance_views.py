@@ -119,7 +119,21 @@ def enhance_views(
     shown = rgb * alpha + (1 - alpha) * backdrop(behind(network, background)[1], size)
     where = None if cameras is None else cameras.to(device)
     done = guide.enhance(shown.to(device), channel, alpha[..., 0].to(device), where).cpu()
-    return rgb * alpha + (1 - alpha), done * alpha + (1 - alpha), guide
+    before = rgb * alpha + (1 - alpha)
+    if settings.space == "pictures":
+        half_a_cell = size // guide.latent_size // 2
+        return before, (before + within(alpha, half_a_cell) * (done - shown)).clamp(0, 1), guide
+    return before, done * alpha + (1 - alpha), guide
+
+
+def within(alpha: Tensor, reach: int) -> Tensor:
+    """[B, S, S, 1] from 0 at the outline of coverages (the same shape) to 1 more than ``reach`` pixels inside it.
+
+    What changed in a latent cell that object and background share is true of neither, so changes fade out there.
+    """
+    planes = 1 - alpha.movedim(-1, 1)
+    near = torch.nn.functional.max_pool2d(planes, 2 * reach + 1, 1, reach) if reach else planes
+    return torch.nn.functional.avg_pool2d(1 - near, 3, 1, 1).movedim(1, -1)
 
 
 def fit(pictures: Tensor, masks: Tensor, size: int) -> tuple[Tensor, Tensor]:
