@@ -46,7 +46,7 @@ from lift123.pipelines.toybox.characters import heldout_character, input_picture
 
 STARTS = ("picture", "a-pose", "views")
 PICTURE_SIZE, VIEW_SIZE, RESOLUTION, SEED = 256, 128, 96, 42
-STEPS = 10  # of the refinement, as in the quickstart's graph: soft views bear no more
+STEPS = 6  # of the refinement, as in the quickstart's graph: soft views bear no more
 DIGITS = {"iou": 3, "distance": 4, "chamfer": 5}
 NOTE = Path(__file__).resolve().parent / "notes" / "stdgen.md"
 
