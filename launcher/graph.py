@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .settings import LaunchError
 
-REFERENCE = "Lift123_ReferenceView"
+REFERENCE, TOY = "Lift123_ReferenceView", "Lift123_ToyCharacter"
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
@@ -21,14 +21,28 @@ def set_inputs(prompt: dict, class_type: str, /, **values) -> dict:
 def with_picture(prompt: dict, name: str, caption: str) -> dict:
     """The first LoadImage node loads ``name`` (as ``Client.upload`` returns it); the object is called ``caption``.
 
-    Raises LaunchError when the graph does not start with a LoadImage node.
+    Without such a node, a toy character of which only picture and mask are used becomes one.  Raises LaunchError where
+    neither is there: what compares with a toy's truth can't take a picture.
     """
     prompt = set_inputs(prompt, REFERENCE, prompt=caption)
     for node in prompt.values():
         if node["class_type"] == "LoadImage":
             node["inputs"]["image"] = name
             return prompt
+    for key, node in prompt.items():
+        if node["class_type"] == TOY and _used_outputs(prompt, key) <= {0, 1}:
+            prompt[key] = {"class_type": "LoadImage", "inputs": {"image": name}, "_meta": {"title": "Load Image"}}
+            for reader in prompt.values():  # a toy's mask marks the object, Load Image's the background
+                if reader["inputs"].get("mask") == [key, 1] and "mask_marks" in reader["inputs"]:
+                    reader["inputs"]["mask_marks"] = "background"
+            return prompt
     raise LaunchError("this workflow has no Load Image node to put a picture into")
+
+
+def _used_outputs(prompt: dict, key: str) -> set[int]:
+    """Output slots of a node that other nodes read."""
+    wires = [v for node in prompt.values() for v in node["inputs"].values() if isinstance(v, list) and len(v) == 2]
+    return {slot for source, slot in wires if source == key}
 
 
 def with_seed(prompt: dict, seed) -> dict:

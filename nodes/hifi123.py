@@ -178,7 +178,8 @@ class RgnvEnhance(Node):
                                tooltip="What is white in the mask, as in Reference View."),
                 io.Combo.Input("space", options=["latents", "pictures"], default="latents", optional=True, advanced=True,
                                tooltip="What a result is. latents: decoded, as in the paper. pictures: the view, by what its "
-                                       "latents changed (ours; for small autoencoders such as the embedded one)."),
+                                       "latents changed, less so towards the outline (ours; for small autoencoders such as "
+                                       "the embedded one)."),
                 io.Mask.Input("mask", optional=True,
                               tooltip="The object in each view. Without it a plain background is found."),
                 types.Depth.Input("depth_network", optional=True, tooltip=DEPTH_TIP),

@@ -244,6 +244,19 @@ def test_graph_edits_return_copies():
         graph.with_picture({"1": PROMPT["3"]}, "x.png", "x")
 
 
+def test_a_toy_character_gives_way_to_a_picture_unless_its_truth_is_used():
+    shipped = json.loads((ROOT / "workflows" / "api" / "stdgen_quickstart.json").read_text(encoding="utf-8"))
+    edited = graph.with_picture(shipped, "lift123/me.png", "x")
+    (key,) = (k for k, n in shipped.items() if n["class_type"] == "Lift123_ToyCharacter")
+    stage = next(k for k, n in shipped.items() if n["class_type"] == "Lift123_Canonicalise")
+    assert edited[key]["class_type"] == "LoadImage" and edited[key]["inputs"] == {"image": "lift123/me.png"}
+    assert edited[stage]["inputs"] == {**shipped[stage]["inputs"], "mask_marks": "background"}
+    assert all(edited[k] == n for k, n in shipped.items() if k not in (key, stage))
+    toy = json.loads((ROOT / "workflows" / "api" / "stdgen_toy.json").read_text(encoding="utf-8"))
+    with pytest.raises(settings.LaunchError, match="Load Image"):
+        graph.with_picture(toy, "x.png", "x")
+
+
 def test_batch_remembers_finished_work_until_its_files_go(tmp_path):
     picture, result = tmp_path / "a.png", tmp_path / "a.glb"
     picture.write_bytes(b"pixels")
