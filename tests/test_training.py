@@ -9,6 +9,8 @@ from conftest import ROOT
 from lift123.pipelines.models import embedded
 from lift123.pipelines.toybox.objects import train_seed
 
+Linear = torch.nn.Linear
+
 
 @pytest.fixture
 def scripts(monkeypatch):
@@ -72,7 +74,7 @@ def test_the_floor_gives_weight_where_noise_prevails_and_only_there(scripts):
 
 def test_a_second_round_starts_the_rate_anew_and_goes_on_where_it_was_interrupted(scripts, tmp_path):
     loop = importlib.import_module("loop")
-    rates, module = [], torch.nn.Linear(1, 1)
+    rates, module = [], Linear(1, 1)
 
     def loss_of_batch(step):
         return module(torch.ones(1, 1)).square().mean()
