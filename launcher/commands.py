@@ -88,6 +88,8 @@ def command_demo(args, paths: Paths) -> int:
         entry = jobs.run(server.client, prompt, ProgressLine(), workflow, server.alive)
         seconds, peak = time.monotonic() - started, memory_of(server.process.pid)
         files = jobs.saved_files(entry, paths.output)
+        if not files:  # graphs of pictures save nothing by themselves
+            files = jobs.keep_previews(server.client, entry, paths.output / "lift123", f"{Path(args.workflow).stem}_previews")
     missing = [str(file) for file in files if not file.exists()]
     if not files or missing:
         raise LaunchError(f"the workflow finished but its results are missing: {', '.join(missing) or 'none named'}")

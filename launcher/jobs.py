@@ -5,6 +5,7 @@ import struct
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlencode
 
 from .server import Client, HttpError
 from .terminal import ProgressLine, bar
@@ -194,3 +195,15 @@ def saved_files(entry: dict, output: Path) -> list:
 
     visit(entry.get("outputs", {}))
     return found
+
+
+def keep_previews(client, entry: dict, folder: Path, name: str) -> list:
+    """Fetches the pictures that a graph of previews only has shown, before its server ends; their paths, in order."""
+    shown = [p for node in entry.get("outputs", {}).values() for p in node.get("images", []) if p.get("type") == "temp"]
+    kept = []
+    for number, picture in enumerate(shown, start=1):
+        path = folder / f"{name}_{number:02d}{Path(picture['filename']).suffix}"
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(client.raw(f"/view?{urlencode(picture)}"))
+        kept.append(path)
+    return kept

@@ -311,6 +311,22 @@ def test_saved_files_are_the_output_files_once_and_in_order(tmp_path):
     assert jobs.saved_files(entry, tmp_path) == [tmp_path / "lift123" / "a_00001_.glb"]
 
 
+def test_previews_of_a_graph_without_files_are_fetched(tmp_path):
+    class Server:
+        asked = []
+
+        def raw(self, path):
+            self.asked.append(path)
+            return f"bytes {len(self.asked)}".encode()
+
+    shown = [{"filename": f"a {k}.png", "subfolder": "x", "type": "temp"} for k in (1, 2)]
+    entry = {"outputs": {"4": {"images": shown}, "5": {"images": [{"filename": "b.png", "type": "output"}], "text": ["t"]}}}
+    files = jobs.keep_previews(Server(), entry, tmp_path / "new", "views")
+    assert [f.name for f in files] == ["views_01.png", "views_02.png"] and files[1].read_bytes() == b"bytes 2"
+    assert Server.asked[0] == "/view?filename=a+1.png&subfolder=x&type=temp"
+    assert jobs.keep_previews(Server(), {"outputs": {}}, tmp_path / "none", "views") == [] and not (tmp_path / "none").exists()
+
+
 def test_progress_line_rewrites_on_a_terminal_and_is_sparse_in_a_log():
     log = io.StringIO()
     line = terminal.ProgressLine(log, interval=100)
