@@ -98,8 +98,8 @@ def start_alike(pair: ReferencePair) -> None:
     """Before training: makes each cell attend to the cells like it, those at its own place first.
 
     Keys are projected as queries are, and the reference UNet begins as a copy of the main one, which hardly looks at the
-    noise yet.  From there a network learns in minutes which parts have moved where; from independent random projections
-    it answers in shades of grey for as long as it was watched (2,200 steps).
+    noise yet.  From there the network had every garment's colour after 600 steps of training; with independent random
+    projections a like one, without attention at the finest level, still answered in shades of grey after 800.
     """
     pair.unet.conv_in.conv.weight.mul_(0.1)
     for name in self_attentions(pair.unet):
