@@ -1,7 +1,8 @@
 """The papers' ablations as data: what is varied, the numbers that the papers print, and presets small enough for a CPU.
 
 A :class:`Variant` is one way to lift a picture; an :class:`Ablation` is a table of the paper with its variants.  The
-graphs ``workflows/ablation_*.json`` are the same variants at the quickstart preset (``tests/test_workflows_ablations.py``).
+graphs ``workflows/ablation_*.json`` are the same variants at the quickstart preset
+(``tests/server/test_workflows_ablations.py``).
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from bench_tools import load_pack
 
 load_pack()
 
-from lift123.pipelines import consistent123, magic123  # noqa: E402
-from lift123.pipelines.core.schedules import Constant  # noqa: E402
+from lift123.pipelines import consistent123, magic123
+from lift123.pipelines.core.schedules import Constant
 
 # Why short: an ablation of the papers asks for some thirty runs per object and seed.  160 + 60 iterations keep the
 # quickstart's order of events (the boundary's window, the ramp across both stages, the annealed noise levels), at about 30
@@ -74,7 +75,7 @@ def printed(names: str, **sets: str) -> dict:
         rows = [[float(v) for v in cell.split("/")] for cell in cells.split()]
         columns = zip(*rows, strict=True)
         found[data] = {metric: dict(zip(names.split(), column, strict=True))
-                       for metric, column in zip(("clip", "psnr", "lpips"), columns, strict=True)}  # fmt: skip
+                       for metric, column in zip(("clip", "psnr", "lpips"), columns, strict=True)}
     return found
 
 
@@ -95,7 +96,7 @@ def consistent_ablations(base: consistent123.Preset) -> list[Ablation]:
     def bounded(name: str, window: int, delta: float) -> Variant:
         scaled = base.boundary.threshold * delta / 2.5e-4
         return vary(f"boundary-{name}", f"L {window}, delta {delta:g} (here {scaled:g})",
-                    boundary=replace(base.boundary, window=window, threshold=scaled))  # fmt: skip
+                    boundary=replace(base.boundary, window=window, threshold=scaled))
 
     fixed = replace(base.boundary, floor=0.6, ceiling=0.6)
     return [
@@ -144,7 +145,7 @@ def consistent_ablations(base: consistent123.Preset) -> list[Ablation]:
                 C10=".770/25.327/.054 .746/25.066/.063 .730/25.562/.067 .765/25.253/.062",
             ),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def magic_ablations(base: magic123.Preset) -> list[Ablation]:
@@ -186,7 +187,7 @@ def magic_ablations(base: magic123.Preset) -> list[Ablation]:
             (text1, scaled("text", 0.1, 1), scaled("text", 2, 1)),
             printed("2d-only lambda-2D-0p1 lambda-2D-2", NeRF4=".60/24.11/.04 .54/23.62/.04 .72/22.42/.07"),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def short_ablations() -> dict[str, Ablation]:

@@ -21,23 +21,23 @@ from bench_tools import ROOT, load_pack, machine, table
 
 load_pack()
 
-from lift123.pipelines import consistent123 as paper  # noqa: E402
-from lift123.pipelines.core.mesh import Mesh  # noqa: E402
-from lift123.pipelines.io.color import encode_png  # noqa: E402
-from lift123.pipelines.metrics.baselines import visual_hull_extrusion  # noqa: E402
-from lift123.pipelines.metrics.geometry import chamfer, volumetric_iou  # noqa: E402
-from lift123.pipelines.metrics.image import psnr  # noqa: E402
-from lift123.pipelines.metrics.protocol import eighteen_views  # noqa: E402
-from lift123.pipelines.models import embedded  # noqa: E402
-from lift123.pipelines.priors.oracle import OracleDenoiser  # noqa: E402
-from lift123.pipelines.priors.view import ViewPrior  # noqa: E402
-from lift123.pipelines.render.surface import render_surface  # noqa: E402
-from lift123.pipelines.stages.fit_nerf import fit_nerf  # noqa: E402
-from lift123.pipelines.stages.reference import ReferenceView  # noqa: E402
-from lift123.pipelines.stages.refine_mesh import refine_mesh  # noqa: E402
-from lift123.pipelines.stages.render_views import contact_sheet, render_scene, scene_mesh  # noqa: E402
-from lift123.pipelines.toybox.objects import ToyObject, heldout_seed, make_object  # noqa: E402
-from lift123.pipelines.toybox.render import reference_camera, render_toy  # noqa: E402
+from lift123.pipelines import consistent123 as paper
+from lift123.pipelines.core.mesh import Mesh
+from lift123.pipelines.io.color import encode_png
+from lift123.pipelines.loaders import embedded
+from lift123.pipelines.metrics.baselines import visual_hull_extrusion
+from lift123.pipelines.metrics.geometry import chamfer, volumetric_iou
+from lift123.pipelines.metrics.image import psnr
+from lift123.pipelines.metrics.protocol import eighteen_views
+from lift123.pipelines.priors.oracle import OracleDenoiser
+from lift123.pipelines.priors.view import ViewPrior
+from lift123.pipelines.render.surface import render_surface
+from lift123.pipelines.stages.inputs.reference import ReferenceView
+from lift123.pipelines.stages.objects.fit_nerf import fit_nerf
+from lift123.pipelines.stages.objects.refine_mesh import refine_mesh
+from lift123.pipelines.stages.results.render_views import contact_sheet, render_scene, scene_mesh
+from lift123.pipelines.toybox.objects import ToyObject, heldout_seed, make_object
+from lift123.pipelines.toybox.render import reference_camera, render_toy
 
 METHODS = ("consistent123", "reference", "hull", "oracle")
 VIEW_SIZE = 128  # pixels of the compared pictures

@@ -20,13 +20,7 @@ from bench_tools import load_pack, machine, table
 
 load_pack()
 
-from lift123.pipelines.ops.flexicubes import (  # noqa: E402
-    WEIGHTS,
-    CubeGrid,
-    CubeWeights,
-    find_patches,
-    place_patches,
-)
+from lift123.pipelines.ops.flexicubes import WEIGHTS, CubeGrid, CubeWeights, find_patches, place_patches
 
 GRID = CubeGrid((100, 100, 150), (-0.7, -0.7, -1.05), (0.7, 0.7, 1.05))
 FEATURES = 240

@@ -18,13 +18,7 @@ from bench_tools import load_pack, machine, table, timed
 
 load_pack()
 
-from lift123.pipelines.ops.hashgrid import (  # noqa: E402
-    HashGridConfig,
-    encode,
-    encode_reference,
-    encode_with_jacobian,
-    new_table,
-)
+from lift123.pipelines.ops.hashgrid import HashGridConfig, encode, encode_reference, encode_with_jacobian, new_table
 
 CASES = {"8 levels, 2^15": (8, 15, 256), "8 levels, 2^17": (8, 17, 256), "16 levels, 2^19": (16, 19, 2048)}
 

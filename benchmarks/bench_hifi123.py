@@ -38,16 +38,16 @@ from bench_tools import ROOT, machine, table
 from lift123.pipelines import hifi123
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.io.color import encode_png
+from lift123.pipelines.loaders import embedded
 from lift123.pipelines.metrics.image import psnr, ssim
 from lift123.pipelines.metrics.protocol import eighteen_views
 from lift123.pipelines.metrics.statistics import paired, summary
-from lift123.pipelines.models import embedded
 from lift123.pipelines.priors.rgsd import expected_depth
-from lift123.pipelines.stages import enhance_views as tools
-from lift123.pipelines.stages.fit_nerf import fit_nerf
-from lift123.pipelines.stages.refine_mesh import refine_mesh
-from lift123.pipelines.stages.render_views import contact_sheet, render_scene
-from lift123.pipelines.stages.scene import Scene
+from lift123.pipelines.stages.loop.scene import Scene
+from lift123.pipelines.stages.objects import enhance_views as tools
+from lift123.pipelines.stages.objects.fit_nerf import fit_nerf
+from lift123.pipelines.stages.objects.refine_mesh import refine_mesh
+from lift123.pipelines.stages.results.render_views import contact_sheet, render_scene
 from lift123.pipelines.toybox.objects import heldout_seed, make_object
 from lift123.pipelines.toybox.render import render_toy
 
@@ -63,7 +63,7 @@ FIGURES = {"novel_psnr": 2, "novel_ssim": 3, "inside_psnr": 2, "reference_psnr":
 VIEW_FIGURES = {"psnr": 2, "ssim": 3, "inside_psnr": 2}
 HEADS = {"novel_psnr": "novel PSNR dB", "novel_ssim": "novel SSIM", "inside_psnr": "inside PSNR dB",
          "reference_psnr": "reference PSNR dB", "reference_inside": "reference, inside, dB",
-         "cpu_seconds": "CPU s", "psnr": "PSNR dB", "ssim": "SSIM"}  # fmt: skip
+         "cpu_seconds": "CPU s", "psnr": "PSNR dB", "ssim": "SSIM"}
 
 
 class Shelf:
@@ -110,7 +110,7 @@ def painter(method: str, reference, models, preset):
     if method == "reference":
         return None, plain
     chosen = SimpleNamespace(text=models.text if method in ("text", "both") else None,
-                             view=models.view if method in ("view", "both") else None)  # fmt: skip
+                             view=models.view if method in ("view", "both") else None)
     return hifi123.coarse_prior(reference, chosen, preset), plain
 
 
@@ -124,7 +124,7 @@ def measure(scene: Scene, truth, cameras) -> tuple[dict, torch.Tensor]:
         "novel_psnr": float(decibels[1:].mean()), "novel_ssim": float(ssim(pictures, wanted)[1:].mean()),
         "inside_psnr": inside_psnr(pictures[1:], wanted[1:], inside[1:]), "reference_psnr": float(decibels[0]),
         "reference_inside": inside_psnr(pictures[:1], wanted[:1], inside[:1]),
-    }, pictures  # fmt: skip
+    }, pictures
 
 
 def inside_psnr(a: torch.Tensor, b: torch.Tensor, inside: torch.Tensor) -> float:
@@ -199,13 +199,13 @@ def run_views(shelf: Shelf, toy, reference, models, preset, seed: int) -> dict:
     for name, changes in FIG7.items():
         settings = replace(preset.views, **changes)
         results[name] = tools.enhance_views(network, reference, views, cameras=cameras, settings=settings,
-                                            estimator=models.depth)[1]  # fmt: skip
+                                            estimator=models.depth)[1]
     wanted, found = truth.on_background(1.0), {}
     object_there = truth.alpha > 0.99
     for name, pictures in results.items():
         both = object_there & ((1 - views).abs().amax(-1) > 0.1)  # the same pixels for all of them
         found[name] = {"psnr": float(psnr(pictures, wanted).mean()), "ssim": float(ssim(pictures, wanted).mean()),
-                       "inside_psnr": inside_psnr(pictures, wanted, both)}  # fmt: skip
+                       "inside_psnr": inside_psnr(pictures, wanted, both)}
         shelf.keep(f"views-{name}", found[name])
     rows = [wanted, *(results[name] for name in names)]
     shelf.path("views", "png").write_bytes(encode_png(contact_sheet(torch.cat(rows), AROUND - 1).clamp(0, 1)))
@@ -272,7 +272,7 @@ def gaps(figures: dict[str, list[dict]], one: str, others: list[str], columns: d
             gap = paired(a, b)
             mean, error = gap.difference.mean, gap.difference.over_objects
             lines.append(f"- {one} minus {other}, {HEADS[column]}: {mean:+.{digits}f} (standard error {error:.{digits}f}), "
-                         f"better on {gap.wins} of {gap.difference.objects}")  # fmt: skip
+                         f"better on {gap.wins} of {gap.difference.objects}")
     return "\n".join(lines) + "\n"
 
 
@@ -281,28 +281,28 @@ def report(results: list, parts: list[str], seed: int) -> str:
     preset = hifi123.QUICKSTART
     lines = [f"# {preset.name}, held-out toybox objects\n", f"{machine()} Seed {seed}; {len(results)} objects.\n",
              "\n\n".join(__doc__.split("\n\n")[2:]).strip() + "\n",
-             NOTE.read_text(encoding="utf-8") if NOTE.is_file() else ""]  # fmt: skip
+             NOTE.read_text(encoding="utf-8") if NOTE.is_file() else ""]
     if "refine" in parts:
         figures, columns = gathered(results, "refine"), {k: v for k, v in FIGURES.items() if k != "cpu_seconds"}
         lines += [f"## Refinement of one coarse mesh ({preset.mesh.iterations} iterations)\n",
                   table(["painted by", *(HEADS[c] for c in FIGURES)], rows_of(figures, FIGURES)),
-                  gaps(figures, "rgsd", [m for m in figures if m != "rgsd"], columns)]  # fmt: skip
+                  gaps(figures, "rgsd", [m for m in figures if m != "rgsd"], columns)]
         per = [[i, caption, *(f"{found['refine'][m]['novel_psnr']:.1f} / {found['refine'][m]['inside_psnr']:.1f}"
-                              for m in figures)] for i, caption, found in results]  # fmt: skip
+                              for m in figures)] for i, caption, found in results]
         lines += ["Per object, novel / inside PSNR:\n", table(["object", "caption", *figures], per)]
     if "targets" in parts:
         columns = {"inside_psnr": 2}
         lines += ["## Where RGSD pulls the coarse surface\n",
-                  table(["", HEADS["inside_psnr"]], rows_of(gathered(results, "targets"), columns))]  # fmt: skip
+                  table(["", HEADS["inside_psnr"]], rows_of(gathered(results, "targets"), columns))]
     if "views" in parts:
         figures = gathered(results, "views")
         lines += ["## RGNV on the view prior's samples\n", table(["", *(HEADS[c] for c in VIEW_FIGURES)],
                                                                 rows_of(figures, VIEW_FIGURES)),
-                  gaps(figures, "all", ["before", *list(FIG7)[1:]], VIEW_FIGURES)]  # fmt: skip
+                  gaps(figures, "all", ["before", *list(FIG7)[1:]], VIEW_FIGURES)]
     if "trip" in parts:
         columns = {"PSNR": 2, "SSIM": 3, "L2": 2, "latent": 3}
         lines += ["## Inversion and reconstruction of the reference\n",
-                  table(["", *columns], rows_of(gathered(results, "trip"), columns))]  # fmt: skip
+                  table(["", *columns], rows_of(gathered(results, "trip"), columns))]
     return "\n".join(lines)
 
 
@@ -327,12 +327,12 @@ def show_worst(results: list, parts: list[str], work: Path, out: Path) -> str:
                 joined.paste(sheet.crop((view * size, 0, (view + 1) * size, size)), (column * size, row * size))
         joined.save(out / "hifi123-worst-refine.png", optimize=True)
         text += (f"\nObject {index}, where RGSD loses most (or gains least) inside; from above {', '.join(names)}; the reference "
-                 "view first, then on around to the back:\n\n![refinement](hifi123-worst-refine.png)\n")  # fmt: skip
+                 "view first, then on around to the back:\n\n![refinement](hifi123-worst-refine.png)\n")
     if "views" in parts:
         index = worst(results, "views", "all", "before")
         Image.open(Shelf(work, index, False).path("views", "png")).save(out / "hifi123-worst-views.png", optimize=True)
         text += (f"\nObject {index}, where RGNV loses most inside; from above truth, before, truth through the autoencoder, "
-                 f"{', '.join(FIG7)}:\n\n![views](hifi123-worst-views.png)\n")  # fmt: skip
+                 f"{', '.join(FIG7)}:\n\n![views](hifi123-worst-views.png)\n")
     return text
 
 

@@ -22,9 +22,9 @@ from bench_consistent123 import VIEW_SIZE, measure, reference_of  # loads the pa
 from bench_tools import ROOT, machine, table
 from lift123.pipelines import magic123
 from lift123.pipelines.io.color import encode_png
+from lift123.pipelines.loaders import embedded
 from lift123.pipelines.metrics.protocol import eighteen_views
-from lift123.pipelines.models import embedded
-from lift123.pipelines.stages.render_views import contact_sheet, render_scene, scene_mesh
+from lift123.pipelines.stages.results.render_views import contact_sheet, render_scene, scene_mesh
 from lift123.pipelines.toybox.objects import heldout_seed, make_object
 from lift123.pipelines.toybox.render import render_toy
 
@@ -79,7 +79,7 @@ def verdict(results: dict) -> str:
             error = float(gaps.std() / len(gaps) ** 0.5) if len(gaps) > 1 else math.nan
             wins = int((gaps > 0).sum())
             lines.append(f"- both minus {other}, {name}: {float(gaps.mean()):+.{digits}f} (standard error {error:.{digits}f}), "
-                         f"better on {wins} of {len(gaps)} objects")  # fmt: skip
+                         f"better on {wins} of {len(gaps)} objects")
     return "\n".join(lines) + "\n" if lines else ""
 
 
@@ -95,7 +95,7 @@ def report(results: dict, preset: magic123.Preset, args) -> str:
     lines.append("\nPer object (IoU / novel PSNR):\n")
     first = next(iter(results.values()))
     per = [[f["index"], f["caption"], *(f"{r[i]['iou']:.3f} / {r[i]['novel_psnr']:.1f}" for r in results.values())]
-           for i, f in enumerate(first)]  # fmt: skip
+           for i, f in enumerate(first)]
     lines.append(table(["object", "caption", *results], per))
     return "\n".join(lines)
 

@@ -19,10 +19,10 @@ from bench_consistent123 import ROOT, VIEW_SIZE, lift, measure, reference_of
 from bench_tools import machine, table
 from lift123.pipelines import consistent123 as paper
 from lift123.pipelines.io.color import encode_png
+from lift123.pipelines.loaders import embedded
 from lift123.pipelines.metrics.protocol import eighteen_views
 from lift123.pipelines.metrics.statistics import paired
-from lift123.pipelines.models import embedded
-from lift123.pipelines.stages.render_views import contact_sheet
+from lift123.pipelines.stages.results.render_views import contact_sheet
 from lift123.pipelines.toybox.benchmark import QUICK, benchmark_object
 from lift123.pipelines.toybox.render import render_toy
 
@@ -96,7 +96,7 @@ def report(found: dict, seed: int) -> str:
              f"- squared Chamfer: {difference(found, 'first', 'second', 'chamfer', less=True)}\n",
              f"Of the way from no prior to the exact denoiser, IoU: {closed(found, 'iou')}; "
              f"novel PSNR: {closed(found, 'novel_psnr')}.\n",
-             "Every object, IoU / novel PSNR:\n"]  # fmt: skip
+             "Every object, IoU / novel PSNR:\n"]
     cells = lambda m, i: f"{found[m][i]['iou']:.3f} / {found[m][i]['novel_psnr']:.1f}" if i in found[m] else None  # noqa: E731
     objects = sorted(set(found["first"]) | set(found["second"]))
     body = [

@@ -74,11 +74,11 @@ def write_pages(chosen: dict[str, Ablation], args) -> list[str]:
         every |= missing
         note = NOTES / f"papers_{name}.md"
         text = page(ablation, found, missing, head_of(args), worst_picture(ablation, found, args),
-                    note.read_text(encoding="utf-8") if note.is_file() else "")  # fmt: skip
+                    note.read_text(encoding="utf-8") if note.is_file() else "")
         (args.out / f"papers_{name}.md").write_text(text, encoding="utf-8")
         runs = sum(len(records) for records in found.values())
         lines.append([f"[{ablation.title}](papers_{name}.md)", f"{runs} of {runs + len(missing)}",
-                      tally(against_paper(ablation, found))])  # fmt: skip
+                      tally(against_paper(ablation, found))])
     if len(chosen) == len(short_ablations()):
         text = f"# The papers' ablations\n\n{head_of(args)}\n" + table(["ablation", "runs", "orderings"], lines)
         (args.out / "papers.md").write_text(text, encoding="utf-8")
@@ -108,7 +108,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.report:
         tasks = [Task("papers", index, seed, names, args.work, args.fresh)
-                 for seed in range(args.seeds) for index in range(args.objects)]  # fmt: skip
+                 for seed in range(args.seeds) for index in range(args.objects)]
         run_all(tasks, args.jobs)
     torch.set_num_threads(1)
     missing = write_pages(chosen, args)

@@ -38,7 +38,7 @@ def per_object(found: dict, names: list[str], seeds: int) -> str:
         cells = []
         for name in names:
             pairs = [[values[index, s] for s in range(seeds) if (index, s) in values]
-                     for values in (figures(found[name], m) for m in ("iou", "novel_psnr"))]  # fmt: skip
+                     for values in (figures(found[name], m) for m in ("iou", "novel_psnr"))]
             means = [sum(p) / len(p) if p else float("nan") for p in pairs]
             cells.append(f"{means[0]:.3f} / {means[1]:.1f}" if pairs[0] else None)
         rows.append([index, toy(index).caption, *cells])
@@ -85,11 +85,11 @@ def page(found: dict, missing: dict[str, str], real: str, args) -> str:
     told = comparison()
     names = [v.name for v in told.variants]
     parts = [f"# {told.title}: {args.objects} toybox objects, {args.seeds} seed(s)\n",
-             f"{machine()} Quickstart presets, embedded networks.\n", __doc__.split("\n\n")[2] + "\n"]  # fmt: skip
+             f"{machine()} Quickstart presets, embedded networks.\n", __doc__.split("\n\n")[2] + "\n"]
     parts.append(incomplete(missing))
     parts += ["## Means\n", EXPLAINED, means_table(told, found), "\n## Paired differences\n", PAIRED_EXPLAINED,
               paired_table(told, found), "\n## Every object: IoU / novel PSNR dB\n", per_object(found, names, args.seeds),
-              "\n## Worst by IoU (truth above)\n", worst_pictures(found, args), left_out(found), real]  # fmt: skip
+              "\n## Worst by IoU (truth above)\n", worst_pictures(found, args), left_out(found), real]
     return "\n".join(parts)
 
 
@@ -113,7 +113,7 @@ def main() -> None:
     if not args.report:
         names = tuple(n for n in known if n in chosen)
         run_all([Task("quick", index, seed, names, args.work, args.fresh)
-                 for seed in range(args.seeds) for index in range(args.objects)], args.jobs)  # fmt: skip
+                 for seed in range(args.seeds) for index in range(args.objects)], args.jobs)
     torch.set_num_threads(1)
     real = real_pictures(args) if args.real else ""
     found, missing = gather("quick", args.work, known, range(args.objects), range(args.seeds))

@@ -20,12 +20,12 @@ from bench_tools import ROOT, load_pack, machine, table
 
 load_pack()
 
-from lift123.pipelines import consistent123 as paper  # noqa: E402
-from lift123.pipelines.io.color import encode_png  # noqa: E402
-from lift123.pipelines.metrics.image import psnr  # noqa: E402
-from lift123.pipelines.models import embedded  # noqa: E402
-from lift123.pipelines.stages.reference import prepare_reference  # noqa: E402
-from lift123.pipelines.stages.render_views import contact_sheet, render_scene, turntable_views  # noqa: E402
+from lift123.pipelines import consistent123 as paper
+from lift123.pipelines.io.color import encode_png
+from lift123.pipelines.loaders import embedded
+from lift123.pipelines.metrics.image import psnr
+from lift123.pipelines.stages.inputs.reference import prepare_reference
+from lift123.pipelines.stages.results.render_views import contact_sheet, render_scene, turntable_views
 
 DATA = ROOT.parent / "shared" / "data" / "objects"
 PROMPTS = {
@@ -33,7 +33,7 @@ PROMPTS = {
     "two_donuts": "a pink ring", "cactus": "a green cactus", "cat_statue": "a grey animal upright striped with orange",
     "fish_real_nemo": "an orange fish striped with white", "metal_dragon_statue": "a grey animal",
     "nerf4_chair": "a green chair", "nerf4_mic": "a grey lamp",
-}  # fmt: skip
+}
 SIZE = 192
 
 
@@ -46,7 +46,7 @@ def lift_picture(name: str, preset: paper.Preset, models, args) -> dict:
     reference, notes = prepare_reference(
         _picture(name, "rgba"), depth=_picture(name, "depth"), prompt=PROMPTS[name],
         size=preset.reference_size, depth_convention="inverse",
-    )  # fmt: skip
+    )
     scene = paper.run(reference, models, preset, seed=args.seed)
     seconds = time.perf_counter() - start
     target = reference.resized(SIZE)
@@ -55,7 +55,7 @@ def lift_picture(name: str, preset: paper.Preset, models, args) -> dict:
     figures = {
         "name": name, "reference_psnr": float(psnr(shown, target.on_background(1.0))), "seconds": seconds,
         "switch_step": scene.switch_step, "notes": notes,
-    }  # fmt: skip
+    }
     pair = torch.cat([target.on_background(1.0)[0], shown[0]])
     padded = torch.nn.functional.pad(pair, (0, 0, 0, 0, 0, max(0, len(sheet) - len(pair))), value=1.0)
     (args.work / f"real-{name}.png").write_bytes(encode_png(torch.cat([padded[: len(sheet)], sheet], 1)))

@@ -23,16 +23,16 @@ from bench_tools import ROOT, load_pack, machine, table
 
 load_pack()
 
-from lift123.pipelines.core.layers import LayeredMesh  # noqa: E402
-from lift123.pipelines.core.mesh import Mesh  # noqa: E402
-from lift123.pipelines.io.color import encode_png  # noqa: E402
-from lift123.pipelines.metrics.geometry import mesh_facts, sample_surface  # noqa: E402
-from lift123.pipelines.metrics.layers import penetration  # noqa: E402
-from lift123.pipelines.ops.closest import closest_point  # noqa: E402
-from lift123.pipelines.stages.character_export import character_picture, section_layers  # noqa: E402
-from lift123.pipelines.stages.refine_layers import QUICKSTART, reaches, refine_layers  # noqa: E402
-from lift123.pipelines.stages.refined_layers import RefinedLayers, load_layers, save_layers  # noqa: E402
-from lift123.pipelines.toybox.characters import A_POSE, heldout_character, render_levels  # noqa: E402
+from lift123.pipelines.core.layers import LayeredMesh
+from lift123.pipelines.core.mesh import Mesh
+from lift123.pipelines.io.color import encode_png
+from lift123.pipelines.metrics.geometry import mesh_facts, sample_surface
+from lift123.pipelines.metrics.layers import penetration
+from lift123.pipelines.ops.closest import closest_point
+from lift123.pipelines.stages.characters.export import character_picture, section_layers
+from lift123.pipelines.stages.characters.refine_layers import QUICKSTART, reaches, refine_layers
+from lift123.pipelines.stages.characters.refined_layers import RefinedLayers, load_layers, save_layers
+from lift123.pipelines.toybox.characters import A_POSE, heldout_character, render_levels
 
 COARSE_CELLS, VIEW_SIZE, SAMPLES = 32, 128, 20_000
 WARP, WAVES, FREQUENCY, NOISE = 0.03, 8, 2.5, 0.005  # scene units, number, radians per unit, scene units
@@ -93,7 +93,7 @@ def run_one(index: int, args) -> tuple[dict, tuple]:
             "after": surface_distance(truth[name], refined.layers[name]),
             "inside_before": inside(coarse, name), "inside_after": inside(refined.layers, name),
             "vertices": facts["vertices"], "watertight": facts["watertight"],
-        }  # fmt: skip
+        }
     args.work.mkdir(parents=True, exist_ok=True)
     save_layers(mesh_file, RefinedLayers(refined.layers, reach=reaches(refined.layers, QUICKSTART.tolerance)))
     kept.write_text(json.dumps(figures, indent=1), encoding="utf-8")
@@ -103,14 +103,14 @@ def run_one(index: int, args) -> tuple[dict, tuple]:
 def tinted(layers: LayeredMesh) -> LayeredMesh:
     """One colour per layer, so that shape shows."""
     return LayeredMesh({n: Mesh(m.vertices, m.faces, torch.tensor(TINTS[n]).expand(len(m.vertices), 3).contiguous())
-                        for n, m in layers.layers.items()})  # fmt: skip
+                        for n, m in layers.layers.items()})
 
 
 def strip(sets: tuple, size: int = 176) -> torch.Tensor:
     """[size, W, 3] truth, input and refined from the front, then the same cut open from the side, clothing, and hair."""
     cells = []
     for view, change in ((0, lambda s: s), (2, lambda s: section_layers(s, axis=0, at=0.0)),
-                         (5, lambda s: s.select(("clothing",))), (3, lambda s: s.select(("hair",)))):  # fmt: skip
+                         (5, lambda s: s.select(("clothing",))), (3, lambda s: s.select(("hair",)))):
         for layers in sets:
             shown = change(tinted(layers))
             picture = character_picture(shown, size, view) if len(shown) else torch.ones(size, size, 3)
@@ -134,9 +134,9 @@ def main(argv: list[str] | None = None) -> None:
             ratios.setdefault(name, []).append(f["after"] / f["before"])
             rows.append([index, name, f"{f['before']:.4f}", f"{f['after']:.4f}", f"{f['after'] / f['before']:.2f}",
                          f"{f['inside_before'][1]:.1%}", f"{f['inside_after'][1]:.1%}", f"{f['inside_after'][0]:.4f}",
-                         f["vertices"], "yes" if f["watertight"] else "no", f"{figures['cpu']:.0f}"])  # fmt: skip
+                         f["vertices"], "yes" if f["watertight"] else "no", f"{figures['cpu']:.0f}"])
     head = ["character", "layer", "distance before", "after", "ratio", "inside before", "inside after", "deepest after",
-            "vertices", "closed", "CPU s (all layers)"]  # fmt: skip
+            "vertices", "closed", "CPU s (all layers)"]
     means = ", ".join(f"{n} {sum(r) / len(r):.2f} (worst {max(r):.2f})" for n, r in ratios.items())
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "refine_layers.png").write_bytes(encode_png(torch.cat(sheet)))

@@ -17,12 +17,12 @@ import torch
 from bench_tools import load_pack, machine, table
 
 load_pack()
-rgnv = importlib.import_module("lift123.pipelines.models.rgnv")
+rgnv = importlib.import_module("lift123.pipelines.methods.rgnv")
 rgsd = importlib.import_module("lift123.pipelines.priors.rgsd")
-literal = importlib.import_module("lift123.pipelines.models.literal")
-depth_text = importlib.import_module("lift123.pipelines.models.depth_text")
-latent = importlib.import_module("lift123.pipelines.models.latent")
-noise = importlib.import_module("lift123.pipelines.models.noise")
+literal = importlib.import_module("lift123.pipelines.methods.literal")
+depth_text = importlib.import_module("lift123.pipelines.networks.depth_text")
+latent = importlib.import_module("lift123.pipelines.networks.latent")
+noise = importlib.import_module("lift123.pipelines.networks.noise")
 cameras = importlib.import_module("lift123.pipelines.core.cameras")
 views = importlib.import_module("lift123.pipelines.core.views")
 

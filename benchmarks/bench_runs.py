@@ -23,26 +23,26 @@ from bench_tools import ROOT, load_pack
 
 load_pack()
 
-from lift123.pipelines import consistent123, magic123  # noqa: E402
-from lift123.pipelines.core.cameras import turntable  # noqa: E402
-from lift123.pipelines.core.errors import InputError  # noqa: E402
-from lift123.pipelines.io.color import encode_png  # noqa: E402
-from lift123.pipelines.io.manifest import describe_file, run_manifest, write_manifest  # noqa: E402
-from lift123.pipelines.metrics import perceptual  # noqa: E402
-from lift123.pipelines.metrics.baselines import visual_hull_extrusion  # noqa: E402
-from lift123.pipelines.models import embedded  # noqa: E402
-from lift123.pipelines.priors.oracle import OracleDenoiser  # noqa: E402
-from lift123.pipelines.priors.view import ViewPrior  # noqa: E402
-from lift123.pipelines.stages import evaluate as evaluation  # noqa: E402
-from lift123.pipelines.stages.fit_nerf import fit_nerf  # noqa: E402
-from lift123.pipelines.stages.optimize import describe  # noqa: E402
-from lift123.pipelines.stages.reference import ReferenceView  # noqa: E402
-from lift123.pipelines.stages.refine_mesh import refine_mesh  # noqa: E402
-from lift123.pipelines.stages.render_views import contact_sheet  # noqa: E402
-from lift123.pipelines.stages.scene import Scene  # noqa: E402
-from lift123.pipelines.toybox.benchmark import FULL, QUICK, benchmark_object  # noqa: E402
-from lift123.pipelines.toybox.objects import ToyObject  # noqa: E402
-from lift123.pipelines.toybox.render import reference_camera, render_toy  # noqa: E402
+from lift123.pipelines import consistent123, magic123
+from lift123.pipelines.core.cameras import turntable
+from lift123.pipelines.core.errors import InputError
+from lift123.pipelines.io.color import encode_png
+from lift123.pipelines.io.manifest import describe_file, run_manifest, write_manifest
+from lift123.pipelines.loaders import embedded
+from lift123.pipelines.metrics import perceptual
+from lift123.pipelines.metrics.baselines import visual_hull_extrusion
+from lift123.pipelines.priors.oracle import OracleDenoiser
+from lift123.pipelines.priors.view import ViewPrior
+from lift123.pipelines.stages.inputs.reference import ReferenceView
+from lift123.pipelines.stages.loop.optimize import describe
+from lift123.pipelines.stages.loop.scene import Scene
+from lift123.pipelines.stages.objects.fit_nerf import fit_nerf
+from lift123.pipelines.stages.objects.refine_mesh import refine_mesh
+from lift123.pipelines.stages.results import evaluate as evaluation
+from lift123.pipelines.stages.results.render_views import contact_sheet
+from lift123.pipelines.toybox.benchmark import FULL, QUICK, benchmark_object
+from lift123.pipelines.toybox.objects import ToyObject
+from lift123.pipelines.toybox.render import reference_camera, render_toy
 
 SETTINGS = evaluation.EvaluateSettings(size=128, views="turntable-8", intersections=False, seed=0)
 SHEET_VIEWS, SHEET_SIZE = 6, 128
@@ -231,7 +231,7 @@ def run_one(variant: Variant, task: Task, thing: ToyObject, shelf: Shelf) -> dic
         variant.name, settings_of(variant), task.seed, {"lift": spent["seconds"]}, weights(),
         {"caption": thing.caption, "object": task.index, "toy_seed": thing.seed}, results,
         batch={"item": path.name, "value": variant.told, "key": record_key(variant, thing, task.seed)},
-    )  # fmt: skip
+    )
     write_sheet(path, lifted.subject)
     write_manifest(path, made)  # last: what is recorded is complete
     return made

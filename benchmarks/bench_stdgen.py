@@ -28,20 +28,20 @@ from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.layers import LAYER_NAMES, LayeredMesh
 from lift123.pipelines.core.ortho import six_views
 from lift123.pipelines.io.color import encode_png
+from lift123.pipelines.loaders import embedded_characters as small
+from lift123.pipelines.loaders.embedded_slrm import load_small_slrm
 from lift123.pipelines.metrics.geometry import chamfer, volumetric_iou
 from lift123.pipelines.metrics.image import psnr
 from lift123.pipelines.metrics.statistics import summary
-from lift123.pipelines.models.stdgen import small
-from lift123.pipelines.models.stdgen.slrm_embedded import load_small_slrm
 from lift123.pipelines.render.surface import render_surface
-from lift123.pipelines.stages.canonicalise import CanonicalSettings, canonicalise
-from lift123.pipelines.stages.character_export import character_picture, exploded
-from lift123.pipelines.stages.character_multiview import MultiViewSettings, draw_views
-from lift123.pipelines.stages.character_picture import CharacterPicture
-from lift123.pipelines.stages.lift_layers import lift_layers
-from lift123.pipelines.stages.project_colors import project_colors
-from lift123.pipelines.stages.refine_layers import QUICKSTART, refine_layers, with_steps
-from lift123.pipelines.stages.refined_layers import RefinedLayers, load_layers, save_layers
+from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalise
+from lift123.pipelines.stages.characters.export import character_picture, exploded
+from lift123.pipelines.stages.characters.lift_layers import lift_layers
+from lift123.pipelines.stages.characters.multiview import MultiViewSettings, draw_views
+from lift123.pipelines.stages.characters.picture import CharacterPicture
+from lift123.pipelines.stages.characters.project_colors import project_colors
+from lift123.pipelines.stages.characters.refine_layers import QUICKSTART, refine_layers, with_steps
+from lift123.pipelines.stages.characters.refined_layers import RefinedLayers, load_layers, save_layers
 from lift123.pipelines.toybox.characters import heldout_character, input_picture, render_levels
 
 STARTS = ("picture", "a-pose", "views")
@@ -118,7 +118,7 @@ def run_one(index: int, start: str, networks: Networks, args) -> dict:
         painted, figures["failed"] = coarse, str(problem)
     figures |= {"coarse": compare(coarse, truth), "refined": compare(painted, truth),
                 "rendered": float(psnr(rendered(painted), large_truth.color[0]).mean()),
-                "seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}  # fmt: skip
+                "seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
     args.work.mkdir(parents=True, exist_ok=True)
     save_layers(Path(f"{place}-coarse.safetensors"), RefinedLayers(coarse))
     save_layers(Path(f"{place}.safetensors"), RefinedLayers(painted))
@@ -145,7 +145,7 @@ def strip(index: int, start: str, args, size: int = 192) -> torch.Tensor:
         given = [front_of(rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:])]
     pictures = [*given, *(character_picture(m, size, 0) for m in (truth, coarse, made)),
                 *(character_picture(m, size, 3) for m in (truth, made)),
-                *(character_picture(exploded(m), size, 0) for m in (truth, made))]  # fmt: skip
+                *(character_picture(exploded(m), size, 0) for m in (truth, made))]
     return torch.cat([p[:, size // 8 : -size // 8] if p.shape[1] == size else p for p in pictures], 1)
 
 
@@ -171,7 +171,7 @@ def means(figures: dict[int, dict]) -> list[str]:
     lines = []
     for name in LAYER_NAMES:
         both = {i: (f["coarse"][name], f["refined"][name]) for i, f in figures.items()
-                if "distance" in f["coarse"].get(name, {}) and "distance" in f["refined"].get(name, {})}  # fmt: skip
+                if "distance" in f["coarse"].get(name, {}) and "distance" in f["refined"].get(name, {})}
         if not both:
             continue
         parts = []
@@ -179,7 +179,7 @@ def means(figures: dict[int, dict]) -> list[str]:
             digits = DIGITS[key]
             a, b = (summary({(i, 0): pair[j][key] for i, pair in both.items()}) for j in (0, 1))
             parts.append(f"{key} {a.mean:.{digits}f} -> {b.mean:.{digits}f} (standard errors {a.over_objects:.{digits}f}, "
-                         f"{b.over_objects:.{digits}f})")  # fmt: skip
+                         f"{b.over_objects:.{digits}f})")
         worse = sum(pair[1]["distance"] > pair[0]["distance"] for pair in both.values())
         lines.append(f"- {name}, coarse -> refined: {', '.join(parts)}; farther than before on {worse} of {len(both)}")
     for key, words in (("drawn", "views handed to S-LRM"), ("rendered", "renders of the result")):

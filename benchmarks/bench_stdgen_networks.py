@@ -22,9 +22,9 @@ import torch
 from bench_tools import ROOT, load_pack, machine, table
 
 load_pack()
-canonical = importlib.import_module("lift123.pipelines.models.stdgen.canonical")
-multiview = importlib.import_module("lift123.pipelines.models.stdgen.multiview")
-loading = importlib.import_module("lift123.pipelines.models.stdgen.loading")
+canonical = importlib.import_module("lift123.pipelines.networks.stdgen.canonical")
+multiview = importlib.import_module("lift123.pipelines.networks.stdgen.multiview")
+loading = importlib.import_module("lift123.pipelines.loaders.stdgen_files")
 
 LISTINGS = ROOT.parent / "shared" / "checkpoints"
 CONFIGS = {"unet": canonical.CANONICAL_CONFIG, "ref_unet": canonical.CANONICAL_CONFIG}

@@ -21,10 +21,10 @@ from bench_tools import load_pack, machine, table
 
 load_pack()
 
-from lift123.pipelines.models.stdgen.slrm import Slrm  # noqa: E402
-from lift123.pipelines.models.stdgen.slrm_config import RELEASED, RELEASED_LORA_RANK  # noqa: E402
-from lift123.pipelines.models.stdgen.slrm_files import load_slrm  # noqa: E402
-from lift123.pipelines.models.stdgen.slrm_surface import GridValues, grid_values, layer_surface, point_colors  # noqa: E402
+from lift123.pipelines.loaders.slrm_files import load_slrm
+from lift123.pipelines.networks.stdgen.slrm import Slrm
+from lift123.pipelines.networks.stdgen.slrm_config import RELEASED, RELEASED_LORA_RANK
+from lift123.pipelines.networks.stdgen.slrm_surface import GridValues, grid_values, layer_surface, point_colors
 
 
 def write_random(path: Path) -> int:
@@ -84,7 +84,7 @@ def main() -> None:
     page = "\n".join([
         "# S-LRM at full size\n", machine() + "\n", __doc__.split("\n\n")[2].strip() + "\n",
         table(["step", "seconds", "peak so far, GiB"], rows), "\n" + line + "\n",
-    ])  # fmt: skip
+    ])
     (args.out / "stdgen_slrm.md").write_text(page, encoding="utf-8")
     print(page)  # a script's output
 

@@ -16,16 +16,16 @@ from bench_tools import load_pack, machine, table, timed
 
 load_pack()
 
-from lift123.pipelines.core.mesh import Mesh  # noqa: E402
-from lift123.pipelines.io.decimate import decimate  # noqa: E402
-from lift123.pipelines.io.glb import write_glb  # noqa: E402
-from lift123.pipelines.io.unwrap import unwrap  # noqa: E402
-from lift123.pipelines.metrics.geometry import chamfer, volumetric_iou  # noqa: E402
-from lift123.pipelines.ops.closest import closest_point  # noqa: E402
-from lift123.pipelines.ops.marching_tets import LOCAL_EDGES, TetTopology, case_table, marching_tets  # noqa: E402
-from lift123.pipelines.ops.mesh_edges import mesh_edges  # noqa: E402
-from lift123.pipelines.ops.tet_grid import a15_grid  # noqa: E402
-from lift123.pipelines.stages.bake import bake  # noqa: E402
+from lift123.pipelines.core.mesh import Mesh
+from lift123.pipelines.io.decimate import decimate
+from lift123.pipelines.io.glb import write_glb
+from lift123.pipelines.io.unwrap import unwrap
+from lift123.pipelines.metrics.geometry import chamfer, volumetric_iou
+from lift123.pipelines.ops.closest import closest_point
+from lift123.pipelines.ops.marching_tets import LOCAL_EDGES, TetTopology, case_table, marching_tets
+from lift123.pipelines.ops.mesh_edges import mesh_edges
+from lift123.pipelines.ops.tet_grid import a15_grid
+from lift123.pipelines.stages.results.bake import bake
 
 SPHERE = 0.7
 

@@ -18,12 +18,12 @@ from bench_tools import load_pack, machine, table, timed
 
 load_pack()
 
-from lift123.pipelines.core.cameras import Cameras  # noqa: E402
-from lift123.pipelines.fields.hash_nerf import NORMAL_METHODS, HashNerf, HashNerfConfig  # noqa: E402
-from lift123.pipelines.ops.hashgrid import HashGridConfig  # noqa: E402
-from lift123.pipelines.ops.occupancy import OccupancyGrid, march, march_reference  # noqa: E402
-from lift123.pipelines.ops.volrend import composite, composite_reference  # noqa: E402
-from lift123.pipelines.render.volume import VolumeSettings, render_volume  # noqa: E402
+from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.fields.hash_nerf import NORMAL_METHODS, HashNerf, HashNerfConfig
+from lift123.pipelines.ops.hashgrid import HashGridConfig
+from lift123.pipelines.ops.occupancy import OccupancyGrid, march, march_reference
+from lift123.pipelines.ops.volrend import composite, composite_reference
+from lift123.pipelines.render.volume import VolumeSettings, render_volume
 
 
 def front(size: int) -> Cameras:

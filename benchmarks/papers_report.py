@@ -15,7 +15,7 @@ from bench_tools import load_pack, table
 
 load_pack()
 
-from lift123.pipelines.metrics.statistics import CONFIDENCE, Paired, paired, summary  # noqa: E402
+from lift123.pipelines.metrics.statistics import CONFIDENCE, Paired, paired, summary
 
 # key in a record: (head, digits, better, the paper's name for the same kind of figure or None)
 METRICS = {
@@ -59,7 +59,7 @@ def means_table(ablation: Ablation, found: dict) -> str:
         records = found[variant.name]
         seconds = [made["results"]["cpu_seconds"] for made in records.values()]
         rows.append([variant.name, variant.told, len(records), *(cell(figures(records, m), METRICS[m][1]) for m in metrics),
-                     f"{sum(seconds) / len(seconds):.0f}" if seconds else None])  # fmt: skip
+                     f"{sum(seconds) / len(seconds):.0f}" if seconds else None])
         if ablation.stage == "coarse":
             cells = (cell(figures(records, m, "coarse"), METRICS[m][1]) for m in metrics)
             rows.append([variant.name, "its NeRF, before the mesh stage", len(records), *cells, None])
@@ -84,7 +84,7 @@ def comparisons(ablation: Ablation, found: dict) -> list[tuple]:
             records = found[variant.name]
             pairs.append((f"{variant.name}: fine minus coarse", records, "metrics", records, "coarse"))
     pairs += [(f"{first.name} minus {other.name}", found[first.name], "metrics", found[other.name], "metrics")
-              for other in others]  # fmt: skip
+              for other in others]
     result = []
     for label, a, part_a, b, part_b in pairs:
         gaps = {}
@@ -100,7 +100,7 @@ def paired_table(ablation: Ablation, found: dict) -> str:
     """One row per comparison."""
     metrics = measured(found)
     rows = [[label, *(told(gaps[m], METRICS[m][1]) if m in gaps else None for m in metrics)]
-            for label, gaps in comparisons(ablation, found)]  # fmt: skip
+            for label, gaps in comparisons(ablation, found)]
     return table(["comparison", *(f"{METRICS[m][0]} ({'up' if METRICS[m][2] > 0 else 'down'})" for m in metrics)], rows)
 
 
@@ -122,7 +122,7 @@ def against_paper(ablation: Ablation, found: dict) -> list[dict]:
                     difference = round(metrics[name][a] - metrics[name][b], 6)
                     gap = paired(left, right)
                     rows.append({"data": data, "metric": metric, "pair": (a, b), "paper": difference, "ours": gap,
-                                 "verdict": verdict(difference, gap)})  # fmt: skip
+                                 "verdict": verdict(difference, gap)})
     return rows
 
 
@@ -155,7 +155,7 @@ def verdict_table(rows: list[dict], first: str) -> str:
     """Pairs with the paper's own choice in full; the other pairs are only counted."""
     shown = [[row["data"], METRICS[row["metric"]][0], " - ".join(row["pair"]), f"{row['paper']:+g}",
               told(row["ours"], METRICS[row["metric"]][1]), row["verdict"]]
-             for row in rows if first in row["pair"]]  # fmt: skip
+             for row in rows if first in row["pair"]]
     return table(["paper's data", "metric", "difference", "paper", "here", "the paper's sign"], shown)
 
 
@@ -164,11 +164,11 @@ def tally(rows: list[dict]) -> str:
     judged = [row["verdict"] for row in rows if row["verdict"] in VERDICTS.values()]
     if not judged:
         return ("One object decides nothing." if rows else
-                "The paper prints no numbers for this, or no run has the same kind of figure.")  # fmt: skip
+                "The paper prints no numbers for this, or no run has the same kind of figure.")
     count = {v: judged.count(v) for v in VERDICTS.values()}
     return (f"Of {len(judged)} pairs of printed values (all data sets and metrics that both have), {count['agrees']} have the "
             f"paper's sign here, {count['differs']} have the other sign, {count['within noise']} are within noise "
-            f"({CONFIDENCE:.0%} interval holds 0).")  # fmt: skip
+            f"({CONFIDENCE:.0%} interval holds 0).")
 
 
 def worst(found: dict, name: str, metric: str = "iou") -> tuple | None:
@@ -211,7 +211,7 @@ def page(ablation: Ablation, found: dict, missing: dict[str, str], head: str, pi
     rows = against_paper(ablation, found)
     parts = [f"# {ablation.title}\n", f"{ablation.question}\n", head, incomplete(missing)]
     parts += ["## Means\n", EXPLAINED, means_table(ablation, found), "\n## Paired differences\n", PAIRED_EXPLAINED,
-              paired_table(ablation, found)]  # fmt: skip
+              paired_table(ablation, found)]
     if steps := switches(ablation, found):
         parts += ["\n## Where the 3D-only phase ended\n", steps]
     parts += ["\n## Orderings, best first\n", orderings(ablation, found), "\n## Against the paper\n", tally(rows) + "\n"]
@@ -221,7 +221,7 @@ def page(ablation: Ablation, found: dict, missing: dict[str, str], head: str, pi
         first = ablation.variants[0]
         key = worst(found, first.name)
         parts += [f"\n## Worst case\n\nThe run where '{first.name}' has its lowest IoU (object {key[0]}, seed {key[1]}), all "
-                  f"variants, truth above.\n\n![worst case]({picture})\n"]  # fmt: skip
+                  f"variants, truth above.\n\n![worst case]({picture})\n"]
     parts.append("\n" + left_out(found))
     if note:
         parts.append(f"\n## Remarks, written after seeing these numbers\n\n{note.strip()}\n")

@@ -7,7 +7,7 @@ evaluation is counted by torch's FLOP counter (a multiplication with its additio
 each prior for one guided prediction, which is two evaluations of its UNet (one batched call; a single one at guidance 1), and for
 one pass of its autoencoder's encoder forwards and, for the gradient at the picture, backwards.  Nothing is evaluated
 that the phase throws away: the 2D prior before the CLIP boundary, a prior of weight 0, the reference's CLIP embedding
-and latent and the prompt's tokens after the first time (``tests/test_preset_costs.py`` counts the calls of real runs).
+and latent and the prompt's tokens after the first time (``tests/papers/test_preset_costs.py`` counts the calls of real runs).
 RGSD makes targets by inversion and guided denoising, each for as many visits as the preset says, and the reference's
 and the fixed views' once.
 """
@@ -24,19 +24,19 @@ from bench_tools import load_pack, table
 
 load_pack()
 
-from lift123.pipelines import consistent123, hifi123, magic123  # noqa: E402
-from lift123.pipelines.models import embedded  # noqa: E402
-from lift123.pipelines.stages.optimize import StepConfig  # noqa: E402
+from lift123.pipelines import consistent123, hifi123, magic123
+from lift123.pipelines.loaders import embedded
+from lift123.pipelines.stages.loop.optimize import StepConfig
 
 VAE = {
     "in_channels": 3, "out_channels": 3, "latent_channels": 4, "block_out_channels": (128, 256, 512, 512),
     "layers_per_block": 2, "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
-}  # fmt: skip
+}
 UNET = {
     "out_channels": 4, "layers_per_block": 2, "block_out_channels": (320, 640, 1280, 1280),
     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
     "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def network_cost(name: str) -> dict:
     return {
         "unet": evaluation, "encode": counter.get_total_flops(),
         "bytes": sum(p.numel() for p in unet.parameters()) * (2 if size.half else 4) + encoder * 4,
-    }  # fmt: skip
+    }
 
 
 def reference_share(config: StepConfig, has_view: bool = True) -> tuple[float, float]:
@@ -121,7 +121,7 @@ PRIORS = {  # preset -> (2D network, 3D network)
     "quickstart": _SMALL, "standard": _CONSISTENT, "paper": _CONSISTENT, "magic123 quickstart": _SMALL,
     "magic123 standard": _MAGIC, "magic123 paper": _MAGIC, "magic123 printed": _MAGIC,
     "hifi123 quickstart": _SMALL, "hifi123 standard": _CONSISTENT, "hifi123 paper": _CONSISTENT,  # in place of DeepFloyd IF
-}  # fmt: skip
+}
 GUIDES = {"hifi123 quickstart": "embedded depth-text", "hifi123 standard": "SD 2 depth", "hifi123 paper": "SD 2 depth"}
 
 
@@ -166,7 +166,7 @@ def rows_of(preset) -> list[list]:
         network = sum(count * network_cost(n)["unet"] + network_cost(n)["encode"] for n, count in asked) * views
         rays = reference * config.reference_size**2 + novel * sum(count * side**2 for count, side in drawn) / len(drawn)
         rows.append([preset.name, name, iterations, f"{calls:.2f}", f"{network / 1e12:.3g}", f"{rays / 1e3:.1f}",
-                     f"{network * iterations / 1e15:.3g}"])  # fmt: skip
+                     f"{network * iterations / 1e15:.3g}"])
     return rows
 
 
@@ -187,7 +187,7 @@ def main() -> None:
     args = parser.parse_args()
     presets = [*consistent123.PRESETS.values(), *magic123.PRESETS.values(), *hifi123.PRESETS.values()]
     networks = [[n, f"{c['unet'] / 1e9:.4g}", f"{c['encode'] / 1e9:.4g}", f"{c['bytes'] / 2**30:.3g}"]
-                for n in NETWORKS for c in [network_cost(n)]]  # fmt: skip
+                for n in NETWORKS for c in [network_cost(n)]]
     lines = ["# What an iteration costs\n", __doc__.split("\n\n", 2)[2] + "\n", "Networks:\n"]
     lines.append(table(["network", "UNet evaluation, GFLOP", "encoder with gradient, GFLOP", "weights, GiB"], networks))
     lines.append("\nAn average iteration of each phase (a phase mixes reference and novel iterations as its preset says):\n")

@@ -19,9 +19,9 @@ import torch
 from bench_tools import ROOT, load_pack
 
 load_pack()
-from lift123.pipelines.core.cameras import Cameras  # noqa: E402
-from lift123.pipelines.core.errors import InputError  # noqa: E402
-from lift123.pipelines.models import registry  # noqa: E402
+from lift123.pipelines.catalog import registry
+from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.errors import InputError
 
 KINDS = ("view", "text", "clip", "depth", "depth_text", *registry.CHARACTER_KINDS)
 LISTED = KINDS[4:]  # there are few of these, so those that are absent are listed, too
@@ -81,7 +81,7 @@ def save(images: list[torch.Tensor], path: Path) -> str:
 
 def kind_of_file(path: Path) -> str:
     """"view" or "text" of a single file that is in no table."""
-    from lift123.pipelines.models import ldm
+    from lift123.pipelines.loaders import ldm
 
     for kind in ("view", "text"):
         try:
@@ -94,7 +94,7 @@ def kind_of_file(path: Path) -> str:
 
 def loaded(kind: str, name: str, path: Path, device):
     """The network, from its folder or file, as the loader nodes load it."""
-    from lift123.pipelines.models import depth_text_folder, embedded, ldm, public
+    from lift123.pipelines.loaders import depth_text_folder, embedded, ldm, public
 
     if kind in registry.CHARACTER_KINDS:
         return loaded_character(kind, name, path, device)
@@ -118,7 +118,10 @@ def is_stock(name: str) -> bool:
 
 def loaded_character(kind: str, name: str, path: Path, device):
     """One of StdGEN's three networks; S-LRM as a ``SlrmFile``."""
-    from lift123.pipelines.models.stdgen import canonical, multiview, slrm, slrm_embedded, slrm_files, small
+    from lift123.pipelines.loaders import embedded_characters as small
+    from lift123.pipelines.loaders import embedded_slrm as slrm_embedded
+    from lift123.pipelines.loaders import slrm_files
+    from lift123.pipelines.networks.stdgen import canonical, multiview, slrm
 
     own = name == "embedded"
     if kind == "canonical":
@@ -204,8 +207,8 @@ def depth_text_step(denoiser, device, steps: int, picture_path: Path) -> dict:
 
 def character_step(kind: str, name: str, path: Path, network, device, steps: int, picture_path: Path) -> dict:
     """What ``stages.first_use`` finds of one of StdGEN's networks, and what was assumed about its files."""
-    from lift123.pipelines.models.stdgen.checklist import checklist
-    from lift123.pipelines.stages import first_use
+    from lift123.pipelines.loaders.stdgen_checklist import checklist
+    from lift123.pipelines.stages.characters import first_use
 
     lines = checklist(path, "stock" if kind == "multiview" and is_stock(name) else kind) if path.is_dir() else []
     begin = time.perf_counter()
@@ -280,7 +283,7 @@ def verify(kind: str, name: str, path: Path, device, steps: int, picture: Path) 
         if kind == "file":
             kind = report["kind"] = kind_of_file(path)
         if path.is_file() and kind in ("view", "text"):
-            from lift123.pipelines.models import ldm
+            from lift123.pipelines.loaders import ldm
 
             report["tensors"] = ldm.check_file(path, kind)
         from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401  their import is not loading

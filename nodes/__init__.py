@@ -23,7 +23,7 @@ class Lift123Extension(ComfyExtension):
         """Adds the pack's model folders, the 'finish with what you have' route and the templates' sample picture."""
         from server import PromptServer
 
-        from . import checkpoints, finish
+        from ..host import checkpoints, finish
 
         checkpoints.register_folders()
         if getattr(PromptServer, "instance", None) is not None:

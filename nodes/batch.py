@@ -11,13 +11,13 @@ import torch
 from comfy_api.latest import io, ui
 from comfy_execution.graph import ExecutionBlocker
 
+from ..host import runs
+from ..host.base import CATEGORY, Node, node_key
+from ..host.convert import to_image
+from ..host.outputs import check_before_work, claim
+from ..host.runner import say
 from ..pipelines.core.errors import InputError
 from ..pipelines.io import runs as records
-from . import runs
-from .base import CATEGORY, Node, node_key
-from .convert import to_image
-from .outputs import check_before_work, claim
-from .runner import say
 
 PICTURES, TEXTS, NUMBERS = "pictures of a folder", "lines of text", "numbers"
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -341,7 +341,7 @@ def contact_sheet(found: list[records.Run], side: int = 192, most: int = 100):
     from PIL import Image
 
     from ..pipelines.io.table_picture import labelled
-    from ..pipelines.stages.render_views import contact_sheet as arrange
+    from ..pipelines.stages.results.render_views import contact_sheet as arrange
 
     cells = []
     for run in [r for r in found if r.sheet is not None][:most]:

@@ -6,16 +6,16 @@ from functools import partial
 
 from comfy_api.latest import io, ui
 
+from ..host import types
+from ..host.base import CATEGORY, Node, device_with_room, node_key
+from ..host.convert import object_mask, to_image, to_mask
+from ..host.runner import run_stage
+from ..host.specs import Network
+from ..host.unfinished import AGAIN, Shelf
 from ..pipelines.core.character_views import LEVEL_NAMES
 from ..pipelines.core.errors import InputError
-from . import types
-from .base import CATEGORY, Node, device_with_room, node_key
-from .convert import object_mask, to_image, to_mask
 from .layers import MENU, layers_output
 from .networks import _choice, _Loader
-from .runner import run_stage
-from .specs import Network
-from .unfinished import AGAIN, Shelf
 
 LEVELS = {"complete + no hair + body": (0, 1, 2), "complete": (0,), "complete + no hair": (0, 1)}
 DILATE = {"as trained": None, "yes": True, "no": False}
@@ -133,7 +133,7 @@ class ToyCharacter(Node):
 
     @classmethod
     def run(cls, size, pose, cells, seed):
-        from ..pipelines.stages.refined_layers import RefinedLayers
+        from ..pipelines.stages.characters.refined_layers import RefinedLayers
         from ..pipelines.toybox.characters import A_POSE, input_picture, make_character, render_levels
 
         toy = make_character(seed)
@@ -171,8 +171,8 @@ class Canonicalise(Node):
 
     @classmethod
     def run(cls, image, canonical, mask_marks, complete, steps, guidance, seed, mask=None):
-        from ..pipelines.stages.canonicalise import CanonicalSettings, canonicalise
-        from ..pipelines.stages.character_picture import read_character
+        from ..pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalise
+        from ..pipelines.stages.characters.picture import read_character
 
         cover = object_mask(mask, mask_marks)
         picture = read_character(image[0], None if cover is None else cover[0], complete)
@@ -212,8 +212,8 @@ class CharacterMultiView(Node):
 
     @classmethod
     def run(cls, image, multiview, levels, steps, guidance, seed, views=None):
-        from ..pipelines.stages import character_multiview as stage
-        from ..pipelines.stages.character_picture import read_character
+        from ..pipelines.stages.characters import multiview as stage
+        from ..pipelines.stages.characters.picture import read_character
 
         place = device_with_room()
         network, shelf = multiview.load(place), Shelf("Multi-view", multiview)
@@ -269,7 +269,7 @@ class ImagesToViews(Node):
 
     @classmethod
     def run(cls, colors, normals):
-        from ..pipelines.stages.character_multiview import VIEWS, views_from_pictures
+        from ..pipelines.stages.characters.multiview import VIEWS, views_from_pictures
 
         levels = min(max(1, len(colors) // VIEWS), len(LEVEL_NAMES))
         return io.NodeOutput(views_from_pictures(list(colors), list(normals), levels))
@@ -298,11 +298,11 @@ class LiftLayers(Node):
 
     @classmethod
     def run(cls, views, slrm, dilate):
-        from ..pipelines.stages.lift_layers import LiftConfig, lift_layers
-        from ..pipelines.stages.refined_layers import RefinedLayers
+        from ..pipelines.stages.characters.lift_layers import LiftConfig, lift_layers
+        from ..pipelines.stages.characters.refined_layers import RefinedLayers
 
         place = device_with_room()
         network = slrm.load(place)
         found = run_stage("S-LRM", lambda hooks: lift_layers(
-            views.to(place), network, LiftConfig(dilate=DILATE[dilate]), on_step=hooks["on_step"]), node_key(cls))  # fmt: skip
+            views.to(place), network, LiftConfig(dilate=DILATE[dilate]), on_step=hooks["on_step"]), node_key(cls))
         return io.NodeOutput(RefinedLayers(found.to("cpu")))

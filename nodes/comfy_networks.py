@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from comfy_api.latest import io
 
-from . import comfy_checks as checks
-from . import types
-from .base import CATEGORY, Node, node_key
-from .runner import say
+from ..host import comfy_checks as checks
+from ..host import types
+from ..host.base import CATEGORY, Node, node_key
+from ..host.runner import say
 
 log = logging.getLogger(__name__)
 GUIDANCE = {"text": 7.5, "view": 3.0}
@@ -24,7 +24,7 @@ class ComfyNetwork:
 
     kind: "text" (model, vae, clip) or "view" (model, vae, clip_vision).
     image_size: side of the pictures it judges, pixels; 0 = what the model was trained for.
-    convention: view only, one of ``pipelines.models.view.POSES``.
+    convention: view only, one of ``pipelines.networks.view.POSES``.
     node_key: the node that made it, whose text line shows warnings.
     """
 
@@ -56,13 +56,13 @@ class ComfyNetwork:
             checks.check_present(model=self.model, clip_vision=self.clip_vision, vae=self.vae)
             checks.check_view_model(self.model, self.vae, self.clip_vision)
         checks.check_size(self.size, self.vae)
-        from .comfy_denoiser import noise_path
+        from ..host.comfy_denoiser import noise_path
 
         noise_path(self.model)
 
     def load(self, device: torch.device):
         """The denoiser; the VAE's private copy lives on ``device``, the rest where ComfyUI puts it."""
-        from .comfy_denoiser import Backbone, ModelTextDenoiser, ModelViewDenoiser
+        from ..host.comfy_denoiser import Backbone, ModelTextDenoiser, ModelViewDenoiser
 
         self.check()
         backbone = Backbone(self.model, self.vae, self.size, device)

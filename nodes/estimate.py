@@ -7,9 +7,9 @@ from dataclasses import replace
 import comfy.model_management as mm
 from comfy_api.latest import io
 
-from . import types
-from .base import CATEGORY, Node, device_with_room, node_key
-from .runner import duration, peak_bytes, say
+from ..host import types
+from ..host.base import CATEGORY, Node, device_with_room, node_key
+from ..host.runner import duration, peak_bytes, say
 from .stages import PRESETS, presets
 
 GROUPS = {"all of Consistent123": ["quickstart", "standard", "paper"],
@@ -46,7 +46,7 @@ class Estimate(Node):
 
     @classmethod
     def run(cls, reference, preset, patience, prior=None, mesh_prior=None):
-        from ..pipelines.stages.estimate import estimate, report
+        from ..pipelines.stages.objects.estimate import estimate, report
 
         for part in (prior, mesh_prior):
             if part is not None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from comfy_api.latest import io, ui
 
+from ..host import types
+from ..host.base import CATEGORY, Node, device_with_room, node_key
+from ..host.convert import any_mesh, to_image
+from ..host.runner import Monitor, finish
 from ..pipelines.core.errors import InputError
 from ..pipelines.metrics.protocol import VIEW_SETS
-from . import types
-from .base import CATEGORY, Node, device_with_room, node_key
-from .convert import any_mesh, to_image
-from .runner import Monitor, finish
 
 MESHES = [io.Mesh, io.File3DGLB, io.File3DOBJ, io.File3DAny]
 
@@ -58,7 +58,7 @@ class Evaluate(Node):
 
     @classmethod
     def run(cls, source, size, intersections, seed, views, lpips, reference=None, truth=None, clip=None):
-        from ..pipelines.stages.evaluate import EvaluateSettings, evaluate, subject_of_mesh, subject_of_scene
+        from ..pipelines.stages.results.evaluate import EvaluateSettings, evaluate, subject_of_mesh, subject_of_scene
 
         place, key = device_with_room(), node_key(cls)
         if hasattr(source, "meta") and hasattr(source, "tensors"):
@@ -98,7 +98,7 @@ class CompareSets(Node):
 
     @classmethod
     def run(cls, pictures, truth, lpips, clip=None):
-        from ..pipelines.stages.evaluate import compare_sets
+        from ..pipelines.stages.results.evaluate import compare_sets
 
         scorers = networks(clip, lpips, device_with_room())
         return shown(cls, compare_sets(truth[..., :3], pictures[..., :3], scorers), "Compare Picture Sets")
@@ -133,7 +133,7 @@ def plain_json(value: dict) -> dict:
 def networks(clip, lpips: str, place):
     """The scorers that are there, and a sentence for each that is not."""
     from ..pipelines.metrics import perceptual
-    from ..pipelines.stages.evaluate import Networks
+    from ..pipelines.stages.results.evaluate import Networks
 
     folders = weight_folders()
 

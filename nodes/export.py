@@ -9,13 +9,13 @@ from io import BytesIO
 import torch
 from comfy_api.latest import Types, io
 
+from ..host import types
+from ..host.base import CATEGORY, Node, device, node_key
+from ..host.convert import to_comfy_mesh, to_image
+from ..host.outputs import check_before_work, claim
+from ..host.runner import say
+from ..host.runs import batch_record, forget_failure
 from ..pipelines.core.errors import InputError
-from . import types
-from .base import CATEGORY, Node, device, node_key
-from .convert import to_comfy_mesh, to_image
-from .outputs import check_before_work, claim
-from .runner import say
-from .runs import batch_record, forget_failure
 
 LOADERS = {  # node: (input that names a network, kind of network or ComfyUI's category of model folders)
     "LoadEmbedded": (("", "view"),),
@@ -25,7 +25,7 @@ LOADERS = {  # node: (input that names a network, kind of network or ComfyUI's c
     "LoadDepthControl": (("checkpoint", "text"), ("controlnet", "depth_control")),
     "CheckpointLoaderSimple": (("ckpt_name", "checkpoints"),), "UNETLoader": (("unet_name", "diffusion_models"),),
     "VAELoader": (("vae_name", "vae"),), "CLIPLoader": (("clip_name", "text_encoders"),),
-}  # fmt: skip
+}
 
 
 class BakeExport(Node):
@@ -76,7 +76,7 @@ class BakeExport(Node):
         from ..pipelines.io.glb import write_glb
         from ..pipelines.io.manifest import describe_file, plain, repeatable, write_manifest
         from ..pipelines.render.surface import render_surface
-        from ..pipelines.stages.render_views import contact_sheet
+        from ..pipelines.stages.results.render_views import contact_sheet
 
         place, key = claim(filename_prefix), node_key(cls)
         say("baking the texture", key)
@@ -160,7 +160,7 @@ def read_metrics(text: str) -> dict:
 
 def used_weights(graph) -> list[tuple[str, object]]:
     """(name, path) of the weight files that the graph's loaders name; what is not there is left out."""
-    from .checkpoints import weight_files
+    from ..host.checkpoints import weight_files
 
     found = {}
     for node in (graph or {}).values():

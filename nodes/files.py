@@ -7,11 +7,11 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
+from ..host import types
+from ..host.base import CATEGORY, Node
+from ..host.convert import file_to_mesh, from_comfy_mesh, mesh_to_file, to_comfy_mesh
+from ..host.outputs import check_before_work, claim
 from ..pipelines.core.errors import InputError
-from . import types
-from .base import CATEGORY, Node
-from .convert import file_to_mesh, from_comfy_mesh, mesh_to_file, to_comfy_mesh
-from .outputs import check_before_work, claim
 
 
 class MeshToFile3D(Node):
@@ -112,7 +112,7 @@ class LoadScene(Node):
 
     @classmethod
     def run(cls, file):
-        from ..pipelines.stages.scene import Scene
+        from ..pipelines.stages.loop.scene import Scene
 
         return io.NodeOutput(Scene.load(scene_path(file)))
 

@@ -10,20 +10,20 @@ from pathlib import Path
 import torch
 from comfy_api.latest import io, ui
 
+from ..host import checkpoints, types
+from ..host.base import CATEGORY, Node, device_with_room
+from ..host.convert import object_mask, parse_angles, to_image
+from ..host.specs import Network
+from ..pipelines.catalog import registry
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant
-from ..pipelines.models import registry
-from ..pipelines.models.depth_text import BACKGROUNDS as KINDS
-from . import checkpoints, types
-from .base import CATEGORY, Node, device_with_room
-from .convert import object_mask, parse_angles, to_image
+from ..pipelines.networks.depth_text import BACKGROUNDS as KINDS
 from .networks import _choice, _Loader
-from .specs import Network
 
 BACKGROUNDS = ("auto", *KINDS)
 ABLATION = {  # the paper's Fig. 7 -> settings of RgnvSettings
     "all": {}, "no attention": {"inject": False}, "no depth": {"depth": False}, "noise instead of inversion": {"start": "noise"},
-}  # fmt: skip
+}
 NETWORK_TIP = "From Load Embedded Networks, Load Depth-Text Network or Load Depth ControlNet Pair."
 DEPTH_TIP = "Estimates depth where none is known: of the views, and of the reference if it has none."
 
@@ -93,7 +93,7 @@ class ControlledNetwork:
 
     def check(self) -> None:
         """InputError for absent files, other kinds, or parts that do not belong together."""
-        from ..pipelines.models.depth_control import check_pair
+        from ..pipelines.loaders.depth_control import check_pair
 
         Network("text", self.text).check()
         check_pair(*self.folders())
@@ -111,8 +111,8 @@ class ControlledNetwork:
 
 @lru_cache(maxsize=1)
 def _pair(network: ControlledNetwork, text: str, control: str, stamp: int, device: str):
-    from ..pipelines.models.depth_control import load_depth_control
-    from . import managed
+    from ..host import managed
+    from ..pipelines.loaders.depth_control import load_depth_control
 
     for path in (text, control):
         managed.make_room(Path(path), torch.device(device))
@@ -197,7 +197,7 @@ class RgnvEnhance(Node):
     def run(cls, reference, depth_text_network, views, steps, rungs, guidance, ablation, words, layers, keep_background,
             object_only, corrections, background, azimuths, mask_marks, space="latents", mask=None, depth_network=None,
             depth=None):
-        from ..pipelines.stages.enhance_views import enhance_views
+        from ..pipelines.stages.objects.enhance_views import enhance_views
 
         cameras = None if words == "plain" else _around(reference, len(views), parse_angles(azimuths, "azimuths"))
         depth_text_network.check()
@@ -244,7 +244,7 @@ class InvertReconstruct(Node):
 
     @classmethod
     def run(cls, reference, depth_text_network, steps, rungs, corrections, background, depth_network=None):
-        from ..pipelines.stages.enhance_views import reconstruct
+        from ..pipelines.stages.objects.enhance_views import reconstruct
 
         depth_text_network.check()
         settings = _settings(steps, rungs, corrections=corrections)
@@ -313,7 +313,7 @@ class RgsdPrior(Node):
 class RgsdSpec:
     """RGSD as it travels on a wire (see ``specs.PriorSpec``).
 
-    settings: ``pipelines.priors.rgsd.RgsdSettings``; guide: ``pipelines.models.rgnv.RgnvSettings``; background: one of
+    settings: ``pipelines.priors.rgsd.RgsdSettings``; guide: ``pipelines.methods.rgnv.RgnvSettings``; background: one of
     ``BACKGROUNDS``.
     """
 
@@ -335,14 +335,14 @@ class RgsdSpec:
 
     def build(self, reference, device: torch.device):
         """The prior on ``device``, told the reference view."""
-        from ..pipelines.stages.enhance_views import rgsd_prior
+        from ..pipelines.stages.objects.enhance_views import rgsd_prior
 
         reference = reference.with_prompt(self.prompt.strip() or reference.prompt, reference.negative)
         return rgsd_prior(self.network.load(device), reference, self.settings, self.guide, device, self.background)
 
 
 def _settings(steps: int, rungs: int, **others):
-    from ..pipelines.models.rgnv import RgnvSettings
+    from ..pipelines.methods.rgnv import RgnvSettings
 
     if rungs > steps:
         raise InputError("rungs", f"at most steps ({steps})", str(rungs), "Lower rungs or raise steps.")
@@ -353,7 +353,7 @@ def _with_depth(reference, estimator, place, wanted: bool):
     """The reference with a depth map where it is wanted, absent, and can be estimated."""
     if not wanted or reference.views.depth is not None or estimator is None:
         return reference
-    from ..pipelines.stages.picture_depth import depth_of_reference
+    from ..pipelines.stages.inputs.picture_depth import depth_of_reference
 
     depth = depth_of_reference(reference, estimator, place)[None]
     return replace(reference, views=replace(reference.views, depth=depth, depth_is_metric=False))
@@ -361,7 +361,7 @@ def _with_depth(reference, estimator, place, wanted: bool):
 
 def _around(reference, count: int, degrees: tuple[float, ...]):
     """Cameras of ``count`` views: at these azimuths, or evenly around the object from the picture's side."""
-    from ..pipelines.stages.sample_views import around
+    from ..pipelines.stages.objects.sample_views import around
 
     if degrees and len(degrees) != count:
         raise InputError("azimuths", f"{count} numbers, one per view", str(len(degrees)),

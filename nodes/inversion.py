@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from comfy_api.latest import io, ui
 
+from ..host import finish, types
+from ..host.base import CATEGORY, Node, device_with_room, node_key
+from ..host.convert import to_image
+from ..host.runner import Monitor, say
 from ..pipelines.core.errors import InputError
-from . import finish, types
-from .base import CATEGORY, Node, device_with_room, node_key
-from .convert import to_image
-from .runner import Monitor, say
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class LearnedNetwork:
 
     def load(self, device: torch.device):
         """The denoiser, its prompts free to name the words."""
-        from ..pipelines.models import learned_words
-        from ..pipelines.models.text import TextDenoiser
-        from ..pipelines.stages.textual_inversion import Inversion
+        from ..pipelines.networks import learned_words
+        from ..pipelines.networks.text import TextDenoiser
+        from ..pipelines.stages.objects.textual_inversion import Inversion
 
         self.check()
         denoiser, words = self.network.load(device), [Inversion.load(file).word for file in self.files]
         if isinstance(denoiser, TextDenoiser):
             return learned_words.knowing(denoiser, *words)
-        from .comfy_inversion import knowing
+        from ..host.comfy_inversion import knowing
 
         for word in words:
             denoiser = replace(denoiser, clip=knowing(denoiser.clip, word))
@@ -101,7 +101,7 @@ class TextualInversion(Node):
     @classmethod
     def run(cls, reference, text_network, name, start, sentence, steps, batch, learning_rate, vectors, samples, resume,
             seed, preset):
-        from ..pipelines.stages import textual_inversion as stage
+        from ..pipelines.stages.objects import textual_inversion as stage
 
         given = {"steps": steps, "batch": batch, "lr": learning_rate}
         config = replace(stage.PRESETS[preset], vectors=vectors, **{k: v for k, v in given.items() if v})
@@ -132,7 +132,7 @@ def embedding_file(name: str) -> Path:
     """Where the word of that name is kept: ComfyUI's first embeddings folder."""
     import folder_paths
 
-    from ..pipelines.models.learned_words import NAME
+    from ..pipelines.networks.learned_words import NAME
 
     if not NAME.fullmatch(name.strip()):
         raise InputError("name", "1 to 64 letters, digits, - and _", repr(name), "Choose a plain name.")
@@ -141,11 +141,11 @@ def embedding_file(name: str) -> Path:
 
 def inverter_of(denoiser):
     """A ``TextInverter`` for a text denoiser of whatever family."""
-    from ..pipelines.models.learned_words import DenoiserInverter
-    from ..pipelines.models.text import TextDenoiser
+    from ..pipelines.networks.learned_words import DenoiserInverter
+    from ..pipelines.networks.text import TextDenoiser
 
     if isinstance(denoiser, TextDenoiser):
         return DenoiserInverter(denoiser)
-    from .comfy_inversion import ModelInverter
+    from ..host.comfy_inversion import ModelInverter
 
     return ModelInverter(denoiser)

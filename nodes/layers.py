@@ -7,14 +7,14 @@ from pathlib import Path
 from comfy_api.latest import io
 from comfy_execution.graph import ExecutionBlocker
 
+from ..host import types
+from ..host.base import CATEGORY, Node, device_with_room, node_key
+from ..host.convert import any_mesh, mesh_to_file, to_comfy_mesh
+from ..host.outputs import check_before_work, claim
+from ..host.runner import run_stage
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.layers import LAYER_NAMES
-from . import types
-from .base import CATEGORY, Node, device_with_room, node_key
-from .convert import any_mesh, mesh_to_file, to_comfy_mesh
 from .files import scene_path
-from .outputs import check_before_work, claim
-from .runner import run_stage
 
 MENU = f"{CATEGORY}/characters"
 MESH_TYPES = [io.Mesh, io.File3DGLB, io.File3DOBJ, io.File3DAny]
@@ -39,7 +39,7 @@ class SplitLayers(Node):
             outputs=[*(io.Mesh.Output(n, display_name=n, tooltip=f"The {n}, {_FRAME_TIP}") for n in LAYER_NAMES),
                      *(io.File3DGLB.Output(f"{n}_glb", display_name=f"{n} glb", tooltip=f"The {n} as a file, for Preview 3D.")
                        for n in LAYER_NAMES)],
-        )  # fmt: skip
+        )
 
     @classmethod
     def run(cls, layers):
@@ -70,7 +70,7 @@ class JoinLayers(Node):
     @classmethod
     def run(cls, fit, body=None, clothing=None, hair=None):
         from ..pipelines.core.layers import LayeredMesh
-        from ..pipelines.stages.refined_layers import RefinedLayers
+        from ..pipelines.stages.characters.refined_layers import RefinedLayers
 
         given = dict(zip(LAYER_NAMES, (body, clothing, hair), strict=True))
         meshes = {name: any_mesh(value, name) for name, value in given.items() if value is not None}
@@ -99,7 +99,7 @@ class ReplaceLayers(Node):
 
     @classmethod
     def run(cls, old, new, replace):
-        from ..pipelines.stages.refine_layers import replaced
+        from ..pipelines.stages.characters.refine_layers import replaced
 
         return io.NodeOutput(replaced(old, new, tuple(replace.split(" and "))))
 
@@ -139,7 +139,7 @@ class RefineLayers(Node):
 
     @classmethod
     def run(cls, layers, views, preset, steps, again, seed, hair_segments=None):
-        from ..pipelines.stages import refine_layers as stage
+        from ..pipelines.stages.characters import refine_layers as stage
 
         resume = layers if layers.finished and not again else None
         if resume is not None and layers.complete:
@@ -148,7 +148,7 @@ class RefineLayers(Node):
         done = run_stage("Refine Layers", lambda hooks: stage.refine_layers(
             layers.start.to(place), views.to(place), config, hair_segments=hair_segments,
             resume=resume and resume.to(place), seed=seed, on_step=hooks["on_step"],
-            on_layer=hooks["on_checkpoint"]), node_key(cls), loader="Load Layers")  # fmt: skip
+            on_layer=hooks["on_checkpoint"]), node_key(cls), loader="Load Layers")
         return io.NodeOutput(done.to("cpu"), "\n".join(stage.report(done)))
 
 
@@ -210,6 +210,6 @@ class LoadLayers(Node):
 
     @classmethod
     def run(cls, file):
-        from ..pipelines.stages.refined_layers import load_layers
+        from ..pipelines.stages.characters.refined_layers import load_layers
 
         return io.NodeOutput(load_layers(scene_path(file)))

@@ -8,15 +8,15 @@ from io import BytesIO
 import torch
 from comfy_api.latest import Types, io, ui
 
+from ..host import types
+from ..host.base import CATEGORY, Node, device, device_with_room, node_key
+from ..host.convert import to_comfy_mesh, to_image
+from ..host.outputs import check_before_work, claim
+from ..host.runner import run_stage, say
+from ..host.runs import forget_failure
 from ..pipelines.core.errors import InputError
-from . import types
-from .base import CATEGORY, Node, device, device_with_room, node_key
-from .convert import to_comfy_mesh, to_image
 from .export import save_png
 from .layers import _LAYERS_TIP, MENU, layers_output
-from .outputs import check_before_work, claim
-from .runner import run_stage, say
-from .runs import forget_failure
 
 MODES = ["together", "apart", "cross-section from the front", "cross-section from the side"]
 
@@ -45,13 +45,13 @@ class ProjectColors(Node):
 
     @classmethod
     def run(cls, layers, views, subdivide, paint):
-        from ..pipelines.stages.project_colors import ColorConfig, project_colors
+        from ..pipelines.stages.characters.project_colors import ColorConfig, project_colors
 
         place, given = device_with_room(), layers.layers
         only = None if paint == "all layers" else tuple(n for n in given if given[n].vertex_colors is None)
         done = run_stage("Project colours", lambda hooks: project_colors(
             given.to(place), views.to(place), ColorConfig(subdivide=subdivide), on_step=hooks["on_step"], only=only),
-            node_key(cls))  # fmt: skip
+            node_key(cls))
         lines = [f"{name}: {share:.0%} of the vertices seen" for name, share in done.seen.items()]
         return io.NodeOutput(replace(layers, layers=done.layers.to("cpu")), "\n".join([*lines, *done.notes]))
 
@@ -77,7 +77,7 @@ class PreviewLayers(Node):
 
     @classmethod
     def run(cls, layers, mode, size, at):
-        from ..pipelines.stages import character_export as stage
+        from ..pipelines.stages.characters import export as stage
 
         if not len(layers.layers):
             raise InputError("layers", "at least one layer", "none", "Check the node that made them.")
@@ -126,8 +126,8 @@ class ExportCharacter(Node):
     @classmethod
     def run(cls, layers, filename_prefix, height, facing, colors, texture_size, face_budget):
         from ..pipelines.io.manifest import describe_file, plain, repeatable, write_manifest
-        from ..pipelines.stages import character_export as stage
-        from ..pipelines.stages.project_colors import bake_layers
+        from ..pipelines.stages.characters import export as stage
+        from ..pipelines.stages.characters.project_colors import bake_layers
 
         place, key, found = claim(filename_prefix), node_key(cls), layers.layers
         frame = stage.ExportFrame(height=height, facing=facing)
@@ -149,9 +149,9 @@ class ExportCharacter(Node):
 
 def character_record(layers, checks: list, graph, prefix: str, node: str | None) -> dict:
     """The manifest of a character: what made it and what was measured."""
+    from ..host.runs import batch_record
     from ..pipelines.io.manifest import run_manifest
     from .export import used_weights
-    from .runs import batch_record
 
     results = {"layers": {name: {"vertices": len(layers.layers[name].vertices), "faces": len(layers.layers[name].faces)}
                           for name in layers.layers},

@@ -7,12 +7,12 @@ from dataclasses import dataclass, fields, replace
 
 from comfy_api.latest import io, ui
 
+from ..host import types
+from ..host.base import CATEGORY, Node, device_with_room
+from ..host.convert import angles_of, parse_angles, to_cameras, to_image
+from ..host.specs import SumSpec
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, Linear
-from . import types
-from .base import CATEGORY, Node, device_with_room
-from .convert import angles_of, parse_angles, to_cameras, to_image
-from .specs import SumSpec
 
 BALANCES = ["coarse", "fine", "printed_coarse", "printed_fine", "embedded"]
 
@@ -187,7 +187,7 @@ class SampleViews(Node):
 
     @classmethod
     def run(cls, reference, view_network, views, elevation, guidance, steps, azimuths, seed, camera=None):
-        from ..pipelines.stages.sample_views import around, sample_views
+        from ..pipelines.stages.objects.sample_views import around, sample_views
 
         turns = tuple(math.radians(angle) for angle in parse_angles(azimuths, "azimuths"))
         cameras = around(reference, views, math.radians(elevation), turns) if camera is None else to_cameras(camera, 64, 64)

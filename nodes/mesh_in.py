@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
-from . import types
-from .base import CATEGORY, Node, device_with_room, node_key
-from .convert import any_mesh, to_image
-from .runner import run_stage
+from ..host import types
+from ..host.base import CATEGORY, Node, device_with_room, node_key
+from ..host.convert import any_mesh, to_image
+from ..host.runner import run_stage
 
 
 class MeshToScene(Node):
@@ -62,8 +62,8 @@ class MeshToScene(Node):
 
     @classmethod
     def run(cls, mesh, reference, turn, grid, detail, find_turn, fit, seed, up, surface, colors):
-        from ..pipelines.stages.import_mesh import ImportConfig, import_mesh
-        from ..pipelines.stages.place_mesh import Placement
+        from ..pipelines.stages.objects.import_mesh import ImportConfig, import_mesh
+        from ..pipelines.stages.objects.place_mesh import Placement
 
         placement = Placement(up, turn, find_turn, fit)
         config = ImportConfig(placement, surface, colors, grid).with_detail(detail)
@@ -77,7 +77,7 @@ class MeshToScene(Node):
 
 def comparison(scene, place: torch.device):
     """IMAGE of three pictures: the reference, the scene from there, and where their outlines differ."""
-    from ..pipelines.stages.render_views import render_scene
+    from ..pipelines.stages.results.render_views import render_scene
 
     reference = scene.reference
     seen = render_scene(scene, reference.camera, want_normal=False, device=place)

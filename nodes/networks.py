@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..pipelines.models import registry
-from . import checkpoints, types
-from .base import CATEGORY, Node
-from .specs import Network
+from ..host import checkpoints, types
+from ..host.base import CATEGORY, Node
+from ..host.specs import Network
+from ..pipelines.catalog import registry
 
 
 class LoadEmbedded(Node):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..host import types
+from ..host.base import CATEGORY, Node
+from ..host.specs import PriorSpec, SumSpec
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, Linear, Piecewise
-from . import types
-from .base import CATEGORY, Node
-from .specs import PriorSpec, SumSpec
 
 _SHARED_TIPS = {
     "guidance": "Classifier-free guidance scale; 0 = the network's own. Higher follows the condition more closely and "

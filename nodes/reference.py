@@ -6,9 +6,9 @@ import math
 
 from comfy_api.latest import io, ui
 
-from . import types
-from .base import CATEGORY, Node, device
-from .convert import depth_picture, object_mask, to_comfy_mesh, to_image, to_mask
+from ..host import types
+from ..host.base import CATEGORY, Node, device
+from ..host.convert import depth_picture, object_mask, to_comfy_mesh, to_image, to_mask
 
 
 class ReferenceView(Node):
@@ -71,7 +71,7 @@ class ReferenceView(Node):
     @classmethod
     def run(cls, image, prompt, negative, size, border, recenter, elevation, radius, fovy, mask_marks,
             depth_convention, mask=None, depth=None, normal=None):
-        from ..pipelines.stages.reference import prepare_reference
+        from ..pipelines.stages.inputs.reference import prepare_reference
 
         reference, report = prepare_reference(
             image, object_mask(mask, mask_marks), depth, normal, prompt=prompt, negative=negative, size=size,
@@ -105,7 +105,7 @@ class EstimateDepth(Node):
     def run(cls, reference, depth_network):
         from dataclasses import replace
 
-        from ..pipelines.stages.picture_depth import depth_of_reference
+        from ..pipelines.stages.inputs.picture_depth import depth_of_reference
 
         views, place = reference.views, device()
         depth = depth_of_reference(reference, depth_network.load(place), place)[None]
@@ -138,7 +138,7 @@ class DepthPicture(Node):
 
     @classmethod
     def run(cls, image, depth_network, mask_marks, mask=None):
-        from ..pipelines.stages.picture_depth import depth_of_picture
+        from ..pipelines.stages.inputs.picture_depth import depth_of_picture
 
         place = device()
         depth, cover = depth_of_picture(image, depth_network.load(place), object_mask(mask, mask_marks), place)

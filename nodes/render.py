@@ -7,10 +7,10 @@ import math
 import torch
 from comfy_api.latest import io, ui
 
+from ..host import types
+from ..host.base import CATEGORY, Node, device
+from ..host.convert import any_mesh, depth_picture, from_cameras, normal_picture, to_cameras, to_image, to_mask
 from ..pipelines.core.cameras import turntable
-from . import types
-from .base import CATEGORY, Node, device
-from .convert import any_mesh, depth_picture, from_cameras, normal_picture, to_cameras, to_image, to_mask
 
 
 class RenderViews(Node):
@@ -65,7 +65,7 @@ class RenderViews(Node):
 def render_any(source, cameras):
     """RenderBuffers on the CPU of a scene, MESH or 3D file."""
     if hasattr(source, "meta") and hasattr(source, "tensors"):
-        from ..pipelines.stages.render_views import render_scene
+        from ..pipelines.stages.results.render_views import render_scene
 
         return render_scene(source, cameras, device=device())
     from ..pipelines.render.surface import render_surface

@@ -6,13 +6,13 @@ from dataclasses import fields, is_dataclass, replace
 
 from comfy_api.latest import io, ui
 
+from ..host import types
+from ..host.base import CATEGORY, Node, device_with_room, node_key
+from ..host.convert import to_image
+from ..host.runner import run_stage, say
+from ..host.specs import BoundarySpec, DynamicSpec
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, from_json
-from . import types
-from .base import CATEGORY, Node, device_with_room, node_key
-from .convert import to_image
-from .runner import run_stage, say
-from .specs import BoundarySpec, DynamicSpec
 
 PRESETS = ["quickstart", "standard", "paper", "magic123 quickstart", "magic123 standard", "magic123 paper",
            "magic123 printed", "hifi123 quickstart", "hifi123 standard", "hifi123 paper"]
@@ -62,7 +62,7 @@ class ClipBoundary(Node):
 
     @classmethod
     def run(cls, clip, prompt, interval, views, window, delta, floor, ceiling, size, rate):
-        from ..pipelines.stages.boundary import ClipBoundary as Rule
+        from ..pipelines.stages.objects.boundary import ClipBoundary as Rule
 
         rule = Rule(interval=interval, views=views, window=window, threshold=delta, floor=floor, ceiling=ceiling,
                     signed=rate == "signed", size=size)
@@ -104,7 +104,7 @@ class NerfStage1(Node):
 
     @classmethod
     def run(cls, reference, iterations, seed, preset, prior=None, boundary=None, scene=None, options=None, **settings):
-        from ..pipelines.stages.fit_nerf import fit_nerf
+        from ..pipelines.stages.objects.fit_nerf import fit_nerf
 
         config = overridden(with_options(presets()[preset].nerf, options), iterations=iterations, **settings)
         if scene is not None and scene.kind != "nerf":
@@ -156,7 +156,7 @@ class DynamicStage2(Node):
 
     @classmethod
     def run(cls, scene, prior_3d, prior_2d, mesh_iterations, form, clock, stretch=1.0, full_2d=False):
-        from ..pipelines.stages.fit_nerf import NerfConfig, fit_nerf
+        from ..pipelines.stages.objects.fit_nerf import NerfConfig, fit_nerf
 
         if scene.kind != "nerf":
             raise InputError("scene", "a NeRF scene", f"a {scene.kind} scene", "Use DMTet Refine for meshes.")
@@ -221,7 +221,7 @@ class DMTetRefine(Node):
 
     @classmethod
     def run(cls, scene, iterations, what, preset, prior=None, options=None, **settings):
-        from ..pipelines.stages.refine_mesh import refine_mesh
+        from ..pipelines.stages.objects.refine_mesh import refine_mesh
 
         config = overridden(with_options(presets()[preset].mesh, options), iterations=iterations, **settings)
         config = replace(config, optimize=what)
@@ -324,7 +324,7 @@ def boundary_plot(scene):
     """IMAGE of the CLIP scores (a blank picture when there was no boundary)."""
     import torch
 
-    from ..pipelines.stages.boundary import plot_history
+    from ..pipelines.stages.objects.boundary import plot_history
 
     if not scene.boundary:
         return to_image(torch.ones(64, 64, 3))

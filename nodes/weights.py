@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..host import checkpoints
+from ..host.base import CATEGORY, Node, node_key
+from ..pipelines.catalog import registry
 from ..pipelines.core.errors import InputError
-from ..pipelines.models import registry
-from . import checkpoints
-from .base import CATEGORY, Node, node_key
 
 
 class DownloadWeights(Node):
@@ -47,8 +47,8 @@ class DownloadWeights(Node):
 
     @classmethod
     def run(cls, name, accept_licence):
-        from ..pipelines.models.download import fetch_weights
-        from .runner import say
+        from ..host.runner import say
+        from ..pipelines.catalog.download import fetch_weights
 
         weights = registry.known(name)
         _agreed(weights, accept_licence)
@@ -80,7 +80,7 @@ class Bytes:
         import comfy.model_management as mm
         import comfy.utils
 
-        from .runner import say
+        from ..host.runner import say
 
         mm.throw_exception_if_processing_interrupted()
         if name != self.file:

@@ -21,7 +21,7 @@ UV                 glTF: origin top left, v grows downwards, texel row 0 at v = 
 Progress           in [0, 1], drives every schedule; step counts appear only in presets.
 Randomness         a ``torch.Generator`` argument; the global generator is never read or seeded.
 
-Layers (imports run downwards only; ``tests/test_architecture.py`` executes this table)
+Layers (imports run downwards only; ``tests/project/test_architecture.py`` executes this table)
 ----------------------------------------------------------------------------------------
 papers   magic123, consistent123, hifi123, stdgen      presets and compositions
 stages   optimize, fit_nerf, boundary, refine_mesh, bake, ...

@@ -23,16 +23,16 @@ from .priors.sds import SdsSettings
 from .priors.text import TextPrior
 from .priors.view import ViewPrior
 from .render.volume import VolumeSettings
-from .stages.bake import bake_asset, bake_untouched
-from .stages.boundary import ClipBoundary, clip_boundary
-from .stages.cameras import NovelViews
-from .stages.fit_nerf import NerfConfig, fit_nerf
-from .stages.optimize import PLAIN, OnCheckpoint
-from .stages.reference import ReferenceView
-from .stages.refine_mesh import MeshConfig, refine_mesh
-from .stages.render_views import scene_albedo, scene_mesh
-from .stages.scene import Scene
-from .stages.surfaces import is_fixed
+from .stages.inputs.reference import ReferenceView
+from .stages.loop.cameras import NovelViews
+from .stages.loop.optimize import PLAIN, OnCheckpoint
+from .stages.loop.scene import Scene
+from .stages.objects.boundary import ClipBoundary, clip_boundary
+from .stages.objects.fit_nerf import NerfConfig, fit_nerf
+from .stages.objects.refine_mesh import MeshConfig, refine_mesh
+from .stages.objects.surfaces import is_fixed
+from .stages.results.bake import bake_asset, bake_untouched
+from .stages.results.render_views import scene_albedo, scene_mesh
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def text_prior(denoiser, reference: ReferenceView, settings: SdsSettings = SdsSe
         raise InputError(
             "prompt", "a short description of the object", "an empty text",
             "The text prior needs words: write a prompt in the reference view, or leave the 2D prior out.",
-        )  # fmt: skip
+        )
     return TextPrior(denoiser.with_prompt(reference.prompt, reference.negative), settings)
 
 
@@ -220,7 +220,7 @@ def explore(
     boundary = clip_boundary(models.clip, reference.prompt, preset.boundary)
     prior = view_only(reference, models, preset, "nerf")
     return fit_nerf(reference, prior, preset.nerf, boundary=boundary, stop_at_boundary=True, seed=seed, device=device,
-                    on_step=on_step, on_checkpoint=on_checkpoint)  # fmt: skip
+                    on_step=on_step, on_checkpoint=on_checkpoint)
 
 
 def run(
@@ -236,7 +236,7 @@ def run(
 ) -> Scene:
     """The whole method: a Scene of kind "mesh" from one reference view.
 
-    models: anything with ``view``, ``text`` and ``clip`` (see ``models.embedded``); without ``text`` (None) the 3D
+    models: anything with ``view``, ``text`` and ``clip`` (see ``loaders.embedded``); without ``text`` (None) the 3D
     prior is alone to the end, the paper's Consistent123_3D.
     scene:  go on from here, a scene of :func:`explore`; it has its own seed.
     """
@@ -247,7 +247,7 @@ def run(
     if preset.boundary is not None and models.text is not None:
         boundary = clip_boundary(models.clip, reference.prompt, preset.boundary)
     coarse = fit_nerf(reference, prior(reference, models, preset, "nerf"), preset.nerf, scene=scene, boundary=boundary,
-                      seed=seed, **watch)  # fmt: skip
+                      seed=seed, **watch)
     return refine_mesh(prior(reference, models, preset, "mesh"), coarse, preset.mesh, **watch)
 
 

@@ -21,22 +21,22 @@ from .core.errors import InputError
 from .core.schedules import Constant, Linear, Piecewise
 from .core.step import OnStep, ignore_step
 from .fields.hash_nerf import HashNerfConfig
-from .models.rgnv import RgnvSettings
+from .methods.rgnv import RgnvSettings
 from .ops.hashgrid import HashGridConfig
 from .priors.combine import SumPrior
 from .priors.rgsd import RgsdPrior, RgsdSettings
 from .priors.sds import SdsSettings
 from .render.volume import VolumeSettings
-from .stages.cameras import NovelViews
-from .stages.enhance_views import rgsd_prior
-from .stages.fit_nerf import NerfConfig, fit_nerf
-from .stages.optimize import PLAIN, OnCheckpoint
-from .stages.reference import ReferenceView
-from .stages.refine_mesh import MeshConfig, refine_mesh
-from .stages.scene import Scene
+from .stages.inputs.reference import ReferenceView
+from .stages.loop.cameras import NovelViews
+from .stages.loop.optimize import PLAIN, OnCheckpoint
+from .stages.loop.scene import Scene
+from .stages.objects.enhance_views import rgsd_prior
+from .stages.objects.fit_nerf import NerfConfig, fit_nerf
+from .stages.objects.refine_mesh import MeshConfig, refine_mesh
 
 __all__ = ["OPEN", "PAPER", "PRESETS", "QUICKSTART", "STANDARD", "Preset", "coarse_prior", "refine_prior", "run",
-           "textured_mesh", "with_stable_diffusion"]  # fmt: skip
+           "textured_mesh", "with_stable_diffusion"]
 
 
 @dataclass(frozen=True)
@@ -321,16 +321,16 @@ def coarse_prior(reference: ReferenceView, models, preset: Preset) -> SumPrior:
         raise InputError(
             "networks", "a 2D or a 3D prior for the coarse stage", "neither",
             "Load a text or a view network, or start from a mesh.",
-        )  # fmt: skip
+        )
     return SumPrior([(part, Constant(1.0)) for part in parts])
 
 
 def refine_prior(reference: ReferenceView, models, preset: Preset, device: torch.device | str = "cpu") -> RgsdPrior:
-    """RGSD alone; ``models.depth_text`` is its network.  InputError without it, or without the reference's depth."""
+    """RGSD alone; ``networks.depth_text`` is its network.  InputError without it, or without the reference's depth."""
     if models.depth_text is None:
         raise InputError(
             "networks", "a depth-text network, for RGSD", "none", "Load one, or use another paper's preset.",
-        )  # fmt: skip
+        )
     return rgsd_prior(models.depth_text, reference, preset.rgsd, preset.guide, device)
 
 

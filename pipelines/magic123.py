@@ -22,15 +22,15 @@ from .core.schedules import Constant, Linear
 from .core.step import OnStep, ignore_step
 from .priors.combine import SumPrior
 from .priors.sds import SdsSettings
-from .stages.cameras import NovelViews
-from .stages.fit_nerf import NerfConfig, fit_nerf
-from .stages.optimize import OnCheckpoint, ShadingMix
-from .stages.reference import ReferenceView
-from .stages.refine_mesh import MeshConfig, refine_mesh
-from .stages.scene import Scene
+from .stages.inputs.reference import ReferenceView
+from .stages.loop.cameras import NovelViews
+from .stages.loop.optimize import OnCheckpoint, ShadingMix
+from .stages.loop.scene import Scene
+from .stages.objects.fit_nerf import NerfConfig, fit_nerf
+from .stages.objects.refine_mesh import MeshConfig, refine_mesh
 
 __all__ = ["BALANCES", "PAPER", "PRESETS", "PRINTED", "QUICKSTART", "STANDARD", "Balance", "Preset", "run", "textured_mesh",
-           "trade_off", "trade_off_prior"]  # fmt: skip
+           "trade_off", "trade_off_prior"]
 
 LOSS_SCALE = 65536  # what the released code's loss scaler starts with
 TEXT_LATENT, VIEW_LATENT = 4 * 64 * 64, 4 * 32 * 32  # elements that the code sums over and ``SdsSettings`` averages
@@ -72,7 +72,7 @@ def trade_off(ratio: float, balance: Balance) -> tuple[float, float]:
         raise InputError(
             "lambda_2D/3D", "a number from 0 up", f"{ratio}",
             "0 leaves the 2D prior out; for the 2D prior alone, disconnect the 3D prior.",
-        )  # fmt: skip
+        )
     return balance.text * ratio, balance.view
 
 
@@ -84,7 +84,7 @@ def trade_off_prior(text, view, ratio: float = 1.0, balance: Balance = BALANCES[
         raise InputError(
             "priors", "a 2D or a 3D prior with a weight above 0", "none",
             "Connect a 3D prior, or a 2D prior with lambda_2D/3D above 0.",
-        )  # fmt: skip
+        )
     return SumPrior(parts)
 
 

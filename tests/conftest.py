@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"  # real inputs that are not part of the repository
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]  # ComfyUI's nodes.py must not be shadowed
 
+sys.path += sorted({str(p.parent) for p in Path(__file__).resolve().parent.rglob("test_*.py")})
+
 
 def load_pack(name: str = "lift123"):
     """The pack as a package called ``name``, imported from its folder."""
@@ -37,7 +39,7 @@ def data_folder() -> Path:
 @pytest.fixture(scope="session")
 def comfy(tmp_path_factory):
     """A running ComfyUI (CPU) with the pack in a folder with hyphens: a ``comfy_server.Comfy``, for the session."""
-    from comfy_server import start
+    from helpers.comfy_server import start
 
     with start(tmp_path_factory.mktemp("comfy")) as running:
         yield running

@@ -15,7 +15,7 @@ import numpy as np
 import pack  # noqa: F401  (makes ``lift123`` importable)
 import torch
 from lift123.pipelines.core.cameras import Cameras
-from lift123.pipelines.models.depth_text import depth_channel
+from lift123.pipelines.networks.depth_text import depth_channel
 from lift123.pipelines.toybox.objects import REFERENCE_FOVY, REFERENCE_RADIUS, make_object
 from lift123.pipelines.toybox.render import render_toy
 

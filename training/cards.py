@@ -16,7 +16,7 @@ DATA = {
     1: f"18,000 objects of the toybox's first version (seeds 0 to 17,999), {VIEWS}",
     2: f"18,000 objects of the toybox's first version (seeds 0 to 17,999) and 8,000 of its second (seeds 0 to 7,999; its "
        f"umbrellas, here and in the measurement, still with a flat floor), half of every batch from each, {VIEWS}",
-}  # fmt: skip
+}
 HELD = "Held-out objects: seeds from 10,000,000, never trained on."
 CARDS = {
     "vae": ("Autoencoder", "AutoencoderKL (diffusers), 64 px <-> 4 x 16 x 16 latents", (
@@ -60,7 +60,7 @@ CARDS = {
         "The samples' depth is judged by the first weights' estimator, which sees "
         "the outline, too, within both outlines; outlines are compared at the latents' 16 pixels."
     )),
-}  # fmt: skip
+}
 
 
 def _owner(file: str) -> str:

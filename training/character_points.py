@@ -17,8 +17,8 @@ import numpy as np
 import pack  # noqa: F401  (makes ``lift123`` importable)
 import torch
 from lift123.pipelines.core.layers import LAYER_NAMES, LayeredMesh
-from lift123.pipelines.models.stdgen.slrm_config import SMALL_SLRM
-from lift123.pipelines.models.stdgen.slrm_frames import slrm_to_scene
+from lift123.pipelines.networks.stdgen.slrm_config import SMALL_SLRM
+from lift123.pipelines.networks.stdgen.slrm_frames import slrm_to_scene
 from lift123.pipelines.toybox.characters import render_levels
 from lift123.pipelines.toybox.characters.character import ToyCharacter, mesh_layer
 
@@ -34,7 +34,7 @@ def shapes(count: int) -> dict:
     """Array shapes of a bank of ``count`` characters."""
     points = sum(PARTS)
     return {"views": (count, 6, SIZE, SIZE, 3), "points": (count, points, 3), "sdf": (count, points, 4),
-            "color": (count, points, 3), "face": (count, points)}  # fmt: skip
+            "color": (count, points, 3), "face": (count, points)}
 
 
 def entry(character: ToyCharacter, generator: torch.Generator, cells: int = CELLS) -> dict:
@@ -49,7 +49,7 @@ def entry(character: ToyCharacter, generator: torch.Generator, cells: int = CELL
     return {
         "views": bytes_of(views), "points": points.half().numpy(), "color": bytes_of(color),
         "sdf": torch.stack(distances, -1).half().numpy(), "face": field.is_face(points).numpy(),
-    }  # fmt: skip
+    }
 
 
 def sample_points(layers: LayeredMesh, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

@@ -20,9 +20,9 @@ import torch
 from bank import Bank, make_bank, make_depth_maps
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.views import NEUTRAL
-from lift123.pipelines.models import embedded
-from lift123.pipelines.models.noise import add_noise
-from lift123.pipelines.models.view import resize
+from lift123.pipelines.loaders import embedded
+from lift123.pipelines.networks.noise import add_noise
+from lift123.pipelines.networks.view import resize
 from lift123.pipelines.toybox.objects import REFERENCE_FOVY, REFERENCE_RADIUS, heldout_seed, make_object, train_seed
 from lift123.pipelines.toybox.render import render_toy
 from pack import ROOT
@@ -67,7 +67,7 @@ def measure_view(bank: Bank, models, steps: int = 20, guidance: float = 1.5) -> 
         scores.append(psnr(sampled, bank.pictures([i, i], [1, 2])).mean())
     scores = torch.stack(scores)
     return {"PSNR dB, sampled": float(scores.mean()), "standard error": float(scores.std() / len(scores) ** 0.5),
-            "PSNR dB, sampled, worst object": float(scores.min())}  # fmt: skip
+            "PSNR dB, sampled, worst object": float(scores.min())}
 
 
 def baselines(bank: Bank, models, trained: Bank | None) -> dict:
@@ -117,7 +117,7 @@ def measure_text(bank: Bank, models, guidance: float = 3.0) -> dict:
         "prompt among the 5 nearest captions": float(np.mean(hits)), "candidates": len(captions),
         "PSNR dB, sampled reference view": float(scores[:, 0].mean()),
         "PSNR dB, sampled novel view": float(scores[:, 1].mean()),
-    }  # fmt: skip
+    }
 
 
 def measure_depth(bank: Bank, models) -> dict:

@@ -7,13 +7,13 @@ import numpy as np
 import pack  # noqa: F401
 import torch
 from bank import Bank, Stacked, make_depth_maps
-from lift123.pipelines.models import embedded
-from lift123.pipelines.models.clip import ClipScorer, text_hidden_states
-from lift123.pipelines.models.depth import DepthNet
-from lift123.pipelines.models.noise import add_noise, scaled_linear_alphas, v_target
-from lift123.pipelines.models.text import VIEWS, view_weights
-from lift123.pipelines.models.tokenizer import SPECIAL, WordTokenizer
-from lift123.pipelines.models.view import pose_labels, pose_vector
+from lift123.pipelines.loaders import embedded
+from lift123.pipelines.networks.clip import ClipScorer, text_hidden_states
+from lift123.pipelines.networks.depth import DepthNet
+from lift123.pipelines.networks.noise import add_noise, scaled_linear_alphas, v_target
+from lift123.pipelines.networks.text import VIEWS, view_weights
+from lift123.pipelines.networks.tokenizer import SPECIAL, WordTokenizer
+from lift123.pipelines.networks.view import pose_labels, pose_vector
 from lift123.pipelines.toybox.glyphs import STROKES
 from lift123.pipelines.toybox.objects import VERSIONS, train_seed
 from lift123.pipelines.toybox.patterns import PALETTE, PATTERNS
@@ -256,7 +256,7 @@ def train_depth_text(bank: Bank, out: Path, weights: Path, steps: int, minutes=N
     maps = Stacked([
         make_depth_maps(out / folder.name, [train_seed(i) for i in range(n)], bank.views, embedded.LATENT_SIZE, version=v)
         for folder, n, v in zip(bank.folders, bank.counts, bank.versions)
-    ])  # fmt: skip
+    ])
     task = UnetTask(embedded.build_unet(False, depth=True))
     _start_from(task.unet, weights / "text_unet.safetensors" if start is None else start / "depth_text_unet.safetensors")
     task.to(bank.device)

@@ -15,10 +15,10 @@ import pack  # noqa: F401  (makes ``lift123`` importable)
 import torch
 from lift123.pipelines.core.layers import LAYER_NAMES, LayeredMesh
 from lift123.pipelines.core.ortho import six_views
+from lift123.pipelines.loaders.embedded_slrm import load_small_slrm
 from lift123.pipelines.metrics.geometry import chamfer, volumetric_iou
-from lift123.pipelines.models.stdgen.slrm_embedded import load_small_slrm
 from lift123.pipelines.render.surface import render_surface
-from lift123.pipelines.stages.lift_layers import LiftConfig, lift_layers
+from lift123.pipelines.stages.characters.lift_layers import LiftConfig, lift_layers
 from lift123.pipelines.toybox.characters import render_levels
 from lift123.pipelines.toybox.characters.character import heldout_character
 

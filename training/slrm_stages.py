@@ -13,11 +13,11 @@ import torch
 from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.core.ortho import OrthoCameras
 from lift123.pipelines.losses.slrm import Truth, picture_terms, sign_entropy, surface_terms
-from lift123.pipelines.models.stdgen.slrm import Slrm
-from lift123.pipelines.models.stdgen.slrm_decoder import on_points
-from lift123.pipelines.models.stdgen.slrm_frames import scene_to_slrm, slrm_to_scene
-from lift123.pipelines.models.stdgen.slrm_surface import cube_weights, grid_values, layer_surface
-from lift123.pipelines.models.stdgen.slrm_volume import render_rays
+from lift123.pipelines.networks.stdgen.slrm import Slrm
+from lift123.pipelines.networks.stdgen.slrm_decoder import on_points
+from lift123.pipelines.networks.stdgen.slrm_frames import scene_to_slrm, slrm_to_scene
+from lift123.pipelines.networks.stdgen.slrm_surface import cube_weights, grid_values, layer_surface
+from lift123.pipelines.networks.stdgen.slrm_volume import render_rays
 from lift123.pipelines.ops.flexicubes import find_patches
 from lift123.pipelines.ops.semantic_field import CODES, KEPT, equivalent_sdf
 from lift123.pipelines.render.surface import render_surface
@@ -86,7 +86,7 @@ def mesh_terms(network: Slrm, planes, cameras: OrthoCameras, truth: Truth, keep=
     mesh = Mesh(slrm_to_scene(found.vertices), found.faces, rgb)
     seen = render_surface(mesh, cameras, shading=None, want_normal=True)
     parts = [render_surface(Mesh(mesh.vertices, mesh.faces, part), cameras, shading=None).rgb
-             for part in (semantics[:, :3], semantics[:, 3:].expand(-1, 3))]  # fmt: skip
+             for part in (semantics[:, :3], semantics[:, 3:].expand(-1, 3))]
     classes = torch.cat([parts[0], parts[1][..., :1]], -1)
     terms = picture_terms(seen.composite(1.0), seen.alpha, classes, truth, perceptual)
     free = {"flexibility": sum((w - 1).square().mean() for w in (raw.alpha, raw.beta))}
@@ -108,6 +108,6 @@ def mesh_from_nerf(mesh: Slrm, nerf: Slrm) -> None:
                 copied[f"{prefix}{name}.{layer}.{kind}"] = source[f"{prefix}net.{layer}.{kind}"]
     weight, bias = source[prefix + "net.6.weight"], source[prefix + "net.6.bias"]
     copied |= {prefix + "net_sdf.6.weight": -weight[:1], prefix + "net_sdf.6.bias": ISO_DENSITY - bias[:1],
-               prefix + "net_rgb.6.weight": weight[1:], prefix + "net_rgb.6.bias": bias[1:]}  # fmt: skip
+               prefix + "net_rgb.6.weight": weight[1:], prefix + "net_rgb.6.bias": bias[1:]}
     target.update(copied)
     mesh.load_state_dict(target)

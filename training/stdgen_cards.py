@@ -32,7 +32,7 @@ CARDS = {
         "(`small.start_alike`)"), (
         "Hands, faces and hems are soft, stripes and plaid become one colour, and what the pose hides is guessed. On those 20 "
         "characters it stood at 21.8 dB after 2,200 steps already: it wants more characters rather than more steps.")),
-}  # fmt: skip
+}
 
 
 def rows(name: str, found: dict) -> list[tuple[str, float]]:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pack  # noqa: F401  (makes ``lift123`` importable)
 import torch
 from lift123.pipelines.core.character_views import LEVEL_NAMES, CharacterViews
-from lift123.pipelines.models.stdgen import small
-from lift123.pipelines.stages.canonicalise import CanonicalSettings, canonicalise
-from lift123.pipelines.stages.character_multiview import MultiViewSettings, draw_views
-from lift123.pipelines.stages.character_picture import CharacterPicture
+from lift123.pipelines.loaders import embedded_characters as small
+from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalise
+from lift123.pipelines.stages.characters.multiview import MultiViewSettings, draw_views
+from lift123.pipelines.stages.characters.picture import CharacterPicture
 from lift123.pipelines.toybox.characters import render_levels
 from lift123.pipelines.toybox.characters.character import heldout_character
 from lift123.pipelines.toybox.characters.render import input_picture

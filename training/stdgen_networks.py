@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pack
 import torch
-from lift123.pipelines.models import embedded
-from lift123.pipelines.models.stdgen import small
-from lift123.pipelines.models.stdgen.codec import PixelCodec
-from lift123.pipelines.models.stdgen.conditions import class_vector
-from lift123.pipelines.models.stdgen.multiview import assemble, run_unet
-from lift123.pipelines.models.stdgen.schedule import make_scheduler
-from lift123.pipelines.stages.character_picture import CharacterPicture, place_on_canvas
+from lift123.pipelines.loaders import embedded
+from lift123.pipelines.loaders import embedded_characters as small
+from lift123.pipelines.networks.stdgen.codec import PixelCodec
+from lift123.pipelines.networks.stdgen.conditions import class_vector
+from lift123.pipelines.networks.stdgen.multiview import assemble, run_unet
+from lift123.pipelines.networks.stdgen.schedule import make_scheduler
+from lift123.pipelines.stages.characters.picture import CharacterPicture, place_on_canvas
 from loop import train
 
 MIRRORED = (0, 5, 4, 3, 2, 1)  # which view of a character is that of its mirror image, flipped
@@ -235,7 +235,7 @@ def main() -> None:
         bank = growing(args.bank or args.work / "characters", args.device)
         run = train_multiview if args.stage == "multiview" else train_canonical
         run(bank, args.work / f"stdgen_{args.stage}", args.weights, args.steps,
-            minutes=args.minutes, rate=args.rate, anew=args.anew)  # fmt: skip
+            minutes=args.minutes, rate=args.rate, anew=args.anew)
 
 
 if __name__ == "__main__":

@@ -20,16 +20,16 @@ import numpy as np
 import torch
 from character_bank import CharacterBank
 from character_points import PARTS, PointBank, bytes_of, make_points, mirrored
+from lift123.pipelines.loaders import embedded_characters as small
+from lift123.pipelines.loaders.embedded import save_module
 from lift123.pipelines.losses.slrm import point_terms
-from lift123.pipelines.models.embedded import save_module
-from lift123.pipelines.models.stdgen import small
-from lift123.pipelines.models.stdgen.slrm import Slrm
-from lift123.pipelines.models.stdgen.slrm_config import SMALL_SLRM
-from lift123.pipelines.models.stdgen.slrm_decoder import sample_planes
-from lift123.pipelines.models.stdgen.slrm_frames import scene_to_slrm
-from lift123.pipelines.stages.canonicalise import CanonicalSettings, canonicalise
-from lift123.pipelines.stages.character_multiview import MultiViewSettings, draw_views
-from lift123.pipelines.stages.character_picture import CharacterPicture
+from lift123.pipelines.networks.stdgen.slrm import Slrm
+from lift123.pipelines.networks.stdgen.slrm_config import SMALL_SLRM
+from lift123.pipelines.networks.stdgen.slrm_decoder import sample_planes
+from lift123.pipelines.networks.stdgen.slrm_frames import scene_to_slrm
+from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalise
+from lift123.pipelines.stages.characters.multiview import MultiViewSettings, draw_views
+from lift123.pipelines.stages.characters.picture import CharacterPicture
 from lift123.pipelines.toybox.characters import train_character
 from loop import train
 from pack import ROOT

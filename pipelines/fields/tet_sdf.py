@@ -104,7 +104,7 @@ class TetSdf(torch.nn.Module):
             raise InputError(
                 "surface", "a signed distance that changes sign inside the box", "no surface at all",
                 "Lower the density threshold, or lower the geometry learning rate.",
-            )  # fmt: skip
+            )
         inside, outside = crossing.inside, crossing.outside
         vertices = place(self._position(inside), self._position(outside), sdf[inside], sdf[outside])
         return Mesh(vertices, crossing.faces)
@@ -151,7 +151,7 @@ def _box(density: DensityFn, n: int, threshold: float, device) -> Tensor:
         raise InputError(
             "density field", f"some density above the threshold {threshold:.4g}", "none anywhere",
             "Train the radiance field longer or lower the threshold.",
-        )  # fmt: skip
+        )
     return (occupied.abs().amax(0) + 0.1).clamp(max=1.0)
 
 

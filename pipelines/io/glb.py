@@ -71,7 +71,7 @@ def save_bytes(path: str | os.PathLike, data: bytes) -> None:
         raise InputError(
             "output path", "a folder that exists and can be written", f"{path} ({error.strerror})",
             "Choose another output folder or change its permissions.",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def split_corners(mesh: Mesh) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -99,7 +99,7 @@ def f_score(
         points.append(sample_surface(unit_cube(mesh) if normalize else mesh, samples, generator))
     precision, recall = (
         float((nearest_distances(x, y) < threshold).mean()) for x, y in (points, reversed(points))
-    )  # fmt: skip
+    )
     return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
 
 

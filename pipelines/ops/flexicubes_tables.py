@@ -6,7 +6,7 @@ A face with four crossed edges can be paired in two ways.  Here each inside corn
 cubes at that face decide alike.  One pitfall remains (Wenger 2013, section 5): where a ring passes twice through one
 face and the neighbour's ring does so too, four quads would meet at one line.  Every pattern has at most one such face,
 and pairing it the other way splits the ring; so a second set of rings with that face paired differently is kept for
-cubes whose neighbour has the same trouble.  ``tests/test_flexicubes.py`` checks these claims for all patterns.
+cubes whose neighbour has the same trouble.  ``tests/ops/test_flexicubes.py`` checks these claims for all patterns.
 
 Corner c of a cube lies at (c & 1, c >> 1 & 1, c >> 2 & 1); face 2 a + s has its corners at coordinate s of axis a.
 """

@@ -146,7 +146,7 @@ class OccupancyGrid:
 def march(
     rays: Rays, grid: OccupancyGrid, step: float, near: float = 0.2, max_samples: int = 1024,
     generator: torch.Generator | None = None,
-) -> RaySamples:  # fmt: skip
+) -> RaySamples:
     """Packed samples of R rays inside the occupied cells.
 
     rays:        origins and directions [..., 3] (flattened); directions need not be unit.
@@ -189,7 +189,7 @@ def lattice_shifts(count: int, device, generator: torch.Generator | None) -> Ten
 def march_reference(
     rays: Rays, grid: OccupancyGrid, step: float, near: float = 0.2, max_samples: int = 1024,
     generator: torch.Generator | None = None,
-) -> RaySamples:  # fmt: skip
+) -> RaySamples:
     """The specification of :func:`march`: tests every lattice point of every ray (slow)."""
     rays = rays.flat()
     o, d, count = rays.origins, rays.directions, len(rays.origins)

@@ -55,7 +55,7 @@ def check_manifold(faces: Tensor, vertex_count: int, name: str = "mesh") -> None
         raise InputError(
             name, "edges of one or two faces (a manifold surface)", f"{crowded} edges of three or more faces",
             "Repair the mesh (merge or delete the faces that meet there), or rebuild the layer.",
-        )  # fmt: skip
+        )
     first, second = edges.halves[edges.count == 2].unbind(1)
     starts = faces.reshape(-1)
     wrong = int((starts[first] == starts[second]).sum())
@@ -63,7 +63,7 @@ def check_manifold(faces: Tensor, vertex_count: int, name: str = "mesh") -> None
         raise InputError(
             name, "faces wound the same way round", f"{wrong} edges whose two faces are wound against each other",
             "Recalculate the normals outside, or rebuild the layer.",
-        )  # fmt: skip
+        )
 
 
 @torch.no_grad()

@@ -67,7 +67,7 @@ class RgsdSettings:
 
 
 class RgsdPrior:
-    """A guide (``models.rgnv.ReferenceGuide``, or anything with its methods) seen as a loss (protocol ``Prior``).
+    """A guide (``methods.rgnv.ReferenceGuide``, or anything with its methods) seen as a loss (protocol ``Prior``).
 
     reference: one camera, the reference's; alpha: [1, H, W] its coverage, to check that surface and reference overlap.
     backdrop:  what stages put behind novel views, which they show unlit: a ``StepConfig.novel_background``.

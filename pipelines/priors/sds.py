@@ -122,7 +122,7 @@ def _without_lost(predicted: Tensor, noise: Tensor, name: str, t: Tensor) -> Ten
         raise NotFinite(
             f"{name} prior", f"{lost:.0%} of the network's output is nan or infinite at timestep {t.tolist()}",
             "Load that network in float32 or bfloat16 (half precision overflows in some), or lower its guidance.",
-        )  # fmt: skip
+        )
     return torch.where(finite, predicted, noise) if lost else predicted
 
 

@@ -23,7 +23,7 @@ FULL_OFFSETS = (
     *range(36), 37, 39, *range(40, 46), *range(47, 51), *range(52, 55), *range(56, 59), 60, 61, 66, 69, 70, *range(73, 78),
     81, 82, 84, 85, 88, 90, 91, 92, 100, 101, 103, 107, 108, 112, 115, 116, 123, 126, 127, 129, 131, 132, 133, 138,
     152, 158, 166, 168, 172, 181, 183, 186, 200, 211, 243, 290,
-)  # fmt: skip
+)
 QUICK, FULL = (tuple(heldout_seed(i) for i in offsets) for offsets in (QUICK_OFFSETS, FULL_OFFSETS))
 SETS = {"quick": QUICK, "full": FULL}
 

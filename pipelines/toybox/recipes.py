@@ -287,4 +287,4 @@ def _eyes(w: Workbench, centre: np.ndarray, head: float, size: float) -> None:
 RECIPES = (
     ball, crate, can, cone, vase, bottle, ring, mug, table, chair, mushroom, tree, snowman, bear,
     animal, fish, lump, lamp, house, car, arch, tower, cactus,
-)  # fmt: skip
+)

@@ -296,4 +296,4 @@ def windmill(w: SecondWorkbench) -> str:
 THINGS = (
     sign, clock, television, basket, teapot, armchair, bookshelf, umbrella, guitar, hammer, cake, camera, block,
     flowerpot, glasses, flag, windmill,
-)  # fmt: skip
+)

@@ -39,7 +39,7 @@ def dense_rows(cell: wp.vec3i, layout: wp.vec4i) -> vec8i:
         return vec8i(
             wrapped(a, rows), wrapped(a + ONE, rows), wrapped(b, rows), wrapped(b + ONE, rows),
             wrapped(c, rows), wrapped(c + ONE, rows), wrapped(d, rows), wrapped(d + ONE, rows),
-        )  # fmt: skip
+        )
     return vec8i(int(a), int(a) + 1, int(b), int(b) + 1, int(c), int(c) + 1, int(d), int(d) + 1)
 
 
@@ -52,7 +52,7 @@ def hashed_rows(cell: wp.vec3i, layout: wp.vec4i) -> vec8i:
     return vec8i(
         int((x0 ^ a) & mask), int((x1 ^ a) & mask), int((x0 ^ b) & mask), int((x1 ^ b) & mask),
         int((x0 ^ c) & mask), int((x1 ^ c) & mask), int((x0 ^ d) & mask), int((x1 ^ d) & mask),
-    )  # fmt: skip
+    )
 
 
 @wp.func

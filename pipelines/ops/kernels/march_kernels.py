@@ -134,6 +134,6 @@ def march(
     found = walk(
         origins[ray], directions[ray], shifts[ray], occupied, bounds, step, near, limit, start, wp.int64(ray), write,
         positions, t_starts, t_ends, ray_indices,
-    )  # fmt: skip
+    )
     if write == 0:
         counts[ray] = found

@@ -12,4 +12,4 @@ from .skeleton import A_POSE, random_pose
 __all__ = (
     "A_POSE", "ToyCharacter", "character_field", "heldout_character", "input_picture", "make_character", "mesh_layers",
     "random_pose", "render_levels", "render_semantics", "train_character",
-)  # fmt: skip
+)

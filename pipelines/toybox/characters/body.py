@@ -111,11 +111,11 @@ def _torso(parts: dict, s: Skeleton, style: BodyStyle) -> None:
     b = s.build
     middle = np.array([0.0, 0.0, 0.0])
     parts["pelvis"] = Part("pelvis", middle + [0, hip + 0.015, -0.01], middle + [0, waist, 0], s.hip + 0.052 * b**0.5,
-                           0.088 * b, (1, 1, 0.84), blend=0.05, paint=under)  # fmt: skip
+                           0.088 * b, (1, 1, 0.84), blend=0.05, paint=under)
     parts["chest"] = Part("chest", middle + [0, waist, 0], middle + [0, chest - 0.05, 0], 0.085 * b, s.shoulder * 0.84,
-                          (1, 1, 0.72), blend=0.06, paint=under)  # fmt: skip
+                          (1, 1, 0.72), blend=0.06, paint=under)
     parts["neck"] = Part("chest", middle + [0, chest - 0.03, -0.012], middle + [0, neck + 0.06, -0.005], 0.052 * b**0.5,
-                         0.046 * b**0.5, blend=0.05, paint=Plain(style.skin))  # fmt: skip
+                         0.046 * b**0.5, blend=0.05, paint=Plain(style.skin))
 
 
 def _head(parts: dict, s: Skeleton, style: BodyStyle) -> None:
@@ -140,14 +140,14 @@ def _arm(parts: dict, s: Skeleton, style: BodyStyle, side: str, sign: float) -> 
     parts[f"forearm_{side}"] = Part(f"forearm_{side}", elbow, wrist, 0.041 * b, 0.033 * b, blend=0.02, paint=skin)
     palm = wrist + along * 0.055 * b
     parts[f"palm_{side}"] = Part(f"hand_{side}", wrist + along * 0.02, palm, 0.042 * b, 0.038 * b, (1, 1, 0.72),
-                                 blend=0.02, paint=skin)  # fmt: skip
+                                 blend=0.02, paint=skin)
     fingers = palm + along * 0.045 * b
     parts[f"fingers_{side}"] = Part(
         f"hand_{side}", palm, fingers, 0.036 * b, 0.026 * b, (1, 1, 0.62), blend=0.02, paint=skin
     )
     thumb = wrist + along * 0.035 * b + Z * 0.018
     parts[f"thumb_{side}"] = Part(f"hand_{side}", thumb, thumb + along * 0.03 * b + Z * 0.035 * b, 0.018 * b, 0.014 * b,
-                                  blend=0.02, paint=skin)  # fmt: skip
+                                  blend=0.02, paint=skin)
 
 
 def _leg(parts: dict, s: Skeleton, style: BodyStyle, side: str, sign: float) -> None:
@@ -178,6 +178,6 @@ def _shoe(parts: dict, style: BodyStyle, side: str, sign: float, ankle: np.ndarr
     if style.boots:
         top = ankle + (knee - ankle) * 0.62
         shaft = Stripes(style.shoe, style.shoe) if style.sole == style.shoe else Banded(
-            Plain(style.shoe), style.sole, ((top[1] - 0.03, top[1] + 0.1),))  # fmt: skip
+            Plain(style.shoe), style.sole, ((top[1] - 0.03, top[1] + 0.1),))
         parts[f"boot_{side}"] = Part(f"shin_{side}", ankle, top, 0.058 * b, 0.066 * b, high=float(np.linalg.norm(top - ankle)),
-                                     blend=0.015, paint=shaft)  # fmt: skip
+                                     blend=0.015, paint=shaft)

@@ -113,7 +113,7 @@ def _collar(s: Skeleton, outfit: Outfit) -> Solid:
     low, high = s.joint("arm_l")[1] - 0.005, s.joint("head")[1] + 0.02
     foot = np.array([0.0, low, -0.012])
     part = Part("chest", foot, foot + [0, high - low, 0], 0.112 * s.build**0.5, 0.092 * s.build**0.5, (1, 1, 0.95), low=0.0,
-                high=high - low, paint=Plain(outfit.collar))  # fmt: skip
+                high=high - low, paint=Plain(outfit.collar))
     notch = np.array([0.0, high + 0.01, 0.12])
     return Solid((part,), (Part("chest", notch, notch + [0, -0.05, 0], 0.06, 0.015, (0.8, 1, 1.6), blend=0.01),))
 
@@ -158,7 +158,7 @@ def _skirt(s: Skeleton, outfit: Outfit) -> Solid:
     # the cone's radius at the hem is what its flank says, whatever the cut takes away
     inside = replace(cone, ra=start - WALL, rb=wide - WALL, low=0.12, high=length + 1)
     hips = Part("pelvis", np.array([0.0, hip + 0.03, -0.01]), np.array([0.0, hip + 0.03, -0.01]), s.hip + 0.09, s.hip + 0.09,
-                (1.05, 0.8, 0.86), blend=0.05, paint=paint, low=-0.08)  # fmt: skip
+                (1.05, 0.8, 0.86), blend=0.05, paint=paint, low=-0.08)
     return Solid((cone, hips), (inside,))
 
 

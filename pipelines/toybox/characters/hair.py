@@ -101,7 +101,7 @@ class _Wig:
                     blend=blend,
                     paint=paint or self.paint,
                     frame=frame,
-                )  # fmt: skip
+                )
             )
 
 
@@ -216,7 +216,7 @@ def _long(wig: _Wig, s, style: HairStyle, rng, floor: float) -> None:
     if style.length > 0.35:
         for sign in SIDES.values():  # strands over the shoulders
             wig.lock([wig.at(sign * 72, -0.2, 1.08), wig.at(sign * 62, -1.1, 1.0), wig.at(sign * 52, max(end, -2.2), 0.86)],
-                     (0.17, 0.15, 0.03), 0.6)  # fmt: skip
+                     (0.17, 0.15, 0.03), 0.6)
 
 
 def _tied(wig: _Wig, s, style: HairStyle, rng, floor: float) -> None:

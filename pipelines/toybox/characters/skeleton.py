@@ -18,7 +18,7 @@ PARENTS = {
     "arm_r": "chest", "forearm_r": "arm_r", "hand_r": "forearm_r",
     "thigh_l": "pelvis", "shin_l": "thigh_l", "foot_l": "shin_l",
     "thigh_r": "pelvis", "shin_r": "thigh_r", "foot_r": "shin_r",
-}  # fmt: skip
+}
 ARM_DIRECTION = np.array([math.sqrt(0.5), -math.sqrt(0.5), 0.0])  # of the left arm, A-pose
 Pose = dict  # bone name -> rotation vector [3], radians; missing bones keep the A-pose
 A_POSE: Pose = {}

@@ -17,7 +17,7 @@ HAIRS = {
     "black": (0.16, 0.15, 0.19), "brown": (0.42, 0.26, 0.17), "blond": (0.95, 0.80, 0.45), "red": (0.76, 0.25, 0.17),
     "silver": (0.80, 0.83, 0.90), "pink": (0.96, 0.62, 0.74), "blue": (0.28, 0.42, 0.80), "teal": (0.25, 0.70, 0.70),
     "green": (0.38, 0.65, 0.36), "purple": (0.52, 0.38, 0.72), "orange": (0.93, 0.52, 0.22),
-}  # fmt: skip
+}
 IRISES = (
     (0.25, 0.45, 0.85),
     (0.30, 0.62, 0.35),
@@ -99,11 +99,11 @@ def _body(rng, hair: HairStyle, tones, outfit) -> BodyStyle:
         eye_height=float(rng.uniform(-0.22, -0.12)), smile=float(rng.uniform(0.0, 0.09)), blush=float(rng.uniform(0.1, 0.7)),
         mouth_width=float(rng.uniform(0.1, 0.18)), open_mouth=bool(rng.uniform() < 0.15),
         brow_tilt=float(rng.uniform(-0.25, 0.3)),
-    )  # fmt: skip
+    )
     iris = _vary(IRISES[int(rng.integers(len(IRISES)))], rng)
     under = (0.96, 0.96, 0.97) if rng.uniform() < 0.6 else (0.35, 0.36, 0.42)
     return BodyStyle(skin, iris, brow, shoe, sole, under, sock, float(rng.uniform(0.1, 0.95)),
-                     bool(bare and rng.uniform() < 0.3), face)  # fmt: skip
+                     bool(bare and rng.uniform() < 0.3), face)
 
 
 def _cloth(
@@ -138,7 +138,7 @@ def _outfit(rng, names, tones) -> tuple[Outfit | None, str]:
         top, bottom, over, top_paint, bottom_paint, tones[1] if over else tones[0], tones[3], collar,
         _marks(rng, over, tones), float(rng.uniform(0.35, 0.95)), float(rng.uniform(0.03, 0.16)),
         float(rng.choice([0.0, 0.0, 0.012])),
-    )  # fmt: skip
+    )
     if bottom == "dress":
         words = f"in {_a(names[0])} {top_word}dress"
     else:

@@ -1,0 +1,167 @@
+"""Textual inversion with a MODEL and CLIP: a ``pipelines.stages.objects.textual_inversion.TextInverter`` on ComfyUI's networks.
+
+The word's vectors are the only thing that learns, but gradients cross the text towers and the UNet, so both are
+private copies here, made when the search starts, with all weight patches applied.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import replace
+
+import comfy.model_management as mm
+import torch
+from torch import Tensor
+
+from ..pipelines.core.errors import InputError
+from ..pipelines.networks.learned_words import LearnedWord
+from .comfy_denoiser import ModelTextDenoiser
+
+
+def differentiable(patcher) -> torch.nn.Module:
+    """A private copy of a patcher's network, with its patches, whose weights are ordinary tensors on the device."""
+    if patcher.is_dynamic():
+        patcher = patcher.get_non_dynamic_delegate()
+    if patcher.load_device.type != "cpu":
+        mm.free_memory(2.2 * patcher.model_size() + mm.extra_reserved_memory(), patcher.load_device)
+    mm.load_models_gpu([patcher], force_full_load=True)
+    kept = [getattr(patcher.model, name, None) for name in ("model_config", "current_patcher")]  # not made to be copied
+    with torch.inference_mode(False):
+        twin = copy.deepcopy(patcher.model, {id(k): k for k in kept if k is not None})
+    return twin.to(patcher.load_device).eval().requires_grad_(False)
+
+
+def without_overwriting(network: torch.nn.Module) -> torch.nn.Module:
+    """The network, its normalisations reading copies: core's text towers add in place to what backward needs."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(), *inputs[1:]))
+    return network
+
+
+def towers(clip) -> dict[str, tuple]:
+    """(text tower, tokenizer) by ComfyUI's name of the tower, for the kinds whose embedding files it can read."""
+    found = {name: (getattr(clip.cond_stage_model, name, None), getattr(clip.tokenizer, name, None))
+             for name in ("clip_l", "clip_h", "clip_g")}
+    found = {name: pair for name, pair in found.items() if None not in pair}
+    extra = [n for n, m in clip.cond_stage_model.named_children() if n not in found and any(True for _ in m.parameters())]
+    if not found or extra:
+        raise InputError("text_network", "a text network with CLIP text towers only",
+                         ", ".join(extra) or type(clip.cond_stage_model).__name__,
+                         "Learn the word with Stable Diffusion 1.x, 2.x or SDXL.")
+    return found
+
+
+def knowing(clip, word: LearnedWord):
+    """A CLIP whose prompts may name the word; files of embeddings are found as before."""
+    known = clip.clone()
+    known.tokenizer = copy.copy(clip.tokenizer)
+    for name, (tower, tokenizer) in towers(clip).items():
+        width = _table(tower).shape[1]
+        if name not in word.vectors or word.vectors[name].shape[-1] != width:
+            got = {key: tuple(v.shape) for key, v in word.vectors.items()}
+            raise InputError("embedding", f"{name} of width {width}", f"{word.name!r} with {got}",
+                             "It was learnt for another network: learn it again for this one.")
+        taught = copy.copy(tokenizer)
+        taught.embedding_directory = taught.embedding_directory or []
+        taught._try_get_embedding = _lookup(tokenizer, word, name)
+        setattr(known.tokenizer, name, taught)
+    return known
+
+
+def _lookup(tokenizer, word: LearnedWord, tower: str):
+    """What core's tokenizer asks about the text after 'embedding:': (vectors, name, rest of the text)."""
+    def find(text: str):
+        match = re.match(rf"{re.escape(word.name)}(?![\w-])", text)
+        if match is None:
+            return tokenizer._try_get_embedding(text) if tokenizer.embedding_directory else (None, text.split()[0], "")
+        return word.vectors[tower], word.name, text[match.end():].strip()
+
+    return find
+
+
+class ModelInverter:
+    """See ``TextInverter``; built from a :class:`ModelTextDenoiser`.
+
+    half: whether the UNet computes in half precision, so that the loss has to be scaled.
+    """
+
+    def __init__(self, denoiser: ModelTextDenoiser):
+        self.denoiser, backbone = denoiser, denoiser.backbone
+        towers(denoiser.clip)  # refuses before anything is copied
+        self.network = differentiable(backbone.model)
+        self.clip = copy.copy(denoiser.clip)
+        self.clip.cond_stage_model = without_overwriting(differentiable(denoiser.clip.patcher))
+        self.options = backbone.model.model_options.get("transformer_options", {})
+        self.place, self.path = backbone.model.load_device, backbone.path
+        self.half = self.network.get_dtype_inference() == torch.float16
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """[T] cumulative noise schedule."""
+        return self.denoiser.alphas_cumprod
+
+    @property
+    def image_size(self) -> int:
+        """Side of the pictures ``encode`` wants, pixels."""
+        return self.denoiser.image_size
+
+    def widths(self) -> dict[str, int]:
+        """Width of a token by text tower."""
+        return {name: _table(tower).shape[1] for name, (tower, _) in towers(self.clip).items()}
+
+    def start(self, text: str) -> dict[str, Tensor]:
+        """[N, D] by tower: the vectors of a text's tokens, float32 on the CPU."""
+        out = {}
+        for name, (tower, tokenizer) in towers(self.clip).items():
+            ids = tokenizer.tokenizer(text)["input_ids"][1:-1] or tokenizer.tokenizer("object")["input_ids"][1:-1]
+            out[name] = _table(tower)[torch.tensor(ids)].detach().float().cpu()
+        return out
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self.denoiser.encode(images)
+
+    def condition(self, texts: list[str], word: LearnedWord) -> dict:
+        """The network's conditions, one row per text; differentiable in the word's vectors."""
+        told = self._encoder(word)
+        encoded = [told.cond_stage_model.encode_token_weights(told.tokenize(text)) for text in texts]
+        if len({e[0].shape for e in encoded}) != 1:
+            raise InputError("templates", "sentences that fit the text encoder's window", "longer ones", "Shorten them.")
+        noise = torch.zeros((1, *self.denoiser.backbone.latent_shape), device=self.place)
+        side = self.denoiser.image_size
+        found = self.network.extra_conds(
+            cross_attn=torch.cat([e[0] for e in encoded]).to(self.place), noise=noise, device=self.place, width=side,
+            height=side, prompt_type="positive", seed=0, latent_shapes=[noise.shape],
+            pooled_output=None if encoded[0][1] is None else torch.cat([e[1] for e in encoded]).to(self.place))
+        return {name: value.cond for name, value in found.items()}
+
+    def noise(self, noisy: Tensor, t: Tensor, condition: dict) -> Tensor:
+        """eps_hat [B, C, h, w] without guidance; differentiable in the condition."""
+        x = self.path.state(noisy.float(), t)
+        before, mm.in_training = mm.in_training, True  # some networks compute in place otherwise
+        try:
+            sample = self.network.apply_model(
+                x.to(self.place), self.path.sigmas[t].to(self.place), transformer_options=dict(self.options), **condition)
+        finally:
+            mm.in_training = before
+        return self.path.epsilon(x, sample.to(x.device).float(), t)
+
+    def told(self, word: LearnedWord) -> ModelTextDenoiser:
+        """The denoiser, its prompts free to name the word."""
+        kept = LearnedWord(word.name, {name: v.detach().clone() for name, v in word.vectors.items()})
+        return replace(self.denoiser, clip=knowing(self.denoiser.clip, kept))
+
+    def _encoder(self, word: LearnedWord):
+        """CLIP on the private towers, with the node's CLIP skip and the word."""
+        told = knowing(self.clip, word)
+        model = told.cond_stage_model = self.clip.cond_stage_model
+        model.reset_clip_options()
+        model.set_clip_options({"execution_device": self.clip.patcher.load_device})
+        if told.layer_idx is not None:
+            model.set_clip_options({"layer": told.layer_idx})
+        return told
+
+
+def _table(tower) -> Tensor:
+    return tower.transformer.get_input_embeddings().weight

@@ -1,0 +1,245 @@
+"""Light descriptions that travel on the wires; the stage that needs a network builds it on its device.
+
+A description is frozen, holds no tensor, and can be written into a manifest.  That keeps loaders instant,
+result caches small, and lets one prior node serve several references.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import torch
+
+from ..pipelines.catalog import registry
+from ..pipelines.core.errors import InputError
+from . import checkpoints
+
+
+@dataclass(frozen=True)
+class Network:
+    """A frozen network by name.  name: "embedded" or a checkpoint.
+
+    kind: "view", "text", "clip", "depth", "depth_text", or one of StdGEN's: "canonical", "multiview", "slrm".
+
+    option: view networks: the pose convention; depth networks: what large numbers mean; multi-view networks: "stdgen" or
+    "era3d"; "auto" = known by the name (pose, multi-view) or the network's configuration (depth).
+    """
+
+    kind: str
+    name: str = checkpoints.EMBEDDED
+    option: str = "auto"
+
+    def check(self) -> None:
+        """Raises InputError while nothing has been computed: unknown name, absent files, a network of another kind."""
+        if self.name == checkpoints.EMBEDDED:
+            if not checkpoints.has_embedded(self.kind):
+                raise InputError("checkpoint", f"a {self.kind} network from files", "embedded", "None ships with the pack.")
+            return
+        path = checkpoints.find(self.kind, self.name)
+        if path.is_dir():
+            from ..pipelines.loaders import public
+
+            public.check_folder(self.kind, path)
+        elif self.kind in ("view", "text"):
+            _check_file(self.kind, str(path), path.stat().st_mtime_ns)
+
+    def identity(self) -> str:
+        """Name, options, and the times of its files of weights: another one whenever it may draw other pictures."""
+        files = checkpoints.weight_files(self.kind, self.name)
+        return repr((self, sorted((name, path.stat().st_mtime_ns) for name, path in files.items())))
+
+    def load(self, device: torch.device):
+        """The network on ``device``; loaded once per process and device."""
+        self.check()
+        if self.name == checkpoints.EMBEDDED:
+            if self.kind in registry.CHARACTER_KINDS:
+                return _embedded_character(self.kind, str(device))
+            return getattr(_embedded(str(device)), self.kind)
+        path = checkpoints.find(self.kind, self.name)
+        return _from_disk(self, str(path), path.stat().st_mtime_ns, str(device))
+
+
+@lru_cache(maxsize=2)
+def _embedded(device: str):
+    from ..pipelines.loaders.embedded import load_embedded
+
+    return load_embedded(torch.device(device))
+
+
+@lru_cache(maxsize=6)
+def _embedded_character(kind: str, device: str):
+    from ..pipelines.loaders import embedded_characters as small
+    from ..pipelines.loaders import embedded_slrm as slrm_embedded
+
+    makers = {"canonical": lambda d: small.EmbeddedCanonical().load(d), "multiview": lambda d: small.EmbeddedMultiView().load(d),
+              "slrm": slrm_embedded.load_small_slrm}
+    return makers[kind](torch.device(device))
+
+
+@lru_cache(maxsize=16)
+def _check_file(kind: str, path: str, stamp: int) -> None:
+    """Once per file: names and shapes of all its tensors (an InputError is raised again every time)."""
+    from ..pipelines.loaders import ldm
+
+    ldm.check_file(Path(path), kind)
+
+
+@lru_cache(maxsize=4)
+def _from_disk(network: Network, path: str, stamp: int, device: str):
+    """A network from its folder or single file, sharing the device; ``stamp`` makes a replaced file a new one."""
+    from . import managed
+
+    managed.make_room(Path(path), torch.device(device))
+    if network.kind in registry.CHARACTER_KINDS:
+        return _character_loader(network)(Path(path), torch.device(device))
+    return managed.take_turns(_loader(network)(Path(path), torch.device(device)), torch.device(device))
+
+
+def _loader(network: Network):
+    """``(path, device) -> network`` for a name that is known to be there."""
+    from ..pipelines.loaders import depth_text_folder, ldm, public
+
+    single = registry.is_single(network.name)
+    if network.kind == "view":
+        pose = registry.pose_of(network.name) if network.option == "auto" else network.option
+        return partial(ldm.load_view_file if single else public.load_view_folder, pose=pose)
+    if network.kind == "depth_text":
+        return depth_text_folder.load_depth_text_folder
+    if network.kind == "depth":
+        return partial(public.load_depth_folder, convention=network.option)
+    if network.kind == "clip" and single:
+        return partial(public.load_clip_file, architecture=registry.known(network.name).architecture)
+    return {"text": ldm.load_text_file if single else public.load_text_folder, "clip": public.load_clip_folder}[network.kind]
+
+
+def _character_loader(network: Network):
+    """``(path, device) -> network`` for one of StdGEN's kinds."""
+    from ..pipelines.loaders.slrm_files import load_slrm
+    from ..pipelines.networks.stdgen.canonical import CanonicalFolder
+    from ..pipelines.networks.stdgen.multiview import MultiViewFolder
+
+    stock = network.option == "era3d" or (network.option == "auto" and "era3d" in network.name.lower())
+    return {"canonical": lambda path, device: CanonicalFolder(path).load(device),
+            "multiview": lambda path, device: MultiViewFolder(path, stock).load(device),
+            "slrm": lambda path, device: load_slrm(path, device=device).network}[network.kind]
+
+
+@dataclass(frozen=True)
+class PriorSpec:
+    """One frozen network as a loss.
+
+    settings:      ``pipelines.priors.sds.SdsSettings`` (timestep range, weight, reduction).
+    guidance:      classifier-free guidance scale; None keeps the network's own.
+    prompt, negative: text networks; an empty prompt means the reference's.
+    angle_scaling: view networks; weight grows with the angle from the reference (0 at it, 1 behind it).
+    """
+
+    network: Network
+    settings: object
+    guidance: float | None = None
+    prompt: str = ""
+    negative: str = ""
+    angle_scaling: bool = True
+
+    def kinds(self) -> set[str]:
+        return {self.network.kind}
+
+    def check(self, reference) -> None:
+        """InputError before any work: files, prompt."""
+        self.network.check()
+        if self.network.kind == "text" and not (self.prompt.strip() or reference.prompt.strip()):
+            raise InputError("prompt", "a description of the object", "nothing",
+                             "Write it in Reference View or in Text Prior, for example 'a red teapot'.")
+
+    def build(self, reference, device: torch.device):
+        """The prior on ``device``, told the reference view."""
+        from ..pipelines import consistent123
+
+        denoiser = self.network.load(device)
+        if self.guidance is not None:
+            denoiser = denoiser.with_guidance(self.guidance)
+        if self.network.kind == "view":
+            return consistent123.view_prior(denoiser, reference, self.settings, angle_scaling=self.angle_scaling)
+        if self.prompt.strip():
+            reference = reference.with_prompt(self.prompt.strip(), self.negative.strip())
+        return consistent123.text_prior(denoiser, reference, self.settings)
+
+
+@dataclass(frozen=True)
+class SumSpec:
+    """Several priors at once, each with its own weight over progress."""
+
+    parts: tuple[tuple[object, object], ...]
+
+    def kinds(self) -> set[str]:
+        return set().union(*(part.kinds() for part, _ in self.parts))
+
+    def check(self, reference) -> None:
+        for part, _ in self.parts:
+            if isinstance(part, DynamicSpec):
+                raise InputError("prior", "View, Text or Combined Priors", "a Dynamic Prior inside Combine Priors",
+                                 "Its clock belongs to the stage: combine its two inputs instead.")
+            part.check(reference)
+
+    def build(self, reference, device: torch.device):
+        """All parts on ``device``, with their schedules."""
+        from ..pipelines.priors.combine import SumPrior
+
+        return SumPrior(tuple((part.build(reference, device), schedule) for part, schedule in self.parts))
+
+
+@dataclass(frozen=True)
+class DynamicSpec:
+    """Consistent123's dynamic prior: from the 3D prior to the 2D prior."""
+
+    prior_3d: object
+    prior_2d: object
+    form: str = "exponential"
+    clock: str = "local"
+    stretch: float = 1.0
+    full_2d: bool = False
+
+    def kinds(self) -> set[str]:
+        return self.prior_3d.kinds() | self.prior_2d.kinds()
+
+    def check(self, reference) -> None:
+        """InputError unless a view prior and a text prior are on their own inputs."""
+        if "view" not in self.prior_3d.kinds():
+            raise InputError("prior_3d", "a prior that contains a View Prior", "a text prior only",
+                             "Connect View Prior here and Text Prior to prior_2d.")
+        if "text" not in self.prior_2d.kinds():
+            raise InputError("prior_2d", "a prior that contains a Text Prior", "a view prior only",
+                             "Connect Text Prior here and View Prior to prior_3d.")
+        self.prior_3d.check(reference)
+        self.prior_2d.check(reference)
+
+    def build(self, reference, device: torch.device):
+        """Both priors on ``device`` under the ramp."""
+        from ..pipelines.priors.combine import DynamicPrior
+
+        return DynamicPrior(self.prior_3d.build(reference, device), self.prior_2d.build(reference, device),
+                            form=self.form, clock=self.clock, stretch=self.stretch, full_2d=self.full_2d)
+
+
+@dataclass(frozen=True)
+class BoundarySpec:
+    """The CLIP boundary: which network scores, and the rule (``pipelines.stages.objects.boundary.ClipBoundary``)."""
+
+    clip: Network
+    rule: object
+    prompt: str = ""
+
+    def check(self, reference) -> None:
+        """InputError without a prompt to score against."""
+        self.clip.check()
+        if not (self.prompt.strip() or reference.prompt.strip()):
+            raise InputError("prompt", "a description of the object for the CLIP score", "nothing",
+                             "Write it in Reference View or in CLIP Boundary.")
+
+    def build(self, reference, device: torch.device):
+        """The boundary with its CLIP scorer on ``device``."""
+        from ..pipelines.stages.objects.boundary import clip_boundary
+
+        return clip_boundary(self.clip.load(device), self.prompt.strip() or reference.prompt, self.rule)

@@ -1,0 +1,131 @@
+"""The small networks that ship with the pack: how they are built, saved and loaded.
+
+They are of the same classes as the public ones (diffusers UNet2DConditionModel and AutoencoderKL,
+open_clip's CLIP) and are trained on toybox objects only; see ``pipelines/embedded/*.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..core.errors import InputError
+from ..networks.clip import ClipScorer
+from ..networks.depth import DepthEstimator, DepthNet
+from ..networks.depth_text import DepthTextDenoiser
+from ..networks.latent import LatentRuntime
+from ..networks.noise import scaled_linear_alphas
+from ..networks.text import TextDenoiser
+from ..networks.tokenizer import WordTokenizer
+from ..networks.view import ViewConditioner, ViewDenoiser
+
+FOLDER = Path(__file__).resolve().parent.parent / "embedded"
+IMAGE_SIZE, LATENT_SIZE, CONTEXT_WIDTH, CLIP_WIDTH = 64, 16, 128, 128
+
+VAE_CONFIG = {
+    "in_channels": 3, "out_channels": 3, "latent_channels": 4, "sample_size": IMAGE_SIZE,
+    "block_out_channels": (16, 32, 64), "layers_per_block": 1, "norm_num_groups": 8,
+    "down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3,
+    "mid_block_add_attention": False,
+}
+UNET_CONFIG = {
+    "sample_size": LATENT_SIZE, "out_channels": 4, "layers_per_block": 1, "norm_num_groups": 16,
+    "block_out_channels": (64, 96, 128), "cross_attention_dim": CONTEXT_WIDTH, "attention_head_dim": 4,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+}
+DEPTH_TEXT_KNOWS = {"background": "white", "phrase": "{prompt}, {word} view"}  # all that it has seen in training
+POSE_LABELS = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 8}
+CLIP_CONFIG = {
+    "embed_dim": CLIP_WIDTH,
+    "vision_cfg": {"image_size": IMAGE_SIZE, "patch_size": 8, "width": 128, "layers": 4, "head_width": 32},
+    "text_cfg": {"context_length": 16, "width": CONTEXT_WIDTH, "layers": 3, "heads": 4},
+}
+
+
+@dataclass(frozen=True)
+class EmbeddedModels:
+    """Everything a quickstart needs; all frozen, in eval mode, float32, on one device."""
+
+    view: ViewDenoiser
+    text: TextDenoiser
+    clip: ClipScorer
+    depth: DepthEstimator
+    depth_text: DepthTextDenoiser
+
+
+def build_vae(scaling_factor: float = 1.0) -> torch.nn.Module:
+    """An AutoencoderKL of the embedded size, untrained."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(**VAE_CONFIG, scaling_factor=scaling_factor)
+
+
+def build_unet(view: bool, depth: bool = False) -> torch.nn.Module:
+    """A UNet2DConditionModel of the embedded size, untrained: the view prior's, the text prior's, or the latter with depth."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(in_channels=8 if view else 4 + depth, **UNET_CONFIG, **(POSE_LABELS if view else {}))
+
+
+def build_clip(vocab_size: int) -> torch.nn.Module:
+    """An open_clip model of the embedded size, untrained."""
+    from open_clip.model import CLIP
+
+    config = {**CLIP_CONFIG, "text_cfg": {**CLIP_CONFIG["text_cfg"], "vocab_size": vocab_size}}
+    return CLIP(**config)
+
+
+def build_conditioner() -> ViewConditioner:
+    """The view prior's conditioner with its extra tokens and labels, untrained."""
+    return ViewConditioner(CLIP_WIDTH, CONTEXT_WIDTH, grid=LATENT_SIZE, labels=True)
+
+
+def save_module(module: torch.nn.Module, path: Path) -> None:
+    """Writes a state dict as fp16 safetensors."""
+    from safetensors.torch import save_file
+
+    state = {k: v.detach().half().contiguous().cpu() if v.is_floating_point() else v for k, v in module.state_dict().items()}
+    save_file(state, str(path))
+
+
+def load_module(module: torch.nn.Module, path: Path, device="cpu") -> torch.nn.Module:
+    """Loads fp16 safetensors strictly into ``module`` as float32, frozen and in eval mode."""
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        remedy = "Reinstall the pack: its files are incomplete."
+        raise InputError("embedded weights", f"the file {path.name}", "no such file", remedy)
+    state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(str(path)).items()}
+    module.load_state_dict(state, strict=True)
+    return module.to(device).eval().requires_grad_(False)
+
+
+def load_embedded(device="cpu", folder: Path = FOLDER) -> EmbeddedModels:
+    """All embedded networks.  About a second; needs diffusers and open_clip."""
+    path = folder / "settings.json"
+    if not path.is_file():
+        remedy = "Reinstall the pack, or train them: python3 launch.py train-embedded."
+        raise InputError("embedded weights", "the file settings.json", "no such file", remedy)
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    tokenizer = WordTokenizer(settings["words"], CLIP_CONFIG["text_cfg"]["context_length"])
+    clip = ClipScorer(load_module(build_clip(tokenizer.vocab_size), folder / "clip.safetensors", device), tokenizer, IMAGE_SIZE)
+    vae = load_module(build_vae(settings["scaling_factor"]), folder / "vae.safetensors", device)
+    alphas = scaled_linear_alphas().to(device)
+
+    def runtime(name: str, view: bool = False, depth: bool = False) -> LatentRuntime:
+        unet = load_module(build_unet(view, depth), folder / f"{name}_unet.safetensors", device)
+        return LatentRuntime(unet, vae, alphas, "v_prediction", IMAGE_SIZE)
+
+    conditioner = load_module(build_conditioner(), folder / "view_conditioner.safetensors", device)
+    depth = load_module(DepthNet(), folder / "depth.safetensors", device)
+    return EmbeddedModels(
+        ViewDenoiser(runtime("view", view=True), conditioner, clip),
+        TextDenoiser(runtime("text"), clip),
+        clip,
+        DepthEstimator(depth, IMAGE_SIZE),
+        DepthTextDenoiser(runtime("depth_text", depth=True), clip, **DEPTH_TEXT_KNOWS),
+    )

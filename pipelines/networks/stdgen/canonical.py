@@ -1,0 +1,172 @@
+"""StdGEN's canonicaliser (He et al. 2025, Sec. 3.1): any pose -> A-pose, with a reference UNet (spec A).
+
+Both UNets are Stable Diffusion 2.1's.  The reference UNet reads the given picture, clean, at the main UNet's time;
+the main UNet's self-attentions also attend to what it saw.  The CLIP embedding of the picture is the main UNet's only
+context token.  The published files also hold a class and a camera embedding that nothing uses (spec A.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...loaders.folders import load_component
+from ...loaders.stdgen_files import CANONICAL, DEAD, UNUSED, diffusers_options, fill, on_meta, read_unet
+from ..attention import self_attentions
+from .attention import LastNorm, SingleKey, look, share_reference
+from .codec import VaeCodec
+from .schedule import ZERO_SNR, read_schedule_file
+from .vision import SquashedVision
+
+TEXTS = ("", "high quality, best quality")  # of the reference UNet, without and with guidance
+SIZE = (1024, 640)  # of the pictures, height and width
+REMEDY = "Choose the folder StdGEN-canonicalize-1024, with unet/ and ref_unet/ as published."
+CANONICAL_CONFIG = {
+    "sample_size": 96, "in_channels": 4, "out_channels": 4, "layers_per_block": 2, "block_out_channels": (320, 640, 1280, 1280),
+    "attention_head_dim": (5, 10, 20, 20), "cross_attention_dim": 1024, "use_linear_projection": True,
+    "class_embed_type": "projection",
+    "down_block_types": ("CrossAttnDownBlockMV2D",) * 3 + ("DownBlock2D",), "mid_block_type": "UNetMidBlockMV2DCrossAttn",
+    "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlockMV2D",) * 3,
+}
+
+
+def build_main(config: dict) -> torch.nn.Module:
+    """The main UNet of a (published or small) configuration, untrained; its reads want :func:`share_reference`."""
+    from diffusers import UNet2DConditionModel
+
+    unet = UNet2DConditionModel(**diffusers_options(config))
+    for name in self_attentions(unet):
+        unet.get_submodule(name[:-1] + "2").processor = SingleKey()
+    return unet
+
+
+def build_reference(config: dict) -> torch.nn.Module:
+    """The reference UNet, untrained, without anything behind its last self-attention's norm."""
+    from diffusers import UNet2DConditionModel
+
+    unet = UNet2DConditionModel(**diffusers_options(config))
+    path = self_attentions(unet)[-1].split(".")  # up_blocks.i.attentions.j.transformer_blocks.k.attn1
+    up, transformer = unet.up_blocks[int(path[1])], unet.up_blocks[int(path[1])].attentions[int(path[3])]
+    blocks = transformer.transformer_blocks
+    blocks[int(path[5])] = LastNorm(blocks[int(path[5])].norm1)
+    transformer.proj_out = torch.nn.Identity()
+    up.upsamplers = None
+    for later in range(int(path[1]) + 1, len(unet.up_blocks)):
+        unet.up_blocks[later] = torch.nn.Identity()
+    unet.conv_norm_out, unet.conv_out = None, torch.nn.Identity()
+    return unet
+
+
+class ReferencePair(torch.nn.Module):
+    """Main and reference UNet, connected; what is trained together."""
+
+    def __init__(self, unet: torch.nn.Module, reference: torch.nn.Module):
+        super().__init__()
+        self.unet, self.reference = unet, reference
+        share_reference(unet, reference)
+
+    def forward(self, noisy: Tensor, t, token: Tensor, seen: Tensor, text: Tensor) -> Tensor:
+        """The main UNet's answer [B, C, h, w].
+
+        noisy, seen: [B, C, h, w] noisy and clean reference latents; t: time; token: [B, 1, D]; text: [B, L, D].
+        """
+        look(self.reference, seen, t, text)
+        return self.unet(noisy, t, token).sample
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network knows of one picture: reference latents [1, C, h, w] and context token [1, 1, D]."""
+
+    latents: Tensor
+    token: Tensor
+
+
+@dataclass(frozen=True)
+class Canonicaliser:
+    """The whole network, frozen.  ``unet`` and ``reference`` share ``tokens``.
+
+    codec: pictures <-> latents; vision: ``image_embedding``; texts: [2, L, D], of the empty and of the quality prompt.
+    schedule: settings of the DDIM sampler; size: (height, width) of its pictures, pixels.
+    """
+
+    unet: torch.nn.Module
+    reference: torch.nn.Module
+    codec: object
+    vision: object
+    texts: Tensor
+    schedule: dict
+    size: tuple[int, int] = SIZE
+    guidance: float = 5.0
+    steps: int = 40
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return (self.codec.channels, self.size[0] // self.codec.shrink, self.size[1] // self.codec.shrink)
+
+    @torch.no_grad()
+    def see(self, picture: Tensor) -> Seen:
+        """picture: [H, W, 3] sRGB on white, of ``size``."""
+        return Seen(self.codec.encode(picture[None]), self.vision.image_embedding(picture[None])[:, None])
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [B, C, h, w] -> pictures [B, H, W, 3] sRGB in [0, 1]."""
+        return self.codec.decode(latents)
+
+    @torch.no_grad()
+    def predict(self, noisy: Tensor, t: int, seen: Seen, guidance: float) -> Tensor:
+        """u + s (c - u) of the main UNet's answers for noisy latents [1, C, h, w], float32 (Ho and Salimans 2022).
+
+        Both halves see the reference picture; they differ in the context token (zeros) and in the reference's prompt.
+        """
+        both = guidance != 1.0
+        token = torch.cat([torch.zeros_like(seen.token), seen.token]) if both else seen.token
+        text = self.texts if both else self.texts[1:]
+        kind = next(self.unet.parameters()).dtype
+        many = len(token)
+        look(self.reference, seen.latents.expand(many, -1, -1, -1).to(kind), t, text.to(kind))
+        answer = self.unet(noisy.expand(many, -1, -1, -1).to(kind), t, token.to(kind)).sample.float()
+        if not both:
+            return answer
+        without, conditional = answer.chunk(2)
+        return without + guidance * (conditional - without)
+
+
+@dataclass(frozen=True)
+class CanonicalFolder:
+    """The published folder StdGEN-canonicalize-1024 (spec A.1)."""
+
+    folder: Path
+
+    def load(self, device="cpu", dtype: torch.dtype | None = None, antialias: bool = False) -> Canonicaliser:
+        """All networks on ``device``; UNets and towers in half precision except on a CPU.
+
+        antialias: of the resize before CLIP.  InputError for an incomplete folder or another network.
+        """
+        from diffusers import AutoencoderKL
+        from transformers import CLIPVisionModelWithProjection
+
+        from ...loaders.public import half_unless_cpu, text_towers
+
+        folder, dtype = Path(self.folder), dtype or half_unless_cpu(device)
+        unet, reference = load_pair(folder, dtype)
+        vision = load_component(CLIPVisionModelWithProjection, folder, "image_encoder", device, dtype)
+        vae = load_component(AutoencoderKL, folder, "vae", device, torch.float32)
+        texts = text_towers(folder, False, device, dtype).text_tokens(list(TEXTS))
+        return Canonicaliser(unet.to(device), reference.to(device), VaeCodec(vae), SquashedVision(vision, False, antialias),
+                             texts, read_schedule_file(folder, "scheduler-zerosnr", ZERO_SNR))
+
+
+def load_pair(folder: Path, dtype: torch.dtype) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """(main, reference) UNet of a folder, connected, on the CPU."""
+    config, state = read_unet(folder, "unet", (CANONICAL,), REMEDY)
+    unet = fill(on_meta(lambda: build_main(config)), state, folder / "unet", DEAD, dtype)
+    del state
+    config, state = read_unet(folder, "ref_unet", (CANONICAL,), REMEDY)
+    reference = fill(on_meta(lambda: build_reference(config)), state, folder / "ref_unet", UNUSED, dtype)
+    share_reference(unet, reference)
+    return unet, reference

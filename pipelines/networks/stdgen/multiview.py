@@ -1,0 +1,223 @@
+"""StdGEN's and Era3D's multi-view network (Li et al. 2024; He et al. 2025): one picture -> six views, colour and normals.
+
+Stable Diffusion 2.1's UNet with joint and row-wise attention; spec B.  Every batch holds the normals of all views first,
+then their colours; with guidance each half is the unconditional pictures, then the conditional ones.  View and domain
+are told by fixed prompts, the peel level by the class vector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...core.errors import InputError
+from ...core.ortho import VIEW_NAMES
+from ...loaders.folders import first_line, load_component, read_state
+from ...loaders.stdgen_files import HEADED, HEADLESS, diffusers_options, fill, on_meta, read_unet
+from .attention import add_row_attention
+from .codec import VaeCodec
+from .conditions import DOMAINS, add_pose_heads, class_vector, prompts, unclip_noise
+from .schedule import LEADING, read_schedule_file
+from .vision import SquashedVision
+
+SIZE, STOCK_SIZE = (1024, 576), (512, 512)  # of the pictures, height and width
+VIEWS = len(VIEW_NAMES)
+PROMPT_FILES = ("normal_embeds.pt", "clr_embeds.pt")  # in DOMAINS' order
+REMEDY = "Choose the folder StdGEN-multiview-1024, or Era3D's 6-view folder with the node for stock Era3D."
+MULTIVIEW_CONFIG = {
+    "sample_size": 64, "in_channels": 8, "out_channels": 4, "layers_per_block": 2, "block_out_channels": (320, 640, 1280, 1280),
+    "attention_head_dim": (5, 10, 20, 20), "cross_attention_dim": 1024, "use_linear_projection": True,
+    "class_embed_type": "projection", "projection_class_embeddings_input_dim": 2048, "num_views": VIEWS,
+    "regress_elevation": True, "regress_focal_length": True, "num_regress_blocks": 3,
+    "projection_camera_embeddings_input_dim": 4,
+    "down_block_types": ("CrossAttnDownBlockMV2D",) * 3 + ("DownBlock2D",), "mid_block_type": "UNetMidBlockMV2DCrossAttn",
+    "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlockMV2D",) * 3,
+}
+
+
+def build_multiview(config: dict) -> torch.nn.Module:
+    """The UNet of a (published or small) configuration, untrained; ``view_grid`` wants the latents' size before a pass.
+
+    ``pose_heads`` is None where the configuration has no regressors (Era3D's -ortho release).
+    """
+    from diffusers import UNet2DConditionModel
+
+    heads = bool(config.get("regress_elevation")), bool(config.get("regress_focal_length"))
+    if heads[0] != heads[1] or config.get("num_views", VIEWS) != VIEWS:
+        raise InputError("checkpoint", f"{VIEWS} views, and both pose heads or none",
+                         f"{config.get('num_views')} views, heads {heads}", REMEDY)
+    unet = UNet2DConditionModel(
+        **diffusers_options(config), class_embed_type="projection",
+        projection_class_embeddings_input_dim=config["projection_class_embeddings_input_dim"])
+    unet.view_grid, unet.pose_heads = add_row_attention(unet, VIEWS), None
+    if heads[0]:
+        unet.pose_heads = add_pose_heads(unet, VIEWS, config.get("num_regress_blocks", 3),
+                                         config.get("projection_camera_embeddings_input_dim", 4))
+    return unet
+
+
+def run_unet(unet: torch.nn.Module, x: Tensor, t, context: Tensor, labels: Tensor) -> Tensor:
+    """The network's answer [2 B V, C, h, w] to latents with their condition latents; sizes are passed on to the rows."""
+    unet.view_grid.set(*x.shape[2:])
+    return unet(x, t, context, class_labels=labels).sample
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the network is shown: condition latents [1, C, h, w] and the picture's embedding [1, E]."""
+
+    latents: Tensor
+    embedding: Tensor
+
+
+@dataclass(frozen=True)
+class MultiView:
+    """The whole network, frozen.
+
+    codec: pictures <-> latents; vision: ``image_embedding``; prompts: [2, 6, L, D], of the two domains and six views.
+    schedule: settings of the DDIM sampler; size: (height, width) of its pictures, pixels.
+    stock: Era3D's own weights, which know no peel levels; normalizer: (mean, std) of embeddings [1, E], or None.
+    soft: its pictures have blurred outlines.
+    """
+
+    unet: torch.nn.Module
+    codec: object
+    vision: object
+    prompts: Tensor
+    schedule: dict
+    size: tuple[int, int] = SIZE
+    stock: bool = False
+    normalizer: tuple[Tensor, Tensor] | None = None
+    guidance: float = 3.0
+    steps: int = 40
+    eta: float = 1.0
+    soft: bool = False
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int, int]:
+        """(pictures, channels, height, width): normals of all views, then colours."""
+        return (2 * VIEWS, self.codec.channels, self.size[0] // self.codec.shrink, self.size[1] // self.codec.shrink)
+
+    @torch.no_grad()
+    def show(self, picture: Tensor, generator: torch.Generator | None = None) -> Shown:
+        """picture: [H, W, 3] sRGB on white, of ``size``; generator: draws un-CLIP's noise, None = none."""
+        embedding = self.vision.image_embedding(picture[None])
+        if generator is not None and self.normalizer is not None:
+            embedding = unclip_noise(embedding, *self.normalizer, generator)
+        return Shown(self.codec.encode(picture[None]), embedding)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [B, C, h, w] -> pictures [B, H, W, 3] sRGB in [0, 1]."""
+        return self.codec.decode(latents)
+
+    @torch.no_grad()
+    def predict(self, noisy: Tensor, t: int, shown: Shown, level: int, guidance: float) -> Tensor:
+        """u + s (c - u) for noisy latents [12, C, h, w] (normals, colours), float32.
+
+        The unconditional half has zeros for condition latents and class vector, level code included.
+        """
+        kind = next(self.unet.parameters()).dtype
+        label = class_vector(shown.embedding, None if self.stock else level)
+        latents = shown.latents
+        if guidance != 1.0:
+            label, latents = torch.cat([torch.zeros_like(label), label]), torch.cat([torch.zeros_like(latents), latents])
+        x, context, labels = assemble(noisy[None], latents, self.prompts, label)
+        answer = run_unet(self.unet, x.to(kind), t, context.to(kind), labels.to(kind)).float()
+        parts = answer.unflatten(0, (len(DOMAINS), -1, VIEWS))
+        guided = parts[:, 0] if guidance == 1.0 else parts[:, 0] + guidance * (parts[:, 1] - parts[:, 0])
+        return guided.flatten(0, 1)
+
+
+def assemble(noisy: Tensor, latents: Tensor, prompts: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The network's input, context and class labels for B conditions.
+
+    noisy: [B or 1, 12, C, h, w], normals of the six views and then colours; latents: [B, C, h, w]; prompts: [2, 6, L, D];
+    labels: [B, 2 E].  Returns [12 B, 2 C, h, w], [12 B, L, D] and [12 B, 2 E] in the network's order (domain, condition,
+    view).
+    """
+    count = len(latents)
+    states = noisy.expand(count, *noisy.shape[1:]).unflatten(1, (len(DOMAINS), VIEWS)).transpose(0, 1)
+    shown = latents[None, :, None].expand(len(DOMAINS), -1, VIEWS, -1, -1, -1)
+    context = prompts[:, None].expand(-1, count, -1, -1, -1)
+    told = labels[None, :, None].expand(len(DOMAINS), -1, VIEWS, -1)
+    return torch.cat([states, shown], 3).flatten(0, 2), context.flatten(0, 2), told.flatten(0, 2)
+
+
+@dataclass(frozen=True)
+class MultiViewFolder:
+    """StdGEN-multiview-1024, or, with ``stock``, MacLab-Era3D-512-6view in either release (spec B.1, B.7)."""
+
+    folder: Path
+    stock: bool = False
+
+    def load(self, device="cpu", dtype: torch.dtype | None = None) -> MultiView:
+        """All networks on ``device``; UNet and picture tower in half precision except on a CPU.
+
+        InputError for an incomplete folder or another network.
+        """
+        from diffusers import AutoencoderKL
+        from transformers import CLIPVisionModelWithProjection
+
+        from ...loaders.public import half_unless_cpu
+
+        folder, dtype = Path(self.folder), dtype or half_unless_cpu(device)
+        unet = load_unet(folder, dtype, self.stock)
+        vision = load_component(CLIPVisionModelWithProjection, folder, "image_encoder", device, dtype)
+        vae = load_component(AutoencoderKL, folder, "vae", device, torch.float32)
+        return MultiView(
+            unet.to(device), VaeCodec(vae), SquashedVision(vision, corners=not self.stock, antialias=self.stock),
+            read_prompts(folder, device, dtype), read_schedule_file(folder, "scheduler", LEADING),
+            STOCK_SIZE if self.stock else SIZE, self.stock, read_normalizer(folder, device))
+
+
+def load_unet(folder: Path, dtype: torch.dtype, stock: bool = False) -> torch.nn.Module:
+    """The UNet of a folder, on the CPU.  StdGEN's must have pose heads: they change what it answers."""
+    config, state = read_unet(folder, "unet", (HEADED, HEADLESS) if stock else (HEADED,), REMEDY)
+    headed = any(k.startswith("elevation_regressor.") for k in state)
+    if bool(config.get("regress_elevation")) != headed:
+        raise InputError("checkpoint", f"regress_elevation = {headed}, as its weights, in {folder / 'unet'}",
+                         repr(config.get("regress_elevation")), "Download config.json and the weights from one place.")
+    return fill(on_meta(lambda: build_multiview(config)), state, folder / "unet", dtype=dtype)
+
+
+def read_prompts(folder: Path, device, dtype: torch.dtype) -> Tensor:
+    """[2, 6, L, D] float32: the published files where they lie in the folder, else made with its text encoder."""
+    files = [Path(folder) / name for name in PROMPT_FILES]
+    if all(f.is_file() for f in files):
+        return torch.stack([_prompt_file(f) for f in files]).to(device)
+    return make_prompts(folder, device, dtype)
+
+
+def make_prompts(folder: Path, device, dtype: torch.dtype) -> Tensor:
+    """[2, 6, L, D] float32: the fixed prompts in the folder's text encoder, which is not kept."""
+    from ...loaders.public import text_towers
+
+    tower = text_towers(Path(folder), False, device, dtype)
+    with torch.no_grad():
+        return torch.stack([tower.text_tokens(texts) for texts in prompts()])
+
+
+def _prompt_file(path: Path) -> Tensor:
+    try:
+        tensor = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as problem:
+        raise InputError("checkpoint", f"a tensor in {path}", first_line(problem), "Download the file again.") from problem
+    if not isinstance(tensor, Tensor) or tensor.ndim != 3 or len(tensor) != VIEWS:
+        got = str(list(tensor.shape)) if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise InputError("checkpoint", f"prompt embeddings [{VIEWS}, length, width] in {path}", got,
+                         "Use the file for six views, or remove it: the text encoder makes the same.")
+    return tensor.float()
+
+
+def read_normalizer(folder: Path, device) -> tuple[Tensor, Tensor] | None:
+    """Mean and standard deviation of the embeddings [1, E], where the folder has them."""
+    place = Path(folder) / "image_normalizer"
+    if not place.is_dir():
+        return None
+    state = read_state(place)
+    if not {"mean", "std"} <= state.keys():
+        raise InputError("checkpoint", f"mean and std in {place}", ", ".join(sorted(state)[:4]), "Download the folder again.")
+    return state["mean"].float().to(device), state["std"].float().to(device)

@@ -1,0 +1,233 @@
+"""Multi-view diffusion: an A-pose picture -> six views of colour and normals per peel level (StdGEN Sec. 3.2, Era3D).
+
+Levels are separate runs of one network, told which by its class vector, from the same starting noise.  Stock Era3D
+makes one level of any object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...core.character_views import LEVEL_NAMES, CharacterViews
+from ...core.errors import InputError, StopStage
+from ...core.ortho import VIEW_NAMES
+from ...core.step import OnStep, ignore_step
+from ..loop.optimize import step_generator
+from .canonicalize import Watcher, kept
+from .picture import CharacterPicture, fit_upright, place_in_square
+from .unfinished import Resume, Unfinished, begin_anew, go_on, left_over, run_key
+from .view_order import level_remarks, misplaced
+
+NAME = "Multi-view"
+WHITE_TOLERANCE = 80 / 255  # summed distance to white up to which a normal map's pixel is background (spec B.5)
+NESTED = 0.9  # of a level that lies inside the one before it
+CHANGED = 0.25  # summed colour difference that counts as a change
+VIEWS = len(VIEW_NAMES)
+
+
+@dataclass(frozen=True)
+class MultiViewSettings:
+    """levels: of 0 (complete), 1 (no hair), 2 (body only), in that order; (0,) gives a character in one piece.
+
+    steps, guidance, eta: None = the network's own (published: 40, 3.0, 1.0).  seed: of all noise; each level's fresh
+    noise depends on seed and level only, so that levels can be made apart.  unclip_noise: draw the embedding's noise as
+    the published pipeline does.  preview_every: steps between previews, 0 = none.
+    """
+
+    levels: tuple[int, ...] = (0, 1, 2)
+    steps: int | None = None
+    guidance: float | None = None
+    eta: float | None = None
+    seed: int = 42
+    unclip_noise: bool = False
+    preview_every: int = 5
+
+    def __post_init__(self):
+        if not self.levels or sorted(set(self.levels)) != list(self.levels) or not set(self.levels) <= {0, 1, 2}:
+            raise InputError("levels", "some of 0, 1, 2 in that order", str(self.levels), "0 is the complete character.")
+        if self.steps is not None and self.steps < 1:
+            raise InputError("steps", "at least 1", str(self.steps), "Published: 40.")
+
+
+def draw_views(network, picture: Tensor, settings: MultiViewSettings = MultiViewSettings(), *, on_step: OnStep = ignore_step,
+               on_checkpoint: Callable[[Unfinished], None] | None = None, resume: Resume = begin_anew,
+               device: torch.device | str = "cpu", done: CharacterViews | None = None) -> CharacterViews:
+    """Square views of the levels asked for; picture: [H, W, 3] sRGB, an A-pose from the front on white, any size.
+
+    network: ``networks.stdgen.multiview.MultiView`` on ``device``; done: levels of an earlier, stopped run, which are kept.
+    on_step may raise StopStage: the levels finished so far are returned, and at least the first as far as it got.
+    on_checkpoint: gets all latents when the stage is stopped or fails; resume: gives them back to the same run later, which
+    then ends bit for bit where it would have ended without a pause.
+    """
+    if picture.ndim != 3 or picture.shape[-1] != 3:
+        raise InputError("picture", "an opaque A-pose picture [H, W, 3]", str(list(picture.shape)),
+                         "Use the picture of Canonicalise, or composite yours on white.")
+    if getattr(network, "stock", False) and settings.levels != (0,):
+        raise InputError("levels", "level 0 alone from stock Era3D", str(settings.levels), "Load StdGEN's network for layers.")
+    return _run(network, fit_upright(picture, network.size), settings, device, done, on_step, on_checkpoint, resume)
+
+
+def draw_stock_views(network, picture: CharacterPicture, settings: MultiViewSettings = MultiViewSettings(levels=(0,)), *,
+                     on_step: OnStep = ignore_step, on_checkpoint: Callable[[Unfinished], None] | None = None,
+                     resume: Resume = begin_anew, device: torch.device | str = "cpu") -> CharacterViews:
+    """Stock Era3D: six views of any object cut out of its background; pauses as :func:`draw_views`."""
+    if not network.stock:
+        raise InputError("network", "stock Era3D", "StdGEN's multi-view network", "Load Era3D's folder, or use draw_views.")
+    return _run(network, place_in_square(picture, network.size), settings, device, None, on_step, on_checkpoint, resume)
+
+
+def _run(network, shown: Tensor, settings: MultiViewSettings, device, done, on_step: OnStep, on_checkpoint,
+         resume: Resume) -> CharacterViews:
+    levels, finished = settings.levels, {} if done is None else {name: done.level(name) for name in done.levels}
+    told = _told(network, settings)
+    steps, key = told["steps"], run_key(NAME, shown, told)
+    left = left_over(resume, key, network.latent_shape, steps)
+    start = torch.randn(network.latent_shape, generator=step_generator(settings.seed, NAME, 0)).to(device)
+    for index, level in enumerate(levels):
+        name = LEVEL_NAMES[level]
+        if name in finished:
+            continue
+        fresh = step_generator(settings.seed, NAME, 1 + level)
+        watcher = Watcher(NAME, steps * len(levels), network, settings.preview_every, on_step, left.at(level), fresh,
+                          slice(VIEWS, 2 * VIEWS), steps * index, f"level {level}: {name}")
+        with kept(watcher, on_checkpoint):
+            try:
+                latents = _sample(network, shown, start, level, told, fresh, watcher)
+            except StopStage:
+                guess = watcher.stopped(on_checkpoint)
+                if not finished:
+                    finished[name] = to_views(network.decode(guess).cpu(), name, network.soft)
+                break
+            finished[name] = to_views(network.decode(latents).cpu(), name, network.soft)
+        left = replace(left, finished={**left.finished, level: latents})
+    return join_levels([finished[name] for name in LEVEL_NAMES if name in finished])
+
+
+def _told(network, settings: MultiViewSettings) -> dict:
+    """All that changes the result, apart from the picture and the network's weights."""
+    guidance = network.guidance if settings.guidance is None else settings.guidance
+    eta = network.eta if settings.eta is None else settings.eta
+    return {"steps": settings.steps or network.steps, "guidance": guidance, "eta": eta, "seed": settings.seed,
+            "levels": list(settings.levels), "unclip_noise": settings.unclip_noise}
+
+
+def _sample(network, shown: Tensor, start: Tensor, level: int, told: dict, fresh: torch.Generator, watcher: Watcher) -> Tensor:
+    """The latents of one level, from where ``watcher.left`` is."""
+    seen = None
+    if level not in watcher.left.finished:
+        seen = network.show(shown.to(start.device), fresh if told["unclip_noise"] else None)
+    return go_on(lambda x, t: network.predict(x, t, seen, level, told["guidance"]), start, network.schedule, told["steps"],
+                 told["eta"], fresh, watcher, watcher.left)
+
+
+def to_views(pictures: Tensor, level: str, soft: bool = False) -> CharacterViews:
+    """Views of one level from decoded pictures [12, H, W, 3], normals first; padded with white to squares.
+
+    soft: the pictures' outlines are blurred, see :func:`mask_of_soft_normals`; colours stay as blurred as they are, because
+          cut out they would have a rim of the background's.
+    """
+    height, width = pictures.shape[1:3]
+    left = (height - width) // 2
+    pictures = torch.nn.functional.pad(pictures, (0, 0, left, height - width - left), value=1.0)
+    normals, colors = pictures[:VIEWS], pictures[VIEWS:]
+    if not soft:
+        return assemble_views(colors[None], normals[None], (level,))
+    return replace(assemble_views(colors[None], normals[None], (level,), mask_of_soft_normals(normals)[None]), color=colors[None])
+
+
+def assemble_views(colors: Tensor, normals: Tensor, levels: tuple[str, ...], alpha: Tensor | None = None) -> CharacterViews:
+    """Views from colour and normal pictures [L, 6, H, W, 3] in [0, 1] on white.
+
+    alpha: [L, 6, H, W]; without it, what the normal pictures show that is not white.
+    """
+    alpha = mask_of_normals(normals) if alpha is None else alpha
+    decoded = torch.nn.functional.normalize(normals * 2 - 1, dim=-1) * (alpha > 0)[..., None]
+    colors = colors * alpha[..., None] + (1 - alpha[..., None])
+    return CharacterViews(colors, decoded, alpha, levels)
+
+
+def mask_of_normals(normals: Tensor) -> Tensor:
+    """[...] 1 where encoded normal pictures [..., 3] are not white.
+
+    Safe, because no unit normal comes near white: the three channels of its colour sum up to 2.37 at most.
+    """
+    return ((1 - normals).abs().sum(-1) > WHITE_TOLERANCE).float()
+
+
+def mask_of_soft_normals(normals: Tensor, reach: int = 2) -> Tensor:
+    """[N, H, W] 1 where normal pictures [N, H, W, 3] are at least half as far from white as the farthest pixel near them.
+
+    Near: up to ``reach`` pixels away.  A blurred outline's place is where half of it is left; a fixed distance to white,
+    right for sharp pictures, makes everything fatter by the blur's width.
+    """
+    distance = (1 - normals).abs().sum(-1)
+    near = torch.nn.functional.max_pool2d(distance[:, None], 2 * reach + 1, 1, reach)[:, 0]
+    return ((distance > 0.5 * near) & (distance > 0.5 * WHITE_TOLERANCE)).float()
+
+
+def join_levels(parts: list[CharacterViews]) -> CharacterViews:
+    """One object from several levels of the same size."""
+    tensors = {name: torch.cat([getattr(p, name) for p in parts]) for name in ("color", "normal", "alpha")}
+    return CharacterViews(**tensors, levels=tuple(name for p in parts for name in p.levels))
+
+
+def level_report(views: CharacterViews) -> list[str]:
+    """How much of the outlines each level keeps of the one before it (spec K.9).
+
+    Taking layers off can only uncover background, so nearly all of a level lies inside the level before.
+    """
+    lines = []
+    for i in range(1, len(views.levels)):
+        before, after = views.alpha[i - 1] > 0.5, views.alpha[i] > 0.5
+        kept = float((before & after).sum() / before.sum().clamp_min(1))
+        inside = float((before & after).sum() / after.sum().clamp_min(1))
+        changed = (views.color[i - 1] - views.color[i]).abs().sum(-1)[before | after]
+        note = "" if inside > NESTED else "; it should lie inside: the levels disagree"
+        lines.append(f"'{views.levels[i]}' keeps {kept:.0%} of the outline of '{views.levels[i - 1]}', {inside:.0%} of it lies "
+                     f"inside that, colours changed in {float((changed > CHANGED).float().mean()):.0%}{note}")
+    return lines
+
+
+def views_from_pictures(colors: list[Tensor], normals: list[Tensor], levels: int = 3) -> CharacterViews:
+    """Views made elsewhere: lists of 6 * levels pictures [H, W, 3] in [0, 1] on white, level after level, in the order of
+    VIEW_NAMES.
+
+    InputError for a wrong number, sizes that disagree, and for an order in which opposite views do not mirror each other.
+    """
+    wanted, order = VIEWS * levels, ", ".join(VIEW_NAMES)
+    for name, pictures in (("colors", colors), ("normals", normals)):
+        if len(pictures) != wanted:
+            raise InputError(name, f"{wanted} pictures: {levels} levels of {order}", str(len(pictures)), "Add or remove some.")
+    sizes = {tuple(p.shape) for p in (*colors, *normals)}
+    if len(sizes) != 1 or len(next(iter(sizes))) != 3 or next(iter(sizes))[2] != 3:
+        shown = ", ".join(" x ".join(str(v) for v in s) for s in sorted(sizes)[:3])
+        raise InputError("views", "pictures of one size with 3 channels", shown, "Scale all of them to the same size.")
+    height, width = next(iter(sizes))[:2]
+    if height != width:
+        raise InputError("views", "square pictures", f"{width} x {height}", "Pad them with white at the sides.")
+    shape = (levels, VIEWS, height, width, 3)
+    views = assemble_views(torch.stack(colors).reshape(shape), torch.stack(normals).reshape(shape), LEVEL_NAMES[:levels])
+    check_order(views)
+    return views
+
+
+def check_order(views: CharacterViews) -> list[str]:
+    """Remarks on opposite views that disagree; InputError for a level with an empty view, or with views in another order."""
+    for index, name in enumerate(views.levels):
+        masks = views.alpha[index] > 0.5
+        empty = [VIEW_NAMES[i] for i in range(VIEWS) if not bool(masks[i].any())]
+        if empty:
+            raise InputError("views", f"a figure in every view of level '{name}'", f"none in {', '.join(empty)}",
+                             "Check the normal pictures: their background must be white.")
+        found = misplaced(masks)
+        if found is not None:
+            a, b, overlap = found
+            raise InputError(
+                "views", f"the order {', '.join(VIEW_NAMES)}",
+                f"views {a + 1} and {b + 1} of level '{name}' that mirror each other ({overlap:.0%} overlap)",
+                "Sort them: only opposite views of an orthographic camera have mirrored outlines.")
+    return level_remarks(views)

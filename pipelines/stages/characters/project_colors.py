@@ -1,0 +1,227 @@
+"""Six coloured views onto the layers of a character: vertex colours, with hidden places filled in (StdGEN spec D.8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...core.character_views import CharacterViews
+from ...core.errors import InputError, StopStage
+from ...core.layers import LAYER_NAMES, LayeredMesh
+from ...core.mesh import Mesh, merge
+from ...core.step import OnStep, Step, ignore_step
+from ...ops.closest import closest_point
+from ...ops.mesh_edges import mesh_edges
+from ...ops.remesh import Surface, subdivide
+from ...render.normal_maps import orthographic_raster
+from ..results.bake import bake_asset
+from .layer_clean import pushed_out
+from .layer_fit import blend_pictures
+from .layer_masks import layer_mask
+from .refine_layers import LEVEL_OF
+
+_RINGS = 3  # edges around a vertex whose colour is sure, within which its neighbours take it over
+GREY = 0.7  # sRGB of a layer that no view shows and that came without colours
+
+
+@dataclass(frozen=True)
+class ColorConfig:
+    """How pictures become colours; defaults are those of the released code.
+
+    subdivide:    times that every face is cut in four first, so that vertices carry the pictures' detail.
+    most_vertices: a layer that would exceed it is not cut further.
+    views, hair_views: weights of the six views for body and clothing, and for hair.
+    power:        exponent of the cosine between surface and view in a view's weight.
+    least:        total weight from which a vertex counts as seen.
+    tolerance:    scene units that vertices made by cutting may lie inside inner layers; deeper ones are moved out; 0 = any.
+    masked:       layers that take from the front view only what their mask shows.
+    """
+
+    subdivide: int = 1
+    most_vertices: int = 400_000
+    views: tuple[float, ...] = (2.0, 0.5, 0.0, 1.0, 0.0, 0.5)
+    hair_views: tuple[float, ...] = (2.0, 0.0, 0.5, 1.0, 0.5, 0.0)
+    power: float = 2.0
+    least: float = 0.2
+    tolerance: float = 0.005
+    masked: tuple[str, ...] = ("hair",)
+
+
+@dataclass(frozen=True)
+class ColoredLayers:
+    """layers: with vertex colours.  seen: share of each layer's vertices that some view shows.  notes: for people."""
+
+    layers: LayeredMesh
+    seen: dict
+    notes: tuple[str, ...]
+
+
+def project_colors(
+    layers: LayeredMesh,
+    views: CharacterViews,
+    config: ColorConfig = ColorConfig(),
+    on_step: OnStep = ignore_step,
+    only: tuple[str, ...] | None = None,
+) -> ColoredLayers:
+    """``layers`` with the colours of the views; each layer takes those of the level that shows it outermost.
+
+    A vertex takes the mean of the views that see it (nothing of this layer or an inner one in front of it), weighted by
+    view, cosine and coverage; the others take their neighbours' colours, inwards from the seen ones.  Pixels where the layer
+    meets another or the background are mixtures and count only where nothing better is near (ours).
+    only: names of the layers to paint, the others keep what they have; None = all.
+    on_step: hears of every layer; StopStage leaves the others with the colours they had.
+    Raises InputError for no layers and for a missing level.
+    """
+    if not len(layers):
+        raise InputError("layers", "at least one layer with faces", "none", "Check the stage that made the layers.")
+    out, seen, notes = layers, {}, []
+    names = [n for n in layers if only is None or n in only]
+    for index, name in enumerate(names):
+        colored, share = _color_layer(name, layers, views, config)
+        out, seen[name] = out.replaced(name, colored), share
+        if share == 0:
+            notes.append(f"{name}: no view shows it; it keeps the colours it came with, or grey.")
+        try:
+            on_step(
+                Step("Project colours", index + 1, len(names), {}, note=f"{name}: {share:.0%} of the vertices seen")
+            )
+        except StopStage:
+            notes.append(f"Stopped after the {name}.")
+            break
+    return ColoredLayers(out, seen, tuple(notes))
+
+
+def bake_layers(
+    layers: LayeredMesh, size: int = 1024, face_budget: int | None = 20_000, supersample: int = 2
+) -> LayeredMesh:
+    """Every layer decimated, unwrapped and with a texture of its vertex colours (see ``stages.bake.bake_asset``)."""
+    return layers.map(lambda mesh: bake_asset(mesh, surface_colors(mesh), face_budget, size, supersample=supersample))
+
+
+def surface_colors(mesh: Mesh):
+    """A colour function: [N, 3] points -> [N, 3] sRGB of the nearest place of ``mesh`` by its vertex colours, or grey."""
+    if mesh.vertex_colors is None:
+        return lambda points: torch.full_like(points, GREY)
+
+    def colors(points: Tensor) -> Tensor:
+        found = closest_point(points, mesh.vertices, mesh.faces)
+        return (mesh.vertex_colors[mesh.faces[found.face]] * found.barycentric[..., None]).sum(1)
+
+    return colors
+
+
+def _color_layer(name: str, layers: LayeredMesh, views: CharacterViews, config: ColorConfig) -> tuple[Mesh, float]:
+    inner = [layers[n].detach() for n in layers.names[: layers.names.index(name)]]
+    mesh = _finer(layers[name].detach(), config)
+    if config.subdivide and inner and config.tolerance > 0:
+        # a face may have cut through an inner layer between its corners: its new vertices show that
+        mesh = replace(mesh, vertices=pushed_out(mesh, inner, config.tolerance / 2).vertices)
+    level = _level(views, name)
+    alpha = _eroded(level.alpha[0])
+    if name in config.masked:
+        upto = layers.select(LAYER_NAMES[: LAYER_NAMES.index(name) + 1])
+        mask = layer_mask(upto, name, views, LEVEL_OF[name])
+        if mask is not None:
+            alpha = torch.where(mask.known[:, None, None], alpha * _eroded(mask.mask.to(alpha)), alpha)
+    whole = merge([mesh, *(Mesh(m.vertices, m.faces) for m in inner)])
+    weights = config.hair_views if name == "hair" else config.views
+    pictures, count = _straight(level.color[0], level.alpha[0]), len(mesh.vertices)
+
+    def blended(coverage: Tensor) -> tuple[Tensor, Tensor]:
+        found, weight = blend_pictures(
+            whole.vertices, whole.faces, pictures, coverage, views.cameras, weights, config.power
+        )
+        return found[:count], weight[:count] > config.least
+
+    sure, known = blended(alpha * _eroded(_own_pixels(whole, len(mesh.faces), views).to(alpha)))
+    likely, seen = blended(alpha)
+    likely_only = seen & ~_grown(known, mesh, _RINGS)  # thinner than an outline's blur: no sure vertex anywhere near
+    base = torch.full_like(mesh.vertices, GREY) if mesh.vertex_colors is None else mesh.vertex_colors
+    colors = torch.where(known[:, None], sure, torch.where(likely_only[:, None], likely, base)).clamp(0, 1)
+    if bool((known | likely_only).any()):
+        colors = completed(colors, known | likely_only, mesh)
+    return replace(mesh, vertex_colors=colors, uvs=None, face_uvs=None, texture=None), float(seen.float().mean())
+
+
+def _own_pixels(whole: Mesh, own_faces: int, views: CharacterViews) -> Tensor:
+    """[6, H, W] bool: the nearest of ``whole`` is one of its first ``own_faces`` faces."""
+    triangle = orthographic_raster(whole.vertices, whole.faces, views.cameras)[0].triangle
+    return (triangle >= 0) & (triangle < own_faces)
+
+
+def _grown(known: Tensor, mesh: Mesh, rings: int) -> Tensor:
+    """``known`` [V] and the vertices within so many edges of it."""
+    a, b = mesh_edges(mesh.faces, len(mesh.vertices)).ends.unbind(-1)
+    for _ in range(rings):
+        reached = known.clone()
+        reached[b[known[a]]] = True
+        reached[a[known[b]]] = True
+        known = reached
+    return known
+
+
+def _level(views: CharacterViews, name: str) -> CharacterViews:
+    try:
+        return views.level(LEVEL_OF[name])
+    except ValueError as error:
+        raise InputError("views", f"the peel level that shows the {name} outermost", ", ".join(views.levels),
+                         "Make three levels of views.") from error
+
+
+def _finer(mesh: Mesh, config: ColorConfig) -> Mesh:
+    colors = mesh.vertex_colors
+    values = mesh.vertices[:, :0] if colors is None else colors
+    surface = Surface(mesh.vertices, mesh.faces, mesh.vertices[:, 0], values)
+    for _ in range(config.subdivide):
+        if 4 * len(surface.points) > config.most_vertices:
+            break
+        surface = subdivide(surface)
+    return Mesh(surface.points, surface.faces, None if colors is None else surface.values)
+
+
+def _eroded(alpha: Tensor) -> Tensor:
+    """Coverage [B, H, W] less one pixel all round: pixels at an outline are mixed with the background."""
+    return -torch.nn.functional.max_pool2d(-alpha[:, None], 3, 1, 1)[:, 0]
+
+
+def _straight(color: Tensor, alpha: Tensor) -> Tensor:
+    """Colours on white [B, H, W, 3] without the white."""
+    alpha = alpha[..., None]
+    return ((color - (1 - alpha)) / alpha.clamp(min=1e-3)).clamp(0, 1)
+
+
+@torch.no_grad()
+def completed(colors: Tensor, known: Tensor, mesh: Mesh) -> Tensor:
+    """[V, 3] colours in which vertices that are not ``known`` [V] took the mean of their coloured neighbours.
+
+    Coverage grows ring by ring; as many rounds again smooth what was filled.  Parts without any known vertex take the
+    colour of the nearest known one.
+    """
+    a, b = mesh_edges(mesh.faces, len(mesh.vertices)).ends.unbind(-1)
+    filled, colors, rounds = known.clone(), colors * known[:, None], 0
+
+    def mean() -> tuple[Tensor, Tensor]:
+        share = filled.to(colors.dtype)
+        weighed = colors * share[:, None]
+        total = torch.zeros_like(colors).index_add(0, a, weighed[b]).index_add(0, b, weighed[a])
+        count = torch.zeros_like(share).index_add(0, a, share[b]).index_add(0, b, share[a])
+        return total / count.clamp(min=1)[:, None], count > 0
+
+    while True:
+        value, reached = mean()
+        fresh = reached & ~filled
+        if not bool(fresh.any()):
+            break
+        colors, filled, rounds = torch.where(fresh[:, None], value, colors), filled | fresh, rounds + 1
+    for _ in range(rounds):
+        value, reached = mean()
+        colors = torch.where((filled & ~known & reached)[:, None], value, colors)
+    if not bool(filled.all()):
+        from scipy.spatial import cKDTree
+
+        tree = cKDTree(mesh.vertices[known].cpu().numpy())
+        index = torch.from_numpy(tree.query(mesh.vertices[~filled].cpu().numpy())[1]).to(colors.device)
+        colors[~filled] = colors[known][index]
+    return colors

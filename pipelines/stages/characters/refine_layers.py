@@ -1,0 +1,325 @@
+"""Multi-layer refinement from inside out: body, then clothing, then hair (StdGEN Sec. 3.3, spec D)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ...core.character_views import CharacterViews
+from ...core.errors import InputError, StopStage
+from ...core.layers import LAYER_NAMES, LayeredMesh
+from ...core.mesh import Mesh, merge
+from ...core.step import OnStep, Step, ignore_step
+from ...metrics.layers import penetration
+from ...ops.dilate import carried, dilate
+from ...ops.remesh import check_manifold
+from . import layer_clean as clean
+from .handedness import handedness, mirrored_layers
+from .layer_fit import FitConfig, LayerTask, fit_layer
+from .layer_masks import LayerMask, best_shift, layer_mask
+from .layer_presets import PAPER, QUICKSTART, RefineConfig
+from .refined_layers import RefinedLayers
+from .view_order import level_remarks
+
+__all__ = [
+    "PAPER", "PRESETS", "QUICKSTART", "RefineConfig", "RefinedLayers",
+    "reaches", "refine_layers", "refine_whole", "replace_layers", "replaced", "report", "with_steps",
+]
+PRESETS = {"paper": PAPER, "quickstart": QUICKSTART}
+log = logging.getLogger(__name__)
+LEVEL_OF = {"body": 2, "clothing": 1, "hair": 0}  # the peel level that shows a layer outermost
+OnLayer = Callable[["RefinedLayers"], None]
+
+
+def refine_layers(
+    layers: LayeredMesh,
+    views: CharacterViews,
+    config: RefineConfig = QUICKSTART,
+    *,
+    keep: tuple[str, ...] = (),
+    hair_segments: Tensor | None = None,
+    resume: RefinedLayers | None = None,
+    seed: int = 0,
+    on_step: OnStep = ignore_step,
+    on_layer: OnLayer | None = None,
+) -> RefinedLayers:
+    """Layers that follow the views' normals and outlines, each outside the ones before it.
+
+    layers:  coarse layers in scene axes; an absent layer stays absent.
+    views:   the level that shows each layer outermost must exist (body: 2, clothing: 1, hair: 0).
+    keep:    names of layers that are used as they are (replaced clothing under kept hair, say).
+    hair_segments: [N, H, W] masks of a segmenter on the front picture, of which those that fit become the hair mask.
+    resume:  an earlier result; its finished layers are not done again.
+    on_step: hears of every step; StopStage ends the refinement with what it has.  on_layer: hears of every finished layer.
+    Raises InputError, before any work, for no layers, names that do not exist, levels that are missing, and layers whose
+    edges have more than two faces.
+    """
+    _check(layers, views, keep)
+    done = resume or _begun(layers, views, config)
+    coarse = mirrored_layers(layers) if done.was_mirrored else layers
+    work = _Work(coarse, views, config, seed, on_step)
+    work.plan([n for n in coarse if n not in keep and n not in done.finished])
+    for name in coarse:
+        if name in done.finished:
+            continue
+        if name in keep:
+            mesh, inner, notes, whole = coarse[name], coarse[name], (f"{name}: kept as it is.",), True
+        else:
+            segments = hair_segments if name == "hair" else None
+            within = done.inner.select(LAYER_NAMES[: LAYER_NAMES.index(name)])
+            mesh, inner, notes, whole = work.refine(name, within, segments)
+        finished = (*done.finished, name) if whole else done.finished
+        done = replace(done, layers=done.layers.replaced(name, mesh), inner=done.inner.replaced(name, inner),
+                       finished=finished, notes=(*done.notes, *notes))
+        if not whole:
+            break
+        if on_layer is not None:
+            on_layer(done)
+    return replace(done, reach=reaches(done.layers, config.tolerance))
+
+
+def with_steps(config: RefineConfig, steps: int) -> RefineConfig:
+    """``config`` with ``steps`` iterations (>= 1) of each layer's first fit, and of the second in proportion; 0 = its own."""
+    if not steps:
+        return config
+    second = max(1, round(config.detail.steps * steps / config.body.steps))
+    fits = {"body": steps, "outer": steps, "detail": second}
+    return replace(config, **{name: replace(getattr(config, name), steps=count) for name, count in fits.items()})
+
+
+def refine_whole(
+    mesh: Mesh, views: CharacterViews, config: RefineConfig = QUICKSTART, seed: int = 0, on_step: OnStep = ignore_step
+) -> RefinedLayers:
+    """A character that was not taken apart, as the layer "body", against level 0 and without expansion (spec D.2)."""
+    config = replace(
+        config, **{name: replace(getattr(config, name), expansion=0.0) for name in ("body", "outer", "detail")}
+    )
+    level = views.level(0)
+    as_body = CharacterViews(level.color, level.normal, level.alpha, levels=("body",))
+    return refine_layers(LayeredMesh({"body": mesh}), as_body, config, seed=seed, on_step=on_step)
+
+
+def replace_layers(old: LayeredMesh, new: LayeredMesh, names: tuple[str, ...]) -> tuple[LayeredMesh, tuple[str, ...]]:
+    """(layers, keep): ``new``'s layers under ``names``, all others as in ``old`` (StdGEN Sec. 4.5).
+
+    ``refine_layers(layers, new_views, keep=keep)`` then works on the new ones only.  A name that ``new`` lacks takes the
+    layer away (a character that loses its hair).  InputError for unknown names and for a result without layers.
+    """
+    unknown = [n for n in names if n not in LAYER_NAMES]
+    if unknown or not names:
+        raise InputError("layers to replace", f"some of {', '.join(LAYER_NAMES)}", ", ".join(unknown) or "none",
+                         "Name the layers that should come from the new character.")
+    chosen = {n: new[n] for n in names if n in new} | {n: old[n] for n in old if n not in names}
+    if not chosen:
+        raise InputError("layers to replace", "at least one layer that remains", "none",
+                         "The new character lacks the named layers; name others or rebuild it.")
+    layers = LayeredMesh(chosen)
+    return layers, tuple(n for n in layers if n not in names)
+
+
+def replaced(old: RefinedLayers, new: RefinedLayers, names: tuple[str, ...]) -> RefinedLayers:
+    """:func:`replace_layers` of two results: what stays counts as finished, so ``resume`` refines the new layers only."""
+    fresh = mirrored_layers(new.layers) if old.was_mirrored and not new.was_mirrored else new.layers
+    layers, keep = replace_layers(old.layers, fresh, names)
+    inner = LayeredMesh({n: old.inner[n] if n in old.inner else layers[n] for n in keep})
+    coarse = LayeredMesh({n: fresh[n] if n in fresh else layers[n] for n in layers})
+    note = f"Replaced: {', '.join(names)}; kept: {', '.join(keep) or 'nothing'}."
+    return RefinedLayers(layers, inner, keep, (note,), coarse=coarse)
+
+
+def report(refined: RefinedLayers) -> list[str]:
+    """Lines for people: what was noted, and how far layers reach into each other."""
+    lines = list(refined.notes)
+    for pair, found in refined.reach.items():
+        deep = f"{found['deepest']:.4f} units at the deepest, {found['share']:.2%} of the vertices"
+        lines.append(f"{pair}: {deep if found['share'] else 'nowhere'}.")
+    waiting = [n for n in refined.layers if n not in refined.finished]
+    return lines + ([f"Not refined yet: {', '.join(waiting)}."] if waiting else [])
+
+
+def reaches(layers: LayeredMesh, tolerance: float) -> dict:
+    """How far each layer's vertices lie inside each layer within it, by :func:`~..metrics.layers.penetration`."""
+    names = layers.names
+    pairs = [(outer, inner) for i, outer in enumerate(names) for inner in names[:i]]
+    return {f"{o} in {i}": penetration(layers[o], layers[i], tolerance) for o, i in pairs}
+
+
+class _Work:
+    """What all layers of one run share."""
+
+    def __init__(self, layers: LayeredMesh, views: CharacterViews, config: RefineConfig, seed: int, on_step: OnStep):
+        self.views, self.config, self.seed, self.on_step = views, config, seed, on_step
+        self.coarse, self.body_alpha = layers, None
+        self.total, self.index = 0, 0
+
+    def plan(self, names: list[str]) -> None:
+        """Counts the steps ahead."""
+        self.total = sum(fit.steps for name in names for fit in self._fits(name))
+
+    def _fits(self, name: str) -> list[FitConfig]:
+        return [self.config.body if name == "body" else self.config.outer, self.config.detail]
+
+    def refine(
+        self, name: str, inner: LayeredMesh, segments: Tensor | None
+    ) -> tuple[Mesh, Mesh, tuple[str, ...], bool]:
+        """(layer, the layer as the next ones see it, notes, whether it is done)."""
+        config, notes = self.config, []
+        given = self.coarse[name].detach()
+        mesh, note = clean.large_parts(given, config.least_part)
+        notes += [f"{name}: {note}"] if note else []
+        if config.even:
+            first = config.body if name == "body" else config.outer
+            mesh = clean.evened(mesh, first.optimizer.longest, config.even)
+        fixed = merge([inner[n] for n in inner]) if len(inner) else None
+        if fixed is not None:
+            mesh = self._moved_aside(name, mesh, inner, fixed)
+        task, more = self._task(name, fixed, segments)
+        notes += more
+        mesh, whole = self._fit(name, mesh, task)
+        mesh = clean.smoothed(mesh, config.smooth, config.smooth_shrinks)
+        if fixed is not None and config.push_out:
+            mesh = clean.pushed_out(mesh, [inner[n] for n in inner], config.tolerance / 2)
+        seen = mesh
+        mesh = clean.merged_faces(mesh, config.least_area)
+        mesh, note = clean.large_parts(mesh, config.least_part_after)
+        notes += [f"{name}: after fitting {note}"] if note else []
+        mesh, seen, vanished = _unless_vanished(name, given, mesh, seen)
+        if fixed is not None and name in config.dilate and not vanished and config.push_after > 0:
+            mesh = self._dilated(mesh, fixed, config.push_after)
+        if fixed is not None and config.push_out:
+            mesh = clean.pushed_out(mesh, [inner[n] for n in inner], config.tolerance / 2)
+        return mesh, seen, (*notes, *vanished), whole
+
+    def _moved_aside(self, name: str, mesh: Mesh, inner: LayeredMesh, fixed: Mesh) -> Mesh:
+        points = mesh.vertices
+        if self.config.carry:
+            before = [self.coarse[n] for n in inner if n in self.coarse]
+            old = merge([Mesh(m.vertices, m.faces) for m in before])
+            points = carried(points, (old.vertices, old.faces), (fixed.vertices, fixed.faces), self.config.carry)
+        mesh = Mesh(points, mesh.faces)
+        return self._dilated(mesh, fixed, self.config.push_before) if name in self.config.dilate else mesh
+
+    def _dilated(self, mesh: Mesh, fixed: Mesh, push: float) -> Mesh:
+        points = dilate(mesh.vertices, fixed.vertices, fixed.vertex_normals(), push, self.config.dilate_falloff)
+        return Mesh(points, mesh.faces)
+
+    def _task(self, name: str, fixed: Mesh | None, segments: Tensor | None) -> tuple[LayerTask, list[str]]:
+        config, views, level = self.config, self.views.level(LEVEL_OF[name]), LEVEL_OF[name]
+        notes, mask = [], None
+        if name in config.masked:
+            upto = self.coarse.select(LAYER_NAMES[: LAYER_NAMES.index(name) + 1])
+            mask = layer_mask(upto, name, self.views, level, config.mask_front_only, segments)
+            notes += [f"{mask.note}." if mask else f"{name}: no mask, the levels do not differ or one is missing."]
+        normal, alpha = views.normal[0], views.alpha[0]
+        if config.register:
+            normal, alpha, mask, note = self._registered(name, normal, alpha, mask)
+            notes += note
+        found = (mask.mask, mask.free, mask.known) if mask else ()
+        task = LayerTask(normal, alpha, views.cameras, fixed, *found)
+        return _resized(task, config.size), notes
+
+    def _registered(self, name: str, normal: Tensor, alpha: Tensor, mask: LayerMask | None):
+        """Rolls each view sideways until its background matches the body's (spec D.3b)."""
+        from ...render.normal_maps import orthographic_raster
+
+        if self.body_alpha is None:
+            body = self.coarse[self.coarse.names[0]]
+            shown = orthographic_raster(body.vertices.detach(), body.faces, self.views.cameras)[0].covered
+            reference = ~shown
+        else:
+            reference = self.body_alpha <= 0.1
+        most = round(self.config.register * alpha.shape[-1] / 1024)
+        shifts = [best_shift(a < 0.1, r, most) for a, r in zip(alpha, reference, strict=True)]
+        roll = lambda stack: torch.stack([p.roll(s, 1) for p, s in zip(stack, shifts, strict=True)])  # noqa: E731
+        normal, alpha = roll(normal), roll(alpha)
+        if self.body_alpha is None:
+            self.body_alpha = alpha
+        if mask is not None:
+            mask = replace(mask, mask=roll(mask.mask), free=roll(mask.free))
+        note = [f"{name}: views shifted sideways by {shifts} pixels."] if any(shifts) else []
+        return normal, alpha, mask, note
+
+    def _fit(self, name: str, mesh: Mesh, task: LayerTask) -> tuple[Mesh, bool]:
+        generator = torch.Generator().manual_seed(self.seed)
+        try:
+            for fit in self._fits(name):
+                before = mesh
+                for progress in fit_layer(mesh, task, fit, generator):
+                    mesh = Mesh(progress.points, progress.faces)
+                    self._report(name, progress)
+                if self.config.follow and not fit.explicit:
+                    mesh = clean.followed(before, mesh, task.fixed, task.cameras, self.config.follow)
+        except StopStage:
+            return mesh, False
+        return mesh, True
+
+    def _report(self, name: str, progress) -> None:
+        self.index += 1
+        every = self.config.preview_every
+        preview = progress.front.clamp(0, 1).cpu() if every and self.index % every == 0 else None
+        self.on_step(Step(f"Refine {name}", self.index, self.total, progress.losses, preview))
+
+
+def _unless_vanished(name: str, given: Mesh, mesh: Mesh, seen: Mesh) -> tuple[Mesh, Mesh, tuple[str, ...]]:
+    """Keeps the input of a layer that the fit destroyed."""
+    area = lambda m: float(m.face_normals().norm(dim=-1).sum())  # noqa: E731
+    if len(mesh.faces) and area(mesh) >= 0.05 * area(given):
+        return mesh, seen, ()
+    note = f"{name}: vanished while it was fitted to the views; its input is kept. Do the views show it?"
+    log.warning(note)
+    return given, given, (note,)
+
+
+def _resized(task: LayerTask, size: int) -> LayerTask:
+    """The pictures at ``size`` pixels of height; normals stay unit."""
+    height, width = task.alpha.shape[1:]
+    if height == size:
+        return task
+    wide = max(1, round(size * width / height))
+
+    def scaled(stack: Tensor) -> Tensor:
+        mode = {"mode": "area"} if size < height else {"mode": "bilinear", "align_corners": False}
+        return torch.nn.functional.interpolate(stack.permute(0, 3, 1, 2), (size, wide), **mode).permute(0, 2, 3, 1)
+
+    alpha = scaled(task.alpha[..., None])
+    normal = torch.nn.functional.normalize(scaled(task.normal * task.alpha[..., None]), dim=-1, eps=1e-12)
+    mask, free = (None if m is None else scaled(m[..., None].float())[..., 0] > 0.5 for m in (task.mask, task.free))
+    return replace(
+        task, normal=normal, alpha=alpha[..., 0], cameras=task.cameras.resized(size, wide), mask=mask, free=free
+    )
+
+
+def _begun(layers: LayeredMesh, views: CharacterViews, config: RefineConfig) -> RefinedLayers:
+    """The layers, mirrored if the complete character's outlines say so, and what is odd about the views."""
+    doubts = level_remarks(views)
+    if not config.check_handedness or "complete" not in views.levels:
+        return RefinedLayers(layers, notes=tuple(doubts), coarse=layers)
+    found = handedness(layers.merged(), views.alpha[views.index(0)])
+    turned = mirrored_layers(layers) if found.is_mirrored else layers
+    return RefinedLayers(turned, notes=(found.note(), *doubts), was_mirrored=found.is_mirrored, coarse=layers)
+
+
+def _check(layers: LayeredMesh, views: CharacterViews, keep: tuple[str, ...]) -> None:
+    if not len(layers):
+        raise InputError("layers", "at least one layer with faces", "none", "Check the stage that made the layers.")
+    unknown = [n for n in keep if n not in layers]
+    if unknown:
+        raise InputError("layers to keep", f"some of {', '.join(layers)}", ", ".join(unknown),
+                         "Name layers that this character has.")
+    for name in layers:
+        if name in keep:
+            continue
+        try:
+            views.index(LEVEL_OF[name])
+        except ValueError as error:
+            raise InputError("views", f"the peel level that shows the {name} outermost", ", ".join(views.levels),
+                             f"Make three levels of views, or keep the {name} as it is.") from error
+        check_manifold(layers[name].faces, len(layers[name].vertices), f"layer {name}")
+        if not bool(torch.isfinite(layers[name].vertices).all()):
+            raise InputError(
+                f"layer {name}", "finite vertex positions", "NaN or infinity", "Check what made the layer."
+            )

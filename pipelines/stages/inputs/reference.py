@@ -1,0 +1,225 @@
+"""From a person's picture to the reference view: checks, mask, framing, depth and normal maps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...core.cameras import Cameras
+from ...core.errors import InputError
+from ...core.views import Views
+from .picture import crop_resize, find_plain_background, read_image, read_map, read_mask
+
+MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
+MIN_AREA = 0.001  # of the picture; less is a speck, not an object
+BORDER_SHARE = 0.02  # share of mask pixels' bounding side that touches the picture's edge before it counts as cut
+
+
+@dataclass(frozen=True)
+class ReferenceView:
+    """The picture to lift, framed, with its camera.
+
+    views:    one square view; rgb straight, alpha, optional depth (larger = farther, any unit) and
+              world-space normals.
+    prompt:   what it shows, for the text prior and the CLIP boundary; may be empty without them.
+    negative: what it should not show.
+    """
+
+    views: Views
+    prompt: str = ""
+    negative: str = ""
+
+    def __post_init__(self):
+        if len(self.views.cameras) != 1 or self.views.cameras.height != self.views.cameras.width:
+            raise ValueError("a reference view is one square picture")
+
+    @property
+    def camera(self) -> Cameras:
+        return self.views.cameras
+
+    @property
+    def size(self) -> int:
+        """Side in pixels."""
+        return self.views.cameras.height
+
+    def with_prompt(self, prompt: str, negative: str = "") -> "ReferenceView":
+        return replace(self, prompt=prompt, negative=negative)
+
+    def with_depth(self, depth: Tensor) -> "ReferenceView":
+        """With an estimated depth [S, S] of the view's size: larger = farther, any affine map."""
+        if tuple(depth.shape) != (self.size, self.size):
+            raise ValueError(f"depth must be {self.size} x {self.size}, got {tuple(depth.shape)}")
+        inside = (self.views.alpha > 0).float()
+        low = depth[inside[0] > 0].min() if bool(inside.any()) else 0.0
+        return replace(self, views=replace(self.views, depth=(depth - low + 0.1)[None] * inside, depth_is_metric=False))
+
+    def resized(self, size: int) -> Views:
+        """The view at another size: area-averaged when shrinking, bilinear when growing.
+
+        Depth and normals are averaged over object pixels only.
+        """
+        views = self.views
+        if size == self.size:
+            return views
+        alpha = _scale(views.alpha[..., None], size)[..., 0].clamp(0, 1)
+        weight = alpha.clamp_min(1e-6)[..., None]
+
+        def inside(maps: Tensor) -> Tensor:
+            return _scale(maps * views.alpha[..., None], size) / weight * (alpha > 0)[..., None]
+
+        rgb = inside(views.rgb).clamp(0, 1)
+        depth = None if views.depth is None else inside(views.depth[..., None])[..., 0]
+        normal = None if views.normal is None else torch.nn.functional.normalize(inside(views.normal), dim=-1)
+        return Views(views.cameras.resized(size, size), rgb, alpha, depth, normal, views.depth_is_metric)
+
+    def on_background(self, size: int | None = None, background: Tensor | float = 1.0) -> Tensor:
+        """[S, S, 3] composited picture, white by default."""
+        return self.resized(size or self.size).on_background(background)[0]
+
+
+def prepare_reference(
+    image: Tensor,
+    mask: Tensor | None = None,
+    depth: Tensor | None = None,
+    normal: Tensor | None = None,
+    *,
+    prompt: str = "",
+    negative: str = "",
+    size: int = 256,
+    border: float = 0.2,
+    recenter: bool = True,
+    radius: float = 3.2,
+    fovy: float = math.radians(20.0),
+    elevation: float = 0.0,
+    azimuth: float = 0.0,
+    depth_convention: str = "distance",
+) -> tuple[ReferenceView, list[str]]:
+    """The reference view and a report of what was done and noticed.
+
+    image:  [H, W, C] or [1, H, W, C], C = 1, 3 or 4; float in [0, 1], uint8 or uint16.
+    mask:   [H, W] or [1, H, W], 1 = object; default the picture's alpha, else a plain background is
+            found and removed.
+    depth:  [H, W] or [H, W, C], of the picture's size; "distance" (larger = farther) or "inverse".
+    normal: [H, W, 3] in [0, 1], camera space: x right, y up, z towards the viewer.
+    size:   side of the result in pixels.
+    border: share of the side left free; the object's longer side becomes int(size * (1 - border)).
+    recenter: crop to the object and centre it (Consistent123); otherwise pad to a square only.
+    radius, fovy, elevation, azimuth: of the reference camera; scene units and radians.
+    Raises InputError for anything that cannot be lifted.
+    """
+    _check_settings(size, border, radius, fovy, elevation, depth_convention)
+    report: list[str] = []
+    rgb, alpha = read_image(image, MIN_SIDE, MAX_SIDE)
+    height, width = rgb.shape[:2]
+    if mask is not None:
+        alpha = read_mask(mask, height, width)
+    elif alpha is None or bool((alpha > 0.999).all()):
+        alpha = find_plain_background(rgb)
+        report.append("no mask and no transparency: the plain background was removed")
+    box = _object_box(alpha, report)
+    depth = None if depth is None else _read_depth(depth, height, width, depth_convention)
+    normal = None if normal is None else read_map(normal, "normal map", height, width)[..., :3] * 2 - 1
+    window = _framing(box, height, width, size, border) if recenter else _padding(height, width)
+    camera = Cameras.orbit(azimuth, elevation, radius, fovy, size, size)
+    views = _frame(rgb, alpha, depth, normal, window, size, camera)
+    report.append(_describe(box, height, width, window, size))
+    return ReferenceView(views, prompt.strip(), negative.strip()), report
+
+
+def _check_settings(size, border, radius, fovy, elevation, depth_convention) -> None:
+    ranges = (
+        ("reference size", size, 32, 2048, "pixels"),
+        ("border", border, 0.0, 0.8, "of the side"),
+        ("camera radius", radius, 1.2, 20.0, "scene units"),
+        ("camera field of view", math.degrees(fovy), 2.0, 100.0, "degrees"),
+        ("camera elevation", math.degrees(elevation), -89.0, 89.0, "degrees"),
+    )
+    for name, value, low, high, unit in ranges:
+        if not low <= value <= high:  # also catches NaN
+            raise InputError(name, f"{low:g} to {high:g} {unit}", f"{value:g}", "Choose a value in that range.")
+    if depth_convention not in ("distance", "inverse"):
+        raise InputError("depth convention", '"distance" or "inverse"', repr(depth_convention), "Choose one of them.")
+
+
+def _object_box(alpha: Tensor, report: list[str]) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right) of alpha > 1/2, with warnings about the edge of the picture."""
+    inside = alpha > 0.5
+    if not bool(inside.any()) or float(inside.float().mean()) < MIN_AREA:
+        got = f"{100 * float(inside.float().mean()):.3g} % object pixels"
+        raise InputError("mask", "an object", got, "Check that the mask is not empty or inverted.")
+    if bool(inside.all()):
+        raise InputError(
+            "mask", "an object on a background", "a mask that covers the whole picture",
+            "Use a picture with transparency, or give a mask.",
+        )
+    rows, columns = inside.any(1).nonzero()[:, 0], inside.any(0).nonzero()[:, 0]
+    edges = {"top": inside[0], "bottom": inside[-1], "left": inside[:, 0], "right": inside[:, -1]}
+    longest = max(int(rows[-1] - rows[0]), int(columns[-1] - columns[0])) + 1
+    cut = [name for name, edge in edges.items() if int(edge.sum()) > BORDER_SHARE * longest]
+    if cut:
+        report.append(f"warning: the object is cut at the picture's {' and '.join(cut)}; that side will end flat")
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def _framing(box, height: int, width: int, size: int, border: float) -> tuple[float, float, float]:
+    """(centre y, centre x, side) in input pixels of the square window that becomes the view."""
+    top, left, bottom, right = box
+    longest = max(bottom - top, right - left)
+    target = int(size * (1 - border))
+    return (top + bottom) / 2, (left + right) / 2, longest * size / target
+
+
+def _padding(height: int, width: int) -> tuple[float, float, float]:
+    return height / 2, width / 2, float(max(height, width))
+
+
+def _frame(rgb, alpha, depth, normal, window, size: int, camera: Cameras) -> Views:
+    """Crops all maps with premultiplied colours, so that background never bleeds into the object."""
+    weight = alpha[..., None]
+    soft = crop_resize(weight, window, size).clamp(0, 1)
+    safe = soft.clamp_min(1e-6)
+    covered = (soft > 1e-3).float()
+
+    def inside(maps: Tensor) -> Tensor:
+        return crop_resize(maps * weight, window, size) / safe * covered
+
+    world = None
+    if normal is not None:
+        local = torch.nn.functional.normalize(inside(normal), dim=-1)
+        world = torch.einsum("ij,hwj->hwi", camera.c2w[0, :3, :3], local)[None]
+    return Views(
+        camera,
+        inside(rgb).clamp(0, 1)[None],
+        (soft * covered)[None, ..., 0],
+        None if depth is None else inside(depth[..., None])[None, ..., 0],
+        world,
+    )
+
+
+def _read_depth(depth: Tensor, height: int, width: int, convention: str) -> Tensor:
+    values = read_map(depth, "depth map", height, width).mean(-1)
+    low, high = values.min(), values.max()
+    values = (values - low) / (high - low).clamp_min(1e-6)
+    values = 1 - values if convention == "inverse" else values
+    return values + 0.1  # depth is positive; Views reserves 0 for "nothing here"
+
+
+def _describe(box, height: int, width: int, window, size: int) -> str:
+    top, left, bottom, right = box
+    share = size / window[2]
+    return (
+        f"object {right - left} x {bottom - top} px in a {width} x {height} px picture; "
+        f"scaled by {share:.3g} into {size} x {size} px"
+    )
+
+
+def _scale(images: Tensor, size: int) -> Tensor:
+    planes = images.movedim(-1, 1)
+    if size < images.shape[1]:
+        planes = torch.nn.functional.interpolate(planes, (size, size), mode="area")
+    else:
+        planes = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", align_corners=False)
+    return planes.movedim(1, -1)

@@ -1,0 +1,183 @@
+"""What stages pass on: everything needed to render, resume or refine, as plain tensors on the CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...core.cameras import Cameras
+from ...core.errors import InputError
+from ...core.views import Views
+from ..inputs.reference import ReferenceView
+
+KINDS = ("nerf", "mesh")
+FORMAT = "lift123-scene"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A trained (or half trained) object.
+
+    kind:    "nerf" or "mesh".
+    tensors: by name with a prefix: ``field/`` colours and density, ``grid/`` occupancy, ``tet/``
+             surface, ``ema/`` averaged weights, ``optim/`` optimiser state, ``prior/`` what a prior
+             remembers, ``reference/`` the input views.  Detached, CPU.
+    meta:    JSON: configuration, steps done and planned, switch step, boundary history, seed,
+             reference settings.
+    """
+
+    kind: str
+    tensors: dict
+    meta: dict
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"scene kind must be one of {KINDS}, got {self.kind!r}")
+
+    @property
+    def step(self) -> int:
+        """Iterations finished in the current kind's stage."""
+        return self.meta["step"]
+
+    @property
+    def total(self) -> int:
+        """Iterations planned in the current kind's stage."""
+        return self.meta["total"]
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.total
+
+    @property
+    def switch_step(self) -> int | None:
+        """NeRF iteration (finished steps) at which the dynamic phase began, or None."""
+        return self.meta.get("switch_step")
+
+    @property
+    def seed(self) -> int:
+        return self.meta["seed"]
+
+    @property
+    def boundary(self) -> dict | None:
+        """The CLIP boundary's history, explanation and switch step, or None."""
+        return self.meta.get("boundary")
+
+    @cached_property
+    def reference(self) -> ReferenceView:
+        """The reference view this scene was made from."""
+        return unpack_reference(self.tensors, self.meta["reference"])
+
+    def part(self, prefix: str) -> dict:
+        """Tensors under ``prefix/``, without the prefix."""
+        return {k[len(prefix) + 1 :]: v for k, v in self.tensors.items() if k.startswith(prefix + "/")}
+
+    def without_optimizer(self) -> "Scene":
+        """A smaller copy that renders the same but restarts the optimiser when continued."""
+        return replace(self, tensors={k: v for k, v in self.tensors.items() if not k.startswith(("optim/", "prior/"))})
+
+    def save(self, path) -> Path:
+        """Writes safetensors through a temporary file, so an interrupted save leaves no damaged scene."""
+        from safetensors.torch import save_file
+
+        path = Path(path)
+        header = {"format": FORMAT, "version": str(VERSION), "kind": self.kind, "meta": json.dumps(self.meta)}
+        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({k: v.contiguous() for k, v in self.tensors.items()}, str(partial), metadata=header)
+            os.replace(partial, path)
+        except OSError as error:
+            if partial.is_file():
+                partial.unlink(missing_ok=True)
+            got = f"{path.parent}: {error}"
+            raise InputError("scene file", "a writable folder", got, "Choose another folder.") from error
+        return path
+
+    @staticmethod
+    def load(path) -> "Scene":
+        """Reads a saved scene; a damaged or foreign file gives an InputError."""
+        path = Path(path)
+        if not path.is_file():
+            raise InputError("scene file", "an existing file", f"{path}", "Check the path.")
+        header = _read_header(path)
+        if header.get("format") != FORMAT:
+            got = f"{path.name}, another format"
+            raise InputError("scene file", "a file saved by Save Scene", got, "Choose a scene file.")
+        if header.get("version") != str(VERSION):
+            got = f"version {header.get('version')}"
+            raise InputError("scene file", f"version {VERSION}", got, "Update the pack or make the scene again.")
+        from safetensors.torch import load_file
+
+        try:
+            return Scene(header["kind"], load_file(str(path)), json.loads(header["meta"]))
+        except Exception as error:  # the library raises its own types for every kind of damage
+            raise _damaged(path, error) from error
+
+
+def _read_header(path: Path) -> dict:
+    """The safetensors header's metadata, read by hand so that damage has one message."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > 1 << 26:
+                raise ValueError("the header is implausibly long")
+            return json.loads(file.read(length)).get("__metadata__", {})
+    except (struct.error, ValueError, AttributeError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        "scene file", "a complete scene", f"{path.name}, which is damaged or cut short ({error})",
+        "Use an earlier copy or run the stage again.",
+    )
+
+
+def pack_reference(reference: ReferenceView) -> tuple[dict, dict]:
+    """(tensors, meta) of a reference view; inverse of :func:`unpack_reference`."""
+    views = reference.views
+    tensors = {"reference/c2w": views.cameras.c2w, "reference/fovy": views.cameras.fovy}
+    for name in ("rgb", "alpha", "depth", "normal"):
+        value = getattr(views, name)
+        if value is not None:
+            tensors[f"reference/{name}"] = value
+    meta = {
+        "size": reference.size,
+        "prompt": reference.prompt,
+        "negative": reference.negative,
+        "depth_is_metric": views.depth_is_metric,
+    }
+    return {k: v.detach().cpu().clone() for k, v in tensors.items()}, meta
+
+
+def unpack_reference(tensors: dict, meta: dict) -> ReferenceView:
+    """The reference view kept in a scene's tensors and meta."""
+    part = {k[len("reference/") :]: v for k, v in tensors.items() if k.startswith("reference/")}
+    cameras = Cameras(part["c2w"], part["fovy"], meta["size"], meta["size"])
+    maps = {name: part.get(name) for name in ("rgb", "alpha", "depth", "normal")}
+    views = Views(cameras, **maps, depth_is_metric=meta["depth_is_metric"])
+    return ReferenceView(views, meta["prompt"], meta["negative"])
+
+
+def to_cpu(tensors: dict) -> dict:
+    """Detached copies on the CPU that later training cannot change."""
+    return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
+
+
+def load_strict(module: torch.nn.Module, state: dict[str, Tensor], what: str) -> None:
+    """Loads a state dict; names or shapes that do not fit give an InputError."""
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise InputError(
+            what, "tensors that fit the configuration", str(error).splitlines()[-1].strip(),
+            "The scene was made with another configuration: use the same, or start again.",
+        ) from error

@@ -1,0 +1,260 @@
+"""From NeRF to mesh: DMTet refinement of shape and colour at higher resolution (spec section E)."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+
+from ...core.cameras import Cameras
+from ...core.mesh import Mesh
+from ...core.schedules import Constant
+from ...core.step import OnStep, ignore_step
+from ...core.views import RenderBuffers
+from ...fields.hash_nerf import HashNerf
+from ...fields.tet_sdf import TetSdf
+from ...losses.mesh import normal_consistency, uniform_laplacian
+from ...ops.mesh_edges import mesh_edges
+from ...priors.combine import dynamic_clock
+from ...render.shading import Shading
+from ...render.surface import render_surface
+from ...render.volume import VolumeSettings
+from ..inputs.reference import ReferenceView
+from ..loop.cameras import NovelViews
+from ..loop.optimize import Loop, OnCheckpoint, StepConfig, describe
+from ..loop.optimizer import RateScaler, adam, live_levels, pack_optimizer, unpack_optimizer
+from ..loop.scene import Scene, pack_reference, to_cpu
+from .cover import cover, seen_points
+from .fit_nerf import load_field, load_grid, nerf_threshold
+from .surfaces import load_surface, pack_surface, settings_for
+
+log = logging.getLogger(__name__)
+OPTIMIZE = ("both", "texture", "geometry")
+
+
+@dataclass(frozen=True)
+class MeshConfig(StepConfig):
+    """DMTet refinement; defaults are Consistent123's (spec B.6, B.7, E).
+
+    size, reference_size: 1024 in the paper.
+    tets:       A15 cells per side (n); 64 for the paper's "256" grid.
+    optimize:   "both", "texture" (surface fixed) or "geometry" (colour fixed).
+    init:       how density becomes distance: "log" or the papers' "clamp" (see ``TetSdf``).
+    threshold:  density of the initial surface; None = min(mean of the occupancy grid, 10).
+    cover_reference: parts of the picture too thin for the grid are put into the initial surface (not
+                in the papers; see ``cover``).
+    lr_sdf, lr_deform, lr_grid, lr_mlp: learning rates.
+    mesh_normal, mesh_laplacian: weights of the mesh regularisers.
+    level_start, level_rate: share of live hash levels, start + rate * progress.
+    supersample: samples per pixel side of every render.
+    """
+
+    iterations: int = 5000
+    size: int = 1024
+    reference_size: int = 1024
+    novel: NovelViews = NovelViews()
+    tets: int = 64
+    optimize: str = "both"
+    init: str = "log"
+    threshold: float | None = None
+    cover_reference: bool = False
+    lr_sdf: float = 1e-3
+    lr_deform: float = 1e-3
+    lr_grid: float = 1e-2
+    lr_mlp: float = 1e-3
+    mesh_normal: object = Constant(100.0)
+    mesh_laplacian: object = Constant(100.0)
+    level_start: float = 1.0
+    level_rate: float = 0.0
+    supersample: int = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.optimize not in OPTIMIZE:
+            raise ValueError(f"optimize must be one of {OPTIMIZE}, got {self.optimize!r}")
+
+
+def refine_mesh(
+    prior,
+    scene: Scene,
+    config: MeshConfig,
+    *,
+    reference: ReferenceView | None = None,
+    until: int | None = None,
+    seed: int | None = None,
+    device: torch.device | str = "cpu",
+    on_step: OnStep = ignore_step,
+    on_checkpoint: OnCheckpoint | None = None,
+) -> Scene:
+    """The refined surface as a Scene of kind "mesh".
+
+    prior: a Prior, a DynamicPrior (whose ramp continues where the NeRF stage left it) or None.
+    scene: "nerf" starts the stage; "mesh" that is unfinished resumes, finished starts over from its
+           surface.
+    until: stop after this many iterations of the stage.
+    Raises InputError when no surface exists.  Interruption: as ``fit_nerf``.
+    """
+    device = torch.device(device)
+    config = settings_for(config, scene)
+    reference = reference or scene.reference
+    seed = scene.seed if seed is None else seed
+    resumes = scene.kind == "mesh" and not scene.finished
+    trainee = _MeshTrainee(scene, config, reference, seed, device, resumes)
+    if hasattr(prior, "on_surface"):
+        prior.on_surface(trainee.outline, config.optimize == "texture")
+    trainee.remember(prior, scene if resumes else None)
+    start = scene.step if resumes else 0
+    stop = config.iterations if until is None else min(until, config.iterations)
+    nerf_total, switch = trainee.history["nerf_total"], trainee.history["switch_step"]
+    # Without a switch in the history the dynamic phase began with the first iteration.
+    switch = 0 if switch is None else switch
+
+    def clock(step: int) -> float | None:
+        kind = getattr(prior, "clock", "local")
+        return dynamic_clock(nerf_total + step, min(switch, nerf_total), nerf_total, config.iterations, kind)
+
+    loop = Loop(trainee, reference, prior, config, seed, device, on_step, on_checkpoint, clock)
+    return loop.run(start, stop)
+
+
+class _MeshTrainee:
+    """A TetSdf with a hash-grid colour field."""
+
+    name = "Mesh"
+
+    def __init__(self, scene: Scene, config: MeshConfig, reference, seed: int, device, resumes: bool):
+        self.config, self.reference, self.seed = config, reference, seed
+        keys = ("nerf_total", "switch_step", "boundary", "field", "imported")
+        self.history = {"nerf_total": scene.total, **{k: scene.meta.get(k) for k in keys if k in scene.meta}}
+        self.history.setdefault("switch_step", None)
+        self.surface = load_surface(scene, device) if scene.kind == "mesh" else _start(scene, config, reference, device)
+        self.color: HashNerf = self.surface.color
+        self.surface.requires_grad_(False)
+        groups = _groups(self.surface, config)
+        for group in groups:
+            for parameter in group["params"]:
+                parameter.requires_grad_(True)
+        self.optimizer = adam(groups, device)
+        if resumes:
+            unpack_optimizer(self.optimizer, scene.part("optim"))
+        self.rates = RateScaler(self.optimizer)
+        self.mesh: Mesh | None = None
+        self.geometry = config.optimize != "texture"
+        self.prior = None
+
+    def remember(self, prior, scene: Scene | None) -> None:
+        """Keeps what the prior has to remember in snapshots; ``scene`` is one of them, to go on from."""
+        self.prior = prior if hasattr(prior, "memory") else None
+        if self.prior is not None and scene is not None:
+            self.prior.recall(scene.part("prior"), scene.meta.get("prior"))
+
+    def prepare(self, step: int, progress: float, generator: torch.Generator) -> None:
+        config, levels = self.config, self.color.config.grid.levels
+        self.color.live_levels = live_levels(levels, config.level_start, config.level_rate, progress)
+        if self.geometry:
+            self.mesh = None
+
+    def render(self, cameras: Cameras, shading: Shading, generator, noise: float = 0.0) -> RenderBuffers:
+        lit = shading if shading.needs_normal else None
+        if lit is None or lit.light is None or len(cameras) == 1:
+            return self._draw(cameras, lit)
+        parts = [self._draw(cameras[i], lit.for_image(i)) for i in range(len(cameras))]
+        return _stack(parts)
+
+    def regularizers(self, buffers: list[RenderBuffers], progress: float) -> dict:
+        if not self.geometry:
+            return {}
+        normal, laplacian = self.config.mesh_normal(progress), self.config.mesh_laplacian(progress)
+        if not normal and not laplacian:
+            return {}
+        mesh, out = self._current(), {}
+        edges = mesh_edges(mesh.faces, len(mesh.vertices))
+        if normal:
+            out["mesh_normal"] = normal * normal_consistency(mesh, edges)
+        if laplacian:
+            out["mesh_laplacian"] = laplacian * uniform_laplacian(mesh, edges)
+        return out
+
+    def update(self, factor: float, clip_norm: float) -> None:
+        self.rates.step(factor, clip_norm)
+        if self.geometry:
+            self.mesh = None
+
+    def forget_gradients(self) -> None:
+        self.rates.forget()
+
+    def snapshot(self, step: int) -> Scene:
+        reference, reference_meta = pack_reference(self.reference)
+        tensors, surface_meta = pack_surface(self.surface)
+        tensors = {**to_cpu(tensors), **pack_optimizer(self.optimizer), **reference}
+        meta = {
+            **self.history,
+            "step": step,
+            "total": self.config.iterations,
+            "seed": self.seed,
+            **surface_meta,
+            "live_levels": self.color.live_levels,
+            "reference": reference_meta,
+            "config": describe(self.config),
+        }
+        if self.prior is not None and step < self.config.iterations:
+            kept, meta["prior"] = self.prior.memory()
+            tensors.update({f"prior/{name}": value for name, value in kept.items()})
+        return Scene("mesh", tensors, meta)
+
+    @torch.no_grad()
+    def outline(self, cameras: Cameras) -> RenderBuffers:
+        """Coverage and depth only, for priors that have to know the shape."""
+        return render_surface(self._current(), cameras, torch.zeros_like, want_normal=False, grad=False)
+
+    def _current(self) -> Mesh:
+        if self.mesh is None:
+            mesh = self.surface.extract()
+            self.mesh = mesh if self.geometry else mesh.detach()
+        return self.mesh
+
+    def _draw(self, cameras: Cameras, shading) -> RenderBuffers:
+        return render_surface(
+            self._current(),
+            cameras,
+            self.color.albedo,
+            shading,
+            supersample=self.config.supersample,
+            want_normal=self.config.normal(0.0) > 0,
+        )
+
+
+def _stack(parts: list[RenderBuffers]) -> RenderBuffers:
+    normal = None if parts[0].normal is None else torch.cat([p.normal for p in parts])
+    joined = {name: torch.cat([getattr(p, name) for p in parts]) for name in ("rgb", "alpha", "depth")}
+    return RenderBuffers(**joined, normal=normal)
+
+
+def _start(scene: Scene, config: MeshConfig, reference: ReferenceView, device) -> TetSdf:
+    """The surface of a NeRF scene; averaged weights are used when there are any (spec E.3)."""
+    color = load_field(scene, device, averaged=True)
+    threshold = config.threshold or nerf_threshold(scene)
+    points = None
+    if config.cover_reference:
+        target = reference.resized(config.reference_size).to(device)
+        points = seen_points(color, load_grid(scene, device), VolumeSettings(**scene.meta["volume"]), target)
+    with torch.no_grad():
+        surface = TetSdf.from_density(
+            color.density, config.tets, threshold, color, device, init=config.init, points=points
+        )
+    if points is not None:
+        log.info("%d pixels of the picture were too thin for the initial surface", cover(surface, points, target))
+    return surface
+
+
+def _groups(surface: TetSdf, config: MeshConfig) -> list[dict]:
+    groups = []
+    if config.optimize != "texture":
+        groups += [
+            {"params": [surface.sdf], "lr": config.lr_sdf},
+            {"params": [surface.deform], "lr": config.lr_deform},
+        ]
+    if config.optimize != "geometry":
+        groups += surface.color.parameter_groups(config.lr_grid, config.lr_mlp)
+    return groups

@@ -1,0 +1,60 @@
+"""The surface of a mesh scene, as tensors and back: a tetrahedral grid, or a mesh that must not change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from ...core.errors import InputError
+from ...core.mesh import Mesh
+from ...fields.fixed_surface import FixedSurface
+from ...fields.tet_sdf import TetSdf
+from ..loop.scene import Scene, load_strict
+from .fit_nerf import load_field
+
+FIXED = "surface/vertices"  # the tensor whose presence says that the scene's surface is someone's mesh
+
+
+def is_fixed(scene: Scene) -> bool:
+    """Whether only the colours of the scene may change."""
+    return FIXED in scene.tensors
+
+
+def load_surface(scene: Scene, device: torch.device | str = "cpu") -> TetSdf | FixedSurface:
+    """The surface of a mesh scene with its colour field."""
+    if scene.kind != "mesh":
+        raise InputError("scene", "a refined mesh", "a radiance field", "Run the mesh stage first.")
+    color = load_field(scene, device)
+    if is_fixed(scene):
+        return FixedSurface(Mesh(**scene.part("surface")), color).to(device)
+    field = TetSdf(scene.meta["tets"], scene.tensors["tet/scale"], color).to(device)
+    state = {**{k: scene.tensors[f"tet/{k}"] for k in ("sdf", "deform", "scale")}}
+    state.update({f"color.{k}": v for k, v in scene.part("field").items()})
+    load_strict(field, state, "mesh scene")
+    return field
+
+
+def pack_surface(surface: TetSdf | FixedSurface) -> tuple[dict, dict]:
+    """(tensors, meta) of a surface with its colour field; inverse of :func:`load_surface`."""
+    own = "surface/" if isinstance(surface, FixedSurface) else "tet/"
+    state = surface.state_dict()
+    tensors = {("field/" + k[6:] if k.startswith("color.") else own + k): v for k, v in state.items()}
+    return tensors, {} if isinstance(surface, FixedSurface) else {"tets": surface.n}
+
+
+def settings_for(config, scene: Scene):
+    """The mesh stage's configuration as the scene's surface allows it.
+
+    A fixed surface seldom has exactly the picture's outline, so its colours are compared inside the outline only,
+    without its blended rim: otherwise the background would be painted onto the edges of the mesh.
+    InputError when its geometry is to change.
+    """
+    if not is_fixed(scene):
+        return config
+    if config.optimize != "texture":
+        raise InputError(
+            "what", "'texture', because this scene's surface is to stay untouched", repr(config.optimize),
+            "Choose 'texture', or import the mesh with surface 'refinable'.",
+        )
+    return replace(config, rgb_inside=True, rgb_edge="soft" if config.rgb_edge == "keep" else config.rgb_edge)

@@ -1,0 +1,42 @@
+"""Toy Object: which toybox it takes its objects from, and that graphs from before there were two mean what they meant."""
+
+import json
+
+import pytest
+import torch
+from helpers.comfy_modules import prepare
+
+prepare()
+from conftest import ROOT
+from lift123.nodes import reference
+from lift123.pipelines.toybox.objects import VERSIONS, make_object
+
+GIVEN = {"size": 32, "azimuth": 20.0, "elevation": 10.0, "seed": 12}
+
+
+def made(**changes):
+    """(image, mask, depth, caption, mesh) of the node."""
+    return reference.ToyObject.execute(**{**GIVEN, **changes}).result
+
+
+@pytest.mark.parametrize("version", sorted(VERSIONS))
+def test_a_toy_object_is_that_of_its_seed_and_version(version):
+    image, mask, _, caption, mesh = made(version=str(version))
+    truth = make_object(GIVEN["seed"], version)
+    assert caption == truth.caption and torch.equal(mesh.vertices[0], truth.mesh.vertices)
+    assert 0.05 < float(mask.mean()) < 0.9 and image.shape == (1, 32, 32, 3)
+
+
+def test_graphs_from_before_the_second_toybox_mean_the_first():
+    """Prompts leave the version out; saved graphs have no value for it, so it must come behind all values they have."""
+    old, first, second = made(), made(version="1"), made(version="2")
+    assert torch.equal(old[0], first[0]) and old[3] == first[3] and not torch.equal(old[0], second[0])
+    inputs = [i.id for i in reference.ToyObject.GET_SCHEMA().inputs]
+    assert inputs == [*GIVEN, "version"] and reference.ToyObject.GET_SCHEMA().inputs[-1].optional
+    saved = json.loads((ROOT / "workflows" / "refine_mesh_texture.json").read_text(encoding="utf-8"))
+    values = next(n["widgets_values"] for n in saved["nodes"] if n["type"] == "Lift123_ToyObject")
+    assert len(values) == len(GIVEN) + 1 and isinstance(values[-2], int), "the value after the seed is the seed's own"
+
+
+def test_every_version_can_be_chosen():
+    assert reference.ToyObject.GET_SCHEMA().inputs[-1].options == [str(v) for v in sorted(VERSIONS)]

@@ -1,0 +1,138 @@
+"""Every node: schema, tooltips, help page, translation file, and what the browser is told."""
+
+import inspect
+import json
+import re
+
+import pytest
+from helpers.comfy_modules import prepare
+
+prepare()
+from conftest import ROOT
+from lift123.nodes import all_nodes
+
+NODES = {node.define_schema().node_id: node for node in all_nodes()}
+OWN_TYPES = {"LIFT123_REFERENCE", "LIFT123_VIEW_NETWORK", "LIFT123_TEXT_NETWORK", "LIFT123_CLIP", "LIFT123_DEPTH",
+             "LIFT123_PRIOR", "LIFT123_SCHEDULE", "LIFT123_BOUNDARY", "LIFT123_SCENE", "LIFT123_OPTIONS", "LIFT123_DEPTH_TEXT",
+             "LIFT123_CANONICAL", "LIFT123_MULTIVIEW", "LIFT123_SLRM", "LIFT123_CHARACTER_VIEWS", "LIFT123_LAYERS"}
+CORE_TYPES = {"IMAGE", "MASK", "MESH", "FILE_3D", "FILE_3D_GLB", "FILE_3D_OBJ", "LOAD3D_CAMERA", "INT", "FLOAT",
+              "STRING", "BOOLEAN", "COMBO", "MODEL", "CLIP", "VAE", "CLIP_VISION", "*"}
+EXPECTED = {"ReferenceView", "ToyObject", "LoadEmbedded", "EstimateDepth", "ViewPrior", "TextPrior", "LoadViewPrior",
+            "LoadTextPrior", "LoadClip", "ModelAsText", "ModelAsView", "CombinePriors", "PriorSchedule", "ClipBoundary",
+            "NerfStage1", "Estimate",
+            "DynamicStage2", "DynamicPrior", "DMTetRefine", "MeshToScene", "RenderViews", "BakeExport", "MeshToFile3D",
+            "File3DToMesh", "SaveScene", "LoadScene", "TradeOffPrior", "StageOptions", "SampleViews",
+            "LoadDepthText", "LoadDepthControl", "RgnvEnhance", "InvertReconstruct", "RgsdPrior",
+            "LoadDepth", "DepthPicture", "DownloadWeights", "TextualInversion", "Evaluate", "CompareSets", "BatchList", "Results",
+            "LoadCharacterEmbedded", "LoadCanonicaliser", "LoadMultiView", "LoadSlrm", "ToyCharacter", "Canonicalise",
+            "CharacterMultiView", "ViewsToImages", "ImagesToViews", "LiftLayers", "RefineLayers", "ReplaceLayers", "SplitLayers",
+            "JoinLayers", "SaveLayers", "LoadLayers", "ProjectColors", "PreviewLayers", "ExportCharacter"}
+
+
+@pytest.fixture(params=sorted(NODES))
+def node(request):
+    return NODES[request.param]
+
+
+def test_the_list_of_nodes():
+    assert set(NODES) == {f"Lift123_{name}" for name in EXPECTED}
+    assert len(NODES) == len(all_nodes()), "two nodes share an id"
+
+
+def test_schema_is_complete(node):
+    schema = node.GET_SCHEMA()
+    assert schema.category.startswith("3d/Lift123/") and schema.display_name and len(schema.description) > 30
+    for part in [*schema.inputs, *schema.outputs]:
+        assert part.tooltip and len(part.tooltip) > 10, f"{part.id} needs a tooltip"
+    for output in schema.outputs:
+        assert output.display_name and output.display_name.lower() == output.display_name
+    types = {t for part in [*schema.inputs, *schema.outputs] for t in part.get_io_type().split(",")}
+    assert types <= OWN_TYPES | CORE_TYPES
+
+
+def test_run_takes_exactly_the_schema_inputs(node):
+    parameters = inspect.signature(node.run).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    named = {name for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
+    inputs = {i.id: i for i in node.GET_SCHEMA().inputs}
+    assert named <= set(inputs)
+    assert open_ended or named == set(inputs)
+    for name in named:
+        assert inputs[name].optional == (parameters[name].default is not inspect.Parameter.empty), name
+
+
+def test_numbers_have_ranges_that_hold_their_default(node):
+    for entry in node.GET_SCHEMA().inputs:
+        if entry.get_io_type() in ("INT", "FLOAT"):
+            assert entry.min <= entry.default <= entry.max, entry.id
+        if entry.get_io_type() == "COMBO":
+            assert entry.default in entry.options, entry.id
+
+
+def test_seeds_are_the_last_numbers(node):
+    """Tools that read widget values by position do not know the companion value after a seed."""
+    numbers = [i for i in node.GET_SCHEMA().inputs if i.get_io_type() in ("INT", "FLOAT", "STRING", "BOOLEAN")]
+    seeds = [i for i in numbers if getattr(i, "control_after_generate", None)]
+    assert seeds == numbers[len(numbers) - len(seeds):]
+
+
+def test_browser_description_is_json(node):
+    json.dumps(node.GET_NODE_INFO_V1())
+
+
+def test_nodes_with_files_are_not_shared_between_graphs():
+    for node in NODES.values():
+        schema = node.GET_SCHEMA()
+        if schema.is_output_node:
+            assert schema.not_idempotent, schema.node_id
+        if any(i.id == "filename_prefix" for i in schema.inputs):
+            assert "filename_prefix" in inspect.signature(node.validate_inputs).parameters
+
+
+def test_help_page_names_every_input_and_output(node):
+    schema = node.GET_SCHEMA()
+    page = (ROOT / "web" / "docs" / f"{schema.node_id}.md").read_text(encoding="ascii")
+    assert page.startswith(f"# {schema.display_name}\n")
+    for part in [*schema.inputs, *schema.outputs]:
+        name = part.display_name or part.id
+        assert f"**{name}**" in page, f"{name} is missing"
+    assert len(page) > 400
+
+
+def test_no_help_page_without_a_node():
+    pages = {p.stem for p in (ROOT / "web" / "docs").glob("*.md")}
+    assert pages == set(NODES)
+
+
+def test_translation_file_matches_the_schemas():
+    told = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
+    assert told == node_definitions()
+
+
+def node_definitions() -> dict:
+    """What ``locales/en/nodeDefs.json`` has to say."""
+    return {node.GET_SCHEMA().node_id: definition(node.GET_SCHEMA()) for node in NODES.values()}
+
+
+def definition(schema) -> dict:
+    inputs = {i.id: {"name": i.display_name or i.id, "tooltip": i.tooltip} for i in schema.inputs}
+    outputs = {str(n): {"name": o.display_name, "tooltip": o.tooltip} for n, o in enumerate(schema.outputs)}
+    return {"display_name": schema.display_name, "description": schema.description, "inputs": inputs,
+            "outputs": outputs}
+
+
+def test_browser_code_stays_in_its_namespace():
+    script = (ROOT / "web" / "js" / "lift123.js").read_text(encoding="ascii")
+    assert re.findall(r'registerExtension\(\{\s*name: "([^"]+)"', script) == ["lift123.finish"]
+    assert not re.search(r"window\.\w+ *=|globalThis|document\.|LGraph|LiteGraph|https?://", script)
+    stages = set(re.findall(r'"(Lift123_\w+)"', script))
+    assert stages == {"Lift123_NerfStage1", "Lift123_DynamicStage2", "Lift123_DMTetRefine"} <= set(NODES)
+
+
+def test_pack_mistakes_that_core_punishes():
+    """Two web folders load the script twice; NODE_CLASS_MAPPINGS would silence the V3 entry point."""
+    import lift123
+
+    assert not hasattr(lift123, "NODE_CLASS_MAPPINGS")
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert not re.search(r"(?m)^web *=", text)

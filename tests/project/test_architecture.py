@@ -1,0 +1,305 @@
+"""The import table of the design, executed; rules of text, size and documentation that keep the pack readable."""
+
+import ast
+import re
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ("__init__.py", "launch.py", "nodes", "host", "pipelines", "launcher", "training", "benchmarks", "tests")
+PAPERS = {"magic123", "consistent123", "hifi123", "stdgen"}
+L1 = {"ops", "losses", "io"}
+L2 = {"render", "fields", "priors", "networks", "loaders", "catalog", "methods", "metrics", "toybox"}
+
+# folder of pipelines/ -> folders that it may import (besides itself): imports run downwards only
+MAY_IMPORT = {
+    "core": set(),
+    "ops": {"core"},
+    "losses": {"core", "ops"},
+    "io": {"core", "ops"},
+    "render": {"core"} | L1,
+    "fields": {"core"} | L1,
+    "priors": {"core"} | L1,
+    "networks": {"core"} | L1,
+    "loaders": {"core", "networks"} | L1,
+    "catalog": {"core"} | L1,
+    "methods": {"core", "networks"} | L1,
+    "metrics": {"core"} | L1,
+    "toybox": {"core"} | L1,
+    "embedded": {"core"},
+    "stages": {"core"} | L1 | L2,
+    "papers": {"core", "stages", "embedded"} | L1 | L2,
+}
+# Siblings of a layer that one module needs all the same, each with its reason.
+EXCEPTIONS = {
+    ("toybox", "render"): "a toy object's pictures are made by the renderer",
+    ("metrics", "render"): "the 18-view protocol renders meshes",
+    ("loaders", "embedded"): "the embedded networks' weights lie there",
+    ("networks", "loaders"): "StdGEN's networks still read their own folders",
+    ("catalog", "loaders"): "what is present is told by the names of files",
+    ("loaders", "catalog"): "names of files",
+}
+HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "server", "execution", "nodes"}
+NEVER_AT_IMPORT = ("comfy", "diffusers", "nvdiffrast", "tinycudann", "open_clip", "xatlas", "transformers")
+
+
+def python_files(*folders: str) -> list:
+    """Python files of the pack's own folders."""
+    found = []
+    for name in folders or OURS:
+        path = ROOT / name
+        found += [path] if path.is_file() else sorted(path.rglob("*.py"))
+    return [p for p in found if "node_modules" not in p.parts]
+
+
+def relative(path: Path) -> str:
+    """Path from the repository root, with slashes."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports_of(path: Path) -> list:
+    """(absolute dotted module as seen from the repository root or installed packages, line) of every import."""
+    package = list(path.relative_to(ROOT).parent.parts)
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno, False) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join(base + ([node.module] if node.module else []))
+            if node.level:  # "from . import x": x may be the module
+                names = [f"{module}.{alias.name}" if module else alias.name for alias in node.names]
+                found += [(name, node.lineno, True) for name in names]
+            else:
+                found.append((module, node.lineno, False))
+    return found
+
+
+def layer_of(dotted: str):
+    """The key of MAY_IMPORT that a module of pipelines/ belongs to, or None."""
+    parts = dotted.split(".")
+    if parts[0] != "pipelines" or len(parts) < 2:
+        return None
+    return "papers" if parts[1] in PAPERS else parts[1] if parts[1] in MAY_IMPORT else None
+
+
+def test_pipelines_import_downwards_only():
+    wrong = []
+    for path in python_files("pipelines"):
+        layer = layer_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        if layer is None:
+            continue
+        for module, line, _ in imports_of(path):
+            target = layer_of(module)
+            allowed = MAY_IMPORT[layer] | {layer}
+            if target and target not in allowed and (layer, target) not in EXCEPTIONS:
+                wrong.append(f"{relative(path)}:{line}: {layer} imports {target} ({module})")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_folder_of_pipelines_has_a_layer():
+    folders = {p.name for p in (ROOT / "pipelines").iterdir() if p.is_dir() and p.name != "__pycache__"}
+    files = {p.stem for p in (ROOT / "pipelines").glob("*.py")} - {"__init__"}
+    assert folders <= set(MAY_IMPORT) - {"papers"}, folders - set(MAY_IMPORT)
+    assert files <= PAPERS, f"top-level modules of pipelines/ are papers: {files - PAPERS}"
+
+
+def test_core_imports_torch_only():
+    outside = {
+        (relative(path), module)
+        for path in python_files("pipelines/core")
+        for module, _, is_relative in imports_of(path)
+        if not is_relative and module.split(".")[0] not in sys.stdlib_module_names | {"torch"}
+    }
+    assert not outside
+
+
+def test_only_nodes_know_the_host():
+    wrong = [
+        f"{relative(path)}:{line}: {module}"
+        for path in python_files("pipelines", "launcher", "training", "benchmarks", "launch.py")
+        for module, line, is_relative in imports_of(path)
+        if (not is_relative and module.split(".")[0] in HOST) or (is_relative and module.startswith(("nodes", "host")))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_accelerators_have_one_importer():
+    wrong = [
+        f"{relative(path)}:{line}: {module}"
+        for path in python_files("pipelines", "nodes", "host")
+        for module, line, _ in imports_of(path)
+        if module.split(".")[0] in {"nvdiffrast", "tinycudann"} and path.name != "accelerators.py"
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_pack_imports_itself_relatively():
+    own = {"pipelines", "nodes", "host", "launcher", "lift123"}
+    wrong = [
+        f"{relative(path)}:{line}: {module}"
+        for path in python_files("__init__.py", "nodes", "host", "pipelines", "launcher")
+        for module, line, is_relative in imports_of(path)
+        if not is_relative and module.split(".")[0] in own
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_launcher_needs_the_standard_library_only():
+    wrong = [
+        f"{relative(path)}:{line}: {module}"
+        for path in python_files("launch.py", "launcher")
+        for module, line, is_relative in imports_of(path)
+        if not is_relative and module.split(".")[0] not in sys.stdlib_module_names | {"launcher"}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_importing_the_pack_and_its_core_is_light(tmp_path):
+    """Importing the pack, and everything of it that needs no host, loads neither comfy nor CUDA nor heavy packages."""
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in python_files("pipelines", "launcher")
+        if "accelerators" not in path.name and "kernels" not in path.parts
+    ]
+    script = tmp_path / "light.py"
+    script.write_text(
+        "import importlib, importlib.util, sys\n"
+        f"root = {str(ROOT)!r}\n"
+        "spec = importlib.util.spec_from_file_location('pack-with-hyphens', root + '/__init__.py',"
+        " submodule_search_locations=[root])\n"
+        "module = importlib.util.module_from_spec(spec)\n"
+        "sys.modules['pack-with-hyphens'] = module\n"
+        "spec.loader.exec_module(module)\n"
+        "assert 'torch' not in sys.modules, 'importing the pack itself imports torch'\n"
+        f"for name in {modules!r}:\n"
+        "    importlib.import_module('pack-with-hyphens.' + name)\n"
+        f"heavy = [m for m in {NEVER_AT_IMPORT!r} if m in sys.modules]\n"
+        "assert not heavy, heavy\n"
+        "import torch\n"
+        "assert not torch.cuda.is_initialized()\n"
+        "print('light')\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0 and "light" in done.stdout, done.stdout + done.stderr
+
+
+# What comfy-test refuses anywhere in a .py (tests included), and what a reader of ours should never meet.
+def forbidden_text() -> dict:
+    """Pattern -> reason.  Built from pieces, because this file is scanned, too."""
+    layers = "Linear|Conv[123]d|ConvTranspose[12]d|LayerNorm|GroupNorm|Embedding"
+    return {
+        r"\.cu" + r"da\(": "devices come from the inputs",
+        r"\.to\([\"']cu" + r"da": "devices come from the inputs",
+        r"torch\.auto" + r"cast\(|torch\.(cuda\.)?amp\.auto" + r"cast": "no autocast",
+        r"nn\.(" + layers + r")\(": "alias the class: Linear = torch.nn.Linear",
+        r"torch\.lo" + r"ad\((?!.*weights_only=True)": "safetensors, never pickle",
+        r"torch\.manual_s" + r"eed\(|np\.random\.s" + r"eed\(": "a torch.Generator argument",
+        r"\bimport pic" + r"kle|^from pic" + r"kle": "never pickle",
+        r"/(wo" + r"rk|ro" + r"ot|ho" + r"me)/[A-Za-z.]": "no path of one machine",
+    }
+
+
+def test_no_forbidden_text():
+    wrong = []
+    for path in python_files():
+        text = path.read_text(encoding="utf-8")
+        for pattern, reason in forbidden_text().items():
+            for match in re.finditer(pattern, text, re.MULTILINE):
+                line = text.count("\n", 0, match.start()) + 1
+                if pattern.startswith("torch") and "manual" in pattern and relative(path).startswith("training/"):
+                    continue  # initialising networks: training scripts are programs, not library code
+                wrong.append(f"{relative(path)}:{line}: {match.group()!r}: {reason}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_sources_are_ascii():
+    wrong = [relative(path) for path in python_files() if not path.read_bytes().isascii()]
+    assert not wrong, wrong
+
+
+def test_no_print_in_library_code():
+    wrong = []
+    for path in python_files("nodes", "host", "pipelines"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+                wrong.append(f"{relative(path)}:{node.lineno}")
+    assert not wrong, wrong
+
+
+def test_files_stay_readable():
+    lines = {relative(p): len(p.read_text(encoding="utf-8").splitlines()) for p in python_files()}
+    wrong = {name: count for name, count in lines.items() if count > 400}
+    assert not wrong, wrong
+
+
+def undocumented(path: Path) -> list:
+    """Public functions, classes and methods without a docstring, as path:line: name.
+
+    Left out: what a protocol or ComfyUI's base class already says (CONTRACTS), methods of a single statement, and
+    nodes, which describe themselves in their schema.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = [] if ast.get_docstring(tree) or not tree.body else [f"{relative(path)}:1: module"]
+
+    def visit(body, owner):
+        for node in body:
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) or node.name[0] == "_":
+                continue
+            is_class = isinstance(node, ast.ClassDef)
+            methods = {getattr(inner, "name", "") for inner in node.body}
+            said = ast.get_docstring(node) or (is_class and "define_schema" in methods)
+            short = owner and not is_class and len(node.body) == 1
+            if not (said or short or (owner and node.name in CONTRACTS) or _is_kernel(node)):
+                found.append(f"{relative(path)}:{node.lineno}: {owner}{node.name}")
+            if is_class:
+                visit(node.body, f"{node.name}.")
+
+    visit(tree.body, "")
+    return found
+
+
+# Methods whose meaning a protocol (pipelines/core/protocols.py), torch or ComfyUI states.
+CONTRACTS = {
+    "encode", "predict_noise", "loss", "density", "albedo", "extract", "forward", "backward",
+    "define_schema", "run", "execute", "validate_inputs", "fingerprint_inputs", "get_node_list", "on_load",
+}
+
+
+def _is_kernel(node) -> bool:
+    """Warp kernels and functions are described by the public function that launches them."""
+    names = {ast.unparse(d).split("(")[0] for d in getattr(node, "decorator_list", [])}
+    return bool(names & {"wp.kernel", "wp.func", "wp.struct"})
+
+
+# Modules whose functions are entries of one table that the module's docstring describes.
+TABLES = {f"pipelines/toybox/{name}.py" for name in ("recipes", "creatures", "things", "vehicles")}
+
+
+def test_public_functions_are_documented():
+    files = [path for path in python_files("nodes", "host", "pipelines", "launcher") if relative(path) not in TABLES]
+    wrong = [entry for path in files for entry in undocumented(path)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_unfinished_marks():
+    """TODO and the like belong in the issue tracker."""
+    wrong = []
+    for path in python_files("nodes", "host", "pipelines", "launcher", "launch.py", "training", "benchmarks"):
+        with open(path, "rb") as file:
+            for token in tokenize.tokenize(file.readline):
+                if token.type == tokenize.COMMENT and re.search(r"\b(TODO|FIXME|XXX|HACK)\b", token.string):
+                    wrong.append(f"{relative(path)}:{token.start[0]}: {token.string}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_ruff():
+    pytest.importorskip("ruff")
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "--quiet", "--output-format", "concise", "."],
+                          cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

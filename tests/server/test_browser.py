@@ -1,0 +1,138 @@
+"""The real page in a real browser: the template loads, runs from the queue button, previews, and ends in the viewer.
+
+One browser session does what a person does; the tests look at its report and its screenshots (kept in
+``$LIFT123_SCREENSHOTS`` when that is set).
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from lift123.launcher import browser, settings
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DRIVER = ROOT / "tests" / "browser" / "drive.mjs"
+NAME = settings.QUICKSTART
+FEW = {  # enough to pass through every stage; quality has its own benchmark
+    "Lift123_NerfStage1": {"iterations": 40, "preview_every": 2},
+    "Lift123_DynamicStage2": {"mesh_iterations": 20},
+    "Lift123_DMTetRefine": {"iterations": 20},
+    "Lift123_BakeExport": {"texture_size": 256, "frames": 8, "turntable_size": 96},
+}
+# What ComfyUI's own page complains about in a new installation; what it asks of the internet is ignored, too.
+HOST_NOISE = ("/api/userdata", "/user.css", "ComfyApp graph accessed before initialization")
+
+
+def drive(comfy, folder: Path, **task) -> dict:
+    """Runs the driver; its report, with ``out`` the folder of screenshots.  Skips without Node.js or Chromium."""
+    paths = settings.default_paths()
+    chromium, node = browser.find_chromium(paths), shutil.which("node")
+    missing = os.environ.get("LIFT123_NO_BROWSER") or (not chromium and "no Chromium") or (not node and "no Node.js") or (
+        not (paths.node / "node_modules" / "playwright-core").is_dir() and "no playwright-core (run launch.py test)")
+    if missing:
+        assert os.environ.get("LIFT123_REQUIRE_BROWSER") != "1", missing
+        pytest.skip(missing)
+    task.update(url=comfy.url, folder=comfy.folder, chromium=chromium, node=str(paths.node), out=str(folder))
+    (folder / "task.json").write_text(json.dumps(task))
+    done = subprocess.run([node, str(DRIVER), str(folder / "task.json")], capture_output=True, text=True, timeout=1500)
+    assert (folder / "report.json").exists(), done.stderr
+    report = json.loads((folder / "report.json").read_text())
+    if os.environ.get("LIFT123_SCREENSHOTS"):
+        shutil.copytree(folder, Path(os.environ["LIFT123_SCREENSHOTS"]) / folder.name, dirs_exist_ok=True)
+    assert "crash" not in report, f"{report['crash']}\n{done.stderr}\nscreenshots in {folder}"
+    return {**report, "out": folder}
+
+
+def our_errors(report: dict) -> list:
+    """Console errors that are not the host's own noise."""
+    local = [e for e in report["errors"] if not e["url"].startswith("https://")]
+    return [e for e in local if not any(noise in e["text"] + e["url"] for noise in HOST_NOISE)]
+
+
+def pixels(report: dict, name: str):
+    """A screenshot as [H, W, 3] floats in [0, 1]."""
+    import numpy as np
+    from PIL import Image
+
+    return np.asarray(Image.open(report["out"] / f"{name}.png").convert("RGB"), dtype=np.float32) / 255
+
+
+def colourful(image) -> float:
+    """Fraction of pixels with a visible colour; the page's own greys do not count."""
+    return float((image.max(-1) - image.min(-1) > 0.12).mean())
+
+
+@pytest.fixture(scope="module")
+def session(comfy, tmp_path_factory):
+    """The quickstart, opened from the template browser and run with few iterations."""
+    names = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+    return drive(comfy, tmp_path_factory.mktemp("browser"), templates=names, openTemplate=NAME, widgets=FEW, run=True,
+                 timeout=600, viewer="Preview3D")
+
+
+def test_templates_show_with_thumbnails(session):
+    names = [path.stem for path in (ROOT / "workflows").glob("*.json")]
+    for name in names:
+        assert name in session["templateText"]
+        assert session["thumbnails"].get(f"{name}.jpg") == 200, f"{name}: {session['thumbnails']}"
+    assert session["shownPictures"] >= len(names)
+
+
+def test_the_template_loads_without_missing_nodes(session):
+    workflow = json.loads((ROOT / "workflows" / f"{NAME}.json").read_text(encoding="utf-8"))
+    assert session["graph"]["missing"] == []
+    assert sorted(session["graph"]["types"]) == sorted(node["type"] for node in workflow["nodes"])
+
+
+def test_the_page_makes_the_shipped_api_prompt(session):
+    """workflows/api/NAME.json is what the browser itself sends."""
+    shipped = json.loads((ROOT / "workflows" / "api" / f"{NAME}.json").read_text(encoding="utf-8"))
+
+    def plain(prompt: dict) -> dict:
+        return {key: (node["class_type"], {k: v for k, v in node["inputs"].items()
+                                           if (node["class_type"], k) != ("Preview3D", "image")})
+                for key, node in prompt.items()}
+
+    assert plain(session["graph"]["api"]) == plain(shipped)
+
+
+def test_it_runs_from_the_queue_button_with_previews_and_text(session):
+    assert session["usedButton"] and session["run"]["end"] == "success", session["run"]["end"]
+    assert session["run"]["previews"] >= 3
+    texts = [text for text in session["run"]["texts"] if "/" in text]
+    assert any("ETA" in text for text in texts), texts[:5]
+    wanted = {f"{node}.{name}" for node, values in FEW.items() for name in values}
+    assert set(session["set"]) == wanted, "a widget of the workflow changed its name"
+
+
+def test_the_result_shows_in_the_3d_viewer(session):
+    boxes = [box for box in session["viewerBoxes"] if box["height"] > 250]
+    assert boxes, session["viewerBoxes"]
+    box = boxes[0]
+    x, y, w, h = (int(box[key]) for key in ("x", "y", "width", "height"))
+    middle = pixels(session, "viewer")[y + h // 4 : y + 3 * h // 4, x + w // 4 : x + 3 * w // 4]
+    assert colourful(middle) > 0.05, f"the viewer is empty: {session['out'] / 'viewer.png'}"
+
+
+def test_no_console_errors_of_ours(session):
+    assert not our_errors(session), our_errors(session)
+    assert not [line for line in session["failedRequests"] if "lift123" in line.lower()]
+
+
+def test_the_template_loads_in_the_new_node_renderer(comfy, tmp_path):
+    """Nodes 2.0, the default of new installations, draws nodes as page elements."""
+    report = drive(comfy, tmp_path, workflow=str(ROOT / "workflows" / f"{NAME}.json"), vueNodes=True)
+    assert report["graph"]["missing"] == [] and not our_errors(report), our_errors(report)
+    assert (tmp_path / "finished.png").stat().st_size > 20000
+
+
+def test_the_browser_offers_the_missing_checkpoints_of_a_template(comfy, tmp_path):
+    """Its missing-model dialog reads the metadata that the loaders of a template carry."""
+    report = drive(comfy, tmp_path, workflow=str(ROOT / "workflows" / "consistent123.json"), click="View details")
+    assert report["graph"]["types"] and report["text"]
+    wanted = [node["widgets_values"][0] for node in json.loads((ROOT / "workflows" / "consistent123.json").read_text())["nodes"]
+              if node["properties"].get("models")]
+    assert len(wanted) == 3 and all(name in report["text"] for name in wanted), report["text"]

@@ -1,0 +1,324 @@
+"""The shipped workflows: well formed, equal to their API twins and presets, and running in the real ComfyUI."""
+
+import copy
+import importlib.util
+import json
+import struct
+import time
+
+import pytest
+from conftest import ROOT
+from helpers.comfy_modules import prepare
+
+FOLDER = ROOT / "workflows"
+ABLATIONS = ["ablation_boundary", "ablation_coarse_fine", "ablation_loss_weights", "ablation_prior_trade_off",
+             "ablation_schedules", "ablation_strategies", "ablation_two_stages"]
+HIFI123 = ["ablation_hifi123", "hifi123", "hifi123_inversion", "hifi123_novel_views", "hifi123_quickstart",
+           "hifi123_rgnv_enhance", "hifi123_texture_mesh"]
+PICTURES_ONLY = {"ablation_hifi123", "hifi123_inversion", "hifi123_novel_views", "hifi123_rgnv_enhance"}
+STDGEN = ["stdgen", "stdgen_edit", "stdgen_quickstart", "stdgen_toy"]
+NAMES = [*ABLATIONS, "consistent123", "consistent123_quickstart", *HIFI123, "magic123", "magic123_quickstart", "prior_2d_only",
+         "prior_3d_only", "prior_both", "realfusion_style", "refine_mesh_texture", *STDGEN, "zero123_baseline"]
+CORE_NODES = {"LoadImage", "PreviewImage", "Preview3D", "MarkdownNote"}
+INPAINTING = {"CheckpointLoaderSimple", "CLIPTextEncode", "VAEEncodeForInpaint", "KSampler", "VAEDecode"}
+_spec = importlib.util.spec_from_file_location("lift123_to_api", FOLDER / "to_api.py")
+to_api = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(to_api)
+
+
+def ui(name):
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def api(name):
+    return json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def changed(prompt, **by_class):
+    """A copy with inputs replaced, by node class without its prefix."""
+    prompt = copy.deepcopy(prompt)
+    for node in prompt.values():
+        node["inputs"].update(by_class.get(node["class_type"].removeprefix("Lift123_"), {}))
+    return prompt
+
+
+@pytest.fixture
+def weights():
+    if not (ROOT / "pipelines" / "embedded" / "settings.json").is_file():
+        pytest.skip("the embedded networks are not here: run 'python3 launch.py train-embedded'")
+
+
+# ---------------------------------------------------------------------------------------- files
+
+
+def test_every_workflow_has_thumbnail_and_twin():
+    assert sorted(p.stem for p in FOLDER.glob("*.json")) == sorted(NAMES)
+    assert sorted(p.stem for p in (FOLDER / "api").glob("*.json")) == sorted(NAMES)
+    for name in NAMES:
+        assert (FOLDER / f"{name}.jpg").read_bytes()[:3] == b"\xff\xd8\xff", "a JPEG"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_are_consistent(name):
+    workflow = ui(name)
+    nodes = {n["id"]: n for n in workflow["nodes"]}
+    assert workflow["version"] == 0.4 and len(nodes) == len(workflow["nodes"])
+    for link, source, out, target, into, kind in workflow["links"]:
+        assert link in nodes[source]["outputs"][out]["links"] and nodes[source]["outputs"][out]["type"] == kind
+        entry = nodes[target]["inputs"][into]
+        assert entry["link"] == link and (entry["type"] == "*" or kind in entry["type"].split(","))
+    used = {n["type"] for n in workflow["nodes"] if n["type"] not in INPAINTING or n["mode"] == 0}
+    assert {t for t in used if not t.startswith("Lift123_")} <= CORE_NODES, "no other pack is needed"
+    assert used & {"LoadImage", "Lift123_ToyObject", "Lift123_ToyCharacter"} and ("Preview3D" in used or name in PICTURES_ONLY)
+
+
+@pytest.mark.parametrize("name, count", [("consistent123", 3), ("hifi123", 2), ("magic123", 2), ("stdgen", 1),
+                                         ("stdgen_edit", 1)])
+def test_loaders_of_public_checkpoints_let_the_browser_offer_missing_files(name, count):
+    """The browser's dialog wants metadata whose name is the widget's value, a file name (``registry.template_models``)."""
+    from lift123.pipelines.catalog.registry import template_models
+
+    loaders = [n for n in ui(name)["nodes"] if n["type"].startswith("Lift123_Load") and "." in n["widgets_values"][0]]
+    assert len(loaders) == count, "single files; the dialog cannot offer folders"
+    for node in loaders:
+        expected = template_models(node["widgets_values"][0])
+        assert expected and node["properties"]["models"] == expected
+        assert api(name)[str(node["id"])]["inputs"]["checkpoint"] == node["widgets_values"][0]
+
+
+def test_no_machine_paths():
+    for path in [*FOLDER.glob("*.json"), *(FOLDER / "api").glob("*.json")]:
+        text = path.read_text(encoding="utf-8")
+        assert "/home/" not in text and "/Users/" not in text and ":\\" not in text
+
+
+def test_converter_on_a_small_graph():
+    """Seeds and uploads have a companion value; muted nodes and their links disappear."""
+    info = {
+        "A": {"input": {"required": {"image": [["x"], {"image_upload": True}], "seed": ["INT", {
+            "control_after_generate": True}], "n": ["INT", {"default": 5}], "in": ["IMAGE"]}},
+            "input_order": {"required": ["image", "seed", "n", "in"]}, "display_name": "Node A"},
+        "B": {"input": {"required": {}}, "input_order": {"required": []}, "display_name": "B"},
+    }
+    slot = {"name": "in", "type": "IMAGE", "link": 7}
+    nodes = [{"id": 2, "type": "A", "inputs": [slot], "widgets_values": ["x", "image", 3, "fixed", 9]},
+             {"id": 1, "type": "B", "title": "mine"}]
+    prompt = to_api.ui_to_api({"nodes": nodes, "links": [[7, 1, 0, 2, 0, "IMAGE"]]}, info)
+    assert prompt["2"] == {"class_type": "A", "_meta": {"title": "Node A"},
+                           "inputs": {"image": "x", "seed": 3, "n": 9, "in": ["1", 0]}}
+    assert prompt["1"]["_meta"]["title"] == "mine"
+    nodes[1]["mode"] = 2
+    assert list(to_api.ui_to_api({"nodes": nodes, "links": [[7, 1, 0, 2, 0, "IMAGE"]]}, info)["2"]["inputs"]) == [
+        "image", "seed", "n"]
+    with pytest.raises(ValueError, match="no node 'C'"):
+        to_api.ui_to_api({"nodes": [{"id": 1, "type": "C"}], "links": []}, info)
+
+
+# -------------------------------------------------------------------------------------- presets
+
+
+def built(name, *more):
+    """What the prior and boundary nodes of a workflow (and those named in ``more``) hand on, by node id."""
+    prepare()
+    from lift123.nodes import all_nodes
+
+    classes = {n.GET_SCHEMA().node_id: n for n in all_nodes()}
+    light = {f"Lift123_{n}" for n in ("LoadEmbedded", "PriorSchedule", "ViewPrior", "TextPrior", "ClipBoundary",
+                                      "DynamicPrior", "LoadViewPrior", "LoadTextPrior", "LoadClip", *more)}
+    prompt, done = changed(api(name), LoadViewPrior={"checkpoint": "embedded"}, LoadTextPrior={"checkpoint": "embedded"},
+                           LoadClip={"checkpoint": "embedded"}), {}
+
+    def value(given):
+        return run(given[0])[given[1]] if isinstance(given, list) else given
+
+    def run(key):
+        if key not in done:
+            node = prompt[key]
+            done[key] = classes[node["class_type"]].execute(**{k: value(v) for k, v in node["inputs"].items()}).result
+        return done[key]
+
+    for key, node in prompt.items():
+        if node["class_type"] in light:
+            run(key)
+    return prompt, done
+
+
+@pytest.mark.parametrize("name, preset", [("consistent123_quickstart", "QUICKSTART"), ("consistent123", "PAPER")])
+def test_the_graph_is_the_preset(name, preset):
+    """The numbers on the nodes are those of ``pipelines/consistent123.py``: nobody edits one and forgets the other."""
+    prompt, done = built(name)
+    from lift123.pipelines import consistent123
+
+    preset = getattr(consistent123, preset)
+    kinds = {key: node["class_type"].removeprefix("Lift123_") for key, node in prompt.items()}
+
+    def source(key, entry):
+        return done[prompt[key]["inputs"][entry][0]][prompt[key]["inputs"][entry][1]]
+
+    nerf, second, mesh = (next(k for k, v in kinds.items() if v == n) for n in
+                          ("NerfStage1", "DynamicStage2", "DMTetRefine"))
+    view, text = source(second, "prior_3d"), source(second, "prior_2d")
+    assert (view.settings, text.settings) == (preset.view, preset.text)
+    assert (view.guidance, text.guidance) == (preset.view_guidance, preset.text_guidance)
+    assert view.angle_scaling == preset.angle_scaling and source(nerf, "prior") == view
+    assert source(nerf, "boundary").rule == preset.boundary
+    assert prompt[second]["inputs"]["form"] == preset.form
+    assert {"phase_local": "local"}.get(prompt[second]["inputs"]["clock"]) == preset.clock
+    if prompt[mesh]["inputs"]["prior"] == [second, 1]:
+        assert (preset.mesh_view, preset.mesh_text) == (preset.view, preset.text)
+    else:
+        dynamic = source(mesh, "prior")
+        assert (dynamic.prior_3d.settings, dynamic.prior_2d.settings) == (preset.mesh_view, preset.mesh_text)
+        assert (dynamic.form, dynamic.clock) == (preset.form, preset.clock)
+    inputs = {kinds[k]: node["inputs"] for k, node in prompt.items()}
+    assert inputs["NerfStage1"]["preset"] == inputs["DMTetRefine"]["preset"] == preset.name
+    assert inputs["NerfStage1"]["iterations"] in (0, preset.nerf.iterations)
+    assert inputs["DMTetRefine"]["iterations"] in (0, preset.mesh.iterations)
+    assert inputs["DynamicStage2"]["mesh_iterations"] in (0, preset.mesh.iterations)
+    assert preset.nerf.mesh_iterations == preset.mesh.iterations
+    assert inputs["ReferenceView"]["size"] == preset.reference_size
+    bake = inputs["BakeExport"]
+    assert (bake["face_budget"], bake["texture_size"], bake["supersample"]) == (
+        preset.bake.faces, preset.bake.size, preset.bake.supersample)
+
+
+def test_stage_2_finds_the_configuration_of_stage_1_in_the_scene():
+    prepare()
+    from lift123.nodes.stages import configured, overridden
+    from lift123.pipelines.consistent123 import PAPER, QUICKSTART
+    from lift123.pipelines.stages.loop.optimize import describe
+    from lift123.pipelines.stages.objects.fit_nerf import NerfConfig
+
+    for config in (PAPER.nerf, overridden(QUICKSTART.nerf, iterations=7, rgb_weight=0.0, render_size=48)):
+        assert configured(NerfConfig(), json.loads(json.dumps(describe(config)))) == config
+    assert config.iterations == 7 and config.size == 48 and config.rgb(0.5) == 0.0
+    assert overridden(QUICKSTART.nerf, iterations=0, rgb_weight=-1.0) == QUICKSTART.nerf
+
+
+# --------------------------------------------------------------------------------------- server
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_twin_is_the_conversion(comfy, name):
+    assert to_api.ui_to_api(ui(name), comfy.info) == api(name)
+
+
+def test_browser_finds_templates_help_translations_and_sample(comfy):
+    assert set(comfy.client.get("/workflow_templates")[comfy.folder]) == set(NAMES)
+    for name in NAMES:
+        base = f"/api/workflow_templates/{comfy.folder}/{name}"
+        assert json.loads(comfy.client.raw(base + ".json")) == ui(name)
+        assert comfy.client.raw(base + ".jpg")[:2] == b"\xff\xd8"
+    assert comfy.client.raw(f"/extensions/{comfy.folder}/docs/Lift123_NerfStage1.md").startswith(b"# NeRF Stage 1")
+    assert comfy.client.raw(f"/extensions/{comfy.folder}/js/lift123.js")
+    assert "Lift123_NerfStage1" in comfy.client.get("/i18n")["en"]["nodeDefs"]
+    assert "lift123_sample.png" in comfy.info["LoadImage"]["input"]["required"]["image"][0]
+
+
+def test_paper_preset_without_its_checkpoints_is_refused_with_instructions(comfy):
+    from helpers.comfy_server import PromptFailed
+
+    with pytest.raises(PromptFailed, match="zero123-xl.ckpt into models/checkpoints/") as refusal:
+        comfy.run(api("consistent123"))
+    assert "models/lift123_clip" in str(refusal.value) and "Nothing is downloaded" in str(refusal.value)
+
+
+SMALL = dict(
+    NerfStage1={"iterations": 16, "render_size": 32, "reference_size": 32, "preview_every": 2},
+    DynamicStage2={"mesh_iterations": 4},
+    DMTetRefine={"iterations": 4, "render_size": 32, "reference_size": 32, "grid": 8, "preview_every": 2},
+    BakeExport={"texture_size": 128, "face_budget": 500, "supersample": 1, "frames": 4, "turntable_size": 64},
+    ClipBoundary={"interval": 2, "window": 1, "size": 32},
+)
+
+
+def check_results(comfy, entry):
+    """The four files exist, the GLB has a texture, the manifest tells the story."""
+    from lift123.pipelines.io.glb_reader import read_glb
+
+    outputs = [o["lift123_files"][0] for o in entry["outputs"].values() if "glb" in o.get("lift123_files", [{}])[0]]
+    files = {kind: comfy.output / f["subfolder"] / f["filename"] for kind, f in outputs[0].items()}
+    assert set(files) == {"glb", "turntable", "contact_sheet", "manifest"} and all(p.stat().st_size for p in files.values())
+    mesh = read_glb(files["glb"].read_bytes())
+    assert mesh.texture is not None and len(mesh.faces) > 50
+    manifest = json.loads(files["manifest"].read_text())
+    assert manifest["results"]["boundary"]["switch_step"] and len(manifest["weights"]) >= 5
+    assert {"NeRF stage 1", "DMTet refine"} <= set(manifest["timings_seconds"]) and manifest["graph"]
+    assert files["turntable"].read_bytes()[8:12] == b"WEBP"
+    return files
+
+
+def test_quickstart_runs_with_previews_and_text_and_repeats_byte_for_byte(comfy, weights):
+    prompt = changed(api("consistent123_quickstart"), **SMALL)
+    entry, messages = comfy.events(prompt, timeout=900)
+    files = check_results(comfy, entry)
+    binary = [m for m in messages if isinstance(m, (bytes, bytearray))]
+    kinds = {struct.unpack(">I", m[:4])[0] for m in binary}
+    texts = [m[8:].decode("utf-8", "ignore") for m in binary if m[:4] == b"\x00\x00\x00\x03"]
+    assert kinds & {1, 4}, "live pictures"
+    assert any("NeRF stage 1" in t or "NeRF " in t for t in texts) and any("Mesh" in t or "DMTet" in t for t in texts)
+    for attempt in range(4):  # until ComfyUI has dropped its cached results: a busy worker looks for the flag late
+        comfy.client.post("/free", {"unload_models": True, "free_memory": True})
+        time.sleep(1.5 + 2 * attempt)
+        again = check_results(comfy, comfy.run(prompt, timeout=900))
+        if again["glb"] != files["glb"]:
+            break
+    assert again["glb"] != files["glb"] and again["glb"].read_bytes() == files["glb"].read_bytes()
+
+
+def test_paper_preset_runs_with_embedded_networks(comfy, weights):
+    embedded = {"checkpoint": "embedded"}
+    fewer = {"NerfStage1": {**SMALL["NerfStage1"], "iterations": 8},  # its field and grid are made for a GPU
+             "ClipBoundary": {"interval": 4, "window": 1, "size": 32, "views": 2}, "ReferenceView": {"size": 128}}
+    prompt = changed(api("consistent123"), **{**SMALL, **fewer, "LoadViewPrior": embedded, "LoadTextPrior": embedded,
+                                              "LoadClip": embedded})
+    check_results(comfy, comfy.run(prompt, timeout=900))
+    assert list((comfy.output / "lift123").glob("consistent123_scene_*.safetensors"))
+
+
+def long_stage(prompt):
+    """Only picture, networks and a NeRF stage that would run for hours."""
+    prompt = changed(prompt, **{**SMALL, "NerfStage1": {**SMALL["NerfStage1"], "iterations": 50000}})
+    stage = next(k for k, n in prompt.items() if n["class_type"] == "Lift123_NerfStage1")
+    del prompt[stage]["inputs"]["boundary"]
+    keep = {k: n for k, n in prompt.items() if n["class_type"].removeprefix("Lift123_") in (
+        "LoadImage", "ReferenceView", "LoadEmbedded", "EstimateDepth", "PriorSchedule", "ViewPrior", "NerfStage1")}
+    keep["99"] = {"class_type": "Lift123_SaveScene", "inputs": {"scene": [stage, 0], "filename_prefix": "lift123/early"}}
+    return keep
+
+
+def test_finish_with_what_you_have(comfy, weights):
+    asked = []
+
+    def ask(job, message):
+        if not asked and "NeRF" in job.text:
+            asked.append(comfy.client.post("/lift123/finish", {}))
+
+    entry = comfy.run(long_stage(api("consistent123_quickstart")), timeout=600, on_event=ask)
+    assert asked[0]["finishing"] and "lift123/early" in json.dumps(entry["outputs"]).replace("\\\\", "/")
+    assert comfy.client.post("/lift123/finish", {}) == {"finishing": []}
+
+
+def test_interruption_keeps_the_partial_scene(comfy, weights):
+    from helpers.comfy_server import PromptFailed
+
+    before = set(comfy.output.rglob("partial_*.safetensors"))
+    asked = []
+
+    def interrupt(job, message):
+        if not asked and "NeRF" in job.text:
+            asked.append(True)
+            comfy.client.interrupt()
+
+    prompt = long_stage(changed(api("consistent123_quickstart"), ReferenceView={"border": 0.25}))
+    with pytest.raises(PromptFailed) as stopped:
+        comfy.run(prompt, timeout=600, on_event=interrupt)
+    assert stopped.value.interrupted
+    partial = set(comfy.output.rglob("partial_nerf_stage_1_*.safetensors")) - before
+    assert len(partial) == 1
+    back = {"1": {"class_type": "Lift123_LoadScene", "inputs": {
+                "file": partial.pop().relative_to(comfy.output).as_posix()}},
+            "2": {"class_type": "Lift123_RenderViews", "inputs": {
+                "source": ["1", 0], "size": 32, "frames": 2, "elevation": 0.0, "radius": 3.2, "fovy": 20.0, "what": "rgb"}},
+            "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}}}
+    assert len(comfy.run(back, timeout=300)["outputs"]["3"]["images"]) == 2
