@@ -114,7 +114,7 @@ def consistent_ablations(base: consistent123.Preset) -> list[Ablation]:
         ),
         Ablation(
             "loss_weights", "Consistent123: weights of the reference view (Table 4)",
-            "What do the weights of colour, mask and depth matter?",
+            "What do the weights of color, mask and depth matter?",
             (default, weighed("a", 1000, 500, 0), weighed("b", 10, 1000, 500), weighed("c", 500, 10, 1000),
              weighed("d", 800, 600, 400)),
             printed(

@@ -58,7 +58,7 @@ def oracle_prior(toy: ToyObject, reference: ReferenceView, settings, size: int, 
 
 
 def lift(method: str, toy: ToyObject, reference: ReferenceView, preset: paper.Preset, models, seed: int):
-    """(mesh with colours, 18 pictures, notes) of one method."""
+    """(mesh with colors, 18 pictures, notes) of one method."""
     cameras = eighteen_views(VIEW_SIZE)
     if method == "hull":
         views = reference.resized(VIEW_SIZE)

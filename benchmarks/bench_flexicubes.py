@@ -62,7 +62,7 @@ def measure(gradient: bool) -> list:
         mesh.vertices.square().sum().backward()
     placed = time.process_time()
     times = [f"{(b - a) * 1e3:.0f}" for a, b in ((start, found), (found, weighed), (weighed, placed))]
-    name = "with gradients, centres" if gradient else "forward"
+    name = "with gradients, centers" if gradient else "forward"
     return [name, len(patches.cubes), len(mesh.faces), *times, f"{peak() - before:.0f}"]
 
 

@@ -4,7 +4,7 @@
 
 All with the embedded networks and the quickstart preset.  refine: one coarse stage per object, then its surface, whose
 shape stays, is painted by RGSD, by SDS of the text prior, of the view prior, of both, or by the reference view alone
-("reference"), each for the preset's iterations; "coarse" has the coarse stage's colours.  targets: where RGSD pulls
+("reference"), each for the preset's iterations; "coarse" has the coarse stage's colors.  targets: where RGSD pulls
 renders of the coarse surface, against the truth, next to what the network's autoencoder makes of the truth itself.
 views: RGNV on the view prior's samples, inverted to the paper's level (600 of 1000), and Fig. 7's ablations; results as
 pictures.  trip: inversion to that level and reconstruction of the reference picture.
@@ -341,7 +341,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--objects", default="0-9", help="held-out objects, for example 0-4,7")
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--methods", default=",".join(PAINTED), help="ways to paint, beside the coarse colours")
+    parser.add_argument("--methods", default=",".join(PAINTED), help="ways to paint, beside the coarse colors")
     parser.add_argument("--jobs", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=ROOT / ".lift123" / "bench_hifi123")

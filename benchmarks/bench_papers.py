@@ -35,19 +35,19 @@ def selected(only: str) -> dict[str, Ablation]:
 def worst_picture(ablation: Ablation, found: dict, args) -> str | None:
     """Truth and all variants of the first variant's worst run as a JPEG; its file name."""
     import numpy as np
-    from lift123.pipelines.io.table_picture import labelled
+    from lift123.pipelines.io.table_picture import labeled
     from PIL import Image
 
     key = worst(found, ablation.variants[0].name)
     if key is None:
         return None
-    rows = [labelled(truth_sheet(key[0]), "truth")]
+    rows = [labeled(truth_sheet(key[0]), "truth")]
     for variant in ablation.variants:
         path = sheet_path(record_path(args.work, variant.name, *key))
         if key in found[variant.name] and path.is_file():
             with Image.open(path) as file:
                 pixels = torch.from_numpy(np.array(file.convert("RGB"))).float() / 255
-            rows.append(labelled(pixels, f"{variant.name}: {variant.told}"))
+            rows.append(labeled(pixels, f"{variant.name}: {variant.told}"))
     name = f"papers_{ablation.name}_worst.jpg"
     pixels = (torch.cat(rows) * 255).round().to(torch.uint8).numpy()
     Image.fromarray(pixels).save(args.out / name, quality=85)

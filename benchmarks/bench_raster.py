@@ -1,8 +1,8 @@
-"""CPU times of the rasteriser: kernels, torch specification, public alternatives, in the same run.
+"""CPU times of the rasterizer: kernels, torch specification, public alternatives, in the same run.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_raster.py [--out benchmarks/results/raster.md]
 
-One view of a sphere that covers half the picture, three colours per vertex, a random cotangent.  The alternative is
+One view of a sphere that covers half the picture, three colors per vertex, a random cotangent.  The alternative is
 DEODR (C++, BSD; ``pip install deodr``), which is left out where it is not installed.  Its adjacency, like ours, is
 built beforehand.  The whole run takes less than a minute on a quiet core.
 """
@@ -43,7 +43,7 @@ def sphere(rings: int):
 
 
 def scene(rings: int, size: int):
-    """(clip [1, V, 4], faces, colours [V, 3], cotangent [1, size, size, 3])."""
+    """(clip [1, V, 4], faces, colors [V, 3], cotangent [1, size, size, 3])."""
     from lift123.pipelines.core.cameras import Cameras
     from lift123.pipelines.render.surface import project
 
@@ -65,7 +65,7 @@ def clock(function, repeat: int) -> float:
 
 
 def ours(rasterizer, clip, faces, color, cotangent, size: int) -> dict:
-    """Named callables of one rasteriser."""
+    """Named callables of one rasterizer."""
     raster = rasterizer.rasterize(clip, faces, size, size)
     image = rasterizer.interpolate(color, raster, faces)
 
@@ -183,7 +183,7 @@ def main() -> None:
     parser.add_argument("--out", help="Markdown file to write as well")
     out = parser.parse_args().out
     load_pack()
-    lines = [f"Rasteriser, {torch.get_num_threads()} thread(s), milliseconds of CPU time, best of a few.", ""]
+    lines = [f"Rasterizer, {torch.get_num_threads()} thread(s), milliseconds of CPU time, best of a few.", ""]
     for table in (kernels_table, specification_table, texture_table):
         lines += [*table(), ""]
     print("\n".join(lines))

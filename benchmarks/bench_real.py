@@ -30,9 +30,9 @@ from lift123.pipelines.stages.results.render_views import contact_sheet, render_
 DATA = ROOT.parent / "shared" / "data" / "objects"
 PROMPTS = {
     "teddy_bear": "a brown bear", "banana": "a yellow banana", "colorful_teapot": "a blue mug checkered with orange",
-    "two_donuts": "a pink ring", "cactus": "a green cactus", "cat_statue": "a grey animal upright striped with orange",
-    "fish_real_nemo": "an orange fish striped with white", "metal_dragon_statue": "a grey animal",
-    "nerf4_chair": "a green chair", "nerf4_mic": "a grey lamp",
+    "two_donuts": "a pink ring", "cactus": "a green cactus", "cat_statue": "a gray animal upright striped with orange",
+    "fish_real_nemo": "an orange fish striped with white", "metal_dragon_statue": "a gray animal",
+    "nerf4_chair": "a green chair", "nerf4_mic": "a gray lamp",
 }
 SIZE = 192
 

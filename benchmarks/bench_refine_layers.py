@@ -3,7 +3,7 @@
     python benchmarks/bench_refine_layers.py [--characters 5] [--out FOLDER] [--work FOLDER] [--fresh]
 
 Input: the character's layers meshed coarsely (A15 cells of 0.069 scene units instead of 0.034), bent by one smooth warp of
-space that all layers share (as one reconstructed field would be off), each vertex moved by noise.  Views: true colours,
+space that all layers share (as one reconstructed field would be off), each vertex moved by noise.  Views: true colors,
 normals and outlines at 128 pixels.  Distance: from 20,000 points of either surface to the nearest place of the other, mean
 of both directions, scene units (the character's longest side is 2); unlike distances between two sets of points it is 0
 for equal surfaces.  Inside: share of a layer's vertices that lie inside an inner layer by more than the tolerance.  Every
@@ -101,7 +101,7 @@ def run_one(index: int, args) -> tuple[dict, tuple]:
 
 
 def tinted(layers: LayeredMesh) -> LayeredMesh:
-    """One colour per layer, so that shape shows."""
+    """One color per layer, so that shape shows."""
     return LayeredMesh({n: Mesh(m.vertices, m.faces, torch.tensor(TINTS[n]).expand(len(m.vertices), 3).contiguous())
                         for n, m in layers.layers.items()})
 

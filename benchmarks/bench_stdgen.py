@@ -2,13 +2,13 @@
 
     python benchmarks/bench_stdgen.py [--characters 5] [--first 10] [--starts picture,a-pose,views] [--out FOLDER] [--work FOLDER]
 
-Embedded networks.  Starts: "picture" is the quickstart, given a figure in some pose, which is canonicalised, drawn from six
+Embedded networks.  Starts: "picture" is the quickstart, given a figure in some pose, which is canonicalized, drawn from six
 sides, reconstructed, refined and painted; "a-pose" is given the true A-pose from the front instead, and "views" the true six
 views of three levels at the networks' size, so that a stage's own error can be told from what it was handed on.
 
 Scene units: the character's longest side is 2.  IoU: volumetric, 96^3, over the box that both share.  Distance: from 20,000
 points of either surface to the nearest place of the other, mean of both directions; Chamfer (squared) is the papers', over
-2,000 points of each.  "Coarse" is what S-LRM gives, "refined" the end.  Six-view PSNR: colours on white at 128 pixels;
+2,000 points of each.  "Coarse" is what S-LRM gives, "refined" the end.  Six-view PSNR: colors on white at 128 pixels;
 "drawn" views are the multi-view network's, scaled up, "rendered" ones show the painted result.  Every result is kept in
 ``--work``, so an interrupted run goes on where it stopped.
 """
@@ -34,7 +34,7 @@ from lift123.pipelines.metrics.geometry import chamfer, volumetric_iou
 from lift123.pipelines.metrics.image import psnr
 from lift123.pipelines.metrics.statistics import summary
 from lift123.pipelines.render.surface import render_surface
-from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalise
+from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
 from lift123.pipelines.stages.characters.export import character_picture, exploded
 from lift123.pipelines.stages.characters.lift_layers import lift_layers
 from lift123.pipelines.stages.characters.multiview import MultiViewSettings, draw_views
@@ -60,13 +60,13 @@ class Networks:
 
 
 def scaled(views: CharacterViews, size: int) -> torch.Tensor:
-    """[6, size, size, 3] colours of the first level."""
+    """[6, size, size, 3] colors of the first level."""
     flat = views.color[0].movedim(-1, 1)
     return torch.nn.functional.interpolate(flat, (size, size), mode="bilinear", align_corners=False).movedim(1, -1)
 
 
 def rendered(layers: LayeredMesh) -> torch.Tensor:
-    """[6, VIEW_SIZE, VIEW_SIZE, 3] of the vertex colours, unlit, as the toybox renders the truth."""
+    """[6, VIEW_SIZE, VIEW_SIZE, 3] of the vertex colors, unlit, as the toybox renders the truth."""
     return render_surface(layers.merged(), six_views(VIEW_SIZE), supersample=2, grad=False).composite(1.0).clamp(0, 1)
 
 
@@ -94,7 +94,7 @@ def handed_on(start: str, character, truth_views: CharacterViews, networks: Netw
     if start == "picture":
         rgba = input_picture(character, 0, PICTURE_SIZE)
         shown = CharacterPicture(rgba[..., :3], rgba[..., 3])
-        front = canonicalise(networks.canonical, shown, CanonicalSettings(seed=SEED, preview_every=0)).picture
+        front = canonicalize(networks.canonical, shown, CanonicalSettings(seed=SEED, preview_every=0)).picture
     return draw_views(networks.multiview, front, MultiViewSettings(seed=SEED, preview_every=0)), front
 
 

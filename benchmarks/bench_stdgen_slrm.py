@@ -68,7 +68,7 @@ def measure(folder: Path, views: torch.Tensor) -> tuple[list, str]:
     likeliest[:, 2] = 1.0
     figure = GridValues(ball, likeliest)
     mesh = timed(rows, "surface of one layer", lambda: layer_surface(network, planes, figure, 2))
-    timed(rows, "its colours", lambda: point_colors(network, planes, mesh.vertices))
+    timed(rows, "its colors", lambda: point_colors(network, planes, mesh.vertices))
     finite = all(bool(torch.isfinite(t).all()) for t in (planes, values.sdf, mesh.vertices))
     return rows, f"{count} weights, {loaded.report[0]}; {len(mesh.faces)} faces; all outputs finite: {finite}."
 

@@ -90,7 +90,7 @@ def tools() -> list[list]:
         f"edges and face pairs of {size} faces": lambda: mesh_edges(mesh.faces, len(mesh.vertices)),
         f"decimate {size} to 8000 faces": lambda: decimate(mesh, 8000),
         "unwrap 8000 faces (xatlas)": lambda: unwrap(small, None),
-        "bake 1024 x 1024, 2 x 2 samples, colour for free": lambda: bake(flat, lambda x: x * 0.5 + 0.5),
+        "bake 1024 x 1024, 2 x 2 samples, color for free": lambda: bake(flat, lambda x: x * 0.5 + 0.5),
         "write GLB": lambda: write_glb(None, painted),
         f"IoU at 64^3 of two meshes of {size} faces": lambda: volumetric_iou(mesh, mesh),
         "Chamfer distance, 2000 points": lambda: chamfer(mesh, mesh),

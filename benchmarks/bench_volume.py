@@ -70,7 +70,7 @@ def kernels(size: int, step: float, repeats: int) -> list[list]:
 
 
 def nerf_step(size: int, step: float, log2: int, hidden: int, blob: float, normals: str | None, repeats: int) -> list:
-    """One optimisation step: march, field, composite, backward, fused Adam."""
+    """One optimization step: march, field, composite, backward, fused Adam."""
     generator = torch.Generator().manual_seed(0)
     config = HashNerfConfig(HashGridConfig(8, 2, log2, 16, 256), hidden=hidden, blob_density=blob)
     field, grid, view = HashNerf(config, generator), OccupancyGrid(64), front(size)

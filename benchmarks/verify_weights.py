@@ -29,7 +29,7 @@ ROWS = {"cpu": 32, "cuda": 64}  # of StdGEN's latents, whose full height is 128;
 PROMPT, OTHER = "a pink bear striped with brown", "a blue car"  # the sample picture shows the first
 TIME = 0.4  # of the noise schedule, where the denoising error is measured
 PICTURED = {"canonical": "a toy character; its A-pose as drawn; the true one",
-            "multiview": "the true front view; front colours as drawn, level by level; their normals",
+            "multiview": "the true front view; front colors as drawn, level by level; their normals",
             "slrm": "the true front view; the reconstruction from front, right, back"}
 SUSPICIOUS = 0.7  # a network that knows nothing has an error of 1
 
@@ -220,7 +220,7 @@ def character_step(kind: str, name: str, path: Path, network, device, steps: int
         network = first_use.reduced(network, ROWS[torch.device(device).type])
         parts = {"UNet": network.unet, "reference UNet": getattr(network, "reference", None),
                  "autoencoder": getattr(network.codec, "vae", None), "tower": getattr(network.vision, "model", None)}
-        look = first_use.look_at_canonicaliser if kind == "canonical" else first_use.look_at_multiview
+        look = first_use.look_at_canonicalizer if kind == "canonical" else first_use.look_at_multiview
         found, size = look(network, first_use.toy_figure(network.size[0]), steps, device), network.size
     networks = {part: size_of(module) for part, module in parts.items() if module is not None}
     broken = [f"numbers that are not finite in {part}" for part, facts in networks.items() if not facts["finite"]]

@@ -189,5 +189,5 @@ def _absent(weights: registry.Weights, missing: list[str], got: str) -> InputErr
     return InputError(
         "checkpoint", f"the files of {weights.name!r} in {weights.place}", got,
         f"Put {', '.join(missing)} into {weights.place}. They are published at {sources} (about {weights.gigabytes:g} GB, "
-        f"licence: {weights.licence}). {weights.note}{' ' * bool(weights.note)}Nothing is downloaded automatically: the node "
+        f"license: {weights.license}). {weights.note}{' ' * bool(weights.note)}Nothing is downloaded automatically: the node "
         f"Download Weights gets them when you ask it to. Choose {EMBEDDED!r} to run without any download.")

@@ -191,7 +191,7 @@ class ModelDenoiser:
         doubt = self.backbone.path.doubt(
             lambda x, t: self._denoise(x, t, front, 1.0), noise.to(self.backbone.device))
         if doubt:
-            self.warn(f"the MODEL may be labelled wrongly: {doubt}. Core's ModelSamplingDiscrete node corrects the label.")
+            self.warn(f"the MODEL may be labeled wrongly: {doubt}. Core's ModelSamplingDiscrete node corrects the label.")
         return self
 
 

@@ -33,7 +33,7 @@ def differentiable(patcher) -> torch.nn.Module:
 
 
 def without_overwriting(network: torch.nn.Module) -> torch.nn.Module:
-    """The network, its normalisations reading copies: core's text towers add in place to what backward needs."""
+    """The network, its normalizations reading copies: core's text towers add in place to what backward needs."""
     for module in network.modules():
         if isinstance(module, torch.nn.LayerNorm):
             module.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(), *inputs[1:]))

@@ -54,7 +54,7 @@ def depth_picture(depth: Tensor, alpha: Tensor) -> Tensor:
 
 
 def normal_picture(normal: Tensor, alpha: Tensor) -> Tensor:
-    """[B, H, W, 3] world normals -> IMAGE with (n + 1) / 2 as colours, outside mid grey."""
+    """[B, H, W, 3] world normals -> IMAGE with (n + 1) / 2 as colors, outside mid gray."""
     return to_image(torch.where(alpha[..., None] > 0, (torch.nn.functional.normalize(normal, dim=-1) + 1) / 2, 0.5))
 
 

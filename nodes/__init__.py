@@ -71,7 +71,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         mesh_in.MeshToScene,
         magic123.StageOptionsNode,
         characters.LoadCharacterEmbedded, characters.LoadCanonicaliser, characters.LoadMultiView, characters.LoadSlrm,
-        characters.ToyCharacter, characters.Canonicalise, characters.CharacterMultiView, characters.ViewsToImages,
+        characters.ToyCharacter, characters.Canonicalize, characters.CharacterMultiView, characters.ViewsToImages,
         characters.ImagesToViews, characters.LiftLayers,
         layers.RefineLayers, layers.ReplaceLayers, layers.SplitLayers, layers.JoinLayers, layers.SaveLayers, layers.LoadLayers,
         layers_out.ProjectColors, layers_out.PreviewLayers, layers_out.ExportCharacter,

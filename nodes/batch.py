@@ -274,7 +274,7 @@ class Results(Node):
             outputs=[
                 io.String.Output("table", display_name="table", tooltip="Markdown: one row per run, then means."),
                 io.Image.Output("picture", display_name="picture", tooltip="The table as a picture, main columns only."),
-                io.Image.Output("sheet", display_name="sheet", tooltip="One labelled picture per finished run."),
+                io.Image.Output("sheet", display_name="sheet", tooltip="One labeled picture per finished run."),
                 io.String.Output("csv", display_name="csv", tooltip="The table as comma-separated values, for spreadsheets."),
             ],
             hidden=[io.Hidden.unique_id],
@@ -340,7 +340,7 @@ def contact_sheet(found: list[records.Run], side: int = 192, most: int = 100):
     import numpy as np
     from PIL import Image
 
-    from ..pipelines.io.table_picture import labelled
+    from ..pipelines.io.table_picture import labeled
     from ..pipelines.stages.results.render_views import contact_sheet as arrange
 
     cells = []
@@ -348,5 +348,5 @@ def contact_sheet(found: list[records.Run], side: int = 192, most: int = 100):
         with Image.open(run.sheet) as file:
             width = file.width // 6 if file.width >= 6 * 64 else file.width  # Bake and Export's sheets have six columns
             first = file.convert("RGB").crop((0, 0, width, min(width, file.height))).resize((side, side))
-        cells.append(labelled(torch.from_numpy(np.array(first)).float() / 255, run.name))
+        cells.append(labeled(torch.from_numpy(np.array(first)).float() / 255, run.name))
     return arrange(torch.stack(cells)) if cells else torch.ones(side, side, 3)

@@ -1,4 +1,4 @@
-"""StdGEN's pictures: its networks, toy characters, canonicalisation, multi-view diffusion, views in and out."""
+"""StdGEN's pictures: its networks, toy characters, canonicalization, multi-view diffusion, views in and out."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class LoadCharacterEmbedded(Node):
         return io.Schema(
             node_id="Lift123_LoadCharacterEmbedded", display_name="Load Embedded Character Networks",
             category=f"{CATEGORY}/networks",
-            description="StdGEN's networks at toy size: canonicaliser, multi-view and S-LRM ship with Lift123, run on a CPU and "
+            description="StdGEN's networks at toy size: canonicalizer, multi-view and S-LRM ship with Lift123, run on a CPU and "
                         "need no download. Trained on procedural toy characters only, so expect toy quality.",
             search_aliases=["stdgen", "offline", "small", "cpu"],
             inputs=[],
-            outputs=[types.Canonical.Output("canonical", display_name="canonicaliser",
-                                            tooltip="For Canonicalise."),
+            outputs=[types.Canonical.Output("canonical", display_name="canonicalizer",
+                                            tooltip="For Canonicalize."),
                      types.MultiView.Output("multiview", display_name="multi-view network", tooltip="For Character Multi-View."),
                      types.Slrm.Output("slrm", display_name="s-lrm", tooltip="For S-LRM: views to layers.")],
         )
@@ -67,11 +67,11 @@ class LoadCanonicaliser(_Loader):
     @classmethod
     def define_schema(cls):
         return io.Schema(
-            node_id="Lift123_LoadCanonicaliser", display_name="Load Canonicaliser", category=f"{CATEGORY}/networks",
+            node_id="Lift123_LoadCanonicaliser", display_name="Load Canonicalizer", category=f"{CATEGORY}/networks",
             description="StdGEN's A-pose network from local files.",
             search_aliases=["stdgen", "a-pose", "charactergen"],
             inputs=_choice("canonical", "StdGEN-canonicalize-1024", "the published folder, with unet/ and ref_unet/"),
-            outputs=[types.Canonical.Output("canonical", display_name="canonicaliser", tooltip="For Canonicalise.")],
+            outputs=[types.Canonical.Output("canonical", display_name="canonicalizer", tooltip="For Canonicalize.")],
         )
 
 
@@ -123,10 +123,10 @@ class ToyCharacter(Node):
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The figure in a pose, on white."),
-                io.Mask.Output("mask", display_name="mask", tooltip="1 = figure: set mask_marks to 'object' in Canonicalise."),
+                io.Mask.Output("mask", display_name="mask", tooltip="1 = figure: set mask_marks to 'object' in Canonicalize."),
                 io.Image.Output("a_pose", display_name="a-pose", tooltip="The true A-pose from the front, on white."),
                 types.CharacterViews.Output("views", display_name="views", tooltip=f"The true ones. {_VIEWS_TIP}"),
-                layers_output("The true body, clothing and hair in A-pose, with vertex colours."),
+                layers_output("The true body, clothing and hair in A-pose, with vertex colors."),
                 io.String.Output("caption", display_name="caption", tooltip="Who it is, in words."),
             ],
         )
@@ -145,17 +145,17 @@ class ToyCharacter(Node):
                              toy.caption, ui=ui.PreviewImage(image, cls=cls))
 
 
-class Canonicalise(Node):
+class Canonicalize(Node):
     @classmethod
     def define_schema(cls):
         return io.Schema(
-            node_id="Lift123_Canonicalise", display_name="Canonicalise", category=MENU,
+            node_id="Lift123_Canonicalise", display_name="Canonicalize", category=MENU,
             description="A character in any pose -> the same one in A-pose, from the front (StdGEN Sec. 3.1). The result is an "
                         "ordinary picture: edit it, inpaint it, or skip this node if yours is in A-pose already.",
             search_aliases=["a-pose", "stdgen", "charactergen", "canonical pose"],
             inputs=[
                 io.Image.Input("image", tooltip="One whole figure, from head to feet."),
-                types.Canonical.Input("canonical", tooltip="From Load Canonicaliser or Load Embedded Character Networks."),
+                types.Canonical.Input("canonical", tooltip="From Load Canonicalizer or Load Embedded Character Networks."),
                 io.Combo.Input("mask_marks", options=["background", "object"], default="background",
                                tooltip="What white in the mask means: core Load Image marks the background."),
                 io.Boolean.Input("complete", default=False,
@@ -171,14 +171,14 @@ class Canonicalise(Node):
 
     @classmethod
     def run(cls, image, canonical, mask_marks, complete, steps, guidance, seed, mask=None):
-        from ..pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalise
+        from ..pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
         from ..pipelines.stages.characters.picture import read_character
 
         cover = object_mask(mask, mask_marks)
         picture = read_character(image[0], None if cover is None else cover[0], complete)
         settings, place = CanonicalSettings(seed=seed, **chosen(steps, guidance)), device_with_room()
-        network, shelf = canonical.load(place), Shelf("Canonicalise", canonical)
-        done = run_stage("Canonicalise", lambda hooks: canonicalise(
+        network, shelf = canonical.load(place), Shelf("Canonicalize", canonical)
+        done = run_stage("Canonicalize", lambda hooks: canonicalize(
             network, picture, settings, resume=shelf.find, device=place, **hooks), node_key(cls), None, AGAIN, shelf.place)
         shelf.clear()
         result = to_image(done.picture)
@@ -190,7 +190,7 @@ class CharacterMultiView(Node):
     def define_schema(cls):
         return io.Schema(
             node_id="Lift123_CharacterMultiView", display_name="Character Multi-View", category=MENU,
-            description="One picture -> six views of colours and normals, for each level: the complete character, without hair, "
+            description="One picture -> six views of colors and normals, for each level: the complete character, without hair, "
                         "and the body alone (StdGEN Sec. 3.2). With stock Era3D: six views of any object, one level.",
             search_aliases=["era3d", "stdgen", "six views", "multiview", "normals"],
             inputs=[
@@ -204,7 +204,7 @@ class CharacterMultiView(Node):
                                            tooltip="Levels of an earlier, stopped run: they are not made again."),
             ],
             outputs=[types.CharacterViews.Output("views", display_name="views", tooltip=_VIEWS_TIP),
-                     io.Image.Output("colors", display_name="colours", tooltip="Six pictures per level, level after level."),
+                     io.Image.Output("colors", display_name="colors", tooltip="Six pictures per level, level after level."),
                      io.Image.Output("normals", display_name="normals",
                                      tooltip="Six normal maps per level as (n + 1) / 2 on white, in the front camera's frame.")],
             hidden=[io.Hidden.unique_id],
@@ -239,7 +239,7 @@ class ViewsToImages(Node):
             search_aliases=["split views", "stdgen", "era3d"],
             inputs=[types.CharacterViews.Input("views", tooltip=_VIEWS_TIP),
                     io.Combo.Input("level", options=list(LEVEL_NAMES), default="complete", tooltip="Which level.")],
-            outputs=[io.Image.Output("colors", display_name="colours", tooltip="Six pictures on white."),
+            outputs=[io.Image.Output("colors", display_name="colors", tooltip="Six pictures on white."),
                      io.Image.Output("normals", display_name="normals", tooltip="Six normal maps as (n + 1) / 2 on white."),
                      io.Mask.Output("mask", display_name="mask", tooltip="Coverage, 1 = figure.")],
         )
@@ -280,19 +280,19 @@ class LiftLayers(Node):
     def define_schema(cls):
         return io.Schema(
             node_id="Lift123_LiftLayers", display_name="S-LRM: Views to Layers", category=MENU,
-            description="The semantic large reconstruction model: the six colour views of the complete character become body, "
+            description="The semantic large reconstruction model: the six color views of the complete character become body, "
                         "clothing and hair, each closed where the others cover it (StdGEN Sec. 3.2). A layer that is absent is "
                         "left out.",
             search_aliases=["stdgen", "lrm", "decompose", "layers", "reconstruction"],
             inputs=[
-                types.CharacterViews.Input("views", tooltip="Only the colours of the complete character are looked at."),
+                types.CharacterViews.Input("views", tooltip="Only the colors of the complete character are looked at."),
                 types.Slrm.Input("slrm", tooltip="From Load S-LRM or Load Embedded Character Networks."),
                 io.Combo.Input("dilate", options=list(DILATE), default="as trained", advanced=True,
                                tooltip="Clothing and hair grow by a cell into what they lie on, which closes them where they "
                                        "touch. as trained: yes for the released network, no for the embedded one, whose cells "
                                        "are too large for it."),
             ],
-            outputs=[layers_output("Coarse layers with vertex colours. Sharpen them with Refine Layers.")],
+            outputs=[layers_output("Coarse layers with vertex colors. Sharpen them with Refine Layers.")],
             hidden=[io.Hidden.unique_id],
         )
 

@@ -33,7 +33,7 @@ class BakeExport(Node):
     def define_schema(cls):
         return io.Schema(
             node_id="Lift123_BakeExport", display_name="Bake and Export", category=f"{CATEGORY}/output",
-            description="Unwraps the mesh, bakes its colours into a texture, and writes a GLB, a contact sheet, an "
+            description="Unwraps the mesh, bakes its colors into a texture, and writes a GLB, a contact sheet, an "
                         "animated turntable and a manifest into ComfyUI's output folder.",
             search_aliases=["save glb", "texture", "unwrap", "gltf", "turntable"],
             is_output_node=True, not_idempotent=True,

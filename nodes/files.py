@@ -19,7 +19,7 @@ class MeshToFile3D(Node):
     def define_schema(cls):
         return io.Schema(
             node_id="Lift123_MeshToFile3D", display_name="Mesh to GLB File", category=f"{CATEGORY}/convert",
-            description="Packs a MESH (with texture or vertex colours) into a GLB in memory, for Preview 3D and other "
+            description="Packs a MESH (with texture or vertex colors) into a GLB in memory, for Preview 3D and other "
                         "nodes that take files.",
             search_aliases=["mesh to glb", "file3d"],
             inputs=[io.Mesh.Input("mesh", tooltip="One MESH, not a batch of several.")],
@@ -40,7 +40,7 @@ class File3DToMesh(Node):
             search_aliases=["glb to mesh", "load obj"],
             inputs=[io.MultiType.Input("file", types=[io.File3DGLB, io.File3DOBJ, io.File3DAny],
                                        tooltip="A .glb or .obj file, for example from Load 3D.")],
-            outputs=[io.Mesh.Output("mesh", display_name="mesh", tooltip="Vertices, faces, UVs, colours and texture.")],
+            outputs=[io.Mesh.Output("mesh", display_name="mesh", tooltip="Vertices, faces, UVs, colors and texture.")],
         )
 
     @classmethod

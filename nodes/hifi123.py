@@ -139,7 +139,7 @@ CORRECTIONS = io.Int.Input(
 BACKGROUND = io.Combo.Input(
     "background", options=list(BACKGROUNDS), default="auto", advanced=True,
     tooltip="What the network sees behind objects. auto: what it was trained on (embedded: white). textured: the released "
-            "code's rough grey behind the reference and plain grey behind views; Stable Diffusion dislikes pure white.")
+            "code's rough gray behind the reference and plain gray behind views; Stable Diffusion dislikes pure white.")
 
 
 class RgnvEnhance(Node):
@@ -268,7 +268,7 @@ class RgsdPrior(Node):
                 io.String.Input("prompt", default="", multiline=True,
                                 tooltip="Empty = the reference view's prompt. Front, side or back view is added."),
                 io.Float.Input("weight", default=0.025, min=0.0, max=1000.0, step=0.001, round=0.0001,
-                               tooltip="Multiplies the loss. 0.025 goes with a colour weight of 1000 and reduction half sum "
+                               tooltip="Multiplies the loss. 0.025 goes with a color weight of 1000 and reduction half sum "
                                        "(ours; the paper gives none)."),
                 io.Float.Input("guidance", default=7.5, min=0.0, max=50.0, step=0.5,
                                tooltip="Classifier-free guidance of the targets. The paper: 7.5. 0 = without words (ours; best "

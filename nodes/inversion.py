@@ -60,7 +60,7 @@ class TextualInversion(Node):
             node_id="Lift123_TextualInversion", display_name="Textual Inversion", category=f"{CATEGORY}/networks",
             description="Teaches a text network a new word for the object in the picture and writes it into "
                         "models/embeddings, for any prompt in ComfyUI.",
-            search_aliases=["embedding", "realfusion", "magic123", "token", "personalise"],
+            search_aliases=["embedding", "realfusion", "magic123", "token", "personalize"],
             not_idempotent=True,
             inputs=[
                 types.Reference.Input("reference", tooltip="The picture, from Reference View."),

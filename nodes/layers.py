@@ -58,7 +58,7 @@ class JoinLayers(Node):
             search_aliases=["combine", "mesh to layers", "stdgen"],
             inputs=[
                 io.Boolean.Input("fit", default=True,
-                                 tooltip="Centre all layers together and scale them so that the longest side is 2, as the six "
+                                 tooltip="Center all layers together and scale them so that the longest side is 2, as the six "
                                          "views expect. Off: they are in that frame already."),
                 *(io.MultiType.Input(n, types=MESH_TYPES, optional=True,
                                      tooltip=f"The {n}: a MESH or a .glb / .obj file. Leave it out if there is none.")
@@ -130,7 +130,7 @@ class RefineLayers(Node):
                               tooltip="Masks of a segmenter on the front picture; those that fit become the hair's. Without them "
                                       "hair is where the views of the first two levels differ."),
             ],
-            outputs=[layers_output("The refined layers. Paint them with Project Colours."),
+            outputs=[layers_output("The refined layers. Paint them with Project Colors."),
                      io.String.Output("report", display_name="report",
                                       tooltip="What was mirrored, shifted, dropped or kept, and how far layers reach into each "
                                               "other.")],

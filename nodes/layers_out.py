@@ -1,4 +1,4 @@
-"""Characters in layers, looked at and handed on: colours, previews, one GLB with named nodes."""
+"""Characters in layers, looked at and handed on: colors, previews, one GLB with named nodes."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class ProjectColors(Node):
     @classmethod
     def define_schema(cls):
         return io.Schema(
-            node_id="Lift123_ProjectColors", display_name="Project Colours", category=MENU,
+            node_id="Lift123_ProjectColors", display_name="Project Colors", category=MENU,
             description="Paints each layer with the views of the level that shows it outermost. Places no view sees take their "
-                        "neighbours' colours (StdGEN).",
+                        "neighbors' colors (StdGEN).",
             search_aliases=["texture projection", "vertex colors", "paint", "stdgen"],
             inputs=[
                 types.Layers.Input("layers", tooltip=_LAYERS_TIP),
                 types.CharacterViews.Input("views", tooltip="Six views of the levels that show the layers."),
                 io.Int.Input("subdivide", default=1, min=0, max=3,
-                             tooltip="Times every face is cut in four first: vertices carry the colours. Released code: 1."),
+                             tooltip="Times every face is cut in four first: vertices carry the colors. Released code: 1."),
                 io.Combo.Input("paint", options=["all layers", "layers without colours"], default="all layers",
                                tooltip="layers without colours: after Replace Layers, what was kept stays as it is painted, and "
                                        "only what was refined anew is painted."),
             ],
-            outputs=[layers_output("The layers with vertex colours."),
+            outputs=[layers_output("The layers with vertex colors."),
                      io.String.Output("report", display_name="report", tooltip="How much of each layer some view shows.")],
             hidden=[io.Hidden.unique_id],
         )
@@ -49,7 +49,7 @@ class ProjectColors(Node):
 
         place, given = device_with_room(), layers.layers
         only = None if paint == "all layers" else tuple(n for n in given if given[n].vertex_colors is None)
-        done = run_stage("Project colours", lambda hooks: project_colors(
+        done = run_stage("Project colors", lambda hooks: project_colors(
             given.to(place), views.to(place), ColorConfig(subdivide=subdivide), on_step=hooks["on_step"], only=only),
             node_key(cls))
         lines = [f"{name}: {share:.0%} of the vertices seen" for name, share in done.seen.items()]
@@ -95,7 +95,7 @@ class ExportCharacter(Node):
     def define_schema(cls):
         return io.Schema(
             node_id="Lift123_ExportCharacter", display_name="Export Character", category=f"{CATEGORY}/output",
-            description="Writes one GLB with the named nodes body, clothing and hair under one root, in metres, on the floor, "
+            description="Writes one GLB with the named nodes body, clothing and hair under one root, in meters, on the floor, "
                         "with a list of what Blender, VRM tools and riggers need, each point measured.",
             search_aliases=["save glb", "vrm", "rigging", "unirig", "stdgen", "game character"],
             is_output_node=True, not_idempotent=True,
@@ -103,10 +103,10 @@ class ExportCharacter(Node):
                 types.Layers.Input("layers", tooltip=_LAYERS_TIP),
                 io.String.Input("filename_prefix", default="lift123/character",
                                 tooltip="Where in ComfyUI's output folder; a number is added."),
-                io.Float.Input("height", default=1.6, min=0.3, max=3.0, step=0.01, tooltip="Of the whole figure, metres."),
+                io.Float.Input("height", default=1.6, min=0.3, max=3.0, step=0.01, tooltip="Of the whole figure, meters."),
                 io.Combo.Input("facing", options=["+z", "-z"], default="+z",
                                tooltip="+z: glTF and VRM 1.0; -z: VRM 0.x."),
-                io.Combo.Input("colors", options=["vertex colours", "textures"], default="vertex colours",
+                io.Combo.Input("colors", options=["vertex colors", "textures"], default="vertex colors",
                                tooltip="textures: every layer is decimated, unwrapped and baked, which takes longer."),
                 io.Int.Input("texture_size", default=1024, min=64, max=4096, step=64, tooltip="Side of each texture, pixels."),
                 io.Int.Input("face_budget", default=20000, min=100, max=200000, step=100,

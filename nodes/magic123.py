@@ -94,9 +94,9 @@ class StageOptionsNode(Node):
                         "code differ.",
             search_aliases=["magic123", "regularizer", "shading", "expert"],
             inputs=[
-                _weight("normal_warmup", "Share of the stage in which priors see surface normals instead of colours. "
+                _weight("normal_warmup", "Share of the stage in which priors see surface normals instead of colors. "
                                          "Magic123: code 0.2 (1000 of 5000), paper 0.6 (3000).", 1.0),
-                _weight("clay_share", "Share of later views without texture; the rest is lit colour. Magic123: code "
+                _weight("clay_share", "Share of later views without texture; the rest is lit color. Magic123: code "
                                       "0.2, paper 0.25.", 1.0),
                 _weight("normal_tv", "Weight of the normals' total variation. Magic123: code 0.5, paper none."),
                 _weight("normal_blur", "Weight of normals against their own blur. Magic123's code: 0.5."),
@@ -118,7 +118,7 @@ class StageOptionsNode(Node):
                                tooltip="Whether normal_blur also moves the blurred side: through (Magic123's code) or "
                                        "stopped (its paper)."),
                 io.Combo.Input("color_region", options=[_KEEP, *_REGION], default=_KEEP,
-                               tooltip="Where the picture's colours count: everywhere (on a background), in the mask "
+                               tooltip="Where the picture's colors count: everywhere (on a background), in the mask "
                                        "(Magic123's paper), without its soft edge (its code's fine stage), or two pixels "
                                        "further in (its README)."),
                 io.Combo.Input("initial_surface", options=[_KEEP, "log", "clamp"], default=_KEEP,

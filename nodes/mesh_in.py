@@ -30,7 +30,7 @@ class MeshToScene(Node):
                              tooltip="Refinable surfaces: cells per side of the tetrahedral grid. Parts thinner than a "
                                      "cell are lost."),
                 io.Int.Input("detail", default=512, min=64, max=2048, step=64, advanced=True,
-                             tooltip="Finest colour detail, in cells across the scene."),
+                             tooltip="Finest color detail, in cells across the scene."),
                 io.Boolean.Input("find_turn", default=False,
                                  tooltip="Try turns in steps of 15 degrees and keep the one most like the picture."),
                 io.Boolean.Input("fit", default=True,
@@ -41,11 +41,11 @@ class MeshToScene(Node):
                 io.Combo.Input("up", options=["y", "-y", "z", "-z", "x", "-x"], default="y",
                                tooltip="The mesh's own axis that points up; GLB files and ComfyUI's meshes use y."),
                 io.Combo.Input("surface", options=["untouched", "refinable"], default="untouched",
-                               tooltip="untouched: vertices and faces stay exactly as they are, only colours are learnt. "
+                               tooltip="untouched: vertices and faces stay exactly as they are, only colors are learnt. "
                                        "refinable: the mesh is rebuilt on a grid and its shape may change, too."),
                 io.Combo.Input("colors", options=["mesh", "picture"], default="mesh",
-                               tooltip="Start from the mesh's texture or vertex colours, or ignore them and start from "
-                                       "the picture's mean colour."),
+                               tooltip="Start from the mesh's texture or vertex colors, or ignore them and start from "
+                                       "the picture's mean color."),
             ],
             outputs=[
                 types.Scene.Output("scene", display_name="scene",

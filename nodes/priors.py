@@ -12,7 +12,7 @@ from ..pipelines.core.schedules import Constant, Linear, Piecewise
 
 _SHARED_TIPS = {
     "guidance": "Classifier-free guidance scale; 0 = the network's own. Higher follows the condition more closely and "
-                "saturates colours.",
+                "saturates colors.",
     "weight": "Multiplies this prior's loss.",
     "t_min": "Lowest noise level, as a fraction of the network's timesteps.",
     "t_max": "Highest noise level, as a fraction. High levels decide the shape, low ones the detail.",

@@ -16,7 +16,7 @@ class ReferenceView(Node):
     def define_schema(cls):
         return io.Schema(
             node_id="Lift123_ReferenceView", display_name="Reference View", category=f"{CATEGORY}/reference",
-            description="The picture to lift: checks it, cuts the object out, centres it, and places its camera.",
+            description="The picture to lift: checks it, cuts the object out, centers it, and places its camera.",
             search_aliases=["image to 3d", "lift123", "picture", "cutout"],
             inputs=[
                 io.Image.Input("image", tooltip="One picture of one object. RGB on a plain background, RGBA, or with "
@@ -32,12 +32,12 @@ class ReferenceView(Node):
                 io.Float.Input("border", default=0.2, min=0.0, max=0.8, step=0.01,
                                tooltip="Share of the picture's side left free, both margins together."),
                 io.Boolean.Input("recenter", default=True,
-                                 tooltip="Crop to the object and centre it. Switch off only for pictures framed like "
+                                 tooltip="Crop to the object and center it. Switch off only for pictures framed like "
                                          "the toy object's."),
                 io.Float.Input("elevation", default=0.0, min=-80.0, max=80.0, step=1.0,
                                tooltip="How far above the horizon the picture was taken from, degrees. 0 = level."),
                 io.Float.Input("radius", default=3.2, min=1.5, max=10.0, step=0.05, advanced=True,
-                               tooltip="Distance of the camera from the object's centre, scene units. The object "
+                               tooltip="Distance of the camera from the object's center, scene units. The object "
                                        "lives in a cube of side 2."),
                 io.Float.Input("fovy", default=20.0, min=5.0, max=90.0, step=0.5, advanced=True,
                                tooltip="Vertical field of view, degrees."),
@@ -59,7 +59,7 @@ class ReferenceView(Node):
             ],
             outputs=[
                 types.Reference.Output("reference", display_name="reference",
-                                       tooltip="The checked, centred picture with its camera and prompt."),
+                                       tooltip="The checked, centerd picture with its camera and prompt."),
                 io.Image.Output("preview", display_name="preview", tooltip="The object on white, as stages see it."),
                 io.Mask.Output("mask", display_name="mask", tooltip="Coverage of the object, 1 = object."),
                 io.String.Output("report", display_name="report",
@@ -173,7 +173,7 @@ class ToyObject(Node):
                                tooltip="1 = object: set mask_marks to 'object' in Reference View."),
                 io.Image.Output("depth", display_name="depth", tooltip="True depth as inverse depth: bright = near."),
                 io.String.Output("caption", display_name="caption", tooltip="What the object is, for prompts."),
-                io.Mesh.Output("mesh", display_name="mesh", tooltip="The true mesh with vertex colours."),
+                io.Mesh.Output("mesh", display_name="mesh", tooltip="The true mesh with vertex colors."),
             ],
         )
 

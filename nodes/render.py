@@ -18,7 +18,7 @@ class RenderViews(Node):
     def define_schema(cls):
         return io.Schema(
             node_id="Lift123_RenderViews", display_name="Render Views", category=f"{CATEGORY}/output",
-            description="Pictures of a scene or a mesh: colour, depth or normals, on a turntable or through the 3D "
+            description="Pictures of a scene or a mesh: color, depth or normals, on a turntable or through the 3D "
                         "viewer's camera.",
             search_aliases=["turntable", "depth map", "normal map", "orbit"],
             inputs=[
@@ -34,7 +34,7 @@ class RenderViews(Node):
                 io.Float.Input("fovy", default=20.0, min=5.0, max=90.0, step=1.0, advanced=True,
                                tooltip="Vertical field of view of the turntable's camera, degrees."),
                 io.Combo.Input("what", options=["rgb", "depth", "normal"], default="rgb",
-                               tooltip="Colours; inverse depth (bright = near, one scale for all frames); world "
+                               tooltip="Colors; inverse depth (bright = near, one scale for all frames); world "
                                        "normals as (n + 1) / 2."),
                 io.Load3DCamera.Input("camera", optional=True,
                                       tooltip="From Load 3D or another viewer node: one picture through this camera."),

@@ -258,7 +258,7 @@ def _size_settings() -> list:
         io.Int.Input("preview_every", default=0, min=0, max=10000, advanced=True,
                      tooltip="Iterations between live pictures; 0 = the preset's."),
         io.Float.Input("rgb_weight", default=-1.0, min=-1.0, max=1e6, step=1.0, advanced=True,
-                       tooltip="Weight of the picture's colours; -1 = the preset's."),
+                       tooltip="Weight of the picture's colors; -1 = the preset's."),
         io.Float.Input("mask_weight", default=-1.0, min=-1.0, max=1e6, step=1.0, advanced=True,
                        tooltip="Weight of the picture's silhouette; -1 = the preset's."),
         io.Float.Input("depth_weight", default=-1.0, min=-1.0, max=1e6, step=0.1, advanced=True,
@@ -273,9 +273,9 @@ def _mesh_settings() -> list:
         io.Int.Input("grid", default=0, min=0, max=128, advanced=True,
                      tooltip="Cells per side of the tetrahedral grid; 0 = the preset's. More cells, finer shape."),
         io.Float.Input("smooth_normals", default=-1.0, min=-1.0, max=1e6, step=0.1, advanced=True,
-                       tooltip="Weight that keeps neighbouring faces parallel; -1 = the preset's."),
+                       tooltip="Weight that keeps neighboring faces parallel; -1 = the preset's."),
         io.Float.Input("smooth_surface", default=-1.0, min=-1.0, max=1e6, step=0.1, advanced=True,
-                       tooltip="Weight that keeps vertices near their neighbours' centre; -1 = the preset's."),
+                       tooltip="Weight that keeps vertices near their neighbors' center; -1 = the preset's."),
     ]
 
 

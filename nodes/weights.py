@@ -16,15 +16,15 @@ class DownloadWeights(Node):
         return io.Schema(
             node_id="Lift123_DownloadWeights", display_name="Download Weights", category=f"{CATEGORY}/networks",
             description="Gets the files of a published network into ComfyUI's models folder, when you queue it and accept "
-                        "the licence. Can be cancelled and continued.",
-            search_aliases=["zero123", "stable diffusion", "checkpoint", "missing model", "licence"],
+                        "the license. Can be canceled and continued.",
+            search_aliases=["zero123", "stable diffusion", "checkpoint", "missing model", "license"],
             is_output_node=True, not_idempotent=True,
             inputs=[
                 io.Combo.Input("name", options=list(registry.BY_NAME), default="depth-anything-v2-small",
                                tooltip="What to get. The loaders use the same names; a name with a suffix is a single file."),
                 io.Boolean.Input("accept_licence", default=False, label_on="yes", label_off="no",
-                                 tooltip="I have read and accept the licence of these weights. Queue once with 'no' to see "
-                                         "which licence, how many GB, and where the files go."),
+                                 tooltip="I have read and accept the license of these weights. Queue once with 'no' to see "
+                                         "which license, how many GB, and where the files go."),
             ],
             outputs=[io.String.Output("report", display_name="report",
                                       tooltip="Where the files are, and how each was checked.")],
@@ -32,7 +32,7 @@ class DownloadWeights(Node):
 
     @classmethod
     def validate_inputs(cls, name, accept_licence):
-        """The queue stops here, with everything a person wants to know, until the licence is accepted."""
+        """The queue stops here, with everything a person wants to know, until the license is accepted."""
         try:
             _agreed(registry.known(name), accept_licence)
             return True
@@ -62,12 +62,12 @@ class DownloadWeights(Node):
 
 
 def _agreed(weights: registry.Weights, accepted: bool) -> None:
-    """InputError until the licence is accepted."""
+    """InputError until the license is accepted."""
     if not accepted:
         note = f" {weights.note}" if weights.note else ""
-        raise InputError("accept_licence", f"consent to the licence of {weights.name}: {weights.licence} ({weights.licence_url})",
+        raise InputError("accept_licence", f"consent to the license of {weights.name}: {weights.license} ({weights.license_url})",
                          "no", f"About {weights.gigabytes:g} GB would go to {weights.place} from {weights.sources[0]}.{note} "
-                               "Read the licence, then set it to 'yes'.")
+                               "Read the license, then set it to 'yes'.")
 
 
 class Bytes:

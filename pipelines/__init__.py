@@ -10,11 +10,11 @@ Camera             OpenGL: looks down -Z, +X right, +Y up; ``c2w`` is rigid with
                    ``fovy`` is the vertical field of view in radians.
 Azimuth            0 = +Z (front), positive towards +X: the camera moves to its own right.  Radians.
 Elevation          0 = horizon, positive up.  Radians.
-Image              row 0 is the top; [B, H, W, C] float32; the centre of pixel (row i, column j)
+Image              row 0 is the top; [B, H, W, C] float32; the center of pixel (row i, column j)
                    lies at (x, y) = (j + 0.5, i + 0.5) in pixels.
-Colour             sRGB in [0, 1]; linearised only where a file format demands it.
+Color             sRGB in [0, 1]; linearized only where a file format demands it.
 Depth              positive distance along the camera's -Z, scene units; 0 where alpha is 0.
-Normals            world space, unit length, 0 where alpha is 0; coloured only for display.
+Normals            world space, unit length, 0 where alpha is 0; colored only for display.
 SDF                negative inside.  Tetrahedra are positively oriented; faces are
                    counter-clockwise seen from outside.
 UV                 glTF: origin top left, v grows downwards, texel row 0 at v = 0.

@@ -159,7 +159,7 @@ QUICKSTART = Preset(
     mesh_text=_QUICK_SDS,
     boundary=ClipBoundary(interval=5, threshold=1e-3, size=64),  # a check spans more of a short run, so scores move more
     bake=BakeSettings(faces=20000, size=1024),
-    view_guidance=1.5,  # the small prior is unimodal enough: more guidance only saturates colours
+    view_guidance=1.5,  # the small prior is unimodal enough: more guidance only saturates colors
     text_guidance=3.0,
     angle_scaling=False,
 )

@@ -1,6 +1,6 @@
 """HiFi-123 (Yu et al. 2024, arXiv 2310.06744): one picture lifted, then painted with the picture's own texture.
 
-Two acts.  A radiance field learns shape and rough colours from the reference view and two frozen networks, one that
+Two acts.  A radiance field learns shape and rough colors from the reference view and two frozen networks, one that
 imagines (2D) and one that remembers the picture (3D).  Its surface becomes a mesh that never moves again, and RGSD
 alone, without any text prior, repaints it until every side has the reference's texture.  Start reading at :func:`run`.
 
@@ -136,8 +136,8 @@ PAPER = Preset(
         novel=_VIEWS,
         novel_batch=1,  # ours
         mode="both",  # spec B.4: the reference loss in every iteration
-        shading=PLAIN,  # spec D: colours only
-        novel_background="grey",  # spec B.2: what the depth-text network likes
+        shading=PLAIN,  # spec D: colors only
+        novel_background="gray",  # spec B.2: what the depth-text network likes
         reference_background="white",  # spec D
         rgb=Constant(1000.0),  # spec B.8
         mask=_OFF,  # (paper) L_rgb + L_RGSD only
@@ -197,8 +197,8 @@ OPEN = {
     "nerf.novel_batch": "ours: 2 at 128 pixels, likewise",
     "nerf.reference_size": "ours: as the last novel views",
     "nerf.mode": "threestudio: the reference view in every iteration; Magic123 shows it in every fourth",
-    "nerf.shading": "threestudio zero123: plain colours; Magic123 lights its views",
-    "nerf.novel_background": "white, as the 3D prior saw in training; one picture serves both priors, and random colours "
+    "nerf.shading": "threestudio zero123: plain colors; Magic123 lights its views",
+    "nerf.novel_background": "white, as the 3D prior saw in training; one picture serves both priors, and random colors "
                              "would suit the 2D prior better",
     "nerf.reference_background": "white, as the novel views",
     "nerf.rgb": "threestudio zero123; its Magic123 has 1000",
@@ -210,8 +210,8 @@ OPEN = {
     "nerf.orientation": "threestudio zero123, a mean over samples here",
     "nerf.opacity": "threestudio zero123's sparsity; ours is the mean square of coverage",
     "nerf.opaque": "threestudio zero123",
-    "nerf.lr_grid": "threestudio; the optimiser is not published",
-    "nerf.lr_mlp": "threestudio; the optimiser is not published",
+    "nerf.lr_grid": "threestudio; the optimizer is not published",
+    "nerf.lr_mlp": "threestudio; the optimizer is not published",
     "nerf.level_start": "threestudio zero123: all levels at once; Magic123 wakes them one by one",
     "nerf.volume": "threestudio zero123: analytic normals; the density of samples is ours",
     "nerf.field": "base and finest cells and the perceptron are threestudio's; the density's bump is our other papers'",
@@ -225,13 +225,13 @@ OPEN = {
     "mesh.rgb": "spec B.8, together with rgsd.weight",
     "mesh.rgb_inside": "spec B.8",
     "mesh.rgb_edge": "ours",
-    "mesh.novel_background": "the grey that the released RGNV puts behind novel views",
+    "mesh.novel_background": "the gray that the released RGNV puts behind novel views",
     "mesh.reference_background": "white",
     "mesh.tets": "ours; threestudio's 128 grid is 32",
     "mesh.init": "threestudio: clamp; log gives a smoother start",
     "mesh.threshold": "our other papers'; threestudio has 25 or the mean positive density",
-    "mesh.lr_grid": "ours; the optimiser is not published",
-    "mesh.lr_mlp": "ours; the optimiser is not published",
+    "mesh.lr_grid": "ours; the optimizer is not published",
+    "mesh.lr_mlp": "ours; the optimizer is not published",
     "mesh.lr_factor": "ours",
     "rgsd.weight": "spec B.8: patches weigh the same at the reference and elsewhere",
     "rgsd.reduction": "threestudio's latent losses",
@@ -247,7 +247,7 @@ OPEN = {
 def with_stable_diffusion(preset: Preset) -> Preset:
     """The preset with Stable Diffusion 2.1 (or 1.5) as 2D prior, where DeepFloyd IF is not at hand (spec F.3).
 
-    Guidance 100, and threestudio Magic123's weight of 0.025 at a colour weight of 1000.
+    Guidance 100, and threestudio Magic123's weight of 0.025 at a color weight of 1000.
     """
     weight = Constant(0.025 * preset.nerf.rgb(1.0) / 1000)
     return replace(preset, text=replace(preset.text, weight=weight), text_guidance=100.0)
@@ -277,13 +277,13 @@ QUICKSTART = Preset(
     nerf=replace(
         _QUICK.nerf,  # 64 pixels throughout: what the networks see
         normal_tv=Constant(0.02),  # PAPER's smoothness, weaker (8 beside rgb = 500 would be 0.08 here, which blurs the
-        normal_3d=Constant(0.02),  # colours, too): nothing after this stage mends the surface
+        normal_3d=Constant(0.02),  # colors, too): nothing after this stage mends the surface
     ),
     mesh=replace(
         _QUICK.mesh,
         iterations=120,
         optimize="texture",
-        novel_background="grey",
+        novel_background="gray",
         mask=_OFF,
         mesh_normal=_OFF,
         mesh_laplacian=_OFF,
@@ -297,7 +297,7 @@ QUICKSTART = Preset(
     view_guidance=_QUICK.view_guidance,
     # Measured with the embedded network (benchmarks/results/hifi123.md): its words and more rungs cost more than they
     # bring, and its autoencoder loses more than the method could gain, so the renders are compared as pictures.
-    rgsd=RgsdSettings(weight=Constant(5.0), reduction="mean", space="pictures"),  # as the reference's colour weight
+    rgsd=RgsdSettings(weight=Constant(5.0), reduction="mean", space="pictures"),  # as the reference's color weight
     guide=replace(PAPER.guide, guidance=0.0, rungs=4),
     views=RgnvSettings(steps=20, rungs=12, guidance=0.0, space="pictures"),
     bake=_QUICK.bake,

@@ -26,7 +26,7 @@ CARDS = {
         "the pipeline uses the mean. Thin, high-contrast details of one or two pixels are lost."
     )),
     "clip": ("CLIP", "open_clip CLIP, ViT 64 px / patch 8, own word-level vocabulary", (
-        "Knows the toybox's words only (colours, patterns, nouns, letters, glossy, front / side / back view); any other "
+        "Knows the toybox's words only (colors, patterns, nouns, letters, glossy, front / side / back view); any other "
         "word is one 'unknown' token. Scores between sentences about photographs mean little. Of the first weights' text "
         "tower all but the projection was kept, so that captions without new words have the hidden states they had: the "
         "depth-conditioned text prior reads those."
@@ -38,14 +38,14 @@ CARDS = {
     "view": ("View prior", "UNet2DConditionModel (diffusers) with Zero-1-to-3's 8 input channels and cc_projection; "
              "by configuration also reference-latent tokens and a pose label; v-prediction", (
         "Of the continued run the first 1,150 steps saw the first version only. The reference must be the front view at the "
-        "horizon from radius 3.2. Colours of patterned objects blur, thin parts fade, letters become smudges, and objects "
+        "horizon from radius 3.2. Colors of patterned objects blur, thin parts fade, letters become smudges, and objects "
         "seen end on (snails, trucks) come out as the wrong shape. It beats copying the reference and the mean picture, but "
         "not a look-up: of all training objects the one whose reference picture is nearest, rendered from the asked pose, is "
         "1.6 dB (first version) and 5.5 dB (second) nearer the truth. Far from saturated: it was trained on one CPU core."
     )),
     "text": ("Text prior", "UNet2DConditionModel (diffusers), cross-attention to the CLIP text tower's hidden states; "
              "v-prediction; started from the view prior's weights", (
-        "Short training; follows colours and coarse nouns, not patterns and letters; thin objects come out as "
+        "Short training; follows colors and coarse nouns, not patterns and letters; thin objects come out as "
         "stubs or legs. Only toybox words act. Captions are judged by the CLIP of the same weights, so those rows do not "
         "compare old with new; the PSNR rows do."
     )),
@@ -55,7 +55,7 @@ CARDS = {
         "the latents' size, 1 at the nearest point and -1 where nothing is; in training it was the true depth of each view, "
         "half of the time known up to an affine map only, and hidden in a tenth of the pictures"), (
         "As the text prior's, and where depth is hidden it is mostly the worse of the two. Objects on white only: the "
-        "autoencoder, trained on white, does not return pictures on grey or textured backgrounds, not even the object in them. "
+        "autoencoder, trained on white, does not return pictures on gray or textured backgrounds, not even the object in them. "
         "The rows 'text prior' are the first weights' network without depth. "
         "The samples' depth is judged by the first weights' estimator, which sees "
         "the outline, too, within both outlines; outlines are compared at the latents' 16 pixels."
@@ -115,7 +115,7 @@ def main() -> None:
             values.pop(key, None)
         of = " of each version of the toybox" if "figures" in values else ""
         text = (
-            f"# {title}\n\n{kind}.\n\nFiles: {sizes}. Licence: Apache-2.0, like the code.\n\n"
+            f"# {title}\n\n{kind}.\n\nFiles: {sizes}. License: Apache-2.0, like the code.\n\n"
             f"**Data.** {data}\n\n**Training.** {trained}\n\n"
             f"**Measured** on {count} objects{of} by `training/measure.py`. {HELD}\n\n"
             f"{table(values)}\n\n**Limits.** {limits}\n"

@@ -5,10 +5,10 @@ Per character, at ``size`` px (default 64); L levels (complete, no hair, body) t
   normal.npy   [N, 3, 6, S, S, 3] uint8  (normal + 1) / 2 on white, one frame for all views
   alpha.npy    [N, 3, 6, S, S] uint8     coverage
   semantic.npy [N, 3, 6, S, S] uint8     class of ``toybox.characters.field.SEMANTICS``, 255 where nothing is seen
-  input.npy    [N, P, S, S * 5 / 8, 4] uint8  straight RGBA of P arbitrary poses, framed as canonicalisation frames its
-               input: centred, the figure's height (or 8 / 5 of its width) is 1 / 1.2 of the picture's
+  input.npy    [N, P, S, S * 5 / 8, 4] uint8  straight RGBA of P arbitrary poses, framed as canonicalization frames its
+               input: centerd, the figure's height (or 8 / 5 of its width) is 1 / 1.2 of the picture's
   captions.json, seeds.json, done.json
-Points with density, colour and class for the reconstruction network need no disk: ``character_field(seed)`` evaluates them.
+Points with density, color and class for the reconstruction network need no disk: ``character_field(seed)`` evaluates them.
 
     python training/character_bank.py FOLDER --count 2500      (continues where it was interrupted)
 """
@@ -32,7 +32,7 @@ from lift123.pipelines.toybox.characters import (
 )
 from lift123.pipelines.toybox.objects import heldout_seed, train_seed
 
-WIDE = 640 / 1024  # width over height of the pictures that are canonicalised
+WIDE = 640 / 1024  # width over height of the pictures that are canonicalized
 BACKGROUND = 255  # semantic class of pixels that show nothing
 CELLS = 48  # of the meshes: edges of 0.025 scene units, where a pixel at 64 px is 0.0375
 
@@ -130,7 +130,7 @@ class CharacterBank:
         return rgba[..., :3] * rgba[..., 3:] + background * (1 - rgba[..., 3:])
 
     def canonical(self, objects) -> torch.Tensor:
-        """[B, S, W, 3] what canonicalisation has to answer: the A-pose from the front, cut to the inputs' width."""
+        """[B, S, W, 3] what canonicalization has to answer: the A-pose from the front, cut to the inputs' width."""
         front, width = self.get("color", objects, 0, 0), self.arrays["input"].shape[3]
         margin = (self.size - width) // 2
         return front[:, :, margin : margin + width]

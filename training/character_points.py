@@ -1,10 +1,10 @@
 """What S-LRM is taught from: six pictures of a toy character, and what is where at points in and around it.
 
 Per character, as memory-mapped numpy arrays:
-  views.npy  [N, 6, 64, 64, 3] uint8   level-0 colours on white, the standard views
+  views.npy  [N, 6, 64, 64, 3] uint8   level-0 colors on white, the standard views
   points.npy [N, P, 3] float16         scene units; three parts: on surfaces, near them, anywhere in the box
   sdf.npy    [N, P, 4] float16         distance to the whole (one solid), and to body, clothing and hair (9 = absent)
-  color.npy  [N, P, 3] uint8           colours of the surface that a point was drawn on; black for the third part
+  color.npy  [N, P, 3] uint8           colors of the surface that a point was drawn on; black for the third part
   face.npy   [N, P] bool               the nearest body part is one of the head's
 Points of the first part lie on the layers' own surfaces (hidden ones, too), with a deviation of 0.004; those of the
 second with 0.04.
@@ -53,7 +53,7 @@ def entry(character: ToyCharacter, generator: torch.Generator, cells: int = CELL
 
 
 def sample_points(layers: LayeredMesh, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """(points [P, 3], colours [P, 3]) of one character; each layer gets the same share of surface points."""
+    """(points [P, 3], colors [P, 3]) of one character; each layer gets the same share of surface points."""
     points, colors = [], []
     for count, deviation in zip(PARTS, DEVIATIONS):
         for index, name in enumerate(layers):

@@ -139,8 +139,8 @@ def measure_depth_text(bank: Bank, models, count: int = 64, guidance: float = 3.
     result = {**_denoising(bank, models, maps), **_agreement(bank, models, maps, count, guidance)}
     picks = np.arange(min(count, bank.count))
     white, alpha = bank.pictures(picks, 0), torch.from_numpy(np.array(bank.mask[picks])).float()[..., None] / 255
-    for name, colour in (("white", 1.0), ("HiFi-123's grey", torch.tensor(NEUTRAL))):
-        pictures, runtime = (white - (1 - alpha) * (1 - colour)).clamp(0, 1), models.depth_text.runtime
+    for name, color in (("white", 1.0), ("HiFi-123's gray", torch.tensor(NEUTRAL))):
+        pictures, runtime = (white - (1 - alpha) * (1 - color)).clamp(0, 1), models.depth_text.runtime
         with torch.no_grad():
             result[f"autoencoder PSNR dB on {name}"] = float(psnr(runtime.decode(runtime.encode(pictures)), pictures).mean())
     return result

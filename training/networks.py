@@ -58,7 +58,7 @@ def train_vae(bank: Bank, out: Path, weights: Path, steps: int, minutes=None):
         x = bank.pictures(bank.draw(rng, 8), rng.integers(0, bank.views, 8)).permute(0, 3, 1, 2) * 2 - 1
         mean = vae.encode(x).latent_dist.mode()
         error = vae.decode(mean + 0.05 * _noise(mean, generator)).sample - x
-        chroma = error - error.mean(1, keepdim=True)  # without its own weight training stays grey for long
+        chroma = error - error.mean(1, keepdim=True)  # without its own weight training stays gray for long
         fidelity = error.abs().mean() + 2 * error.square().mean() + 3 * chroma.abs().mean()
         return fidelity + 1e-4 * mean.square().mean()
 

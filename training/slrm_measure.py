@@ -71,18 +71,18 @@ def write_card(folder: Path, figures: dict, state: dict, count: int) -> None:
         "# Small S-LRM\n\nThe network class of StdGEN's semantic large reconstruction model (camera-modulated vision "
         "transformer, image-to-triplane transformer, decoders) at a small size: 64 px views in patches of 8, planes of 24 x 24 "
         "with 32 channels.\n\n"
-        f"File: stdgen_slrm.safetensors ({size:.1f} MB, fp16). Licence: Apache-2.0, like the code.\n\n"
+        f"File: stdgen_slrm.safetensors ({size:.1f} MB, fp16). License: Apache-2.0, like the code.\n\n"
         f"**Data.** {state['characters']} procedural toy characters (seeds from 0): six orthographic views in A-pose, and "
-        "what is where at 5120 points each: distance to the whole, to body, clothing and hair, colours of the surfaces.\n\n"
+        "what is where at 5120 points each: distance to the whole, to body, clothing and hair, colors of the surfaces.\n\n"
         f"**Training.** {state['steps']} steps of {state['batch']} characters on one shared CPU core, supervised at points "
-        "instead of by rendering; `training/stdgen_slrm.py`. Two rounds: from true views in the characters' own colours, then "
-        "(--anew --rate 5e-4) with colours exchanged and half of the batches from views that the small canonicaliser and "
+        "instead of by rendering; `training/stdgen_slrm.py`. Two rounds: from true views in the characters' own colors, then "
+        "(--anew --rate 5e-4) with colors exchanged and half of the batches from views that the small canonicalizer and "
         "multi-view network drew. The displacement and cube-weight decoders are zero, so its surfaces are plain dual marching "
         "cubes.\n\n"
         f"**Measured** on {count} characters never trained on (seeds from 10,000,000), true views, scene units (a figure is 2 "
         f"high) by `training/slrm_measure.py`.\n\n| figure | value |\n|---|---|\n{rows}\n\n"
         "**Limits.** Toy characters only. Details below a pixel of the 64 px views (fingers, straps, strands) are lost, and "
-        "colours are soft.\n",
+        "colors are soft.\n",
         encoding="utf-8",
     )
 

@@ -71,7 +71,7 @@ def nerf_terms(
 
 
 def mesh_terms(network: Slrm, planes, cameras: OrthoCameras, truth: Truth, keep=KEPT_SETS[0], perceptual=None) -> dict:
-    """Stage 3: the surface of the kept classes, rasterised, against the truth under the same classes.
+    """Stage 3: the surface of the kept classes, rasterized, against the truth under the same classes.
 
     A surface that is not there yet gives the sign-entropy term only, which makes one appear.
     """
@@ -96,7 +96,7 @@ def mesh_terms(network: Slrm, planes, cameras: OrthoCameras, truth: Truth, keep=
 def mesh_from_nerf(mesh: Slrm, nerf: Slrm) -> None:
     """Starts the mesh variant from the NeRF variant (spec C.9): distance is the iso-density minus raw density.
 
-    Everything but the decoders is copied; colours and the distance's hidden layers come from the density network, the
+    Everything but the decoders is copied; colors and the distance's hidden layers come from the density network, the
     semantic decoder as it is; deformation and cube weights stay as they are.
     """
     source, target = nerf.state_dict(), mesh.state_dict()

@@ -35,18 +35,18 @@ def start(network) -> None:
 
 def waves(values: torch.Tensor) -> torch.Tensor:
     """[N] coordinates -> [N, 16] sines, then cosines, of eight frequencies."""
-    frequency = math.pi / 2 * 2 ** (torch.arange(WAVES) / 3)  # the highest still tells neighbouring patches apart
+    frequency = math.pi / 2 * 2 ** (torch.arange(WAVES) / 3)  # the highest still tells neighboring patches apart
     return torch.cat([torch.sin(values[:, None] * frequency), torch.cos(values[:, None] * frequency)], -1)
 
 
-def centres(count: int, half: float) -> torch.Tensor:
+def centers(count: int, half: float) -> torch.Tensor:
     """[count] middles of equal pieces of [-half, half]."""
     return ((torch.arange(count) + 0.5) / count * 2 - 1) * half
 
 
 def _encoder_positions(embeddings, config) -> None:
     """Channels 0-15: waves of the height; 16-31: of the column, positive to the picture's right."""
-    across = centres(config.base_grid, WINDOW)
+    across = centers(config.base_grid, WINDOW)
     row, column = torch.meshgrid(-across, across, indexing="ij")  # row 0 is the top
     out = embeddings.position_embeddings
     out[0, 1:, : 4 * WAVES] = torch.cat([waves(row.reshape(-1)), waves(column.reshape(-1))], -1)
@@ -58,7 +58,7 @@ def _encoder_positions(embeddings, config) -> None:
 def _plane_positions(transformer, config) -> None:
     """Channels 0-15: waves of z, 16-31 of y, 32-47 of x; zero for the coordinate that a plane lacks."""
     side = config.plane_tokens
-    place = centres(side, 1.0)
+    place = centers(side, 1.0)
     down, across = torch.meshgrid(place, place, indexing="ij")
     across, down = across.reshape(-1), down.reshape(-1)
     known = ({"x": across, "y": down}, {"x": across, "z": down}, {"z": across, "y": down})

@@ -1,4 +1,4 @@
-"""Writes the cards of StdGEN's embedded canonicaliser and multi-view network from what was measured.
+"""Writes the cards of StdGEN's embedded canonicalizer and multi-view network from what was measured.
 
     python training/stdgen_networks.py measure --work WORKDIR --weights FOLDER
     python training/stdgen_cards.py --work WORKDIR --weights FOLDER
@@ -14,29 +14,29 @@ from pathlib import Path
 import pack
 import torch
 
-BANK = "procedural toy characters (seeds from 0), each also mirrored, 64 px: A-pose views of three levels with colours, normals \
+BANK = "procedural toy characters (seeds from 0), each also mirrored, 64 px: A-pose views of three levels with colors, normals \
 and outlines, and one picture in another pose"
 CARDS = {
     "multiview": ("Small multi-view network", (
         "The network class of StdGEN's multi-view UNet (diffusers' UNet2DConditionModel with row-wise attention over six views, "
-        "attention between colours and normals, level in the class vector), in squares of 2 x 2 pixels instead of latents, 64 x "
+        "attention between colors and normals, level in the class vector), in squares of 2 x 2 pixels instead of latents, 64 x "
         "40 pixels, v-prediction, mostly from pure noise and sampled in one step; no guidance"), (
-        "What the front does not show is a mean over what it could be: soft, faces smeared, and the back in the front's colours. "
-        "Two rounds of training: 2,300 steps on 660 characters in their own colours, of which the first 1,000 drew pure noise "
-        "in 0.55 of the pictures and later ones in 0.9; then a second round (--anew --rate 7e-4) with colours exchanged. Four "
+        "What the front does not show is a mean over what it could be: soft, faces smeared, and the back in the front's colors. "
+        "Two rounds of training: 2,300 steps on 660 characters in their own colors, of which the first 1,000 drew pure noise "
+        "in 0.55 of the pictures and later ones in 0.9; then a second round (--anew --rate 7e-4) with colors exchanged. Four "
         "steps of sampling instead of one were about 2 dB worse after the first round, on three characters, and grainy.")),
-    "canonical": ("Small canonicaliser", (
-        "The network classes of StdGEN's canonicaliser (a UNet whose self-attention sees a reference UNet's keys and values), in "
+    "canonical": ("Small canonicalizer", (
+        "The network classes of StdGEN's canonicalizer (a UNet whose self-attention sees a reference UNet's keys and values), in "
         "squares of 2 x 2 pixels instead of latents, 64 x 40 pixels, v-prediction, mostly from pure noise and sampled in one "
         "step; no guidance. Cells carry a learnt code of their place, and attention began with what is alike "
         "(`small.start_alike`)"), (
-        "Hands, faces and hems are soft, stripes and plaid become one colour, and what the pose hides is guessed. On those 20 "
+        "Hands, faces and hems are soft, stripes and plaid become one color, and what the pose hides is guessed. On those 20 "
         "characters it stood at 21.8 dB after 2,200 steps already: it wants more characters rather than more steps.")),
 }
 
 
 def rows(name: str, found: dict) -> list[tuple[str, float]]:
-    """What was measured of one network; behind the canonicaliser also what multi-view makes of its pictures."""
+    """What was measured of one network; behind the canonicalizer also what multi-view makes of its pictures."""
     parts = [("", found["multi-view"])] if name == "multiview" else [("", found["canonical"])]
     if name == "canonical" and "multi-view of the canonical picture" in found:
         parts.append(("six views of its picture, ", found["multi-view of the canonical picture"]))
@@ -48,7 +48,7 @@ def card(name: str, found: dict, state: dict, size: float, characters: int) -> s
     title, kind, limits = CARDS[name]
     lines = "\n".join(f"| {key} | {value:.3f} |" for key, value in rows(name, found))
     return (
-        f"# {title}\n\n{kind}.\n\nFile: stdgen_{name}.safetensors ({size:.1f} MB, fp16). Licence: Apache-2.0, like the code.\n\n"
+        f"# {title}\n\n{kind}.\n\nFile: stdgen_{name}.safetensors ({size:.1f} MB, fp16). License: Apache-2.0, like the code.\n\n"
         f"**Data.** {characters} {BANK}.\n\n"
         f"**Training.** {state['step']} steps, {state['spent'] / 60:.0f} minutes on one shared CPU core ({platform.machine()}); "
         f"`training/stdgen_networks.py`, learning curve `docs/training/stdgen_{name}_curve.png`.\n\n"

@@ -6,7 +6,7 @@ import pack  # noqa: F401  (makes ``lift123`` importable)
 import torch
 from lift123.pipelines.core.character_views import LEVEL_NAMES, CharacterViews
 from lift123.pipelines.loaders import embedded_characters as small
-from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalise
+from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
 from lift123.pipelines.stages.characters.multiview import MultiViewSettings, draw_views
 from lift123.pipelines.stages.characters.picture import CharacterPicture
 from lift123.pipelines.toybox.characters import render_levels
@@ -29,7 +29,7 @@ def overlap(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def compare(made: CharacterViews, truth: CharacterViews) -> dict[str, float]:
-    """PSNR of colours, overlap of outlines, mean angle between normals where both show something; per level."""
+    """PSNR of colors, overlap of outlines, mean angle between normals where both show something; per level."""
     found = {}
     for i, name in enumerate(made.levels):
         j = truth.index(name)
@@ -47,7 +47,7 @@ def mean(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def measure(weights: Path, count: int, steps: int | None = None, pictures: list | None = None) -> dict:
-    """Means over held-out characters: multi-view from the true A-pose, canonicaliser alone, and one after the other.
+    """Means over held-out characters: multi-view from the true A-pose, canonicalizer alone, and one after the other.
 
     pictures: collects (posed input, canonical, true front, made views, true views) of each character.
     """
@@ -64,7 +64,7 @@ def measure(weights: Path, count: int, steps: int | None = None, pictures: list 
             rows.append({**compare(made, truth), "white: PSNR": psnr(torch.ones(()), truth.color[0])})
         if stand:
             shown = CharacterPicture(posed[..., :3], posed[..., 3])
-            canonical = canonicalise(stand, shown, CanonicalSettings(steps=steps, preview_every=0))
+            canonical = canonicalize(stand, shown, CanonicalSettings(steps=steps, preview_every=0))
             spare = (SIDE - small.SMALL_SIZE[1]) // 2
             front = truth.color[0, 0][:, spare : spare + small.SMALL_SIZE[1]]
             outlines = [(p < 0.95).any(-1).float() for p in (canonical.picture, front, canonical.shown)]

@@ -1,4 +1,4 @@
-"""Trains StdGEN's small canonicaliser and multi-view network on toy characters, and measures them.
+"""Trains StdGEN's small canonicalizer and multi-view network on toy characters, and measures them.
 
     python training/stdgen_networks.py multiview --minutes 240
     python training/stdgen_networks.py canonical --minutes 120
@@ -27,7 +27,7 @@ from loop import train
 
 MIRRORED = (0, 5, 4, 3, 2, 1)  # which view of a character is that of its mirror image, flipped
 STANDING = -1  # index of the A-pose among a character's poses
-RECOLOURED = 0.8  # share of characters whose colours are exchanged
+RECOLORED = 0.8  # share of characters whose colors are exchanged
 PURE = 0.9  # share of training pictures that are pure noise, where the network is a regression: few steps pay there first
 NAMES = {"multiview": small.MULTIVIEW_FILE, "canonical": small.CANONICAL_FILE}
 SIZE = small.SMALL_SIZE
@@ -64,7 +64,7 @@ def narrow(pictures: torch.Tensor) -> torch.Tensor:
 
 
 def mirror(colors: torch.Tensor, normals: torch.Tensor, alpha: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Six views [6, H, W, 3] of the mirror image: colours, and encoded normals on white; alpha [6, H, W]."""
+    """Six views [6, H, W, 3] of the mirror image: colors, and encoded normals on white; alpha [6, H, W]."""
     order = list(MIRRORED)
     colors, normals, alpha = colors[order].flip(2), normals[order].flip(2), alpha[order].flip(2)
     turned = normals.clone()
@@ -72,25 +72,25 @@ def mirror(colors: torch.Tensor, normals: torch.Tensor, alpha: torch.Tensor) -> 
     return colors, turned
 
 
-def recolour(pictures: list[torch.Tensor], rng: np.random.Generator) -> list[torch.Tensor]:
-    """One character's pictures [..., 3] with its colours exchanged: channels permuted, each with a gamma of 0.55 to 1.8.
+def recolor(pictures: list[torch.Tensor], rng: np.random.Generator) -> list[torch.Tensor]:
+    """One character's pictures [..., 3] with its colors exchanged: channels permuted, each with a gamma of 0.55 to 1.8.
 
-    White stays white and black stays black.  The networks have to look where a colour comes from, because no colour is
+    White stays white and black stays black.  The networks have to look where a color comes from, because no color is
     more likely than another any more: a few hundred characters become many, and drawings' palettes are not foreign.
     """
-    if rng.uniform() >= RECOLOURED:
+    if rng.uniform() >= RECOLORED:
         return pictures
     order, gamma = torch.from_numpy(rng.permutation(3)), torch.from_numpy(np.exp(rng.uniform(-0.6, 0.6, 3))).float()
     return [p[..., order.to(p.device)] ** gamma.to(p.device) for p in pictures]
 
 
 def six_views(bank, pick: int, level: int, flip: bool, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """(front [H, W, 3], views [12, H, W, 3]): the complete character from the front; normals and colours of one level."""
+    """(front [H, W, 3], views [12, H, W, 3]): the complete character from the front; normals and colors of one level."""
     front = bank.get("color", pick, 0, 0)
     colors, normals, alpha = (bank.get(name, pick, level) for name in ("color", "normal", "alpha"))
     if flip:
         front, (colors, normals) = front.flip(1), mirror(colors, normals, alpha)
-    front, colors = recolour([front, colors], rng)
+    front, colors = recolor([front, colors], rng)
     return narrow(front), narrow(torch.cat([normals, colors]))
 
 
@@ -120,7 +120,7 @@ def standing(step: int) -> float:
 
 
 class Canvases:
-    """Posed pictures of a bank as the canonicaliser is shown them; each is framed once.  Pose STANDING is the A-pose."""
+    """Posed pictures of a bank as the canonicalizer is shown them; each is framed once.  Pose STANDING is the A-pose."""
 
     def __init__(self, bank):
         self.bank, self.kept = bank, {}
@@ -152,7 +152,7 @@ def train_canonical(bank, out: Path, weights: Path, steps: int, batch: int = 8, 
         picks, poses = rng.integers(0, bank.count, batch), rng.integers(0, bank.poses, batch)
         poses[rng.uniform(size=batch) < standing(step)] = STANDING
         pairs = [(shown.get(int(i), int(k)), narrow(bank.get("color", int(i), 0, 0)).cpu()) for i, k in zip(picks, poses)]
-        seen, target = (torch.stack(p) for p in zip(*[recolour(list(pair), rng) for pair in pairs]))
+        seen, target = (torch.stack(p) for p in zip(*[recolor(list(pair), rng) for pair in pairs]))
         flip = torch.from_numpy(rng.uniform(size=batch) < 0.5)[:, None, None, None]
         seen, target = (torch.where(flip, p.flip(2), p).to(bank.device) for p in (seen, target))
         t = noise_levels(batch, rng)
@@ -217,7 +217,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    torch.manual_seed(7)  # network initialisation only; batches use generators of their own
+    torch.manual_seed(7)  # network initialization only; batches use generators of their own
     if args.stage == "measure":
         from stdgen_measure import measure, sheet
 

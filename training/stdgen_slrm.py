@@ -5,7 +5,7 @@
     python training/stdgen_slrm.py train  --work WORKDIR [--steps 8000] [--threads 1] [--anew --rate 4e-4]
     python training/stdgen_slrm.py export --work WORKDIR [--weights FOLDER]
 
-"points" draws and samples the characters (``character_points.py``), "drawn" adds the six views that the small canonicaliser
+"points" draws and samples the characters (``character_points.py``), "drawn" adds the six views that the small canonicalizer
 and multi-view network make of the same characters (``character_bank.py`` has their posed pictures), "train" learns from as
 many as there are by then, from true and drawn views in turn, and "export" writes the moving average of the last checkpoint
 as ``stdgen_slrm.safetensors``, also while training goes on.
@@ -27,14 +27,14 @@ from lift123.pipelines.networks.stdgen.slrm import Slrm
 from lift123.pipelines.networks.stdgen.slrm_config import SMALL_SLRM
 from lift123.pipelines.networks.stdgen.slrm_decoder import sample_planes
 from lift123.pipelines.networks.stdgen.slrm_frames import scene_to_slrm
-from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalise
+from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
 from lift123.pipelines.stages.characters.multiview import MultiViewSettings, draw_views
 from lift123.pipelines.stages.characters.picture import CharacterPicture
 from lift123.pipelines.toybox.characters import train_character
 from loop import train
 from pack import ROOT
 from slrm_start import start
-from stdgen_networks import recolour
+from stdgen_networks import recolor
 
 BATCH, POINTS = 2, 3072
 DRAWN = 0.5  # share of batches whose views the small networks drew, where there are such
@@ -58,7 +58,7 @@ def batch_of(bank: PointBank, rng: np.random.Generator, generator: torch.Generat
     columns = np.stack([rng.choice(sum(PARTS), points, replace=False) for _ in picks])
     views, found = bank.views(picks, drawn), bank.points(picks, columns)
     for views_of, colors_of in zip(views, found["color"], strict=True):
-        views_of[:], colors_of[:] = recolour([views_of.clone(), colors_of.clone()], rng)
+        views_of[:], colors_of[:] = recolor([views_of.clone(), colors_of.clone()], rng)
     found["colored"] = torch.from_numpy(columns < PARTS[0])
     if rng.uniform() < 0.5:
         views, found = mirrored(views, found)
@@ -76,7 +76,7 @@ def draw_bank(points: PointBank, characters: CharacterBank, weights: Path, log=p
         front = points.views([i])[0, 0]
         if i % 2:
             rgba = characters.get("input", i, 0)
-            front = canonicalise(stand, CharacterPicture(rgba[..., :3], rgba[..., 3]), CanonicalSettings(preview_every=0)).picture
+            front = canonicalize(stand, CharacterPicture(rgba[..., :3], rgba[..., 3]), CanonicalSettings(preview_every=0)).picture
         drawn.append(bytes_of(draw_views(draw, front, MultiViewSettings(levels=(0,), seed=i, preview_every=0)).color[0]))
         if (i + 1) % 50 == 0:
             log(f"drawn {i + 1}/{count}", flush=True)
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    torch.manual_seed(7)  # network initialisation only; batches use generators of their own
+    torch.manual_seed(7)  # network initialization only; batches use generators of their own
     if args.stage == "points":
         make_points(args.work / "points", train_character, args.characters)
     elif args.stage == "drawn":

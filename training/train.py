@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    torch.manual_seed(7)  # network initialisation only; batches use generators of their own
+    torch.manual_seed(7)  # network initialization only; batches use generators of their own
     for stage in STAGES if args.stage == "all" else (args.stage,):
         run(stage, args)
 

@@ -1,7 +1,7 @@
 """Explicit, resumable downloads of single files, with the standard library only.
 
 A file grows as ``<name>.part`` beside its place, and gets its name when it is whole and its checksum is right.  A
-cancelled or broken download leaves the part, and the next one continues it if the server still has the same file.
+canceled or broken download leaves the part, and the next one continues it if the server still has the same file.
 """
 
 from __future__ import annotations

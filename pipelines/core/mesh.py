@@ -57,12 +57,12 @@ class Mesh:
         return replace(self, vertices=self.vertices * scale + offset)
 
     def face_normals(self) -> Tensor:
-        """[F, 3] unnormalised outward normals; their length is twice the area."""
+        """[F, 3] unnormalized outward normals; their length is twice the area."""
         a, b, c = self.vertices[self.faces].unbind(1)
         return torch.linalg.cross(b - a, c - a)
 
     def vertex_normals(self) -> Tensor:
-        """[V, 3] unit normals: the normalised sum of normalised face normals (zero where undefined)."""
+        """[V, 3] unit normals: the normalized sum of normalized face normals (zero where undefined)."""
         normals = torch.nn.functional.normalize(self.face_normals(), dim=-1, eps=1e-12)
         out = torch.zeros_like(self.vertices)
         for corner in range(3):
@@ -81,7 +81,7 @@ def _expect(tensor: Tensor, name: str, columns: int) -> None:
 
 
 def merge(meshes: list[Mesh]) -> Mesh:
-    """One mesh from several, keeping vertex colours when all have them (textures are dropped)."""
+    """One mesh from several, keeping vertex colors when all have them (textures are dropped)."""
     offsets, total = [], 0
     for mesh in meshes:
         offsets.append(total)

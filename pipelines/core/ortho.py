@@ -93,7 +93,7 @@ class OrthoCameras:
         """Pinhole cameras with the same axes that show the same window of the plane through the origin.
 
         fovy: radians, in (0, pi).  Each stands at ``half_height / tan(fovy / 2)`` from that plane, on the line of sight
-        of this camera's centre.
+        of this camera's center.
         """
         backward, position = self.c2w[:, :3, 2], self.c2w[:, :3, 3]
         distance = self.half_height / math.tan(fovy / 2)
@@ -104,7 +104,7 @@ class OrthoCameras:
 
     @property
     def positions(self) -> Tensor:
-        """[B, 3] camera centres, scene units."""
+        """[B, 3] camera centers, scene units."""
         return self.c2w[:, :3, 3]
 
     @property
@@ -114,16 +114,16 @@ class OrthoCameras:
 
     @property
     def azimuth(self) -> Tensor:
-        """[B] radians in (-pi, pi], of the camera's centre."""
+        """[B] radians in (-pi, pi], of the camera's center."""
         return torch.atan2(self.positions[:, 0], self.positions[:, 2])
 
     @property
     def elevation(self) -> Tensor:
-        """[B] radians, of the camera's centre."""
+        """[B] radians, of the camera's center."""
         return torch.asin((self.positions[:, 1] / self.radius).clamp(-1, 1))
 
     def rays(self) -> Rays:
-        """Parallel rays through all pixel centres: origins (on the camera's plane) and unit directions [B, H, W, 3]."""
+        """Parallel rays through all pixel centers: origins (on the camera's plane) and unit directions [B, H, W, 3]."""
         device = self.c2w.device
         half = self.half_height[:, None, None]
         x = ((torch.arange(self.width, device=device) + 0.5) / self.width * 2 - 1) * (self.width / self.height)

@@ -39,7 +39,7 @@ class Prior(Protocol):
 
 
 class RadianceField(Protocol):
-    """Density and colour in the cube [-1, 1]^3."""
+    """Density and color in the cube [-1, 1]^3."""
 
     def density(self, x: Tensor) -> Tensor:
         """[N, 3] -> [N] density per scene unit, >= 0."""
@@ -51,7 +51,7 @@ class RadianceField(Protocol):
 
 
 class SurfaceField(Protocol):
-    """A deformable surface with a colour at every point."""
+    """A deformable surface with a color at every point."""
 
     def extract(self) -> Mesh:
         """The current mesh; differentiable where the field is."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .cameras import Cameras
 
-NEUTRAL = (126 / 255, 129 / 255, 127 / 255)  # sRGB grey that HiFi-123's code puts behind novel views
+NEUTRAL = (126 / 255, 129 / 255, 127 / 255)  # sRGB gray that HiFi-123's code puts behind novel views
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Views:
                 raise ValueError(f"{name} must be {size + tail}, got {tuple(value.shape)}")
 
     def on_background(self, background: Tensor | float = 1.0) -> Tensor:
-        """[B, H, W, 3] composited on a colour (scalar or broadcastable to [B, H, W, 3])."""
+        """[B, H, W, 3] composited on a color (scalar or broadcastable to [B, H, W, 3])."""
         alpha = self.alpha[..., None]
         return self.rgb * alpha + background * (1 - alpha)
 
@@ -66,5 +66,5 @@ class RenderBuffers:
     extras: dict | None = None
 
     def composite(self, background: Tensor | float = 1.0) -> Tensor:
-        """[B, H, W, 3] on a background colour (scalar or broadcastable)."""
+        """[B, H, W, 3] on a background color (scalar or broadcastable)."""
         return self.rgb + (1 - self.alpha[..., None]) * background

@@ -1,4 +1,4 @@
-"""A surface that never changes: someone else's mesh, of which only the colour is learnt."""
+"""A surface that never changes: someone else's mesh, of which only the color is learnt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class FixedSurface(torch.nn.Module):
     vertices, faces, uvs, face_uvs: buffers, the mesh's own; nothing here ever writes to them.
     color: [N, 3] points -> [N, 3] sRGB in [0, 1]; a Module becomes a submodule, so its parameters are trained and
            saved with the surface.
-    The mesh's texture and vertex colours are not kept: ``color`` replaces them.
+    The mesh's texture and vertex colors are not kept: ``color`` replaces them.
     """
 
     def __init__(self, mesh: Mesh, color: Callable[[Tensor], Tensor] | None = None):
@@ -30,7 +30,7 @@ class FixedSurface(torch.nn.Module):
         return Mesh(self.vertices, self.faces, uvs=self.uvs, face_uvs=self.face_uvs)
 
     def albedo(self, x: Tensor) -> Tensor:
-        """[N, 3] -> [N, 3] sRGB in [0, 1]; mid grey without a colour function."""
+        """[N, 3] -> [N, 3] sRGB in [0, 1]; mid gray without a color function."""
         if self.color is None:
             return torch.full_like(x, 0.7)
         return getattr(self.color, "albedo", self.color)(x)

@@ -1,7 +1,7 @@
 """The radiance field of Magic123 and Consistent123: hash grid, small MLP, density blob (spec B.1).
 
 Density is exp(logit + blob) with the exponent's gradient truncated at 15 (Mueller et al. 2022); the blob
-b * exp(-|x|^2 / 2 s^2) starts every scene as a ball.  Colour has no view dependence.
+b * exp(-|x|^2 / 2 s^2) starts every scene as a ball.  Color has no view dependence.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class HashNerfConfig:
 
     grid:           hash grid; its unit cube is the scene's [-1, 1]^3.
     hidden, layers: width and number of hidden layers of the MLP.
-    blob_density:   b, added to the density logit at the centre (10 in both papers).
+    blob_density:   b, added to the density logit at the center (10 in both papers).
     blob_sigma:     s, scene units.
     normal_epsilon: step of the finite differences, scene units.
     """
@@ -72,7 +72,7 @@ class HashNerf(torch.nn.Module):
         self.layers = torch.nn.ModuleList(_linear(a, b, generator) for a, b in zip(widths, widths[1:]))
 
     def parameter_groups(self, lr_table: float, lr_mlp: float) -> list[dict]:
-        """For an optimiser; the papers use 1e-2 and 1e-3.  ``fused=True`` makes torch's Adam 10 times faster here."""
+        """For an optimizer; the papers use 1e-2 and 1e-3.  ``fused=True`` makes torch's Adam 10 times faster here."""
         return [{"params": [self.table], "lr": lr_table}, {"params": list(self.layers.parameters()), "lr": lr_mlp}]
 
     def density(self, x: Tensor) -> Tensor:

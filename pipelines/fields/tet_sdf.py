@@ -122,7 +122,7 @@ class TetSdf(torch.nn.Module):
             self.sdf[near] = self.sdf[near].clamp(max=-distance)
 
     def albedo(self, x: Tensor) -> Tensor:
-        """[N, 3] -> [N, 3] sRGB in [0, 1]; mid grey without a colour function."""
+        """[N, 3] -> [N, 3] sRGB in [0, 1]; mid gray without a color function."""
         if self.color is None:
             return torch.full_like(x, 0.7)
         return getattr(self.color, "albedo", self.color)(x)  # a radiance field, or a plain function

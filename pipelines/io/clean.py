@@ -16,7 +16,7 @@ def drop_small_parts(mesh: Mesh, least_diameter: float = 0.05, least_faces: int 
 
     least_diameter: of a part's bounding box, as a fraction of the whole mesh's (Consistent123's export: 0.05, 8 faces).
     keep_hollows:   False also drops closed parts wound inwards, the walls of enclosed hollows.
-    Vertex colours are kept; UVs and texture are dropped when anything changes.
+    Vertex colors are kept; UVs and texture are dropped when anything changes.
     """
     if not len(mesh.faces):
         return mesh

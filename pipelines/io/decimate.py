@@ -1,7 +1,7 @@
 """Mesh simplification by edge collapses with quadric error (Garland and Heckbert, 1997), many at a time.
 
 Instead of a priority queue, every round collapses an independent set of cheap edges: edges that are the
-cheapest within their own neighbourhood, so that no two collapses of a round touch.  The link condition keeps
+cheapest within their own neighborhood, so that no two collapses of a round touch.  The link condition keeps
 a closed manifold closed, and a collapse that would turn a face by more than about 75 degrees is refused.
 """
 
@@ -27,7 +27,7 @@ STABILITY = 1e-3  # pulls the optimal point towards the edge's middle where the 
 def decimate(mesh: Mesh, face_budget: int) -> Mesh:
     """``mesh`` with at most ``face_budget`` faces where its topology allows, else as few as possible.
 
-    Vertex colours are carried along; UVs and texture are dropped when anything changes.  Vertices on open or
+    Vertex colors are carried along; UVs and texture are dropped when anything changes.  Vertices on open or
     non-manifold edges stay where they are.  Deterministic; about 2 s from 50,000 to 10,000 faces on one core.
     """
     if face_budget < 4:
@@ -49,7 +49,7 @@ class _State:
         self.faces = _drop_repeats(mesh.faces.cpu().numpy())
         self.colors = None if mesh.vertex_colors is None else mesh.vertex_colors.detach().cpu().double().numpy()
         self.quadrics = _quadrics(self.points, self.faces)
-        self.refused = np.empty(0, dtype=np.int64)  # edge keys that failed a check and wait for a new neighbourhood
+        self.refused = np.empty(0, dtype=np.int64)  # edge keys that failed a check and wait for a new neighborhood
 
     def round(self, budget: int) -> bool:
         """One independent set of collapses; False when nothing more can be done."""
@@ -157,14 +157,14 @@ class _Ring:
         return row, self.order[self.start[vertices][row] + step]
 
     def link_ok(self, ends: np.ndarray) -> np.ndarray:
-        """Whether the ends of each edge share exactly two neighbours, as they must to stay a manifold."""
+        """Whether the ends of each edge share exactly two neighbors, as they must to stay a manifold."""
         span = int(self.faces.max()) + 1
         around = []
         for side in range(2):
             row, face = self.faces_around(ends[:, side])
             around.append(np.unique((row[:, None] * span + self.faces[face]).reshape(-1)))
         shared = np.intersect1d(*around, assume_unique=True) // span
-        return np.bincount(shared, minlength=len(ends)) == 4  # two neighbours and the two ends themselves
+        return np.bincount(shared, minlength=len(ends)) == 4  # two neighbors and the two ends themselves
 
 
 def _independent(ends: np.ndarray, faces: np.ndarray, vertex_count: int) -> np.ndarray:

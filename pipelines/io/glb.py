@@ -1,4 +1,4 @@
-"""Binary glTF 2.0 (GLB): one mesh or several named ones, smooth normals, embedded base-colour textures.
+"""Binary glTF 2.0 (GLB): one mesh or several named ones, smooth normals, embedded base-color textures.
 
 The same mesh and extras give the same bytes on the same machine.
 """
@@ -31,8 +31,8 @@ def write_glb(
 ) -> bytes:
     """Writes ``mesh`` and returns the file's bytes; ``path`` None only returns them.
 
-    The texture is used when the mesh has one, else the vertex colours (COLOR_0, linearised as readers expect).
-    extras: JSON-able dict for ``asset.extras``.  unlit: ask viewers to show colours without lighting.
+    The texture is used when the mesh has one, else the vertex colors (COLOR_0, linearized as readers expect).
+    extras: JSON-able dict for ``asset.extras``.  unlit: ask viewers to show colors without lighting.
     Raises InputError for an empty or non-finite mesh and for a folder that cannot be written.
     """
     _check(mesh)
@@ -44,7 +44,7 @@ def write_glb_nodes(
 ) -> bytes:
     """As :func:`write_glb`, for several meshes: one node ``root`` with one child per mesh, named by its key.
 
-    No node has a transform, so every tool sees the meshes in one frame, in metres.  Raises InputError also for no meshes.
+    No node has a transform, so every tool sees the meshes in one frame, in meters.  Raises InputError also for no meshes.
     """
     if not meshes:
         raise InputError("meshes", "at least one mesh", "none", "Check the stage that made them.")
@@ -61,7 +61,7 @@ def _written(path: str | os.PathLike | None, document: tuple[dict, bytes]) -> by
 
 
 def save_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a file through a temporary neighbour, so that readers never see half of it."""
+    """Writes a file through a temporary neighbor, so that readers never see half of it."""
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     try:

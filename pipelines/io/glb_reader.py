@@ -1,7 +1,7 @@
 """Reads binary glTF 2.0 into one mesh: nodes are flattened, primitives merged, one texture kept.
 
 Written for this pack's files and for those of other writers: node transforms (mirrors included), strips and
-fans, strided, normalised and sparse accessors, data URIs.  Several different textures become vertex colours.
+fans, strided, normalized and sparse accessors, data URIs.  Several different textures become vertex colors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 
 def read_glb(source: bytes | str | os.PathLike, weld: bool = True) -> Mesh:
     """GLB bytes or path -> Mesh in the file's units (glTF's frame is the project's frame).
 
-    weld: corners with the same position (and colour) become one vertex again, so that a closed surface with
+    weld: corners with the same position (and color) become one vertex again, so that a closed surface with
     texture seams reads as closed.  Raises InputError for anything that is not a readable triangle GLB.
     """
     data = source if isinstance(source, bytes | bytearray) else _load(Path(source))
@@ -56,7 +56,7 @@ class _Part:
     vertices: Tensor
     faces: Tensor
     uvs: Tensor | None
-    colors: Tensor  # [V, 3] linear, base colour factor included
+    colors: Tensor  # [V, 3] linear, base color factor included
     texture: Tensor | None
 
 
@@ -161,7 +161,7 @@ class _Document:
         return raw[start : start + view["byteLength"]]
 
     def accessor(self, index: int) -> np.ndarray:
-        """[count, components], normalised integers as floats."""
+        """[count, components], normalized integers as floats."""
         entry = self.gltf["accessors"][index]
         dtype, width = np.dtype(_COMPONENTS[entry["componentType"]]), _TYPES[entry["type"]]
         values = np.zeros((entry["count"], width), dtype)

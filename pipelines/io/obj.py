@@ -39,7 +39,7 @@ def write_obj(path: str | os.PathLike, mesh: Mesh) -> list[Path]:
 
 
 def read_obj(path: str | os.PathLike) -> Mesh:
-    """Positions, vertex colours (the common ``v x y z r g b``) and UVs; polygons become fans; no texture."""
+    """Positions, vertex colors (the common ``v x y z r g b``) and UVs; polygons become fans; no texture."""
     try:
         lines = Path(path).read_text(errors="replace").splitlines()
     except OSError as error:

@@ -64,7 +64,7 @@ def table_picture(title: str, head: list, rows: list[list], footer: tuple[str, .
     return torch.from_numpy(np.array(picture)).float() / 255
 
 
-def labelled(picture: Tensor, text: str) -> Tensor:
+def labeled(picture: Tensor, text: str) -> Tensor:
     """[H + 28, W, 3]: a picture with a line of text below, cut to its width."""
     from PIL import Image, ImageDraw
 

@@ -76,7 +76,7 @@ class TwoTowers(torch.nn.Module):
         self.model = model
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """[B, 3, S, S] normalised -> [B, D]."""
+        """[B, 3, S, S] normalized -> [B, D]."""
         return self.model.visual_projection(self.model.vision_model(pixel_values=pixels).pooler_output)
 
     def encode_text(self, tokens: Tensor) -> Tensor:

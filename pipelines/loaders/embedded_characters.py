@@ -1,9 +1,9 @@
-"""The small canonicaliser and multi-view network of the pack: the published classes in 64 x 40 pixels.
+"""The small canonicalizer and multi-view network of the pack: the published classes in 64 x 40 pixels.
 
 What differs from the published ones is configuration: squares of 2 x 2 pixels for latents (toy characters and normal maps
 are nothing that the pack's autoencoder knows), prompts of one learnt token, no CLIP (zeros), no pose heads, no guidance,
 and one step: trained mostly at pure noise, they are regressions, and further steps add more grain than detail (cards).
-The canonicaliser starts from random numbers where the published one starts from Stable Diffusion, whose features know what
+The canonicalizer starts from random numbers where the published one starts from Stable Diffusion, whose features know what
 and where they are; so that its attention finds the reference at all, cells carry a code of their place, and training
 begins with attention to what is alike (:func:`start_alike`).
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from ..networks.attention import self_attentions
-from ..networks.stdgen.canonical import Canonicaliser, ReferencePair, build_main, build_reference
+from ..networks.stdgen.canonical import Canonicalizer, ReferencePair, build_main, build_reference
 from ..networks.stdgen.codec import PixelCodec
 from ..networks.stdgen.conditions import DOMAINS
 from ..networks.stdgen.multiview import VIEWS, MultiView, build_multiview
@@ -85,7 +85,7 @@ def place_code(channels: int, height: int, width: int) -> torch.Tensor:
 
 
 def build_small_pair() -> ReferencePair:
-    """Main and reference UNet of the small canonicaliser, untrained."""
+    """Main and reference UNet of the small canonicalizer, untrained."""
     cells = [side // SHRINK for side in SMALL_SIZE]
     pair = ReferencePair(build_main(SMALL_CANONICAL), build_reference(SMALL_CANONICAL))
     for unet in (pair.unet, pair.reference):
@@ -98,8 +98,8 @@ def start_alike(pair: ReferencePair) -> None:
     """Before training: makes each cell attend to the cells like it, those at its own place first.
 
     Keys are projected as queries are, and the reference UNet begins as a copy of the main one, which hardly looks at the
-    noise yet.  From there the network had every garment's colour after 600 steps of training; with independent random
-    projections a like one, without attention at the finest level, still answered in shades of grey after 800.
+    noise yet.  From there the network had every garment's color after 600 steps of training; with independent random
+    projections a like one, without attention at the finest level, still answered in shades of gray after 800.
     """
     pair.unet.conv_in.conv.weight.mul_(0.1)
     for name in self_attentions(pair.unet):
@@ -127,13 +127,13 @@ class EmbeddedMultiView:
 
 @dataclass(frozen=True)
 class EmbeddedCanonical:
-    """The canonicaliser that ships with the pack; folder: where its file lies."""
+    """The canonicalizer that ships with the pack; folder: where its file lies."""
 
     folder: Path = FOLDER
 
-    def load(self, device="cpu") -> Canonicaliser:
+    def load(self, device="cpu") -> Canonicalizer:
         """Frozen, float32; InputError when the file is not there."""
         pair = load_module(build_small_pair(), Path(self.folder) / CANONICAL_FILE, device)
         texts = torch.zeros(2, WORDS, CONTEXT, device=device)
-        return Canonicaliser(pair.unet, pair.reference, PixelCodec(SHRINK), NoVision(CONTEXT), texts, SCHEDULE, SMALL_SIZE,
+        return Canonicalizer(pair.unet, pair.reference, PixelCodec(SHRINK), NoVision(CONTEXT), texts, SCHEDULE, SMALL_SIZE,
                              guidance=1.0, steps=STEPS)

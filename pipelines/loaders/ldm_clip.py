@@ -56,7 +56,7 @@ def convert_vision(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list
 def open_text_config(state: Mapping[str, Tensor], dropped: int = 1) -> dict:
     """Arguments of transformers' CLIPTextConfig for an open_clip text tower, without its last ``dropped`` layers.
 
-    Stable Diffusion 2 reads the last but one layer and normalises that, so the last one is never evaluated.
+    Stable Diffusion 2 reads the last but one layer and normalizes that, so the last one is never evaluated.
     """
     tokens = _tensor(state, "token_embedding.weight")
     sizes = _sizes(state, tokens.shape[1])

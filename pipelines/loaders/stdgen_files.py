@@ -4,9 +4,9 @@ Key map (names in the files -> names here; ``tests/networks/test_stdgen_networks
 
   all 686 names of Stable Diffusion 2.1's UNet         the same; conv_in has 8 input channels in the multi-view network
   <block>.norm_mv.*, <block>.attn_mv.to_{q,k,v,out.0}.*  the same, attached by ``attention.add_row_attention``
-  class_embedding.linear_{1,2}.*                       multi-view: the same; canonicaliser: dead, not loaded
+  class_embedding.linear_{1,2}.*                       multi-view: the same; canonicalizer: dead, not loaded
   camera_embedding.linear_{1,2}.*                      multi-view: the same (pose of the heads)
-  camera_embedding.{0,2}.*                             canonicaliser: dead, not loaded
+  camera_embedding.{0,2}.*                             canonicalizer: dead, not loaded
   {elevation,focal}_regressor.*                        the same, attached by ``conditions.add_pose_heads``
   reference UNet: conv_norm_out, conv_out, and of its
   last transformer everything behind norm1             never used; may be in the file, not loaded
@@ -32,7 +32,7 @@ DEAD = re.compile(r"(class_embedding\.linear_[12]|camera_embedding\.[02])\.(weig
 TAIL = re.compile(r"conv_norm_out\.|conv_out\.|up_blocks\.3\.attentions\.2\.(proj_out|transformer_blocks\.0\.(?!norm1\.))")
 UNUSED = re.compile(f"(?:{DEAD.pattern})|(?:{TAIL.pattern})")  # what a reference UNet's file may hold besides
 HEADED, HEADLESS = "a multi-view network with pose heads", "a multi-view network without pose heads (Era3D's -ortho release)"
-CANONICAL = "a canonicalisation network"
+CANONICAL = "a canonicalization network"
 
 BLOCKS = {
     "CrossAttnDownBlockMV2D": "CrossAttnDownBlock2D", "CrossAttnUpBlockMV2D": "CrossAttnUpBlock2D",

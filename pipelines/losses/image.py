@@ -26,7 +26,7 @@ def rgb_mse(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor
 
 
 def color_region(alpha: Tensor, edge: str = "keep", size: int = 5, limit: float = 0.1) -> Tensor:
-    """[..., H, W] 0 or 1: where the colours of a picture with coverage ``alpha`` are trusted.
+    """[..., H, W] 0 or 1: where the colors of a picture with coverage ``alpha`` are trusted.
 
     Always alpha > 1/2.  edge (spec A.2; Magic123's fine stage): "keep" leaves it at that; "soft", the
     released code, drops pixels that lie more than ``limit`` below the largest alpha of their size x size
@@ -67,7 +67,7 @@ def pearson_depth(depth: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 def normal_cosine(normal: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Mean of 1 - cos between rendered and given normals over mask pixels, in [0, 2].
 
-    normal may be premultiplied by alpha: both sides are normalised first.
+    normal may be premultiplied by alpha: both sides are normalized first.
     """
     inside = mask > 0.5
     if not bool(inside.any()):
@@ -102,7 +102,7 @@ def blur_smoothness(image: Tensor, size: int = 9, sigma: float = 1.7, stop_gradi
 def orientation(weights: Tensor, normals: Tensor, directions: Tensor) -> Tensor:
     """Mean over samples of w max(0, n . d)^2; w is a constant (Ref-NeRF; spec B.6).
 
-    weights [S], normals [S, 3] unit, directions [S, 3] (normalised here): a visible sample must not
+    weights [S], normals [S, 3] unit, directions [S, 3] (normalized here): a visible sample must not
     face away from its camera.
     """
     directions = torch.nn.functional.normalize(directions, dim=-1)

@@ -15,7 +15,7 @@ GATE = 0.05  # scene units: inner vertices further away do not collide (in the c
 def picture_loss(rendered: Tensor, target: Tensor, whole_mask: bool = False, count: Tensor | None = None) -> Tensor:
     """Scalar >= 0: normals and coverage of Eq. 12 as the released code has them (spec D.4).
 
-    rendered, target: [B, H, W, 4] normal colours on black, and coverage.  The mean of the squared difference of all four
+    rendered, target: [B, H, W, 4] normal colors on black, and coverage.  The mean of the squared difference of all four
     channels where the render covers more than half a pixel, plus that of the coverage over the target's background.
     whole_mask: the second mean runs over all pixels, as in the paper's equation.
     count: [B, H, W] bool pixels that may count at all, or None for all.
@@ -28,7 +28,7 @@ def picture_loss(rendered: Tensor, target: Tensor, whole_mask: bool = False, cou
 
 
 def color_loss(rendered: Tensor, target: Tensor) -> Tensor:
-    """Scalar: mean squared difference of the three colours where ``rendered`` [B, H, W, 4] covers over half a pixel."""
+    """Scalar: mean squared difference of the three colors where ``rendered`` [B, H, W, 4] covers over half a pixel."""
     inside = rendered[..., 3].detach() > 0.5
     return _mean((rendered[..., :3] - target[..., :3]).square().mean(-1), inside)
 
@@ -93,7 +93,7 @@ def collision(points: Tensor, inner: InnerLayer, gate: float = GATE, nearest: Te
 
 
 def smoothness(points: Tensor, ends: Tensor) -> Tensor:
-    """Scalar, scene units squared: mean over vertices of |v - mean of its edge neighbours|^2 / 2 (uniform Laplacian).
+    """Scalar, scene units squared: mean over vertices of |v - mean of its edge neighbors|^2 / 2 (uniform Laplacian).
 
     ends: [E, 2] int64 edges.
     """

@@ -18,7 +18,7 @@ Perceptual = Callable[[Tensor, Tensor], Tensor]  # two pictures in [0, 1] -> sca
 
 @dataclass(frozen=True)
 class SlrmWeights:
-    """The paper's lambdas; ``entropy`` and ``flexibility`` are InstantMesh's regularisers of stage 3."""
+    """The paper's lambdas; ``entropy`` and ``flexibility`` are InstantMesh's regularizers of stage 3."""
 
     mse: float = 1.0
     lpips: float = 2.0
@@ -120,7 +120,7 @@ def point_terms(sdf: Tensor, logits: Tensor, rgb: Tensor, truth: dict, targets: 
 
     sdf: [B, N] raw.   logits: [B, N, 4].   rgb: [B, N, 3].
     truth: "sdf" [B, N, 4] distances to the whole, body, clothing, hair (large = absent), scene units; "face" [B, N] bool;
-           "color" [B, N, 3]; "colored" [B, N] bool: where colours are known.
+           "color" [B, N, 3]; "colored" [B, N] bool: where colors are known.
     The raw distance is taught in units of ``width`` and the classes change over the same width, so that f and the
     differences of p have like slopes (see ``semantic_field``).  Where a distance is beyond reach, being farther is right.
     """

@@ -70,14 +70,14 @@ def _signed_distance(solid: Tensor) -> Tensor:
     from scipy.ndimage import distance_transform_edt
 
     framed = np.pad(solid.cpu().numpy(), 1)
-    # pixel centres next to the outline are half a pixel away from it
+    # pixel centers next to the outline are half a pixel away from it
     inside, outside = distance_transform_edt(framed) - 0.5, distance_transform_edt(~framed) - 0.5
     distance = np.where(framed, -inside, outside)[1:-1, 1:-1]
     return torch.from_numpy(distance.astype(np.float32)).to(solid.device)
 
 
 def _spread(rgb: Tensor, solid: Tensor) -> Tensor:
-    """Background pixels take the colour of the nearest object pixel, a pixel inside the outline."""
+    """Background pixels take the color of the nearest object pixel, a pixel inside the outline."""
     from scipy.ndimage import binary_erosion, distance_transform_edt
 
     core = binary_erosion(solid.cpu().numpy())

@@ -18,7 +18,7 @@ IOU_RESOLUTION = 64
 
 
 def unit_cube(mesh: Mesh) -> Mesh:
-    """Moved and uniformly scaled so that the bounding box is centred at 0 with longest side 1."""
+    """Moved and uniformly scaled so that the bounding box is centerd at 0 with longest side 1."""
     low, high = mesh.vertices.min(0).values, mesh.vertices.max(0).values
     scale = 1 / (high - low).max().clamp(min=1e-12)
     return mesh.transformed(scale, -(low + high) / 2 * scale)
@@ -48,7 +48,7 @@ def sample_oriented(mesh: Mesh, count: int, generator: torch.Generator) -> tuple
 
 @dataclass(frozen=True)
 class Chamfer:
-    """Distances to the nearest neighbour.
+    """Distances to the nearest neighbor.
 
     squared: mean square from a to b plus mean square from b to a (Consistent123's).
     plain:   mean of the two mean distances (SyncDreamer's, used by HiFi-123): a length, where the other is a squared one.

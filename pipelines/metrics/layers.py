@@ -55,7 +55,7 @@ def _pseudonormals(mesh: Mesh, found: Closest) -> Tensor:
         to_next, to_last = (torch.nn.functional.normalize(x, dim=-1, eps=1e-20) for x in (to_next, to_last))
         angle = torch.acos((to_next * to_last).sum(-1).clamp(-1, 1))
         by_vertex = by_vertex.index_add(0, mesh.faces[:, k], unit * angle[:, None])
-    across = edge_topology(mesh.faces).neighbour.long()[found.face]  # beyond the edges 0-1, 1-2, 2-0
+    across = edge_topology(mesh.faces).neighbor.long()[found.face]  # beyond the edges 0-1, 1-2, 2-0
     out, zero = unit[found.face].clone(), found.barycentric < 1e-5
     for k in range(3):  # corner k has no weight: the place lies on the edge from k + 1 to k + 2
         beyond = across[:, (k + 1) % 3]

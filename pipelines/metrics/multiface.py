@@ -34,7 +34,7 @@ class MultiFace:
 def multi_face(pictures: Tensor, alpha: Tensor) -> MultiFace:
     """From views [V, H, W, 3] (sRGB, any background) with coverage [V, H, W], evenly spaced over a full turn.
 
-    What all views have in common (colour, light from above, bands) is taken off first, and only what lies inside both
+    What all views have in common (color, light from above, bands) is taken off first, and only what lies inside both
     outlines is compared.  So a ball, a vase or a striped can has no front and counts 1; a face repeated on
     four sides counts 4.  An object that truly has four like sides (a crate) counts 4, too: compare with its truth.
     """
@@ -54,12 +54,12 @@ def multi_face(pictures: Tensor, alpha: Tensor) -> MultiFace:
 
 
 def _runs(marked: Tensor) -> int:
-    """Groups of neighbours that are marked, around a circle whose first place is not."""
+    """Groups of neighbors that are marked, around a circle whose first place is not."""
     return int((marked & ~marked.roll(1)).sum())
 
 
 def _small(pictures: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """Colours [V, S, S, 3] and coverage [V, S, S, 1], shrunk by averaging over the object only."""
+    """Colors [V, S, S, 3] and coverage [V, S, S, 1], shrunk by averaging over the object only."""
     planes = torch.cat([pictures * alpha[..., None], alpha[..., None]], -1).float().movedim(-1, 1)
     planes = torch.nn.functional.interpolate(planes, (SIDE, SIDE), mode="area").movedim(1, -1)
     cover = planes[..., 3:]

@@ -97,8 +97,8 @@ def contextual_distance(x: Tensor, y: Tensor, bandwidth: float = 0.5) -> Tensor:
     Cosine distances after taking off the mean of ``y``; relative to the nearest ``y``; softmax over ``y``; for every
     ``y`` its best ``x``, averaged.
     """
-    centre = y.mean(0, keepdim=True)
-    x, y = (torch.nn.functional.normalize(t - centre, dim=-1) for t in (x, y))
+    center = y.mean(0, keepdim=True)
+    x, y = (torch.nn.functional.normalize(t - center, dim=-1) for t in (x, y))
     distance = (1 - x @ y.T).clamp(min=0)
     relative = distance / (distance.min(1, keepdim=True).values + 1e-5)
     share = ((1 - relative) / bandwidth).softmax(1)

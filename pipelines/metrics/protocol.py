@@ -25,7 +25,7 @@ def eighteen_views(size: int = 256, radius: float = 3.2, fovy: float = math.radi
 VIEW_SETS = {  # name: (pictures on a turntable at elevation 0, who)
     "turntable-100": (100, "Magic123's released evaluation"),
     "turntable-16": (16, "SyncDreamer's and HiFi-123's count; HiFi-123 does not print its own"),
-    "turntable-8": (8, "Consistent123's boundary judgement; quick"),
+    "turntable-8": (8, "Consistent123's boundary judgment; quick"),
     "papers-18": (18, "Consistent123's multi-view protocol, with its elevations"),
 }
 

@@ -17,7 +17,7 @@ class ClipScorer:
 
     model:     open_clip.CLIP.
     tokenizer: list[str] -> [N, L] int64.
-    mean, std: per-channel normalisation of sRGB in [0, 1].
+    mean, std: per-channel normalization of sRGB in [0, 1].
     """
 
     model: torch.nn.Module
@@ -40,7 +40,7 @@ class ClipScorer:
         return torch.nn.functional.normalize(self.model.encode_text(tokens).float(), dim=-1)
 
     def text_tokens(self, texts: list[str]) -> Tensor:
-        """[N, L, D'] the text tower's normalised hidden states, the context of the 2D prior."""
+        """[N, L, D'] the text tower's normalized hidden states, the context of the 2D prior."""
         return text_hidden_states(self.model, self.tokenizer(texts).to(self._device))
 
     def text_condition(self, texts: list[str], negative: bool = False) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from .text import TextDenoiser
 FARTHEST = 0.6  # nearest over farthest depth that is assumed of depth known up to an affine map only
 VIEW_WORDS = ("Front", "Side", "Back")
 PHRASE = "{word} view of {prompt}"  # HiFi-123's
-BACKGROUNDS = ("textured", "grey", "white")  # what is shown behind the object; see ``stages.enhance_views.behind``
+BACKGROUNDS = ("textured", "gray", "white")  # what is shown behind the object; see ``stages.enhance_views.behind``
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The diffusion noise schedule and the conversions between its parametrisations.
+"""The diffusion noise schedule and the conversions between its parametrizations.
 
 Notation (Ho et al. 2020; Salimans and Ho 2022 for v): x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps,
 v = sqrt(abar_t) eps - sqrt(1 - abar_t) x_0.
@@ -116,7 +116,7 @@ class NoisePath:
 
     @torch.no_grad()
     def doubt(self, denoise: Callable, noise: Tensor) -> str:
-        """Why the network's declared parametrisation looks wrong, or "".
+        """Why the network's declared parametrization looks wrong, or "".
 
         Shown pure noise at the last time, a network knows nothing of x_0 and must answer with something small.
         A v-prediction read as eps answers with amplified noise; an eps-prediction read as v answers with the
@@ -127,9 +127,9 @@ class NoisePath:
         gain = float(1 / self.alphas_cumprod[-1].sqrt().clamp_min(1e-3))
         together = float((sample * noise).mean() / (sample.std() * noise.std()).clamp_min(1e-9))
         if float(sample.std()) > max(4.0, gain / 3) and together > 0.3:
-            return "it answers pure noise with amplified noise, as a v-prediction model labelled eps does"
+            return "it answers pure noise with amplified noise, as a v-prediction model labeled eps does"
         if together < -0.7 and float(sample.std()) > 0.5:
-            return "it answers pure noise with the negated noise, as an eps model labelled v-prediction does"
+            return "it answers pure noise with the negated noise, as an eps model labeled v-prediction does"
         return ""
 
 

@@ -1,6 +1,6 @@
 """Optional CUDA libraries behind our own interfaces: the only importer of them, and only when called.
 
-nvdiffrast's licence allows non-commercial use only; nothing here needs it.
+nvdiffrast's license allows non-commercial use only; nothing here needs it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class _NativeRaster(Raster):
 
 
 def nvdiffrast_rasterizer(device: torch.device | str = "cuda") -> Rasterizer:
-    """A rasteriser that runs on nvdiffrast (CUDA context), for comparison and speed.
+    """A rasterizer that runs on nvdiffrast (CUDA context), for comparison and speed.
 
-    Differences: its silhouettes come only from the triangles of the two neighbouring pixels, ties between equally
+    Differences: its silhouettes come only from the triangles of the two neighboring pixels, ties between equally
     near triangles are its own, and its gradients are atomic sums.  Written from the library's published
     interface (``RasterizeCudaContext``, ``rasterize``, ``interpolate``, ``antialias``); it has **never been run** by
     this project's tests, which have no CUDA device with the library: try it against ``WARP`` before relying on it.
@@ -34,16 +34,16 @@ def nvdiffrast_rasterizer(device: torch.device | str = "cuda") -> Rasterizer:
     """
     if torch.device(device).type != "cuda" or not torch.cuda.is_available():
         raise InputError(
-            "rasterizer", "a CUDA device for nvdiffrast", str(device), "Use the built-in rasteriser: it runs anywhere."
+            "rasterizer", "a CUDA device for nvdiffrast", str(device), "Use the built-in rasterizer: it runs anywhere."
         )
     try:
         library = importlib.import_module("nvdiffrast.torch")
     except ImportError as error:
         raise InputError(
             "rasterizer",
-            "the nvdiffrast library (non-commercial licence)",
+            "the nvdiffrast library (non-commercial license)",
             f"no such module ({error})",
-            "Install nvdiffrast yourself, or use the built-in rasteriser.",
+            "Install nvdiffrast yourself, or use the built-in rasterizer.",
         ) from error
     return _Nvdiffrast(library, library.RasterizeCudaContext(device=device))
 

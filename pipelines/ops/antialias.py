@@ -1,6 +1,6 @@
-"""Silhouettes that move smoothly: coverage between pixel centres, with gradients to the vertices.
+"""Silhouettes that move smoothly: coverage between pixel centers, with gradients to the vertices.
 
-The idea of blending neighbouring pixels by where a silhouette edge crosses the line between their centres is of
+The idea of blending neighboring pixels by where a silhouette edge crosses the line between their centers is of
 Laine et al., "Modular Primitives for High-Performance Differentiable Rendering", 2020.  There only the edges of the
 two pixels' own triangles are candidates, which loses the silhouette on triangles smaller than a pixel.  Here the
 surface is followed, triangle by triangle, from the nearer pixel towards the farther until it folds or ends.
@@ -23,11 +23,11 @@ from .rasterize import Raster
 class Topology:
     """Who is next to whom.
 
-    neighbour: [F, 3] int32, the face across the edge from corner k to corner k + 1, -1 where the edge belongs to
+    neighbor: [F, 3] int32, the face across the edge from corner k to corner k + 1, -1 where the edge belongs to
                one face only or to more than two.
     """
 
-    neighbour: Tensor
+    neighbor: Tensor
 
 
 def edge_topology(faces: Tensor) -> Topology:
@@ -42,10 +42,10 @@ def edge_topology(faces: Tensor) -> Topology:
     ends = torch.zeros(1, dtype=torch.bool, device=faces.device)
     alone = same & ~torch.cat([ends, same[:-1]]) & ~torch.cat([same[1:], ends]) if len(same) else same
     first, second = order[:-1][alone], order[1:][alone]
-    neighbour = torch.full((3 * count,), -1, dtype=torch.int32, device=faces.device)
-    neighbour[first] = (second // 3).int()
-    neighbour[second] = (first // 3).int()
-    return Topology(neighbour.reshape(count, 3))
+    neighbor = torch.full((3 * count,), -1, dtype=torch.int32, device=faces.device)
+    neighbor[first] = (second // 3).int()
+    neighbor[second] = (first // 3).int()
+    return Topology(neighbor.reshape(count, 3))
 
 
 _recent: tuple | None = None  # (weak reference to faces, version, Topology): a fixed mesh is rendered many times
@@ -68,8 +68,8 @@ def antialias(color: Tensor, raster: Raster, clip: Tensor, faces: Tensor, topolo
     """[B, H, W, C] with silhouettes blended; differentiable with respect to ``color`` and ``clip``.
 
     color: [B, H, W, C] of the same pixels as ``raster``, which must come from ``clip`` and ``faces``.
-    Where a silhouette crosses the way between two pixel centres at t in [0, 1] from the nearer surface's pixel, the
-    nearer colour is extended into the other pixel by t - 1/2 (or cut back by 1/2 - t), so the covered area moves
+    Where a silhouette crosses the way between two pixel centers at t in [0, 1] from the nearer surface's pixel, the
+    nearer color is extended into the other pixel by t - 1/2 (or cut back by 1/2 - t), so the covered area moves
     with the edge at the right rate.  A piece of contour is seen along rows if it is steep, else along columns.
     On the CPU the result is the same to the last bit every time; on CUDA atomic sums may differ in rounding.
     """
@@ -83,12 +83,12 @@ def antialias(color: Tensor, raster: Raster, clip: Tensor, faces: Tensor, topolo
 def silhouette_pairs(raster: Raster, clip: Tensor, faces: Tensor, topology: Topology) -> tuple[Tensor, Tensor]:
     """(slots [K] int64, codes [B*H*W*2] int32) of the pixel pairs with a silhouette in between.
 
-    Slot 2 p + axis is the pair of flat pixel p and its right (0) or lower (1) neighbour; its code is
-    2 (3 face + edge) + (1 where that neighbour owns the edge), -1 elsewhere.
+    Slot 2 p + axis is the pair of flat pixel p and its right (0) or lower (1) neighbor; its code is
+    2 (3 face + edge) + (1 where that neighbor owns the edge), -1 elsewhere.
     """
     views, height, width = raster.triangle.shape
     codes = torch.empty((views, height, width, 2), dtype=torch.int32, device=clip.device)
-    inputs = [clip, faces, topology.neighbour, raster.triangle, raster.depth]
+    inputs = [clip, faces, topology.neighbor, raster.triangle, raster.depth]
     launch(kernels.find_silhouettes, (views * height, width), inputs, [codes], clip.device, split=64)
     codes = codes.reshape(-1)
     return (codes >= 0).nonzero().reshape(-1), codes

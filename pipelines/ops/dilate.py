@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .closest import closest_point
 
-NEIGHBOURS, REACH = 25, 0.06  # of the outer mesh's own vertices, and how far (scene units) they may be
+NEIGHBORS, REACH = 25, 0.06  # of the outer mesh's own vertices, and how far (scene units) they may be
 
 
 @torch.no_grad()
@@ -19,7 +19,7 @@ def dilate(points: Tensor, inner: Tensor, normals: Tensor, push: float = 0.01, f
     push:    scene units that every point moves at least; a point below the inner surface first comes up to it.
     falloff: scene units; moves shrink by exp(-distance / falloff) with the distance to the inner mesh, so that far points
              stay (the paper's words; the released code moves all).  None: no shrinking.
-    A point's move is the mean over its nearest neighbours in the outer mesh, weighted by exp(-distance).
+    A point's move is the mean over its nearest neighbors in the outer mesh, weighted by exp(-distance).
     """
     if not len(points) or not len(inner):
         return points
@@ -32,11 +32,11 @@ def dilate(points: Tensor, inner: Tensor, normals: Tensor, push: float = 0.01, f
     move = (np.maximum((gap * n).sum(-1), 0) + push)[:, None] * n
     if falloff is not None:
         move = move * np.exp(-distance / falloff)[:, None]
-    moved = points.detach().cpu().double() + torch.from_numpy(neighbour_mean(outer, move))
+    moved = points.detach().cpu().double() + torch.from_numpy(neighbor_mean(outer, move))
     return moved.to(points)
 
 
-def neighbour_mean(points: np.ndarray, values: np.ndarray, count: int = NEIGHBOURS, reach: float = REACH) -> np.ndarray:
+def neighbor_mean(points: np.ndarray, values: np.ndarray, count: int = NEIGHBORS, reach: float = REACH) -> np.ndarray:
     """[V, C] means of ``values`` over each point's nearest ``count`` points (itself included) within ``reach``."""
     from scipy.spatial import cKDTree
 
@@ -55,12 +55,12 @@ def carried(
 
     before, after: (vertices, faces) of the inner surface as it was and as it is.  The move of the old surface's nearest
     place is the way to the nearest place of the new one, shrunk by exp(-(distance / falloff)^2) and averaged over
-    neighbours, so that what lies close follows and distant points stay.  falloff: scene units.
+    neighbors, so that what lies close follows and distant points stay.  falloff: scene units.
     """
     if not len(points) or not len(before[1]) or not len(after[1]):
         return points
     old = closest_point(points, *before)
     moves = closest_point(old.point, *after).point - old.point
     moves = moves * torch.exp(-((old.distance / falloff) ** 2))[:, None]
-    mean = neighbour_mean(points.detach().cpu().double().numpy(), moves.cpu().double().numpy())
+    mean = neighbor_mean(points.detach().cpu().double().numpy(), moves.cpu().double().numpy())
     return (points.detach().cpu().double() + torch.from_numpy(mean)).to(points)

@@ -120,7 +120,7 @@ class FlexiMesh:
     """vertices [N, 3] (N may exceed the vertices in use at an open border), faces [F, 3] int64, and the deviation [D].
 
     deviation: per dual vertex, mean absolute deviation of its distances to its crossings; their mean is the
-               regulariser L_dev of the paper.
+               regularizer L_dev of the paper.
     """
 
     vertices: Tensor
@@ -181,7 +181,7 @@ def place_patches(
     """Positions, and triangles from quads.  Differentiable in all of ``sdf`` [V], ``points`` [V, 3] and ``weights``.
 
     weights:  of ``patches.cubes``, in that order.
-    training: a quad becomes four triangles around a centre that leans to the diagonal of larger gamma; otherwise two
+    training: a quad becomes four triangles around a center that leans to the diagonal of larger gamma; otherwise two
               along that diagonal.
     """
     cube = torch.div(patches.slots, 12, rounding_mode="floor")
@@ -220,7 +220,7 @@ def _patterns(inside: Tensor) -> Tensor:
 
 
 def _paired_otherwise(cubes: Tensor, pattern: Tensor, patterns: Tensor, trouble: Tensor, grid: CubeGrid) -> Tensor:
-    """[M] 0 or 1: cubes whose trouble face is their neighbour's trouble face, too."""
+    """[M] 0 or 1: cubes whose trouble face is their neighbor's trouble face, too."""
     other = torch.zeros_like(cubes)
     face = trouble[pattern]
     rows = torch.nonzero(face >= 0).reshape(-1)
@@ -231,8 +231,8 @@ def _paired_otherwise(cubes: Tensor, pattern: Tensor, patterns: Tensor, trouble:
     size = torch.tensor(grid.cells, device=cubes.device)[axis]
     place = torch.div(cubes[rows], strides, rounding_mode="floor") % size + 2 * side - 1
     exists = (place >= 0) & (place < size)
-    neighbour = torch.where(exists, cubes[rows] + (2 * side - 1) * strides, cubes[rows])
-    same = trouble[patterns[neighbour].long()] == axis * 2 + 1 - side
+    neighbor = torch.where(exists, cubes[rows] + (2 * side - 1) * strides, cubes[rows])
+    same = trouble[patterns[neighbor].long()] == axis * 2 + 1 - side
     other[rows] = (exists & same).to(other.dtype)
     return other
 
@@ -285,11 +285,11 @@ def _halves(quads: Tensor, gamma: Tensor) -> Tensor:
 
 
 def _fans(vertices: Tensor, quads: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
-    """Each quad as four triangles around a centre between the middles of its diagonals, weighed by gamma."""
+    """Each quad as four triangles around a center between the middles of its diagonals, weighed by gamma."""
     a, b, c, d = vertices[quads].unbind(1)
     g = gamma[quads]
     one, two = (g[:, 0] * g[:, 2])[:, None], (g[:, 1] * g[:, 3])[:, None]
-    centre = (one * (a + c) + two * (b + d)) / (2 * (one + two))
+    center = (one * (a + c) + two * (b + d)) / (2 * (one + two))
     middle = torch.arange(len(quads), device=quads.device) + len(vertices)
     faces = torch.stack([quads, quads.roll(-1, -1), middle[:, None].expand(-1, 4)], -1)
-    return torch.cat([vertices, centre]), faces.reshape(-1, 3)
+    return torch.cat([vertices, center]), faces.reshape(-1, 3)

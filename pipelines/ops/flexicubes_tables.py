@@ -4,9 +4,9 @@ Dual marching cubes (Nielson 2004) puts one vertex into each patch of surface in
 the crossed edges are joined in pairs; following the pairs around the cube gives closed rings of edges, one per patch.
 A face with four crossed edges can be paired in two ways.  Here each inside corner is cut off by itself, which both
 cubes at that face decide alike.  One pitfall remains (Wenger 2013, section 5): where a ring passes twice through one
-face and the neighbour's ring does so too, four quads would meet at one line.  Every pattern has at most one such face,
+face and the neighbor's ring does so too, four quads would meet at one line.  Every pattern has at most one such face,
 and pairing it the other way splits the ring; so a second set of rings with that face paired differently is kept for
-cubes whose neighbour has the same trouble.  ``tests/ops/test_flexicubes.py`` checks these claims for all patterns.
+cubes whose neighbor has the same trouble.  ``tests/ops/test_flexicubes.py`` checks these claims for all patterns.
 
 Corner c of a cube lies at (c & 1, c >> 1 & 1, c >> 2 & 1); face 2 a + s has its corners at coordinate s of axis a.
 """

@@ -149,7 +149,7 @@ def _case_triangles(inside: list[bool]) -> list[list[int]]:
 
 
 def _ring(cut: list[int]) -> list[int]:
-    """The four cut edges in the order around the quad: neighbours share a corner of the tet."""
+    """The four cut edges in the order around the quad: neighbors share a corner of the tet."""
     for rest in itertools.permutations(cut[1:]):
         ring = [cut[0], *rest]
         if all(set(LOCAL_EDGES[a]) & set(LOCAL_EDGES[b]) for a, b in zip(ring, ring[1:] + ring[:1])):

@@ -1,4 +1,4 @@
-"""Edges, neighbours and connected parts of triangle meshes."""
+"""Edges, neighbors and connected parts of triangle meshes."""
 
 from __future__ import annotations
 

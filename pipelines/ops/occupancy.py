@@ -102,7 +102,7 @@ class OccupancyGrid:
             now = density(self._jittered(chunk, generator)).nan_to_num(0.0)
             flat[chunk] = torch.maximum(flat[chunk] * decay**stride, now)
         self.updates += 1
-        self._binarise()
+        self._binarize()
 
     def state(self) -> dict[str, Tensor]:
         """Tensors that :meth:`load_state` restores exactly."""
@@ -116,7 +116,7 @@ class OccupancyGrid:
         self.density.copy_(state["density"])
         self.updates = int(state["updates"])
         if self.updates:
-            self._binarise()
+            self._binarize()
 
     def contains(self, x: Tensor) -> Tensor:
         """[N] bool: points [N, 3] that lie in an occupied cell; false outside the cube."""
@@ -130,7 +130,7 @@ class OccupancyGrid:
         noise = torch.rand(len(cells), 3, generator=generator, device=cells.device)
         return (corner + noise) * (2 / n) - 1
 
-    def _binarise(self) -> None:
+    def _binarize(self) -> None:
         limit = self.density.mean().clamp(max=self.threshold)
         mask = self.density > limit
         self.occupied = mask.to(torch.uint8)

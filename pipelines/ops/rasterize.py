@@ -15,7 +15,7 @@ EMPTY = torch.iinfo(torch.int64).max  # key of a pixel no triangle covers
 
 @dataclass(frozen=True)
 class Raster:
-    """What B views of F triangles show at H x W pixel centres.
+    """What B views of F triangles show at H x W pixel centers.
 
     triangle:    [B, H, W] int32 face index, -1 where nothing is seen.
     barycentric: [B, H, W, 3] perspective-correct weights of the face's corners, sum 1 (0 where nothing is seen);
@@ -39,7 +39,7 @@ def rasterize(clip: Tensor, faces: Tensor, height: int, width: int) -> Raster:
 
     clip:  [B, V, 4] float32 OpenGL clip coordinates (visible where -w <= z <= w and w > 0; +y is up, row 0 the top).
     faces: [F, 3] int64; both sides are drawn.
-    A pixel belongs to a triangle that contains its centre, borders included; of several the one with least z/w
+    A pixel belongs to a triangle that contains its center, borders included; of several the one with least z/w
     (31 bits) is seen, of equal ones that with the lowest id.  Triangles that cross the camera plane are cut per
     pixel.  Degenerate and non-finite triangles are skipped.  ValueError for other shapes or types.
     """
@@ -153,7 +153,7 @@ def rasterize_reference(clip: Tensor, faces: Tensor, height: int, width: int) ->
 
 
 def _pixel_points(height: int, width: int, device) -> Tensor:
-    """[H, W, 3] homogeneous NDC points of the pixel centres, double."""
+    """[H, W, 3] homogeneous NDC points of the pixel centers, double."""
     x = (torch.arange(width, device=device, dtype=torch.float64) + 0.5) * 2 / width - 1
     y = 1 - (torch.arange(height, device=device, dtype=torch.float64) + 0.5) * 2 / height
     y, x = torch.meshgrid(y, x, indexing="ij")

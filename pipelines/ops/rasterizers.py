@@ -1,4 +1,4 @@
-"""The plug behind the surface renderer: rasterise, interpolate, antialias.
+"""The plug behind the surface renderer: rasterize, interpolate, antialias.
 
 Implementations: :data:`WARP` (the default), :data:`REFERENCE` (the plain torch specification, for tests), and
 ``accelerators.nvdiffrast_rasterizer()``.

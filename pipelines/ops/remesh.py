@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from .mesh_edges import compact
-from .remesh_edges import EdgeTable, edge_table, independent, neighbours_of, pack_unique
+from .remesh_edges import EdgeTable, edge_table, independent, neighbors_of, pack_unique
 
 NOMINATES_SHORTEST = 0.8  # a bad face offers its shortest edge so often, else one of the others
 
@@ -85,7 +85,7 @@ def collapse_edges(surface: Surface, shortest: Tensor, generator: torch.Generato
 
     shortest: [V] below the mean of its two ends an edge is short.  A bad face points against the sum of its corners'
     normals or has less than half the area of a square of side ``shortest``.  An edge stays when its ends have more than two
-    common neighbours (the surface would pinch), touch the boundary, or when a face around would turn over.
+    common neighbors (the surface would pinch), touch the boundary, or when a face around would turn over.
     """
     edges = edge_table(surface.faces, len(surface.points))
     a, b = edges.ends.unbind(1)
@@ -175,11 +175,11 @@ def _nominated(edges: EdgeTable, lengths: Tensor, bad: Tensor, generator: torch.
 
 
 def _link_allows(edges: EdgeTable, candidates: Tensor) -> Tensor:
-    """[K] whether merging an edge's ends keeps the surface a surface: two common neighbours, and no tetrahedron."""
+    """[K] whether merging an edge's ends keeps the surface a surface: two common neighbors, and no tetrahedron."""
     ends = edges.ends[candidates]
     valence = torch.bincount(edges.ends.reshape(-1), minlength=edges.vertex_count)
-    first_owner, first = neighbours_of(edges, ends[:, 0])
-    second_owner, second = neighbours_of(edges, ends[:, 1])
+    first_owner, first = neighbors_of(edges, ends[:, 0])
+    second_owner, second = neighbors_of(edges, ends[:, 1])
     keys = torch.cat([first_owner * edges.vertex_count + first, second_owner * edges.vertex_count + second])
     values, count = pack_unique(keys)
     owner = torch.div(values[count == 2], edges.vertex_count, rounding_mode="floor")

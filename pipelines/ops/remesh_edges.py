@@ -50,7 +50,7 @@ class EdgeTable:
         return order, _starts(owner, self.vertex_count)
 
     @cached_property
-    def _neighbour_lists(self) -> tuple[Tensor, Tensor]:
+    def _neighbor_lists(self) -> tuple[Tensor, Tensor]:
         both = torch.cat([self.ends, self.ends.flip(1)])
         owner, order = sort_keys(both[:, 0].contiguous())
         return both[order, 1], _starts(owner, self.vertex_count)
@@ -77,9 +77,9 @@ def edge_table(faces: Tensor, vertex_count: int) -> EdgeTable:
     return EdgeTable(faces, vertex_count, ends, count, of_face.reshape(-1, 3), torch.stack([order[first], second], -1))
 
 
-def neighbours_of(edges: EdgeTable, vertices: Tensor) -> tuple[Tensor, Tensor]:
-    """(owner, neighbour): every vertex joined to ``vertices[owner]``."""
-    return _listed(*edges._neighbour_lists, vertices)
+def neighbors_of(edges: EdgeTable, vertices: Tensor) -> tuple[Tensor, Tensor]:
+    """(owner, neighbor): every vertex joined to ``vertices[owner]``."""
+    return _listed(*edges._neighbor_lists, vertices)
 
 
 def pack_unique(keys: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""An optimiser of vertex positions that remeshes as it goes (Palfinger 2022; numbers of StdGEN spec D.9).
+"""An optimizer of vertex positions that remeshes as it goes (Palfinger 2022; numbers of StdGEN spec D.9).
 
 Adam without a learning rate per unit: a vertex moves by a share of the edge length wanted around it, and how steadily it
 moves decides that length: far from the goal edges grow, near it they shrink and detail appears.
@@ -28,7 +28,7 @@ class RemeshConfig:
     ramp:      the rate rises over about this many fifths of steps.
     beta:      memory of both moments.
     speed:     speed (0..1) at which the wanted length stays as it is.
-    laplacian: pull towards the mean of the neighbours, times the speed.
+    laplacian: pull towards the mean of the neighbors, times the speed.
     limit:     a gradient's component may be so many times its running mean.
     most_vertices: above it no edge is split.
     """
@@ -79,7 +79,7 @@ class RemeshOptimizer:
         points = self.points.detach()
         gradient = self.points.grad if self.points.grad is not None else torch.zeros_like(points)
         gradient = gradient + self.config.laplacian * self.speed[:, None] * (
-            points - _neighbour_mean(points, self.faces)
+            points - _neighbor_mean(points, self.faces)
         )
         if self.steps > 1:
             bound = self.config.limit * self._first.abs()
@@ -132,7 +132,7 @@ class RemeshOptimizer:
         self.steps, self.rate = int(state["steps"]), float(state["rate"])
 
 
-def _neighbour_mean(points: Tensor, faces: Tensor) -> Tensor:
+def _neighbor_mean(points: Tensor, faces: Tensor) -> Tensor:
     a, b = edge_table(faces, len(points)).ends.unbind(1)
     total = torch.zeros_like(points).index_add(0, a, points[b]).index_add(0, b, points[a])
     count = torch.bincount(torch.cat([a, b]), minlength=len(points)).clamp(min=1)

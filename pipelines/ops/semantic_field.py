@@ -41,7 +41,7 @@ def extraction_sdf(
     """[V] the field of an extraction code 0-4 on grid points numbered x slowest, z fastest.
 
     shape:  points along the three axes.
-    dilate: for clothing and hair f itself at every point whose likeliest class is kept, and at its six neighbours.  The
+    dilate: for clothing and hair f itself at every point whose likeliest class is kept, and at its six neighbors.  The
             layer grows by up to a cell into what it lies on, so layers overlap there by about a cell.
     """
     keep = KEPT[code]
@@ -75,13 +75,13 @@ def kept_weights(alpha: Tensor, probability: Tensor, keep: Iterable[int]) -> Ten
     return arriving * seen
 
 
-def kept_semantics(weights: Tensor, probability: Tensor, keep: Iterable[int], renormalise: bool = True) -> Tensor:
+def kept_semantics(weights: Tensor, probability: Tensor, keep: Iterable[int], renormalize: bool = True) -> Tensor:
     """[R, K] the semantic picture under P (Eq. 7): sum of weights times p.
 
-    renormalise: the released code's way: other classes are set to 0 and the rest made to sum to 1 before; the paper's
+    renormalize: the released code's way: other classes are set to 0 and the rest made to sum to 1 before; the paper's
     equation takes p as it is.
     """
-    if renormalise:
+    if renormalize:
         mask = torch.zeros(probability.shape[-1], dtype=probability.dtype, device=probability.device)
         mask[list(keep)] = 1
         probability = probability * mask

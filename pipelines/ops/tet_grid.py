@@ -63,7 +63,7 @@ def rim(vertices: Tensor) -> Tensor:
 def cell_tets() -> np.ndarray:
     """[46, 4, 3] lattice points (quarter cells, -1 to 4) of the tets whose centroid lies in the half-open unit cell.
 
-    In A15 the Delaunay tets are exactly the sets of four mutual neighbours; the volume test below
+    In A15 the Delaunay tets are exactly the sets of four mutual neighbors; the volume test below
     would fail otherwise.
     """
     shifts = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), axis=-1).reshape(-1, 1, 3)

@@ -1,4 +1,4 @@
-"""Which voxel centres lie inside a triangle mesh.
+"""Which voxel centers lie inside a triangle mesh.
 
 Lines along the three axes cross the surface; every crossing knows which way its face points, so the winding
 number of a voxel is the signed count of crossings beyond it.  Overlapping parts and nested shells count right,
@@ -15,11 +15,11 @@ CHUNK = 1 << 21  # candidate (triangle, line) pairs handled at once
 
 
 def voxelize(vertices: Tensor, faces: Tensor, resolution: int, low: float = -1.0, high: float = 1.0) -> Tensor:
-    """[R, R, R] bool, indexed (x, y, z): voxel centres of the cube [low, high]^3 with winding number != 0.
+    """[R, R, R] bool, indexed (x, y, z): voxel centers of the cube [low, high]^3 with winding number != 0.
 
     vertices: [V, 3]; faces: [F, 3].  Runs on the CPU in float64; 50,000 faces at 64^3 take about 0.1 s.
     """
-    points = (vertices.detach().cpu().double().numpy() - low) / (high - low) * resolution - 0.5  # centres are integers
+    points = (vertices.detach().cpu().double().numpy() - low) / (high - low) * resolution - 0.5  # centers are integers
     corners = points[faces.cpu().numpy()]
     winding = np.zeros((resolution,) * 3)
     for axis in range(3):
@@ -44,7 +44,7 @@ def _signed_crossings(corners: np.ndarray, resolution: int) -> np.ndarray:
         _count(corners[first:last], low[first:last], size[first:last], histogram, resolution)
         first = last
     histogram = histogram.reshape(resolution, resolution, resolution + 1)
-    up = histogram[..., ::-1].cumsum(-1)[..., ::-1][..., 1:]  # crossings above each centre
+    up = histogram[..., ::-1].cumsum(-1)[..., ::-1][..., 1:]  # crossings above each center
     down = histogram.cumsum(-1)[..., :-1]  # and below
     return up - down
 
@@ -61,7 +61,7 @@ def _count(corners: np.ndarray, low: np.ndarray, size: np.ndarray, histogram: np
     weights, spot, triangle = weights[hit], spot[hit], triangle[hit]
     total = weights.sum(-1)
     height = (weights * corners[triangle][..., 2]).sum(-1) / total
-    level = np.clip(np.floor(height) + 1, 0, resolution).astype(np.int64)  # the centres below have index < level
+    level = np.clip(np.floor(height) + 1, 0, resolution).astype(np.int64)  # the centers below have index < level
     np.add.at(histogram, (spot[:, 0] * resolution + spot[:, 1], level), np.sign(total))
 
 
@@ -70,7 +70,7 @@ _NUDGE = np.array([1.234567e-6, 2.718281e-6])
 
 
 def _side(p: np.ndarray, q: np.ndarray, spot: np.ndarray) -> np.ndarray:
-    """Signed area of (p, q, spot), exactly antisymmetric in p and q so that neighbours never both miss a line."""
+    """Signed area of (p, q, spot), exactly antisymmetric in p and q so that neighbors never both miss a line."""
     swap = (p[:, 0] > q[:, 0]) | ((p[:, 0] == q[:, 0]) & (p[:, 1] > q[:, 1]))
     first, second = np.where(swap[:, None], q, p)[:, :2], np.where(swap[:, None], p, q)[:, :2]
     edge, away = second - first, spot + _NUDGE - first

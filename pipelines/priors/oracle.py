@@ -1,4 +1,4 @@
-"""The exact denoiser of a known scene: what the optimiser reaches when the network is perfect."""
+"""The exact denoiser of a known scene: what the optimizer reaches when the network is perfect."""
 
 from __future__ import annotations
 

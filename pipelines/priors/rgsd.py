@@ -35,7 +35,7 @@ OVERLAP = 0.2  # of the reference's object that the surface must cover
 class RgsdSettings:
     """How a guide is distilled; what the paper leaves open is marked.
 
-    weight:    schedule over progress, multiplies the loss (open; 0.025 beside a colour weight of 1000, spec B.8).
+    weight:    schedule over progress, multiplies the loss (open; 0.025 beside a color weight of 1000, spec B.8).
     reduction: over the latent: "half sum" as threestudio's latent losses (open), "sum" as Algorithm 1 has it, "mean".
     tau:       "draw" one level for each visit (paper) or regress to the "mean" over all of them, which has the same
                expected gradient and no variance.
@@ -80,7 +80,7 @@ class RgsdPrior:
     knows_reference = True
 
     def __init__(self, guide, reference: Cameras, settings: RgsdSettings = RgsdSettings(), alpha: Tensor | None = None,
-                 name: str = "rgsd", backdrop: str = "grey"):
+                 name: str = "rgsd", backdrop: str = "gray"):
         self.guide, self.reference, self.settings, self.alpha, self.name = guide, reference, settings, alpha, name
         self.backdrop = backdrop
         self.outline: Callable[[Cameras], RenderBuffers] | None = None

@@ -100,7 +100,7 @@ class SdsPrior:
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """[B, H, W, C] -> [B, size, size, C], bilinear, pixel centres kept (align_corners false)."""
+    """[B, H, W, C] -> [B, size, size, C], bilinear, pixel centers kept (align_corners false)."""
     if images.shape[1] == size and images.shape[2] == size:
         return images
     planes = images.movedim(-1, 1)

@@ -17,7 +17,7 @@ LEAST_COSINE = 0.05  # a face turned further from the camera than this does not 
 
 
 def vertex_normals(points: Tensor, faces: Tensor) -> Tensor:
-    """[V, 3] unit normals, differentiable: the normalised sum of the unit normals of the faces around."""
+    """[V, 3] unit normals, differentiable: the normalized sum of the unit normals of the faces around."""
     a, b, c = points[faces].unbind(1)
     normals = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1, eps=1e-12)
     out = torch.zeros_like(points).index_add(0, faces.reshape(-1), normals.repeat_interleave(3, dim=0))
@@ -49,7 +49,7 @@ def normal_colors(normals: Tensor) -> Tensor:
 
 
 def normal_target(normal: Tensor, alpha: Tensor) -> Tensor:
-    """[B, H, W, 4] the picture :func:`render_attributes` should give: coloured normals on black, and coverage."""
+    """[B, H, W, 4] the picture :func:`render_attributes` should give: colored normals on black, and coverage."""
     alpha = alpha[..., None]
     return torch.cat([normal_colors(normal) * alpha, alpha], dim=-1)
 

@@ -1,4 +1,4 @@
-"""How albedo becomes colour; one definition for the volume and the surface renderer.
+"""How albedo becomes color; one definition for the volume and the surface renderer.
 
 Consistent123 and Magic123 show their priors mostly diffuse pictures and sometimes pictures without
 albedo, so that geometry cannot hide behind texture (spec B.4).
@@ -21,7 +21,7 @@ class Shading:
     """One shading for all images of a batch.
 
     mode:    "albedo" (no light), "lambertian" (albedo times light), "textureless" (light only) or
-             "normal" (the normal coded as a colour).
+             "normal" (the normal coded as a color).
     ambient: share of light that needs no normal, in [0, 1].
     light:   [B, 3] unit directions towards the light, world space, one per image; None for modes
              that need none.
@@ -51,7 +51,7 @@ class Shading:
         return self if self.light is None else replace(self, light=self.light[part])
 
     def apply(self, albedo: Tensor, normal: Tensor | None, image: Tensor | None) -> Tensor:
-        """Colours [N, 3] of points with albedo [N, 3] and unit world normals [N, 3].
+        """Colors [N, 3] of points with albedo [N, 3] and unit world normals [N, 3].
 
         image: [N] int64, which image of the batch a point belongs to.
         lambertian = albedo * (a + (1 - a) max(0, n.l)); textureless leaves the albedo out.
@@ -81,6 +81,6 @@ def headlight(cameras: Cameras) -> Tensor:
 
 
 def random_light(cameras: Cameras, generator: torch.Generator) -> Tensor:
-    """[B, 3] unit light directions: normalise(camera position + N(0, I)) (spec B.4)."""
+    """[B, 3] unit light directions: normalize(camera position + N(0, I)) (spec B.4)."""
     noise = torch.randn(len(cameras), 3, generator=generator).to(cameras.c2w)
     return torch.nn.functional.normalize(cameras.positions + noise, dim=-1)

@@ -17,7 +17,7 @@ from ..ops.rasterizers import WARP, Rasterizer
 from ..ops.texture import sample_texture
 from .shading import Shading
 
-GREY = 0.7  # sRGB of a mesh without any colour
+GRAY = 0.7  # sRGB of a mesh without any color
 Albedo = Callable[[Tensor], Tensor]
 Lighting = Shading | Callable[[Tensor, Tensor], Tensor]
 
@@ -37,7 +37,7 @@ def render_surface(
     """Renders B views of a mesh; both sides of a face are drawn.
 
     albedo:      [N, 3] world points of the covered pixels -> [N, 3] sRGB; without it the texture is used, else the
-                 vertex colours, else grey 0.7.
+                 vertex colors, else gray 0.7.
     shading:     a :class:`Shading` with one light per camera, or any (albedo [N, 3], unit world normals [N, 3]) ->
                  [N, 3] on the covered pixels; None for no light.
     antialias:   blends silhouettes; without it no gradient tells a vertex to move an outline.
@@ -89,7 +89,7 @@ class _Values:
 
 
 def _layers(values: _Values, albedo, shading, want_normal: bool, flat: bool) -> Tensor:
-    """[B, H, W, 5 or 8]: premultiplied colour, alpha, depth and, when wanted, normal."""
+    """[B, H, W, 5 or 8]: premultiplied color, alpha, depth and, when wanted, normal."""
     raster, mesh = values.raster, values.mesh
     lit = shading is not None and not (isinstance(shading, Shading) and not shading.needs_normal)
     need_normal = want_normal or lit
@@ -115,11 +115,11 @@ def _shade(shading: Lighting, albedo: Tensor, normal: Tensor, image: Tensor) -> 
 
 
 def _colors(values: _Values, albedo: Albedo | None) -> Tensor:
-    """[B, H, W, 3] colours of a function, a texture or nothing, 0 where nothing is seen."""
+    """[B, H, W, 3] colors of a function, a texture or nothing, 0 where nothing is seen."""
     covered, mesh = values.raster.covered, values.mesh
     blank = torch.zeros(*covered.shape, 3, device=covered.device)
     if albedo is None and mesh.texture is None:
-        return blank + covered[..., None] * GREY
+        return blank + covered[..., None] * GRAY
     where = covered.nonzero(as_tuple=True)
     if albedo is not None:
         return blank.index_put(where, albedo(values.at_vertices(mesh.vertices)[where]).to(blank))

@@ -138,7 +138,7 @@ class _Look:
         self.needs_normal = want_normal or (shading.needs_normal and not lit)
 
     def render(self, rays: Rays, image: Tensor) -> tuple[Tensor, dict]:
-        """[R, 5 or 8] colour, depth, alpha and normal of rays, and the extras; image: [R] which picture."""
+        """[R, 5 or 8] color, depth, alpha and normal of rays, and the extras; image: [R] which picture."""
         s = self.settings
         samples = march(rays, self.grid, s.step, s.near, s.max_samples, self.generator)
         samples, density, albedo = visible_samples(self.query, samples, s.stop)

@@ -44,9 +44,9 @@ def benchmark_views(seed: int, cameras: Cameras) -> Views:
 
 
 def geometry_hash(toy: ToyObject, digits: int = 4) -> str:
-    """Eight hex digits that change when an object's shape, colours or caption do.
+    """Eight hex digits that change when an object's shape, colors or caption do.
 
-    digits: decimals kept of coordinates (scene units) and colours, so that rounding of machines plays no role except
+    digits: decimals kept of coordinates (scene units) and colors, so that rounding of machines plays no role except
     for values that lie on a rounding boundary; sums over the mesh are hashed, not single values.
     """
     mesh = toy.mesh

@@ -34,7 +34,7 @@ def robot(w: SecondWorkbench) -> str:
 def penguin(w: SecondWorkbench) -> str:
     x, y = w.u(0.42, 0.55), w.u(0.65, 0.85)
     w.add(ellipsoid([x, y, x * 0.9], 22))
-    w.recolour(lambda v: (v[:, 2] > 0.45 * x) & (v[:, 1] < y * 0.6) & (np.abs(v[:, 0]) < x * 0.7), LIGHT)
+    w.recolor(lambda v: (v[:, 2] > 0.45 * x) & (v[:, 1] < y * 0.6) & (np.abs(v[:, 0]) < x * 0.7), LIGHT)
     head = w.u(0.28, 0.36)
     w.add(ellipsoid([head] * 3, 18).moved([0, y + head * 0.4, 0]))
     w.solid(revolve([(0.11, 0), (0.01, 0.28)], 16, 10).turned("x", 90).moved([0, y + head * 0.35, head * 0.85]), ORANGE)
@@ -134,8 +134,8 @@ def snail(w: SecondWorkbench) -> str:
 
 def monster(w: SecondWorkbench) -> str:
     n = int(w.rng.integers(3, 6))
-    centres = w.rng.normal(0, 0.22, (n, 3)) * [1, 1.3, 0.7]
-    body = blend(centres - centres.mean(0), w.rng.uniform(0.4, 0.55, n), 22)
+    centers = w.rng.normal(0, 0.22, (n, 3)) * [1, 1.3, 0.7]
+    body = blend(centers - centers.mean(0), w.rng.uniform(0.4, 0.55, n), 22)
     w.add(body, 0, patterned=w.pattern in ("dotted", "shaded", "two-tone"))
     v = body.vertices
     high, half = float(v[:, 1].max()), float(np.abs(v[:, 0]).max())

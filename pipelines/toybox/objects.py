@@ -31,7 +31,7 @@ HELD_OUT_OFFSET = 10_000_000  # seeds at or above this are never trained on
 class ToyObject:
     """One object with its ground truth.
 
-    mesh:    union of closed parts with baked vertex colours (may overlap inside).
+    mesh:    union of closed parts with baked vertex colors (may overlap inside).
     parts:   the same parts one by one; each is closed.
     caption: an English noun phrase, e.g. "a red vase striped with white".
     name:    the recipe's noun.
@@ -86,7 +86,7 @@ def heldout_seed(index: int) -> int:
 
 
 def _framing(vertices: list[np.ndarray]) -> tuple[float, np.ndarray]:
-    """Scale and centre that fill FRAME_FILL of the reference camera's picture."""
+    """Scale and center that fill FRAME_FILL of the reference camera's picture."""
     points = np.concatenate(vertices)
     low, high = points.min(0), points.max(0)
     extent = high - low

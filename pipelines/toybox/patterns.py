@@ -1,4 +1,4 @@
-"""Named colours and surface patterns of toy objects."""
+"""Named colors and surface patterns of toy objects."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PATTERNS = ("plain", "striped", "upright striped", "dotted", "two-tone", "shaded
 
 
 def jittered(name: str, rng: np.random.Generator) -> np.ndarray:
-    """[3] the named colour with a small random change, sRGB in [0, 1]."""
+    """[3] the named color with a small random change, sRGB in [0, 1]."""
     return np.clip(np.asarray(PALETTE[name]) + rng.normal(0, 0.03, 3), 0.03, 0.97)
 
 
 def paint(points: np.ndarray, pattern: str, first, second, rng: np.random.Generator) -> np.ndarray:
-    """[V, 3] sRGB colours of ``points`` [V, 3], given in the part's own frame (roughly a unit box)."""
+    """[V, 3] sRGB colors of ``points`` [V, 3], given in the part's own frame (roughly a unit box)."""
     count = int(rng.integers(2, 5))
     phase = rng.uniform(0, 1)
     low, high = points.min(0), points.max(0)
@@ -57,10 +57,10 @@ def paint(points: np.ndarray, pattern: str, first, second, rng: np.random.Genera
 
 
 def bake_light(colors: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """[V, 3] colours under one soft light fixed in the world (above and in front).
+    """[V, 3] colors under one soft light fixed in the world (above and in front).
 
     Half-Lambert, so it is smooth and never black; fixed to the world, so it looks the same from
-    every camera and a view-independent colour field can represent it exactly.
+    every camera and a view-independent color field can represent it exactly.
     """
     light = np.asarray([0.0, 0.75, 0.6])
     light = light / np.linalg.norm(light)
@@ -69,9 +69,9 @@ def bake_light(colors: np.ndarray, normals: np.ndarray) -> np.ndarray:
 
 
 def bake_gloss(colors: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """[V, 3] colours of a glossy surface: deeper shade, and highlights of three lamps.
+    """[V, 3] colors of a glossy surface: deeper shade, and highlights of three lamps.
 
-    A highlight needs a viewer.  So that every camera sees the same colours, each lamp is answered by a viewer fixed in
+    A highlight needs a viewer.  So that every camera sees the same colors, each lamp is answered by a viewer fixed in
     the world (one in front, one behind, one above): the lobes lie about fixed normals.
     """
     strength = 0.72 + 0.33 * (0.5 + 0.5 * normals @ _unit([0.0, 0.75, 0.6]))

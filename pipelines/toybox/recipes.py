@@ -1,4 +1,4 @@
-"""What toy objects there are: each recipe assembles coloured parts and names itself.
+"""What toy objects there are: each recipe assembles colored parts and names itself.
 
 A recipe takes a :class:`Workbench` and returns the noun of its caption.  Objects stand upright
 (+Y) and face +Z; all random choices come from the workbench's generator.
@@ -13,13 +13,13 @@ from .shapes import Shape, blend, ellipsoid, prism, revolve, rounded_box, smooth
 
 
 class Workbench:
-    """Collects coloured parts and the words that describe them."""
+    """Collects colored parts and the words that describe them."""
 
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
         names = list(PALETTE)
-        self.colours = [names[i] for i in rng.permutation(len(names))[:4]]
-        self.tones = [jittered(name, rng) for name in self.colours]
+        self.colors = [names[i] for i in rng.permutation(len(names))[:4]]
+        self.tones = [jittered(name, rng) for name in self.colors]
         self.pattern = "plain" if rng.uniform() < 0.4 else str(rng.choice(PATTERNS[1:]))
         self.parts: list[tuple[Shape, np.ndarray]] = []
 
@@ -33,8 +33,8 @@ class Workbench:
         self.parts.append((shape, paint(shape.vertices, pattern, self.tones[tone], self.tones[1], self.rng)))
 
     def words(self, noun: str) -> str:
-        """The caption: colours, pattern and noun."""
-        first, second = self.colours[:2]
+        """The caption: colors, pattern and noun."""
+        first, second = self.colors[:2]
         article = "an" if first[0] in "aeiou" else "a"
         if self.pattern == "plain":
             return f"{article} {first} {noun}"
@@ -129,8 +129,8 @@ def tree(w: Workbench) -> str:
             r = 0.75 - 0.18 * k
             w.add(revolve([(r, -0.45 + 0.42 * k), (0.02, 0.3 + 0.42 * k)]), patterned=True)
         return "fir tree"
-    centres = w.rng.uniform(-0.28, 0.28, (5, 3))
-    w.add(blend(centres, np.full(5, w.u(0.45, 0.55))).moved([0, 0.4, 0]), patterned=True)
+    centers = w.rng.uniform(-0.28, 0.28, (5, 3))
+    w.add(blend(centers, np.full(5, w.u(0.45, 0.55))).moved([0, 0.4, 0]), patterned=True)
     return "tree"
 
 
@@ -194,8 +194,8 @@ def fish(w: Workbench) -> str:
 
 def lump(w: Workbench) -> str:
     n = int(w.rng.integers(3, 6))
-    centres = w.rng.normal(0, 0.3, (n, 3)) * [1, 1, 0.8]
-    w.add(blend(centres - centres.mean(0), w.rng.uniform(0.35, 0.6, n), 20), patterned=True)
+    centers = w.rng.normal(0, 0.3, (n, 3)) * [1, 1, 0.8]
+    w.add(blend(centers - centers.mean(0), w.rng.uniform(0.35, 0.6, n), 20), patterned=True)
     return "blob"
 
 
@@ -277,10 +277,10 @@ def _legs(w: Workbench, x: float, z: float, low: float, high: float, r: float, t
             w.add(leg.moved([sx * x, (low + high) / 2, sz * z]), tone)
 
 
-def _eyes(w: Workbench, centre: np.ndarray, head: float, size: float) -> None:
+def _eyes(w: Workbench, center: np.ndarray, head: float, size: float) -> None:
     for side in (-1, 1):
         offset = np.array([side * head * 0.4, 0.0, head * 0.88])
-        eye = ellipsoid([size] * 3, 6).moved(centre + offset)
+        eye = ellipsoid([size] * 3, 6).moved(center + offset)
         w.parts.append((eye, np.tile([0.08, 0.08, 0.1], (len(eye.vertices), 1))))
 
 

@@ -1,7 +1,7 @@
 """Closed triangle surfaces from which toy objects are assembled.
 
 Every builder returns a :class:`Shape` around the origin; faces are counter-clockwise from outside.
-Notation: V vertices, F faces; lengths in the object's own units (normalised later).
+Notation: V vertices, F faces; lengths in the object's own units (normalized later).
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def tube(path, radii, segments: int = 16) -> Shape:
     for end, sign, index in ((0, -1, 0), (-1, 1, -1)):
         caps = []
         for a in np.deg2rad([30, 60]):
-            centre = path[end] + sign * tangent[end] * radii[end] * np.sin(a)
-            caps.append(centre + circle[end] * radii[end] * np.cos(a))
+            center = path[end] + sign * tangent[end] * radii[end] * np.sin(a)
+            caps.append(center + circle[end] * radii[end] * np.cos(a))
         caps = np.stack(caps)
         rings = [caps[::-1], *rings] if index == 0 else [*rings, caps]
     start = path[0] - tangent[0] * radii[0]
@@ -114,30 +114,30 @@ def torus(major: float, minor: float, segments: int = 48, sides: int = 18) -> Sh
     return _outward(Shape(vertices.reshape(-1, 3), _ring_faces(segments, sides, True), normals.reshape(-1, 3)))
 
 
-def blend(centres, radii, cells: int = 14) -> Shape:
+def blend(centers, radii, cells: int = 14) -> Shape:
     """A smooth union of balls (metaballs) seen as a star-shaped surface about the origin.
 
-    centres [N, 3], radii [N]; the origin must lie inside.  The level set
+    centers [N, 3], radii [N]; the origin must lie inside.  The level set
     sum_i exp(2 - 2 |x - c_i|^2 / r_i^2) = 1 is found along each direction by bisection from outside.
     """
-    centres, radii = np.asarray(centres, dtype=np.float64), np.asarray(radii, dtype=np.float64)
+    centers, radii = np.asarray(centers, dtype=np.float64), np.asarray(radii, dtype=np.float64)
     cube, faces = _cube_grid(cells)
     direction = _unit(np.tan(cube * (np.pi / 4)))
-    reach = float((np.linalg.norm(centres, axis=1) + 1.6 * radii).max())
+    reach = float((np.linalg.norm(centers, axis=1) + 1.6 * radii).max())
     distance = np.linspace(0, reach, 40)
-    inside = _metaball(direction[:, None] * distance[None, :, None], centres, radii) > 1
+    inside = _metaball(direction[:, None] * distance[None, :, None], centers, radii) > 1
     last = np.where(inside.any(1), inside.shape[1] - 1 - inside[:, ::-1].argmax(1), 0)
     low, high = distance[last], distance[np.minimum(last + 1, len(distance) - 1)]
     for _ in range(12):
         middle = (low + high) / 2
-        is_in = _metaball(direction * middle[:, None], centres, radii) > 1
+        is_in = _metaball(direction * middle[:, None], centers, radii) > 1
         low, high = np.where(is_in, middle, low), np.where(is_in, high, middle)
     vertices = direction * np.maximum(low, 1e-3)[:, None]
     return Shape(vertices, faces, vertex_normals(vertices, faces))
 
 
 def prism(polygon, depth: float) -> Shape:
-    """A convex polygon [N, 2] (x, y; counter-clockwise) extruded along z, centred, with sharp edges."""
+    """A convex polygon [N, 2] (x, y; counter-clockwise) extruded along z, centerd, with sharp edges."""
     polygon = np.asarray(polygon, dtype=np.float64)
     n = len(polygon)
     front = np.column_stack([polygon, np.full(n, depth / 2)])
@@ -180,8 +180,8 @@ def _unit(v: np.ndarray) -> np.ndarray:
     return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12)
 
 
-def _metaball(x: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    squared = ((x[..., None, :] - centres) ** 2).sum(-1)
+def _metaball(x: np.ndarray, centers: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    squared = ((x[..., None, :] - centers) ** 2).sum(-1)
     return np.exp(2 - 2 * squared / radii**2).sum(-1)
 
 
@@ -189,7 +189,7 @@ _CUBES: dict = {}
 
 
 def _cube_grid(cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """Welded grid on the surface of [-1, 1]^3: vertices [V, 3] and outward faces [F, 3]; memoised."""
+    """Welded grid on the surface of [-1, 1]^3: vertices [V, 3] and outward faces [F, 3]; memoized."""
     if cells not in _CUBES:
         line = np.linspace(-1, 1, cells + 1)
         u, v = np.meshgrid(line, line, indexing="ij")

@@ -21,7 +21,7 @@ def sign(w: SecondWorkbench) -> str:
         x = y * 1.1
     else:
         w.add(rounded_box([x, y, 0.055], 0.03, 20).moved([0, lift, 0]))
-    w.recolour(lambda v: v[:, 2] < 0.01, WOOD * 0.9)
+    w.recolor(lambda v: v[:, 2] < 0.01, WOOD * 0.9)
     w.letter(y * 1.15, [0, lift, 0.055])
     for place in (-0.5 * x, 0.5 * x) if w.u(0, 1) < 0.4 else (0.0,):
         w.solid(rounded_box([0.05, (lift + 1) / 2, 0.05], 0.02, 8).moved([place, (lift - 1) / 2, -0.08]), WOOD)
@@ -55,7 +55,7 @@ def television(w: SecondWorkbench) -> str:
     x, y, z = w.u(0.65, 0.8), w.u(0.45, 0.58), w.u(0.2, 0.3)
     w.add(rounded_box([x, y, z], 0.08, 22), 0)
     w.solid(rounded_box([x * 0.66, y * 0.76, 0.04], 0.04, 12).moved([-x * 0.22, 0, z]), [0.2, 0.26, 0.3])
-    w.recolour(lambda v: v[:, 1] - v[:, 0] > 0.25, [0.42, 0.5, 0.55])
+    w.recolor(lambda v: v[:, 1] - v[:, 0] > 0.25, [0.42, 0.5, 0.55])
     for k in range(int(w.rng.integers(2, 4))):
         w.add(disc(0.085, 0.05, 20).moved([x * 0.72, y * (0.55 - 0.4 * k), z + 0.02]), 2)
     for side in (-1, 1):
@@ -221,7 +221,7 @@ def block(w: SecondWorkbench) -> str:
     w.add(rounded_box([half] * 3, 0.07, 18), 0)
     w.add(rounded_box([half * 0.8, half * 0.8, half * 1.015], 0.03, 12), 1)
     w.add(rounded_box([half * 1.015, half * 0.8, half * 0.8], 0.03, 12), 2)
-    ink = DARK if w.colours[1] in ("yellow", "lime", "sky", "pink", "beige", "white", "orange") else LIGHT
+    ink = DARK if w.colors[1] in ("yellow", "lime", "sky", "pink", "beige", "white", "orange") else LIGHT
     w.letter(half * 1.1, [0, 0, half * 1.02], ink)
     w.letter(half * 1.1, [0, 0, -half * 1.02], ink, turn=180)
     w.spin(0, 30, -30, 40)
@@ -280,7 +280,7 @@ def windmill(w: SecondWorkbench) -> str:
     r, h = w.u(0.32, 0.42), w.u(0.65, 0.8)
     body = revolve([(r, -1), (r * 0.65, h - 0.6), (r * 0.7, h - 0.55), (0.03, h - 0.15)], 36, 50)
     w.add(body, 0, patterned=w.pattern == "striped")
-    w.recolour(lambda v: v[:, 1] > h - 0.57, w.tones[2])
+    w.recolor(lambda v: v[:, 1] > h - 0.57, w.tones[2])
     hub, angle = np.array([0, h - 0.5, r * 0.95]), w.u(0, 90)
     w.solid(rod(hub - [0, 0, 0.4], hub + [0, 0, 0.03], 0.06), DARK)
     for k in range(4):

@@ -23,7 +23,7 @@ def truck(w: SecondWorkbench) -> str:
     room = length - cab - 0.06
     if w.u(0, 1) < 0.5:
         w.add(rounded_box([x * 1.02, high * 1.1, room], 0.03, 20).moved([0, high * 1.1 - 0.15, -length + room]), 1)
-        ink = DARK if w.colours[1] in ("yellow", "lime", "sky", "pink", "beige", "white", "orange") else LIGHT
+        ink = DARK if w.colors[1] in ("yellow", "lime", "sky", "pink", "beige", "white", "orange") else LIGHT
         for side in (-1, 1):
             w.letter(high * 1.2, [side * x * 1.02, high * 1.1 - 0.15, -length + room], ink, turn=side * 90)
     else:
@@ -43,7 +43,7 @@ def truck(w: SecondWorkbench) -> str:
 def bus(w: SecondWorkbench) -> str:
     x, y, z = w.u(0.34, 0.42), w.u(0.36, 0.46), w.u(0.85, 1.0)
     w.add(rounded_box([x, y, z], 0.1, 26), 0)
-    w.recolour(lambda v: np.abs(v[:, 1] + y * 0.25) < y * 0.2, w.tones[1])
+    w.recolor(lambda v: np.abs(v[:, 1] + y * 0.25) < y * 0.2, w.tones[1])
     for place in np.linspace(-0.72, 0.72, 4) * z:
         for side in (-1, 1):
             w.solid(rounded_box([0.02, y * 0.3, z * 0.14], 0.02, 6).moved([side * x, y * 0.4, place]), [0.2, 0.28, 0.34])
@@ -117,7 +117,7 @@ def boat(w: SecondWorkbench) -> str:
         return v
 
     w.add(bent(rounded_box([x, y, z], 0.06, 26), hull).moved([0, -0.55, 0]), 0)
-    w.recolour(lambda v: v[:, 1] < -0.62, w.tones[1])
+    w.recolor(lambda v: v[:, 1] < -0.62, w.tones[1])
     w.solid(bent(rounded_box([x * 0.8, 0.05, z * 0.85], 0.03, 14), hull).moved([0, -0.55 + y, 0]), WOOD)
     if w.u(0, 1) < 0.55:
         w.solid(rod([0, -0.4, 0.05], [0, 0.9, 0.05], 0.035), WOOD)
@@ -140,7 +140,7 @@ def rocket(w: SecondWorkbench) -> str:
     r, nose = w.u(0.26, 0.34), w.u(0.75, 0.95)
     body = smooth_profile([(r * 0.7, -0.7), (r, -0.2), (r * 0.85, 0.4), (0.02, nose)])
     w.add(revolve(body, 36, 52), 0, patterned=w.pattern in ("striped", "two-tone", "checkered"))
-    w.recolour(lambda v: v[:, 1] > 0.5, w.tones[2])
+    w.recolor(lambda v: v[:, 1] > 0.5, w.tones[2])
     w.solid(disc(r * 0.48, 0.05).moved([0, 0.12, r * 0.88]), STEEL)
     w.solid(ellipsoid([r * 0.36, r * 0.36, 0.06], 10).moved([0, 0.12, r * 0.92]), GLASS)
     fins = int(w.rng.integers(3, 5))

@@ -16,7 +16,7 @@ PALE = ("yellow", "lime", "sky", "pink", "beige", "white", "orange")
 class SecondWorkbench(Workbench):
     """A :class:`Workbench` whose objects may also be glossy, lettered and painted in fixed materials.
 
-    glossy: highlights of fixed lights are baked into the colours.  lettered: the letter, once there is one.
+    glossy: highlights of fixed lights are baked into the colors.  lettered: the letter, once there is one.
     """
 
     def __init__(self, rng: np.random.Generator):
@@ -33,10 +33,10 @@ class SecondWorkbench(Workbench):
     @property
     def ink(self) -> np.ndarray:
         """Dark on pale objects, light on dark ones."""
-        return DARK if self.colours[0] in PALE else LIGHT
+        return DARK if self.colors[0] in PALE else LIGHT
 
     def solid(self, shape: Shape, color) -> None:
-        """Adds a part in one sRGB colour (3), slightly varied."""
+        """Adds a part in one sRGB color (3), slightly varied."""
         color = np.clip(np.asarray(color) + self.rng.normal(0, 0.012, 3), 0.03, 0.97)
         self.parts.append((shape, np.tile(color, (len(shape.vertices), 1))))
 
@@ -45,24 +45,24 @@ class SecondWorkbench(Workbench):
         color = self.tones[tone] * factor if factor < 1 else 1 - (1 - self.tones[tone]) / factor
         self.solid(shape, color)
 
-    def recolour(self, where, color) -> None:
+    def recolor(self, where, color) -> None:
         """Paints the vertices of the last part for which ``where(vertices)`` is true."""
         shape, colors = self.parts[-1]
         colors = colors.copy()
         colors[where(shape.vertices)] = color
         self.parts[-1] = (shape, colors)
 
-    def letter(self, height: float, centre, color=None, turn: float = 0.0, surface=None) -> None:
-        """Sticks the object's letter on a face: read from +Z, turned about +Y by ``turn`` degrees, moved to ``centre``."""
+    def letter(self, height: float, center, color=None, turn: float = 0.0, surface=None) -> None:
+        """Sticks the object's letter on a face: read from +Z, turned about +Y by ``turn`` degrees, moved to ``center``."""
         self.lettered = self.lettered or str(self.rng.choice(list(STROKES)))
         color = self.ink if color is None else color
         for shape in letter_shapes(self.lettered, height, height * 0.085, surface):
-            self.solid(shape.turned("y", turn).moved(centre), color)
+            self.solid(shape.turned("y", turn).moved(center), color)
 
-    def eyes(self, centre, apart: float, size: float, ring: bool = False) -> None:
+    def eyes(self, center, apart: float, size: float, ring: bool = False) -> None:
         """Two eyes that look along +Z; ``ring`` puts them on white."""
         for side in (-1, 1):
-            place = np.asarray(centre) + [side * apart, 0, 0]
+            place = np.asarray(center) + [side * apart, 0, 0]
             if ring:
                 self.solid(ellipsoid([size * 1.9, size * 1.9, size], 8).moved(place), LIGHT)
                 place = place + [0, 0, size * 0.75]
@@ -78,7 +78,7 @@ class SecondWorkbench(Workbench):
         return str(self.rng.choice(names))
 
     def words(self, noun: str) -> str:
-        """The caption: finish, colours, pattern, letter and noun; at most 12 words."""
+        """The caption: finish, colors, pattern, letter and noun; at most 12 words."""
         self.pattern = self.pattern if self.patterned else "plain"  # say only what can be seen
         plain = super().words(noun)
         text = f"a glossy {plain.split(' ', 1)[1]}" if self.glossy else plain

@@ -19,7 +19,7 @@ const browser = await chromium.launch({
 
 async function openPage() {
   const page = await browser.newPage({ viewport: { width: 1600, height: 1000 } });
-  page.setDefaultTimeout(180000); // two busy cores draw WebGL and optimise at once
+  page.setDefaultTimeout(180000); // two busy cores draw WebGL and optimize at once
   page.on("console", (m) => m.type() === "error" && report.errors.push({ text: m.text(), url: m.location().url }));
   page.on("pageerror", (e) => report.errors.push({ text: String(e.stack || e), url: "" }));
   page.on("response", (r) => r.status() >= 400 && report.failedRequests.push(`${r.status()} ${r.url()}`));

@@ -77,7 +77,7 @@ def test_a_whole_file_with_progress_and_checksum(server, tmp_path):
     assert [b for _, b, _ in seen] == sorted(b for _, b, _ in seen)
 
 
-class Cancelled(BaseException):
+class Canceled(BaseException):
     """What ComfyUI raises is a BaseException, too."""
 
 
@@ -87,10 +87,10 @@ def test_cancel_and_resume(server, tmp_path, tags):
 
     def stop(_, have, total):
         if have > total // 2:
-            raise Cancelled
+            raise Canceled
 
     target, url = tmp_path / "model.bin", server.url + "/a/model.bin"
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         download.fetch(url, target, on_progress=stop)
     kept = (tmp_path / "model.bin.part").stat().st_size
     assert not target.exists() and len(BODY) // 2 < kept < len(BODY)
@@ -218,7 +218,7 @@ def test_a_full_disk_is_noticed_before_the_first_byte(server, tmp_path):
 def test_the_table_is_complete_and_consistent():
     assert len(registry.BY_NAME) == len(registry.TABLE), "names are unique"
     for w in registry.TABLE:
-        assert w.kind in registry.KINDS and w.licence and w.licence_url.startswith("https://") and w.gigabytes > 0
+        assert w.kind in registry.KINDS and w.license and w.license_url.startswith("https://") and w.gigabytes > 0
         assert w.sources and all(s.startswith("https://") and s.endswith("/") for s in w.sources)
         assert all(f.size is None or f.size > 0 for f in w.files)
         assert all(f.sha256 is None or (len(f.sha256) == 64 and int(f.sha256, 16) and f.size) for f in w.files)

@@ -12,8 +12,8 @@ from lift123.pipelines.render.surface import render_surface
 FOVY = math.radians(20)
 
 
-def octahedron(centre, size, color):
-    v = torch.tensor([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]]) * size + torch.tensor(centre)
+def octahedron(center, size, color):
+    v = torch.tensor([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]]) * size + torch.tensor(center)
     f = [[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4], [2, 0, 5], [1, 2, 5], [3, 1, 5], [0, 3, 5]]
     return Mesh(v.float(), torch.tensor(f), torch.tensor(color).expand(6, 3).float())
 
@@ -40,11 +40,11 @@ def test_positive_azimuth_is_towards_plus_x():
 
 
 @pytest.mark.parametrize(
-    "centre,row_half,column_half",
+    "center,row_half,column_half",
     [((0.4, 0.0, 0.0), None, "right"), ((-0.4, 0.0, 0.0), None, "left"), ((0.0, 0.4, 0.0), "top", None)],
 )
-def test_a_blob_appears_on_its_side_of_the_front_picture(centre, row_half, column_half):
-    picture = render_surface(octahedron(centre, 0.1, [1.0, 0, 0]), Cameras.orbit(0, 0, 3.2, FOVY, 32, 32)).alpha[0]
+def test_a_blob_appears_on_its_side_of_the_front_picture(center, row_half, column_half):
+    picture = render_surface(octahedron(center, 0.1, [1.0, 0, 0]), Cameras.orbit(0, 0, 3.2, FOVY, 32, 32)).alpha[0]
     rows, columns = torch.nonzero(picture > 0.5).float().mean(0) + 0.5
     if column_half:
         assert (columns > 20) if column_half == "right" else (columns < 12)
@@ -59,15 +59,15 @@ def test_the_flank_on_the_right_is_shown_from_plus_ninety_degrees():
     from lift123.pipelines.core.mesh import merge
 
     front, side = Cameras.orbit(0, 0, 3.2, FOVY, 33, 33), Cameras.orbit(math.pi / 2, 0, 3.2, FOVY, 33, 33)
-    centre = render_surface(merge([both, other]), side).rgb[0, 16, 16]
-    assert centre[0] > 0.9 and centre[2] < 0.1
+    center = render_surface(merge([both, other]), side).rgb[0, 16, 16]
+    assert center[0] > 0.9 and center[2] < 0.1
     assert torch.allclose(pose_vector(side, front), torch.tensor([[0.0, 1.0, 0.0, 0.0]]), atol=1e-6)
     up = Cameras.orbit(0, 0.5, 3.2, FOVY, 33, 33)
     assert float(pose_vector(up, front)[0, 0]) == pytest.approx(-0.5, abs=1e-5), "moving up lowers the polar angle"
 
 
 def test_rays_and_projection_agree():
-    """A point on a pixel's ray projects onto that pixel's centre, and its clip w is the ray parameter."""
+    """A point on a pixel's ray projects onto that pixel's center, and its clip w is the ray parameter."""
     c = Cameras.orbit([0.7, -1.0], [0.2, 0.5], 3.0, FOVY, 6, 9)
     rays = c.rays()
     for t in (0.5, 3.0):
@@ -83,7 +83,7 @@ def test_rays_and_projection_agree():
 def test_field_of_view_is_vertical_and_full():
     c = Cameras.orbit(0, 0, 3.0, FOVY, 10, 20)
     top = (c.rays().directions[0, 0, :, 1] / -c.rays().directions[0, 0, :, 2]).max()
-    assert float(top) == pytest.approx(math.tan(FOVY / 2) * 0.9, rel=1e-5)  # centre of the outermost of 10 rows
+    assert float(top) == pytest.approx(math.tan(FOVY / 2) * 0.9, rel=1e-5)  # center of the outermost of 10 rows
 
 
 def test_bad_cameras_are_refused():

@@ -20,8 +20,8 @@ CAMERAS = OrthoCameras.orbit(
 
 def soup(count: int = 12, seed: int = 0) -> Mesh:
     generator = torch.Generator().manual_seed(seed)
-    centres = torch.rand(count, 1, 3, generator=generator) * 1.4 - 0.7
-    vertices = (centres + (torch.rand(count, 3, 3, generator=generator) - 0.5)).reshape(-1, 3)
+    centers = torch.rand(count, 1, 3, generator=generator) * 1.4 - 0.7
+    vertices = (centers + (torch.rand(count, 3, 3, generator=generator) - 0.5)).reshape(-1, 3)
     colors = torch.rand(len(vertices), 3, generator=generator)
     return Mesh(vertices, torch.arange(3 * count).reshape(-1, 3), colors)
 
@@ -55,7 +55,7 @@ def test_points_project_to_where_their_offset_along_the_axes_says():
     torch.testing.assert_close(project(steps, CAMERAS[0])[0, :, 2], torch.tensor([-1.0, 1.0]), rtol=1e-4, atol=1e-4)
 
 
-def test_rays_run_through_pixel_centres():
+def test_rays_run_through_pixel_centers():
     rays = CAMERAS.rays()
     for t in (1.0, 5.0):
         points = rays.origins + t * rays.directions

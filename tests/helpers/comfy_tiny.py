@@ -48,7 +48,7 @@ class Tiny:
     projection: object = None
 
 
-def randomised(module: torch.nn.Module, seed: int, scale: float = 1.0) -> torch.nn.Module:
+def randomized(module: torch.nn.Module, seed: int, scale: float = 1.0) -> torch.nn.Module:
     """The module with weights that make every part matter (fresh ones end in zeros)."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -69,7 +69,7 @@ def diffusers_unet(in_channels: int = 4, context: int = WIDTH, pooled: int = 0, 
     up = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
     extra = {"addition_embed_type": "text_time", "addition_time_embed_dim": 256,
              "projection_class_embeddings_input_dim": pooled + 6 * 256, "use_linear_projection": True} if pooled else {}
-    return randomised(UNet2DConditionModel(
+    return randomized(UNet2DConditionModel(
         sample_size=8, in_channels=in_channels, out_channels=4, block_out_channels=(32, 64, 64, 64),
         layers_per_block=1, cross_attention_dim=context, attention_head_dim=8, down_block_types=down,
         up_block_types=up, **extra), seed)
@@ -110,7 +110,7 @@ def autoencoder(seed: int = 2, latents: int = 4):
     """(VAE, diffusers AutoencoderKL) with the same weights."""
     from diffusers import AutoencoderKL
 
-    kl = randomised(AutoencoderKL(
+    kl = randomized(AutoencoderKL(
         block_out_channels=(32,) * 4, layers_per_block=2, latent_channels=latents, norm_num_groups=32,
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4), seed)
     config = {"double_z": True, "z_channels": latents, "resolution": 64, "in_channels": 3, "out_ch": 3, "ch": 32,
@@ -127,7 +127,7 @@ def text_encoder(seed: int = 3):
     from transformers import CLIPTextConfig, CLIPTextModel
 
     config = CLIPTextConfig(vocab_size=49408, max_position_embeddings=77, hidden_act="quick_gelu", **CLIP)
-    text = randomised(CLIPTextModel(config), seed)
+    text = randomized(CLIPTextModel(config), seed)
     with torch.inference_mode():
         target = SimpleNamespace(params={}, clip=comfy.sd1_clip.SD1ClipModel, tokenizer=comfy.sd1_clip.SD1Tokenizer)
         clip = comfy.sd.CLIP(target, model_options={"clip_l_model_config": CLIP, "dtype": torch.float32})
@@ -161,8 +161,8 @@ def tiny_view() -> Tiny:
 
     unet = diffusers_unet(8, seed=4)
     vae, kl = autoencoder()
-    vision = randomised(CLIPVisionModelWithProjection(CLIPVisionConfig(**{**VISION, "model_type": "clip"})), 5)
-    projection = randomised(Linear(VISION["projection_dim"] + 4, WIDTH), 6)
+    vision = randomized(CLIPVisionModelWithProjection(CLIPVisionConfig(**{**VISION, "model_type": "clip"})), 5)
+    projection = randomized(Linear(VISION["projection_dim"] + 4, WIDTH), 6)
     model = comfy_model(unet, comfy.model_base.ModelType.EPS, comfy.supported_models.Stable_Zero123,
                         comfy.model_base.Stable_Zero123, cc_projection_weight=projection.weight.detach().clone(),
                         cc_projection_bias=projection.bias.detach().clone())
@@ -179,8 +179,8 @@ def tiny_sdxl() -> Tiny:
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     shared = {"vocab_size": 49408, "max_position_embeddings": 77, **CLIP}
-    first = randomised(CLIPTextModel(CLIPTextConfig(hidden_act="quick_gelu", **shared)), 7)
-    second = randomised(CLIPTextModelWithProjection(CLIPTextConfig(
+    first = randomized(CLIPTextModel(CLIPTextConfig(hidden_act="quick_gelu", **shared)), 7)
+    second = randomized(CLIPTextModelWithProjection(CLIPTextConfig(
         hidden_act="gelu", eos_token_id=49407, pad_token_id=0, **shared)), 8)
     unet = diffusers_unet(context=2 * WIDTH, pooled=WIDTH, seed=9)
     vae, kl = autoencoder()
@@ -200,7 +200,7 @@ def tiny_sd3() -> Tiny:
 
     world = tiny_sdxl()
     world.vae, world.kl = autoencoder(latents=16)
-    world.unet = randomised(SD3Transformer2DModel(
+    world.unet = randomized(SD3Transformer2DModel(
         sample_size=8, patch_size=2, in_channels=16, num_layers=2, attention_head_dim=64, num_attention_heads=2,
         joint_attention_dim=2 * WIDTH, caption_projection_dim=128, pooled_projection_dim=WIDTH, out_channels=16,
         pos_embed_max_size=8), 10)

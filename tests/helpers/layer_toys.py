@@ -13,8 +13,8 @@ from skimage.measure import marching_cubes
 COLORS = {"body": (0.9, 0.7, 0.6), "clothing": (0.2, 0.4, 0.8), "hair": (0.3, 0.2, 0.1)}
 
 
-def _ball(p, centre, radii):
-    q = (p - np.array(centre)) / np.array(radii)
+def _ball(p, center, radii):
+    q = (p - np.array(center)) / np.array(radii)
     return (np.linalg.norm(q, axis=-1) - 1) * min(radii)
 
 
@@ -46,7 +46,7 @@ def solid(sdf, cells=80) -> Mesh:
 
 
 def figure(names=("body", "clothing", "hair"), cells=80) -> LayeredMesh:
-    """The true layers with vertex colours."""
+    """The true layers with vertex colors."""
     out = {}
     for name in names:
         mesh = solid(SDF[name], cells)
@@ -57,7 +57,7 @@ def figure(names=("body", "clothing", "hair"), cells=80) -> LayeredMesh:
 
 
 def views_of(layers: LayeredMesh, size=96) -> CharacterViews:
-    """True colours, normals and coverage of all three levels."""
+    """True colors, normals and coverage of all three levels."""
     cameras, parts = six_views(size), []
     for level in range(3):
         shown = layers.level(level)

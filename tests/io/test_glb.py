@@ -144,7 +144,7 @@ def test_reads_placed_and_mirrored_nodes_of_another_writer():
 
 
 def hand_made(indices, mode, positions, colors=None, **accessor):
-    """A GLB with 16-bit indices, interleaved positions (stride 16) and normalised byte colours."""
+    """A GLB with 16-bit indices, interleaved positions (stride 16) and normalized byte colors."""
     binary = b"".join(struct.pack("<4f", *p, 9.0) for p in positions)
     views = [{"buffer": 0, "byteLength": len(binary), "byteStride": 16}]
     accessors = [{"bufferView": 0, "componentType": 5126, "type": "VEC3", "count": len(positions), **accessor}]

@@ -45,7 +45,7 @@ def test_picture_tower_equals_open_clips_and_comfyuis():
 
 
 def test_open_text_tower_equals_comfyuis_open_clips_and_diffusers():
-    """Stable Diffusion 2's context: the last but one layer, normalised."""
+    """Stable Diffusion 2's context: the last but one layer, normalized."""
     from comfy.clip_model import CLIPTextModel as ComfyText
     from comfy.ops import disable_weight_init
     from comfy.utils import clip_text_transformers_convert

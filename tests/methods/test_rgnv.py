@@ -236,7 +236,7 @@ def test_the_view_itself_comes_back_when_nothing_is_asked(network):
 
 
 def test_a_v_network_is_inverted_at_the_level_of_its_state():
-    """The same UNet labelled v-prediction: noise is made from v with the state's own level, not the asked time's."""
+    """The same UNet labeled v-prediction: noise is made from v with the state's own level, not the asked time's."""
     network = depth_tiny.network(prediction="v_prediction")
     guide = _guide(network, replace(SHORT, rungs=1), prompt="")
     pictures, depth, _ = _views()

@@ -44,8 +44,8 @@ def test_box_helper_is_outward():
 
 def test_voxels_of_a_ball_match_the_distance():
     inside = voxelize(*vars_of(ball(0.7, 24)), 32)
-    centre = (torch.arange(32) + 0.5) / 16 - 1
-    distance = torch.stack(torch.meshgrid(centre, centre, centre, indexing="ij"), -1).norm(dim=-1)
+    center = (torch.arange(32) + 0.5) / 16 - 1
+    distance = torch.stack(torch.meshgrid(center, center, center, indexing="ij"), -1).norm(dim=-1)
     sure = (distance - 0.7).abs() > 0.01  # the mesh is a polyhedron
     assert torch.equal(inside[sure], (distance < 0.7)[sure])
 
@@ -72,14 +72,14 @@ def test_voxels_of_awkward_meshes():
     holed = Mesh(sphere.vertices, sphere.faces[torch.arange(len(sphere.faces)) % 500 != 0])
     differ = voxelize(*vars_of(holed), 32) ^ voxelize(*vars_of(sphere), 32)
     assert differ.float().mean() < 1e-3
-    aligned = voxelize(*vars_of(box([-0.5] * 3, [0.5] * 3)), 8)  # faces between centres, vertices on lattice lines
+    aligned = voxelize(*vars_of(box([-0.5] * 3, [0.5] * 3)), 8)  # faces between centers, vertices on lattice lines
     assert int(aligned.sum()) == 64
 
 
 def test_iou_of_shifted_cubes():
     a, b = box([-0.5] * 3, [0.5] * 3), box([-0.25, -0.5, -0.5], [0.75, 0.5, 0.5])
     assert volumetric_iou(a, b, normalize=False) == pytest.approx(0.75 / 1.25, rel=1e-6)
-    assert volumetric_iou(a, b) == 1.0  # the paper's normalisation removes the shift
+    assert volumetric_iou(a, b) == 1.0  # the paper's normalization removes the shift
     assert volumetric_iou(a, box([-0.9] * 3, [-0.7] * 3), normalize=False) == 0.0
     assert volumetric_iou(a, box([-1.0, -0.5, -0.5], [1.0, 0.5, 0.5])) == pytest.approx(0.25)
 

@@ -285,7 +285,7 @@ def test_multi_face_survives_noise_and_light():
     noisy = Mesh(mesh.vertices, mesh.faces, (mesh.vertex_colors + 0.05 * torch.randn(
         mesh.vertex_colors.shape, generator=seeded())).clamp(0, 1))
     assert judged(noisy).faces == 1
-    side = (0.75 + 0.5 * mesh.vertices[:, :1]).clamp(0, 1)  # light from one side, baked into the colours
+    side = (0.75 + 0.5 * mesh.vertices[:, :1]).clamp(0, 1)  # light from one side, baked into the colors
     assert judged(Mesh(mesh.vertices, mesh.faces, mesh.vertex_colors * side)).faces == 1
 
 

@@ -230,8 +230,8 @@ def test_a_wrong_label_is_doubted():
         return x / (1 + s**2) - eps * s / (1 + s**2).sqrt()
 
     assert path.doubt(exact, noise) == ""
-    assert "v-prediction model labelled eps" in path.doubt(v_read_as_eps, noise)
-    assert "eps model labelled v" in path.doubt(eps_read_as_v, noise)
+    assert "v-prediction model labeled eps" in path.doubt(v_read_as_eps, noise)
+    assert "eps model labeled v" in path.doubt(eps_read_as_v, noise)
     assert NoisePath.flow(torch.linspace(0.001, 1, 1000)).doubt(exact, noise) == ""
 
 
@@ -249,8 +249,8 @@ def test_warnings_reach_log_and_node(sd15, caplog, monkeypatch):
     with torch.inference_mode(False), caplog.at_level(logging.WARNING):
         network.load(CPU).with_prompt("a " + "very " * 90 + "red mug")
     assert [key for key, _ in said] == ["12", "12"]
-    assert "read in 2 parts" in said[0][1] and "labelled wrongly" in said[1][1]
-    assert "labelled wrongly" in caplog.text
+    assert "read in 2 parts" in said[0][1] and "labeled wrongly" in said[1][1]
+    assert "labeled wrongly" in caplog.text
     assert comfy_checks.long_prompt(sd15.clip, "a red mug") == ""
 
 

@@ -30,7 +30,7 @@ def test_schedule_is_stable_diffusions():
         assert float(w[t]) == pytest.approx(value, abs=1.5e-3)
 
 
-def test_parametrisations_agree():
+def test_parametrizations_agree():
     g = torch.Generator().manual_seed(0)
     x0, eps = torch.randn(3, 4, 5, 5, generator=g), torch.randn(3, 4, 5, 5, generator=g)
     t, alphas = torch.tensor([10, 400, 900]), noise.scaled_linear_alphas()

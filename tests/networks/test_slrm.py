@@ -61,8 +61,8 @@ def plain_attention(q, k, v, heads):
 
 
 def plain_norm(x, w, b, eps):
-    centred = x - x.mean(-1, keepdim=True)
-    return centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * w + b
+    centerd = x - x.mean(-1, keepdim=True)
+    return centerd / (centerd.square().mean(-1, keepdim=True) + eps).sqrt() * w + b
 
 
 def gelu(x):
@@ -138,7 +138,7 @@ def plain_transformer(s, cond, config):
 
 
 def plain_sample(planes, point):
-    """Spec C.7 for one point: bilinear with zeros outside, texel centres at (2 i + 1) / P - 1."""
+    """Spec C.7 for one point: bilinear with zeros outside, texel centers at (2 i + 1) / P - 1."""
     x, y, z = point.tolist()
     size, out = planes.shape[-1], []
     for plane, (u, v) in zip(planes, ((x, y), (x, z), (z, y)), strict=True):
@@ -198,7 +198,7 @@ def test_bigger_pictures_are_reduced_and_clamped(tiny):
     expected = torch.nn.functional.interpolate(large.permute(0, 3, 1, 2), (24, 24), mode="bicubic", antialias=True)
     mean, std = (torch.tensor(v).reshape(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     assert torch.allclose(prepared, (expected.clamp(0, 1) - mean) / std, atol=1e-5)
-    for wrong, words in ((color[:5], "six colour"), (color[:, :20], "square"), (color * torch.nan, "finite")):
+    for wrong, words in ((color[:5], "six color"), (color[:, :20], "square"), (color * torch.nan, "finite")):
         with pytest.raises(InputError, match=words):
             network.triplane(wrong)
 
@@ -215,7 +215,7 @@ def test_grid_and_points_agree(tiny):
 
 
 @torch.no_grad()
-def test_nerf_variant_decodes_density_and_colour():
+def test_nerf_variant_decodes_density_and_color():
     network = filled(replace(TINY, kind="nerf"))
     features = torch.randn(5, 15, generator=torch.Generator().manual_seed(1))
     raw = plain_decoder(dict(network.state_dict()), "net", features)

@@ -52,7 +52,7 @@ def test_a_multi_view_block_is_the_sum_of_its_four_parts(unet):
     half = batch * views
     h = block.norm1(x)
     joint = torch.zeros_like(x)
-    for i in range(half):  # picture i's normals are row i, its colours row half + i
+    for i in range(half):  # picture i's normals are row i, its colors row half + i
         tokens = torch.cat([h[i], h[half + i]])
         mixed = naive(block.attn1, tokens, tokens)
         joint[i], joint[half + i] = mixed[: height * width], mixed[height * width :]

@@ -168,9 +168,9 @@ def test_wrong_variants_are_named(tmp_path):
         multiview.MultiViewFolder(folders["ortho"]).load()
     assert multiview.MultiViewFolder(folders["ortho"], stock=True).load().unet.pose_heads is None
     assert multiview.MultiViewFolder(folders["headed"], stock=True).load().unet.pose_heads is not None
-    with pytest.raises(InputError, match="got a canonicalisation network"):
+    with pytest.raises(InputError, match="got a canonicalization network"):
         multiview.MultiViewFolder(folders["canonical"]).load()
-    with pytest.raises(InputError, match="a canonicalisation network in .*unet, got a multi-view network with pose heads"):
+    with pytest.raises(InputError, match="a canonicalization network in .*unet, got a multi-view network with pose heads"):
         canonical.CanonicalFolder(folders["headed"]).load()
     stdgen_tiny.save(folders["mixed"], "unet", ortho.state_dict(), stdgen_tiny.MULTIVIEW)
     with pytest.raises(InputError, match="regress_elevation = False"):

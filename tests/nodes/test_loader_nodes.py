@@ -66,7 +66,7 @@ def test_everything_local_is_listed_for_the_right_kind(models, made):
     assert "my-depth" in checkpoints.names("depth") and "my-depth" not in checkpoints.names("clip")
 
 
-def test_deepfloyd_is_recognised_by_its_files(models):
+def test_deepfloyd_is_recognized_by_its_files(models):
     from helpers import pixel_tiny
 
     pixel_tiny.deepfloyd(models / "diffusers" / "my-if")

@@ -24,7 +24,7 @@ EXPECTED = {"ReferenceView", "ToyObject", "LoadEmbedded", "EstimateDepth", "View
             "File3DToMesh", "SaveScene", "LoadScene", "TradeOffPrior", "StageOptions", "SampleViews",
             "LoadDepthText", "LoadDepthControl", "RgnvEnhance", "InvertReconstruct", "RgsdPrior",
             "LoadDepth", "DepthPicture", "DownloadWeights", "TextualInversion", "Evaluate", "CompareSets", "BatchList", "Results",
-            "LoadCharacterEmbedded", "LoadCanonicaliser", "LoadMultiView", "LoadSlrm", "ToyCharacter", "Canonicalise",
+            "LoadCharacterEmbedded", "LoadCanonicaliser", "LoadMultiView", "LoadSlrm", "ToyCharacter", "Canonicalize",
             "CharacterMultiView", "ViewsToImages", "ImagesToViews", "LiftLayers", "RefineLayers", "ReplaceLayers", "SplitLayers",
             "JoinLayers", "SaveLayers", "LoadLayers", "ProjectColors", "PreviewLayers", "ExportCharacter"}
 

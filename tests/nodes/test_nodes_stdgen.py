@@ -41,7 +41,7 @@ def toy():
 
 @pytest.fixture(scope="module")
 def rough():
-    """The same character's layers as meshes of a few hundred faces, with colours."""
+    """The same character's layers as meshes of a few hundred faces, with colors."""
     field = make_character(SEED).field()
 
     def mesh(name):
@@ -78,7 +78,7 @@ def networks(monkeypatch):
             return slrm_tiny.filled(replace(slrm_tiny.TINY, lora_rank=0), seed=3, scale=0.5)
         if kind == "canonical":
             pair = public_tiny.seeded(small.build_small_pair, 0)
-            return canonical.Canonicaliser(pair.unet, pair.reference, codec, NoVision(small.CONTEXT), words, small.SCHEDULE,
+            return canonical.Canonicalizer(pair.unet, pair.reference, codec, NoVision(small.CONTEXT), words, small.SCHEDULE,
                                            small.SMALL_SIZE, **rest)
         nets = public_tiny.seeded(small.SmallMultiView, 0)
         return multiview.MultiView(nets.unet, codec, NoVision(small.CONTEXT), nets.prompts.detach(), small.SCHEDULE,
@@ -133,26 +133,26 @@ def test_a_toy_character_comes_with_everything_known(toy):
     assert all(len(fine[n].faces) > len(given.layers[n].faces) for n in LAYER_NAMES)
 
 
-def test_canonicalise_gives_a_picture_and_what_was_shown(toy, networks):
+def test_canonicalize_gives_a_picture_and_what_was_shown(toy, networks):
     image, mask = toy[:2]
     given = {"image": image, "canonical": networks[0], "mask_marks": "object", "complete": False, **SAMPLER}
-    a_pose, shown, _ = characters.Canonicalise.execute(mask=mask, **given).result
+    a_pose, shown, _ = characters.Canonicalize.execute(mask=mask, **given).result
     assert a_pose.shape == shown.shape == (1, *small.SMALL_SIZE, 3)
     assert float(a_pose.min()) >= 0 and float(a_pose.max()) <= 1
     assert float((shown[0] < 0.9).any(-1).float().mean()) > 0.05, "the figure"
-    inverse = characters.Canonicalise.execute(mask=1 - mask, **{**given, "mask_marks": "background"}).result
+    inverse = characters.Canonicalize.execute(mask=1 - mask, **{**given, "mask_marks": "background"}).result
     assert torch.equal(inverse[1], shown), "core Load Image marks the background"
     touching = torch.cat([mask, mask], 1)[:, : SIZE // 2 + 4]
     cut = image[:, : touching.shape[1]]
     with pytest.raises(InputError, match="whole figure"):
-        characters.Canonicalise.execute(mask=touching, **{**given, "image": cut})
-    *_, remarks = characters.Canonicalise.execute(mask=touching, **{**given, "image": cut, "complete": True}).result
+        characters.Canonicalize.execute(mask=touching, **{**given, "image": cut})
+    *_, remarks = characters.Canonicalize.execute(mask=touching, **{**given, "image": cut, "complete": True}).result
     assert "taken as whole" in remarks
     for wrong in ({"mask": torch.zeros_like(mask)}, {"image": torch.ones_like(image)}):
         with pytest.raises(InputError, match="mask|background|figure"):
-            characters.Canonicalise.execute(**{**given, **wrong})
+            characters.Canonicalize.execute(**{**given, **wrong})
     with pytest.raises(InputError, match="two"):
-        characters.Canonicalise.execute(mask=torch.cat([mask, mask], 2), **{**given, "image": torch.cat([image, image], 2)})
+        characters.Canonicalize.execute(mask=torch.cat([mask, mask], 2), **{**given, "image": torch.cat([image, image], 2)})
 
 
 def test_multi_view_makes_the_levels_asked_for_and_keeps_known_ones(toy, networks):
@@ -313,7 +313,7 @@ def test_files_of_others_are_refused(folder):
 
 
 def test_replaced_layers_are_refined_and_painted_alone(toy, rough, refined):
-    """StdGEN Sec. 4.5: what stays, stays bit for bit, colours included."""
+    """StdGEN Sec. 4.5: what stays, stays bit for bit, colors included."""
     views, paint = toy[3], {"views": toy[3], "subdivide": 0}
     painted = layers_out.ProjectColors.execute(layers=refined[0], paint="all layers", **paint).result[0]
     other = RefinedLayers(rough.layers.replaced("hair", rough.layers["hair"].transformed(1.02)))
@@ -336,7 +336,7 @@ def test_replaced_layers_are_refined_and_painted_alone(toy, rough, refined):
 # --------------------------------------------------------------------------------------------- output
 
 
-def test_colours_come_from_the_level_that_shows_a_layer(toy, rough):
+def test_colors_come_from_the_level_that_shows_a_layer(toy, rough):
     bare = RefinedLayers(rough.layers.map(lambda m: Mesh(m.vertices, m.faces)))
     painted, report = layers_out.ProjectColors.execute(layers=bare, views=toy[3], subdivide=0, paint="all layers").result
     for name in LAYER_NAMES:
@@ -357,9 +357,9 @@ def test_previews_show_layers_together_apart_and_cut_open(rough):
         layers_out.PreviewLayers.execute(layers=RefinedLayers(LayeredMesh({})), mode="apart", size=64, at=0.0)
 
 
-@pytest.mark.parametrize("colors", ["vertex colours", "textures"])
+@pytest.mark.parametrize("colors", ["vertex colors", "textures"])
 def test_export_writes_named_nodes_a_sheet_and_a_manifest(rough, folder, colors):
-    given = rough if colors == "vertex colours" else RefinedLayers(rough.layers.select(("body",)))
+    given = rough if colors == "vertex colors" else RefinedLayers(rough.layers.select(("body",)))
     glb, sheet, report = layers_out.ExportCharacter.execute(
         layers=given, filename_prefix="lift123/toy", height=1.5, facing="+z", colors=colors, texture_size=64,
         face_budget=300).result

@@ -177,7 +177,7 @@ def test_inside_of_a_smooth_surface_is_left_alone():
 
 
 def test_edges_between_touching_parts_of_one_surface_are_no_silhouettes():
-    """A welded square of four triangles shows no silhouette inside; unwelded, blending changes no equal colours."""
+    """A welded square of four triangles shows no silhouette inside; unwelded, blending changes no equal colors."""
     corners = torch.tensor([[-0.9, -0.9], [0.9, -0.9], [0.9, 0.9], [-0.9, 0.9], [0.13, 0.21]])
     clip = torch.cat([corners, torch.zeros(5, 1), torch.ones(5, 1)], 1)[None]
     faces = torch.tensor([[0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4]])
@@ -197,7 +197,7 @@ def test_topology_matches_a_dictionary():
             edge = frozenset((face[k], face[(k + 1) % 3]))
             if len(edge) == 2:
                 owners.setdefault(edge, []).append(index)
-    found = edge_topology(faces).neighbour.tolist()
+    found = edge_topology(faces).neighbor.tolist()
     kinds = set()
     for index, face in enumerate(faces.tolist()):
         for k in range(3):
@@ -212,7 +212,7 @@ def test_remembered_topology_notices_changes():
     first = cached_topology(faces)
     assert cached_topology(faces) is first
     faces[0] = faces[-1]
-    assert not torch.equal(cached_topology(faces).neighbour, first.neighbour)
+    assert not torch.equal(cached_topology(faces).neighbor, first.neighbor)
 
 
 def test_same_bits_twice_and_on_any_number_of_threads():
@@ -243,4 +243,4 @@ def test_smallest_empty_and_behind():
     none = torch.zeros(0, 3, dtype=torch.int64)
     raster = rasterize(clip, none, 4, 4)
     assert antialias(torch.ones(1, 4, 4, 2), raster, clip, none).shape == (1, 4, 4, 2)
-    assert edge_topology(none).neighbour.shape == (0, 3)
+    assert edge_topology(none).neighbor.shape == (0, 3)

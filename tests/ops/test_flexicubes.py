@@ -89,7 +89,7 @@ def test_sphere_is_closed_outward_and_on_the_surface(training):
     outward = (mesh.face_normals() * mesh.vertices[mesh.faces].mean(1)).sum(-1)
     assert (outward > 0).all()
     cell = max(grid.cell)
-    sagitta = cell**2 / (2 * 0.6)  # of a chord; the centres of quads lie on chords of chords
+    sagitta = cell**2 / (2 * 0.6)  # of a chord; the centers of quads lie on chords of chords
     assert (mesh.vertices.norm(dim=-1) - 0.6).abs().max() < sagitta * (1 + training)
 
 
@@ -147,14 +147,14 @@ def test_one_cube_by_hand():
     """Corner 0 inside alone: crossings and dual vertex from the paper's equations, written out."""
     grid = CubeGrid((2, 2, 2), (0, 0, 0), (2, 2, 2))
     sdf = torch.full((27,), 3.0)
-    centre = 13
-    sdf[centre] = -1.0
+    center = 13
+    sdf[center] = -1.0
     raw = torch.randn(8, WEIGHTS, generator=torch.Generator().manual_seed(0))
     weights = CubeWeights.from_raw(raw)
     patches = find_patches(sdf, grid)
     assert patches.cubes.tolist() == list(range(8)) and len(patches.home) == 8 and len(patches.quads) == 6
     mesh = place_patches(patches, sdf, grid.points(), weights)
-    alpha, beta = 1 + 0.5 * raw[7, 12:20].tanh(), 1 + 0.5 * raw[7, :12].tanh()  # cube 7 has the centre as its corner 0
+    alpha, beta = 1 + 0.5 * raw[7, 12:20].tanh(), 1 + 0.5 * raw[7, :12].tanh()  # cube 7 has the center as its corner 0
     total, weight = torch.zeros(3), 0.0
     for edge, axis in ((0, 0), (8, 1), (3, 2)):  # (0, 1), (2, 0), (0, 4)
         far = 1 << axis

@@ -1,4 +1,4 @@
-"""Tet grids, marching tets, the TetSdf field and the mesh regularisers against closed forms and brute force."""
+"""Tet grids, marching tets, the TetSdf field and the mesh regularizers against closed forms and brute force."""
 
 import itertools
 import math
@@ -72,7 +72,7 @@ def test_sphere_volume_closed_and_outward():
     outward = (mesh.face_normals() * mesh.vertices[mesh.faces].mean(1)).sum(-1)
     assert bool((outward > 0).all())
     directed = mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    assert len(directed.unique(dim=0)) == len(directed)  # neighbours agree on the winding
+    assert len(directed.unique(dim=0)) == len(directed)  # neighbors agree on the winding
 
 
 def test_random_noise_is_closed_and_encloses_the_inside_volume():
@@ -194,16 +194,16 @@ def test_mesh_losses_against_loops():
     mesh = field.extract().detach()
     mesh = Mesh(mesh.vertices.double(), mesh.faces)
     normals = torch.nn.functional.normalize(mesh.face_normals(), dim=-1)
-    by_edge, neighbours = {}, {}
+    by_edge, neighbors = {}, {}
     for index, face in enumerate(mesh.faces.tolist()):
         for a, b in zip(face, face[1:] + face[:1]):
             by_edge.setdefault((min(a, b), max(a, b)), []).append(index)
-            neighbours.setdefault(a, set()).add(b)
-            neighbours.setdefault(b, set()).add(a)
+            neighbors.setdefault(a, set()).add(b)
+            neighbors.setdefault(b, set()).add(a)
     bends = [abs(1 - float(normals[f] @ normals[g])) for f, g in by_edge.values()]
     assert normal_consistency(mesh).item() == pytest.approx(sum(bends) / len(bends), rel=1e-6)
     x = mesh.vertices
-    pulls = [float(sum(x[i] - x[j] for j in js).norm()) for i, js in neighbours.items()]
+    pulls = [float(sum(x[i] - x[j] for j in js).norm()) for i, js in neighbors.items()]
     assert uniform_laplacian(mesh).item() == pytest.approx(sum(pulls) / len(x), rel=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""The rasteriser against brute force, closed forms and finite differences."""
+"""The rasterizer against brute force, closed forms and finite differences."""
 
 import math
 
@@ -98,7 +98,7 @@ def test_floor_under_the_camera_is_cut_at_the_near_plane():
 
 
 def test_no_cracks_and_no_gaps_in_a_random_triangulation():
-    """A jittered grid that fills the picture: every pixel is covered, also when edges run through its centre."""
+    """A jittered grid that fills the picture: every pixel is covered, also when edges run through its center."""
     n, size = 24, 48
     g = torch.Generator().manual_seed(5)
     axis = torch.linspace(-1.25, 1.25, n)
@@ -122,8 +122,8 @@ def test_ties_go_to_the_lowest_id_and_nearer_wins():
 
 
 def test_borders_belong_to_the_triangle():
-    """Vertices exactly on pixel centres: the closed triangle is covered."""
-    corner = screen_clip([[-0.75, 0.75], [0.25, 0.75], [-0.75, -0.25]])  # centres of pixels (0,0), (0,2), (2,0) at 4 px
+    """Vertices exactly on pixel centers: the closed triangle is covered."""
+    corner = screen_clip([[-0.75, 0.75], [0.25, 0.75], [-0.75, -0.25]])  # centers of pixels (0,0), (0,2), (2,0) at 4 px
     covered = rasterize(corner, ONE_TRIANGLE, 4, 4).covered[0]
     expected = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
     assert torch.equal(covered, expected)

@@ -1,4 +1,4 @@
-"""Continuous remeshing keeps surfaces surfaces: known cases, invariants, and the optimiser's formulas."""
+"""Continuous remeshing keeps surfaces surfaces: known cases, invariants, and the optimizer's formulas."""
 
 import pytest
 import torch
@@ -58,8 +58,8 @@ def test_edges_reach_the_bounds_and_a_sphere_stays_one(length):
     check_sound(surface)
     found = lengths(surface)
     assert float(((found >= 0.45 * length) & (found <= 1.5 * length)).float().mean()) > 0.97
-    centre = surface.points[surface.faces].mean(1)
-    assert bool(((surface.normals() * centre).sum(-1) > 0).all()), "no face turned over"
+    center = surface.points[surface.faces].mean(1)
+    assert bool(((surface.normals() * center).sum(-1) > 0).all()), "no face turned over"
 
 
 def test_volume_of_a_sphere_is_kept_without_any_projection():
@@ -179,7 +179,7 @@ def test_flips_even_out_the_valences_and_never_join_what_is_joined():
     assert torch.equal(flip_edges(tetra).faces, tetra.faces)
 
 
-def test_chosen_edges_share_no_neighbour():
+def test_chosen_edges_share_no_neighbor():
     surface = sphere(3)
     edges = edge_table(surface.faces, len(surface.points))
     rank = torch.rand(len(edges.ends), generator=generator())

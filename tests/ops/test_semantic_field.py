@@ -164,7 +164,7 @@ def test_fog_of_constant_semantics_has_a_closed_form():
 
 
 def test_a_ray_sees_the_first_kept_layer_of_nested_solids():
-    """From above: hair, then what is under it; each hit where the closed form says, in its own colour."""
+    """From above: hair, then what is under it; each hit where the closed form says, in its own color."""
     t = torch.linspace(-1, 1, 4001)
     points = torch.stack([torch.zeros_like(t), torch.zeros_like(t), -t], -1)  # downwards along z
     f, p = nested(points, sharpness=1e-3)
@@ -176,6 +176,6 @@ def test_a_ray_sees_the_first_kept_layer_of_nested_solids():
         semantic = kept_semantics(weights, p[None], keep)
         assert int(semantic.argmax()) == seen and float(semantic.sum()) == pytest.approx(1, abs=2e-3)
     fog = torch.full((1, 1, 4), 0.25)
-    raw = kept_semantics(torch.ones(1, 1), fog, (1, 2), renormalise=False)
+    raw = kept_semantics(torch.ones(1, 1), fog, (1, 2), renormalize=False)
     assert torch.allclose(raw, torch.full((1, 4), 0.25))
     assert torch.allclose(kept_semantics(torch.ones(1, 1), fog, (1, 2)), torch.tensor([[0, 0.5, 0.5, 0]]), atol=1e-5)

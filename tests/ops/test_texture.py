@@ -27,7 +27,7 @@ def test_forward_and_backward_match_the_specification(height, width):
 
 
 def test_agrees_with_grid_sample():
-    """An oracle not of our making: border clamping, texel centres at half integers."""
+    """An oracle not of our making: border clamping, texel centers at half integers."""
     texture, uv = inputs(6, 11)
     expected = torch.nn.functional.grid_sample(
         texture.permute(2, 0, 1)[None], uv[None] * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False

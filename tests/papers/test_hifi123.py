@@ -132,7 +132,7 @@ def test_fine_numbers_are_those_the_paper_prints():
     assert (mesh.iterations, mesh.size, mesh.reference_size, mesh.optimize) == (1000, 1024, 1024, "texture")
     assert (guide.steps, guide.rungs, guide.guidance, guide.inject, guide.depth) == (20, 12, 7.5, True, True)
     others = (mesh.mask, mesh.depth, mesh.normal, mesh.mesh_normal, mesh.mesh_laplacian)
-    assert all(term(x) == 0 for term in others for x in (0.0, 0.5, 1.0)), "reference colours and RGSD only"
+    assert all(term(x) == 0 for term in others for x in (0.0, 0.5, 1.0)), "reference colors and RGSD only"
     assert (PAPER.rgsd.tau, PAPER.rgsd.reuse, len(PAPER.rgsd.fixed)) == ("draw", 1, 2)
 
 
@@ -145,7 +145,7 @@ def test_open_choices_are_the_specifications_defaults():
     assert (nerf.normal_tv(0.5), nerf.normal_3d(0.5), nerf.orientation(0.5), nerf.opacity(0.5)) == (8, 8, 1, 0.1)
     assert nerf.opaque(0.5) / math.log(2) == pytest.approx(0.1) and nerf.normal_blur(0.5) == nerf.entropy(1.0) == 0
     assert (nerf.lr_grid, nerf.lr_mlp, nerf.field.grid.finest, nerf.field.hidden, nerf.field.layers) == (1e-2, 1e-3, 4096, 64, 2)
-    assert nerf.mode == mesh.mode == "both" and nerf.novel_background == "white" and mesh.novel_background == "grey"
+    assert nerf.mode == mesh.mode == "both" and nerf.novel_background == "white" and mesh.novel_background == "gray"
     assert (PAPER.text.weight(0.5), PAPER.view.weight(0.5)) == (0.01, 0.1)
     assert {(s.reduction, s.weighting) for s in (PAPER.text, PAPER.view)} == {("sum", "sigma2")}
     assert (mesh.rgb(0.5), rgsd.weight(0.5), rgsd.reduction, rgsd.fixed) == (1000, 0.025, "half sum", (120, -120))
@@ -167,7 +167,7 @@ def test_open_choices_are_named_by_existing_settings():
 def test_presets_keep_the_method_and_stable_diffusion_has_its_own_numbers():
     assert set(PRESETS) == {f"hifi123 {name}" for name in ("quickstart", "standard", "paper")}
     for preset in PRESETS.values():
-        assert preset.mesh.optimize == "texture" and preset.mesh.novel_background == "grey"
+        assert preset.mesh.optimize == "texture" and preset.mesh.novel_background == "gray"
         rungs = 4 if preset is QUICKSTART else 12  # the embedded network spoils what it inverts further
         assert (preset.guide.steps, preset.guide.rungs, preset.rgsd.fixed) == (20, rungs, (120.0, -120.0))
     assert (STANDARD.text_guidance, STANDARD.text.weight(0.5)) == (100, 0.0125), "0.025 at 1000 is 0.0125 at 500"
@@ -248,7 +248,7 @@ def test_no_text_prior_is_built_for_the_fine_stage():
     assert prior.name == "rgsd" and prior.guide.settings == TINY.guide and prior.settings == PAPER.rgsd
 
 
-def test_geometry_is_bit_identical_in_the_rgsd_stage_and_colour_is_not():
+def test_geometry_is_bit_identical_in_the_rgsd_stage_and_color_is_not():
     scene, start = whole()[0], refine_mesh(None, coarse(), TINY.mesh, until=0)
     assert same(scene, start, "tet/") and not same(scene, start, "field/")
     before, after = scene_mesh(start), scene_mesh(scene)

@@ -176,7 +176,7 @@ def test_loras_of_model_and_clip_are_in_the_gradient(worlds):
 
 @pytest.mark.parametrize("prediction", ["eps", "v", "flow"])
 def test_an_exact_model_gives_the_closed_form(worlds, prediction):
-    """A MODEL that knows x*: w (eps_hat - eps) = w sqrt(abar / (1 - abar)) (z - x*), whatever its parametrisation."""
+    """A MODEL that knows x*: w (eps_hat - eps) = w sqrt(abar / (1 - abar)) (z - x*), whatever its parametrization."""
     world = worlds(prediction)
     target = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     model = world.model.clone()

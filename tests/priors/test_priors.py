@@ -159,7 +159,7 @@ def test_oracle_gradient_points_at_the_truth_and_snr_weighting_makes_it_exact():
     assert float(torch.autograd.grad(loss.sum(), at_truth)[0].abs().max()) < 1e-4
 
 
-def test_resize_keeps_pixel_centres():
+def test_resize_keeps_pixel_centers():
     ramp = ((torch.arange(16) + 0.5) / 16)[None, None, :, None].expand(1, 16, 16, 3)
     small = resize(ramp, 8)
     expected = (torch.arange(8) + 0.5) / 8

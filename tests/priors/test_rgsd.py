@@ -289,7 +289,7 @@ def test_fixed_views_take_turns_whatever_steps_the_stage_gives():
         turns.append(round(math.degrees(float(cameras.azimuth - HOME.azimuth))))
     assert [t for t in turns if abs(t) == 120 or t == 240] == [120, -120, 120, -120]
     assert turns[1] == turns[2]
-    assert SumPrior(((prior, Constant(1.0)),)).backdrop == "grey"
+    assert SumPrior(((prior, Constant(1.0)),)).backdrop == "gray"
 
 
 def test_batches_and_their_parts_meet_the_same_targets():

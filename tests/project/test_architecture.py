@@ -213,7 +213,7 @@ def test_no_forbidden_text():
             for match in re.finditer(pattern, text, re.MULTILINE):
                 line = text.count("\n", 0, match.start()) + 1
                 if pattern.startswith("torch") and "manual" in pattern and relative(path).startswith("training/"):
-                    continue  # initialising networks: training scripts are programs, not library code
+                    continue  # initializing networks: training scripts are programs, not library code
                 wrong.append(f"{relative(path)}:{line}: {match.group()!r}: {reason}")
     assert not wrong, "\n".join(wrong)
 

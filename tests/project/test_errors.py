@@ -29,7 +29,7 @@ def folders(tmp_path, monkeypatch):
 
 
 def picture(height=96, width=96, channels=3, batch=1):
-    """A grey disc on white."""
+    """A gray disc on white."""
     image = torch.ones(batch, height, width, channels)
     image[:, height // 4 : -height // 4, width // 4 : -width // 4, :3] = 0.3
     return image
@@ -59,7 +59,7 @@ BAD_PICTURES = {
     "empty mask": (dict(mask=torch.zeros(1, 96, 96)), "mask: expected an object"),
     "mask covers everything": (dict(mask=torch.ones(1, 96, 96)), "mask: expected an object on a background"),
     "inverted empty mask": (dict(mask=torch.ones(1, 96, 96), mask_marks="background"), "mask: expected an object"),
-    "one colour, no mask": (dict(image=torch.ones(1, 96, 96, 3)), "an object"),
+    "one color, no mask": (dict(image=torch.ones(1, 96, 96, 3)), "an object"),
     "no plain background": (dict(image=torch.linspace(0, 1, 96 * 96 * 3).reshape(1, 96, 96, 3)), "plain background"),
     "1 x 1": (dict(image=torch.ones(1, 1, 1, 3)), "1 x 1"),
     "16k": (dict(image=torch.ones(1, 1, 1, 3).expand(1, 16, 16384, 3)), "16384 x 16"),
@@ -97,7 +97,7 @@ def test_object_cut_at_the_border_is_a_warning():
 
 
 @pytest.mark.parametrize("image", [picture(channels=1), picture(channels=4), picture() * 0 + mask()[..., None] * 0.5],
-                         ids=["grey", "opaque RGBA", "black background"])
+                         ids=["gray", "opaque RGBA", "black background"])
 def test_unusual_pictures_that_are_fine(image):
     assert 0.3 < float(lift(image=image)[2].mean()) < 0.8
 

@@ -73,18 +73,18 @@ def test_texture_is_upright():
     assert rgb[0, 0].tolist() == [1, 0, 0] and rgb[0, 7].tolist() == [0, 1, 0] and rgb[7, 0].tolist() == [0, 0, 1]
 
 
-def test_colour_sources_and_premultiplication():
+def test_color_sources_and_premultiplication():
     mesh = sphere(12)
-    grey = render_surface(mesh, CAMERA)
-    torch.testing.assert_close(grey.rgb, grey.alpha[..., None].expand_as(grey.rgb) * 0.7)
-    assert ((grey.alpha > 0) & (grey.alpha < 1)).any()
+    gray = render_surface(mesh, CAMERA)
+    torch.testing.assert_close(gray.rgb, gray.alpha[..., None].expand_as(gray.rgb) * 0.7)
+    assert ((gray.alpha > 0) & (gray.alpha < 1)).any()
     painted = Mesh(mesh.vertices, mesh.faces, vertex_colors=torch.full_like(mesh.vertices, 0.25))
-    torch.testing.assert_close(render_surface(painted, CAMERA).rgb, grey.rgb / 0.7 * 0.25)
+    torch.testing.assert_close(render_surface(painted, CAMERA).rgb, gray.rgb / 0.7 * 0.25)
     called = render_surface(painted, CAMERA, albedo=lambda x: x.abs().clamp(0.1, 1), antialias=False)
     hit = CAMERA.rays().origins + CAMERA.rays().directions * called.depth[..., None]
     solid = called.alpha == 1
     assert (called.rgb - hit.abs().clamp(0.1, 1))[solid].abs().max() < 1e-4
-    composite = grey.composite(1.0)
+    composite = gray.composite(1.0)
     assert composite.min() > 0.69 and composite.max() == 1
 
 

@@ -229,7 +229,7 @@ def fit(steps: int) -> tuple[list[torch.Tensor], list[float]]:
     generator = seeded(4)
     config = HashNerfConfig(HashGridConfig(levels=4, log2_table=12, base=8, finest=48), hidden=16, blob_density=5.0)
     field, grid = HashNerf(config, generator), OccupancyGrid(16)
-    optimiser = torch.optim.Adam(field.parameter_groups(3e-2, 1e-2), betas=(0.9, 0.99), eps=1e-15, fused=True)
+    optimizer = torch.optim.Adam(field.parameter_groups(3e-2, 1e-2), betas=(0.9, 0.99), eps=1e-15, fused=True)
     losses = []
     for step in range(steps):
         if step % 8 == 0:
@@ -237,8 +237,8 @@ def fit(steps: int) -> tuple[list[torch.Tensor], list[float]]:
         out = render_volume(field, views, grid, VolumeSettings(step=0.05), generator=generator)
         loss = (out.composite(0.5) - target.composite(0.5)).square().mean()
         loss.backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=False)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
         losses.append(float(loss.detach()))
     return [p.detach().clone() for p in field.parameters()], losses
 

@@ -21,7 +21,7 @@ def node(kind, **inputs):
 
 
 def graph():
-    """Pictures -> reference -> an imported mesh in their colours -> metrics -> asset -> table."""
+    """Pictures -> reference -> an imported mesh in their colors -> metrics -> asset -> table."""
     return {
         "list": node("BatchList", folder="five", values="", name="five", at_most=0, skip_done=True,
                      source="pictures of a folder"),

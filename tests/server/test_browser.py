@@ -60,8 +60,8 @@ def pixels(report: dict, name: str):
     return np.asarray(Image.open(report["out"] / f"{name}.png").convert("RGB"), dtype=np.float32) / 255
 
 
-def colourful(image) -> float:
-    """Fraction of pixels with a visible colour; the page's own greys do not count."""
+def colorful(image) -> float:
+    """Fraction of pixels with a visible color; the page's own grays do not count."""
     return float((image.max(-1) - image.min(-1) > 0.12).mean())
 
 
@@ -114,7 +114,7 @@ def test_the_result_shows_in_the_3d_viewer(session):
     box = boxes[0]
     x, y, w, h = (int(box[key]) for key in ("x", "y", "width", "height"))
     middle = pixels(session, "viewer")[y + h // 4 : y + 3 * h // 4, x + w // 4 : x + 3 * w // 4]
-    assert colourful(middle) > 0.05, f"the viewer is empty: {session['out'] / 'viewer.png'}"
+    assert colorful(middle) > 0.05, f"the viewer is empty: {session['out'] / 'viewer.png'}"
 
 
 def test_no_console_errors_of_ours(session):

@@ -33,7 +33,7 @@ def with_truth(prompt, seeds):
 
 
 @pytest.mark.parametrize("name", ["stdgen_quickstart", "stdgen_toy"])
-def test_what_is_ground_truth_is_labelled(name):
+def test_what_is_ground_truth_is_labeled(name):
     """Where a graph takes a toy's views, A-pose or layers, its note and the titles of the nodes say so."""
     workflow, prompt = ui(name), api(name)
     toy = next(iter(nodes_of(prompt, "ToyCharacter")))

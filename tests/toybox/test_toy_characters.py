@@ -49,8 +49,8 @@ def test_distance_to_a_rounded_cone_is_that_to_the_nearest_of_its_balls(ra, rb, 
     points = torch.rand(200, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
     ours = pack([part], STILL, 1.0, np.zeros(3)).distances(points)[0]
     t = torch.linspace(0, 1, 2001).double()
-    centres = torch.from_numpy(start) + t[:, None] * torch.from_numpy(direction * length)
-    brute = (torch.cdist(points.double(), centres) - (ra + (rb - ra) * t)).amin(1)
+    centers = torch.from_numpy(start) + t[:, None] * torch.from_numpy(direction * length)
+    brute = (torch.cdist(points.double(), centers) - (ra + (rb - ra) * t)).amin(1)
     torch.testing.assert_close(ours.double(), brute, rtol=0, atol=2e-4)
 
 
@@ -141,8 +141,8 @@ def test_bones_turn_about_their_joints_and_keep_their_lengths():
         skeleton.posed({"tail": [0, 0, 1]})
 
 
-def test_layers_and_colours_move_with_the_bones():
-    """A character turned as a whole is the turned character: distances, layers and colours."""
+def test_layers_and_colors_move_with_the_bones():
+    """A character turned as a whole is the turned character: distances, layers and colors."""
     character = characters.make_character(first_seed(lambda c: len(c.solids) == 3))
     pose = {"pelvis": np.array([0.2, 0.9, -0.1])}
     frames = [character._framing(character.skeleton.posed(p)) for p in (A_POSE, pose)]
@@ -256,7 +256,7 @@ def test_semantics_name_the_layer_that_a_point_is_in(dressed):
     assert SEMANTICS.index("face") == int(field.semantics(layers["body"].vertices[high]).mode().values)
 
 
-def test_vertex_colours_are_those_of_the_field(dressed):
+def test_vertex_colors_are_those_of_the_field(dressed):
     character, layers, _ = dressed
     field = character.field()
     mesh = layers["body"]

@@ -64,7 +64,7 @@ def test_splits_are_disjoint():
 
 
 def test_rendered_depth_of_a_ball_is_the_closed_form():
-    """Depth at the centre = radius of the orbit minus the ball's radius; the normal faces the camera."""
+    """Depth at the center = radius of the orbit minus the ball's radius; the normal faces the camera."""
     shape = shapes.ellipsoid([0.4, 0.4, 0.4], 40)
     mesh = Mesh(torch.from_numpy(shape.vertices).float(), torch.from_numpy(shape.faces), torch.ones(len(shape.vertices), 3) / 2)
     camera = Cameras.orbit(0.9, 0.4, 3.2, REFERENCE_FOVY, 65, 65)
@@ -85,7 +85,7 @@ def test_light_is_fixed_to_the_world():
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_patterns_mix_two_colours(pattern):
+def test_patterns_mix_two_colors(pattern):
     points = np.random.default_rng(0).uniform(-1, 1, (4000, 3))
     colors = paint(points, pattern, np.zeros(3), np.ones(3), np.random.default_rng(1))
     assert colors.shape == (4000, 3) and colors.min() >= -1e-9 and colors.max() <= 1 + 1e-9

@@ -86,7 +86,7 @@ def test_framed_like_a_prepared_reference(toys):
 
 
 def front_back_distance(toy) -> float:
-    """Mean absolute colour difference between the front view and the mirrored back view, inside both outlines."""
+    """Mean absolute color difference between the front view and the mirrored back view, inside both outlines."""
     views = render_toy(toy, Cameras.orbit([0.0, math.pi], [0.0, 0.0], 3.2, REFERENCE_FOVY, 48, 48), 1)
     front, back = views.rgb[0], views.rgb[1].flip(1)
     inside = (views.alpha[0] > 0.5) & (views.alpha[1].flip(1) > 0.5)

@@ -105,7 +105,7 @@ def test_point_terms_by_hand():
 
 
 class Fog(Slrm):
-    """Constant density, colour and semantics inside the box."""
+    """Constant density, color and semantics inside the box."""
 
     def __init__(self, raw_density, share):
         super().__init__(replace(TINY, kind="nerf", lora_rank=0))

@@ -12,7 +12,7 @@ from lift123.pipelines.core.ortho import six_views
 from lift123.pipelines.loaders import embedded_characters as small
 from lift123.pipelines.networks.stdgen import multiview
 from lift123.pipelines.networks.stdgen.schedule import make_scheduler
-from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalise
+from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
 from lift123.pipelines.stages.characters.multiview import MultiViewSettings, draw_views
 from lift123.pipelines.stages.characters.picture import CharacterPicture
 from lift123.pipelines.toybox.render import render_toy
@@ -25,7 +25,7 @@ def scripts(monkeypatch):
 
 
 class Blocks:
-    """A bank of two characters that are blocks of one colour each."""
+    """A bank of two characters that are blocks of one color each."""
 
     device, count, poses = "cpu", 2, 1
 
@@ -120,7 +120,7 @@ def test_train_go_on_export_and_use(scripts, tmp_path):
     assert (tmp_path / "e" / small.CANONICAL_FILE).read_bytes() == (tmp_path / "w" / small.CANONICAL_FILE).read_bytes()
     rgba = bank.get("input", 0, 0)
     stand = small.EmbeddedCanonical(tmp_path / "w").load()
-    front = canonicalise(stand, CharacterPicture(rgba[..., :3], rgba[..., 3]), CanonicalSettings(steps=1)).picture
+    front = canonicalize(stand, CharacterPicture(rgba[..., :3], rgba[..., 3]), CanonicalSettings(steps=1)).picture
     assert front.shape == (64, 40, 3) and bool(torch.isfinite(front).all())
     views = draw_views(small.EmbeddedMultiView(tmp_path / "w").load(), front, MultiViewSettings((0, 2), steps=1))
     assert views.color.shape == (2, 6, 64, 64, 3)
@@ -143,12 +143,12 @@ def test_the_small_networks_are_the_published_classes():
     assert one.shape == (12, 12, 32, 20) and not torch.allclose(one, other)
 
 
-def test_recoloured_pictures_keep_white_black_and_what_belongs_together(scripts):
+def test_recolored_pictures_keep_white_black_and_what_belongs_together(scripts):
     import numpy as np
 
     picture = torch.rand(4, 5, 3, generator=torch.Generator().manual_seed(0))
     picture[0], picture[1] = 1, 0
-    results = [scripts.nets.recolour([picture, picture.flip(0)], np.random.Generator(np.random.PCG64(s))) for s in range(40)]
+    results = [scripts.nets.recolor([picture, picture.flip(0)], np.random.Generator(np.random.PCG64(s))) for s in range(40)]
     kept = [torch.equal(one, picture) for one, _ in results]
     assert 0 < sum(kept) < 20
     for one, other in results:
@@ -158,7 +158,7 @@ def test_recoloured_pictures_keep_white_black_and_what_belongs_together(scripts)
         assert ranks[0] == ranks[1], "channels are exchanged and bent, never mixed"
 
 
-def test_the_canonicaliser_is_also_shown_the_a_pose_itself(scripts):
+def test_the_canonicalizer_is_also_shown_the_a_pose_itself(scripts):
     nets, bank = scripts.nets, Blocks()
     shown = nets.Canvases(bank).get(1, nets.STANDING)
     assert shown.shape == (64, 40, 3)

@@ -1,1 +1,1 @@
-"""StdGEN networks (He et al. 2025) on diffusers: canonicaliser, multi-view diffusion, S-LRM."""
+"""StdGEN networks (He et al. 2025) on diffusers: canonicalizer, multi-view diffusion, S-LRM."""

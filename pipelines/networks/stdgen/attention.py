@@ -1,11 +1,11 @@
 """StdGEN's attention, as processors of diffusers' UNet2DConditionModel: no UNet is forked.
 
-Canonicaliser (StdGEN, Sec. 3.1; the reference attention is AnimateAnyone's and CharacterGen's, spec A.3, A.8):
+Canonicalizer (StdGEN, Sec. 3.1; the reference attention is AnimateAnyone's and CharacterGen's, spec A.3, A.8):
   :class:`WriteReference` in the reference UNet keeps what each self-attention sees,
   :class:`ReadReference` in the main UNet attends to its own tokens and to those,
   :class:`SingleKey` replaces cross-attention to one token, whose softmax is 1.
 Multi-view network (Era3D, Li et al. 2024; spec B.3):
-  :class:`JointThenRows` lets the normal and the colour picture of one view attend to each other, and then each image
+  :class:`JointThenRows` lets the normal and the color picture of one view attend to each other, and then each image
   row of one view to the same row of all views; the cameras are orthographic at elevation 0, so rows are epipolar lines.
 
 Processors hold references to modules and to shared state, never closures, so that ``copy.deepcopy`` of a UNet (for a
@@ -39,7 +39,7 @@ def _heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-# ------------------------------------------------------------------------------------------ canonicaliser
+# ------------------------------------------------------------------------------------------ canonicalizer
 
 
 @dataclass
@@ -49,7 +49,7 @@ class ReferenceTokens:
     entries: dict[str, Tensor] = field(default_factory=dict)
 
     def put(self, layer: str, tokens: Tensor) -> None:
-        """Keeps normalised tokens [B, N, C] of ``layer``."""
+        """Keeps normalized tokens [B, N, C] of ``layer``."""
         self.entries[layer] = tokens
 
     def take(self, layer: str) -> Tensor:
@@ -64,7 +64,7 @@ class ReferenceTokens:
 
 
 class WriteReference:
-    """Self-attention of the reference UNet: remembers its normalised input, then runs as ever."""
+    """Self-attention of the reference UNet: remembers its normalized input, then runs as ever."""
 
     def __init__(self, tokens: ReferenceTokens, layer: str):
         self.tokens, self.layer = tokens, layer
@@ -192,7 +192,7 @@ def from_rows(rows: Tensor, views: int, height: int) -> Tensor:
 
 
 def join_domains(attn, x: Tensor) -> Tensor:
-    """[2 B, N, C] (first half normals, second half colours) -> the same: each picture attends to both of its domains."""
+    """[2 B, N, C] (first half normals, second half colors) -> the same: each picture attends to both of its domains."""
     both = torch.cat(x.chunk(2), 1)
     return torch.cat(attend(attn, both, both).chunk(2, 1))
 

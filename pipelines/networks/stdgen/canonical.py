@@ -1,4 +1,4 @@
-"""StdGEN's canonicaliser (He et al. 2025, Sec. 3.1): any pose -> A-pose, with a reference UNet (spec A).
+"""StdGEN's canonicalizer (He et al. 2025, Sec. 3.1): any pose -> A-pose, with a reference UNet (spec A).
 
 Both UNets are Stable Diffusion 2.1's.  The reference UNet reads the given picture, clean, at the main UNet's time;
 the main UNet's self-attentions also attend to what it saw.  The CLIP embedding of the picture is the main UNet's only
@@ -86,7 +86,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Canonicaliser:
+class Canonicalizer:
     """The whole network, frozen.  ``unet`` and ``reference`` share ``tokens``.
 
     codec: pictures <-> latents; vision: ``image_embedding``; texts: [2, L, D], of the empty and of the quality prompt.
@@ -142,7 +142,7 @@ class CanonicalFolder:
 
     folder: Path
 
-    def load(self, device="cpu", dtype: torch.dtype | None = None, antialias: bool = False) -> Canonicaliser:
+    def load(self, device="cpu", dtype: torch.dtype | None = None, antialias: bool = False) -> Canonicalizer:
         """All networks on ``device``; UNets and towers in half precision except on a CPU.
 
         antialias: of the resize before CLIP.  InputError for an incomplete folder or another network.
@@ -157,7 +157,7 @@ class CanonicalFolder:
         vision = load_component(CLIPVisionModelWithProjection, folder, "image_encoder", device, dtype)
         vae = load_component(AutoencoderKL, folder, "vae", device, torch.float32)
         texts = text_towers(folder, False, device, dtype).text_tokens(list(TEXTS))
-        return Canonicaliser(unet.to(device), reference.to(device), VaeCodec(vae), SquashedVision(vision, False, antialias),
+        return Canonicalizer(unet.to(device), reference.to(device), VaeCodec(vae), SquashedVision(vision, False, antialias),
                              texts, read_schedule_file(folder, "scheduler-zerosnr", ZERO_SNR))
 
 

@@ -1,7 +1,7 @@
-"""StdGEN's and Era3D's multi-view network (Li et al. 2024; He et al. 2025): one picture -> six views, colour and normals.
+"""StdGEN's and Era3D's multi-view network (Li et al. 2024; He et al. 2025): one picture -> six views, color and normals.
 
 Stable Diffusion 2.1's UNet with joint and row-wise attention; spec B.  Every batch holds the normals of all views first,
-then their colours; with guidance each half is the unconditional pictures, then the conditional ones.  View and domain
+then their colors; with guidance each half is the unconditional pictures, then the conditional ones.  View and domain
 are told by fixed prompts, the peel level by the class vector.
 """
 
@@ -98,7 +98,7 @@ class MultiView:
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:
-        """(pictures, channels, height, width): normals of all views, then colours."""
+        """(pictures, channels, height, width): normals of all views, then colors."""
         return (2 * VIEWS, self.codec.channels, self.size[0] // self.codec.shrink, self.size[1] // self.codec.shrink)
 
     @torch.no_grad()
@@ -115,7 +115,7 @@ class MultiView:
 
     @torch.no_grad()
     def predict(self, noisy: Tensor, t: int, shown: Shown, level: int, guidance: float) -> Tensor:
-        """u + s (c - u) for noisy latents [12, C, h, w] (normals, colours), float32.
+        """u + s (c - u) for noisy latents [12, C, h, w] (normals, colors), float32.
 
         The unconditional half has zeros for condition latents and class vector, level code included.
         """
@@ -134,7 +134,7 @@ class MultiView:
 def assemble(noisy: Tensor, latents: Tensor, prompts: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The network's input, context and class labels for B conditions.
 
-    noisy: [B or 1, 12, C, h, w], normals of the six views and then colours; latents: [B, C, h, w]; prompts: [2, 6, L, D];
+    noisy: [B or 1, 12, C, h, w], normals of the six views and then colors; latents: [B, C, h, w]; prompts: [2, 6, L, D];
     labels: [B, 2 E].  Returns [12 B, 2 C, h, w], [12 B, L, D] and [12 B, 2 E] in the network's order (domain, condition,
     view).
     """

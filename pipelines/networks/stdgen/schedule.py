@@ -12,7 +12,7 @@ from torch import Tensor
 from ...core.errors import InputError
 from ...loaders.folders import read_json
 
-# spec A.5: the canonicaliser's, should its file be missing; zero terminal signal, trailing steps (Lin et al. 2024).
+# spec A.5: the canonicalizer's, should its file be missing; zero terminal signal, trailing steps (Lin et al. 2024).
 ZERO_SNR = {
     "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
     "prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing",

@@ -1,4 +1,4 @@
-"""S-LRM: six pictures of a character become one field of distance, colour and semantics (StdGEN, Sec. 3.2; spec C)."""
+"""S-LRM: six pictures of a character become one field of distance, color and semantics (StdGEN, Sec. 3.2; spec C)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def check_pictures(color: Tensor) -> None:
     if color.ndim != 4 or shape[0] != VIEWS or shape[-1] != 3:
         raise InputError(
             "views",
-            "six colour pictures: front, front right, right, back, left, front left",
+            "six color pictures: front, front right, right, back, left, front left",
             f"a tensor of shape {shape}",
             "Give one picture per view, in this order.",
         )
@@ -78,10 +78,10 @@ def check_pictures(color: Tensor) -> None:
             "views",
             "square pictures",
             f"{shape[2]} x {shape[1]} pixels",
-            "Pad them with white at the left and right; the figure must stay centred.",
+            "Pad them with white at the left and right; the figure must stay centerd.",
         )
     if not bool(torch.isfinite(color).all()):
-        raise InputError("views", "finite colours", "NaN or infinite values", "Make the views again.")
+        raise InputError("views", "finite colors", "NaN or infinite values", "Make the views again.")
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ class EncoderConfig:
 class SlrmConfig:
     """The whole network; the defaults are the released one (spec C.2).
 
-    kind:          "mesh" (signed distance, colour, deformation, FlexiCubes weights, semantics) or "nerf" (density and
-                   colour, semantics), the network of the first two training stages.
+    kind:          "mesh" (signed distance, color, deformation, FlexiCubes weights, semantics) or "nerf" (density and
+                   color, semantics), the network of the first two training stages.
     width, layers, heads: of the image-to-triplane transformer.
     plane_tokens:  tokens per plane side; planes come out twice as fine, with ``plane_channels`` channels.
     decoder_width: of the decoders' three hidden layers.

@@ -1,4 +1,4 @@
-"""The picture encoder of S-LRM: a DINO vision transformer whose normalisations the camera modulates (spec C.4).
+"""The picture encoder of S-LRM: a DINO vision transformer whose normalizations the camera modulates (spec C.4).
 
 Modules are nested as in the released file, so that its keys fit without a map.
 """
@@ -104,6 +104,6 @@ class SlrmEncoder(torch.nn.Module):
         self.camera_embedder = torch.nn.Sequential(Linear(CAMERA_NUMBERS, width), torch.nn.SiLU(), Linear(width, width))
 
     def forward(self, images: Tensor, cameras: Tensor) -> Tensor:
-        """[B, N, 3, S, S] normalised pictures, [B, N, 16] cameras -> [B, N (1 + grid^2), C], view after view."""
+        """[B, N, 3, S, S] normalized pictures, [B, N, 16] cameras -> [B, N (1 + grid^2), C], view after view."""
         tokens = self.model(images.flatten(0, 1), self.camera_embedder(cameras.flatten(0, 1)))
         return tokens.reshape(len(images), -1, tokens.shape[-1])

@@ -60,7 +60,7 @@ class Attention(torch.nn.Module):
 
 
 class Block(torch.nn.Module):
-    """Cross-attention to the pictures' tokens, self-attention, perceptron; each behind a normalisation."""
+    """Cross-attention to the pictures' tokens, self-attention, perceptron; each behind a normalization."""
 
     def __init__(self, config: SlrmConfig):
         super().__init__()

@@ -15,8 +15,8 @@ class SquashedVision:
     """Projected image embeddings of pictures of any shape.
 
     model: transformers CLIPVisionModelWithProjection.
-    corners: whether bicubic interpolation aligns corners (multi-view: yes; canonicaliser: no).
-    antialias: open question of the canonicaliser's published pipeline, whose pinned library did not (spec A.4).
+    corners: whether bicubic interpolation aligns corners (multi-view: yes; canonicalizer: no).
+    antialias: open question of the canonicalizer's published pipeline, whose pinned library did not (spec A.4).
     """
 
     model: torch.nn.Module

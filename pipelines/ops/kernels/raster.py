@@ -1,4 +1,4 @@
-"""Warp kernels of the rasteriser: visibility, barycentrics, their adjoint, and interpolation.
+"""Warp kernels of the rasterizer: visibility, barycentrics, their adjoint, and interpolation.
 
 Homogeneous edge functions (Olano and Greer, "Triangle scan conversion using 2D homogeneous coordinates", 1997):
 with v = (x, y, w) of a clip-space vertex and p = (ndc x, ndc y, 1), e_i = (v_j x v_k) . p is the barycentric
@@ -32,7 +32,7 @@ def pixel_y(row: int, height: int):
 
 @wp.func
 def to_column(v: wp.vec4, width: int):
-    """Pixel coordinate of a projected vertex, minus the half pixel of the centre."""
+    """Pixel coordinate of a projected vertex, minus the half pixel of the center."""
     return (v[0] / v[3] * 0.5 + 0.5) * float(width) - 0.5
 
 
@@ -51,7 +51,7 @@ def clamp_index(x: float, low: int, high: int):
 
 @wp.func
 def pixel_box(a: wp.vec4, b: wp.vec4, c: wp.vec4, height: int, width: int, row0: int, row1: int):
-    """Columns and rows (first, end) whose pixel centres may lie in the triangle; empty where first >= end."""
+    """Columns and rows (first, end) whose pixel centers may lie in the triangle; empty where first >= end."""
     box = wp.vec4i(0, width, row0, row1)
     nearest = wp.min(a[3], wp.min(b[3], c[3]))
     if nearest > W_MIN:

@@ -1,7 +1,7 @@
-"""Warp kernels of the antialiasing: find silhouettes between neighbouring pixels, blend across them, adjoint.
+"""Warp kernels of the antialiasing: find silhouettes between neighboring pixels, blend across them, adjoint.
 
-In a frame with its origin at the centre of pixel P, a point has coordinates (t, s): t along the way to the centre
-of the neighbour Q (at t = 1), s across.  An edge that crosses the way is held as (u, v) with s(u) >= 0 > s(v).
+In a frame with its origin at the center of pixel P, a point has coordinates (t, s): t along the way to the center
+of the neighbor Q (at t = 1), s across.  An edge that crosses the way is held as (u, v) with s(u) >= 0 > s(v).
 """
 
 import warp as wp
@@ -12,7 +12,7 @@ W_MIN = wp.constant(1.0e-6)
 MAX_STEPS = wp.constant(512)
 LONG_EDGE = wp.constant(1.5)  # pixels; shorter edges take their direction from the surface around them
 NOTHING = wp.constant(-1)  # the walk cannot go on
-ARRIVED = wp.constant(-2)  # the surface reaches the neighbouring pixel's centre
+ARRIVED = wp.constant(-2)  # the surface reaches the neighboring pixel's center
 
 
 @wp.func
@@ -48,7 +48,7 @@ def local_edge(faces: wp.array2d(dtype=wp.int64), face: int, u: int, v: int):
 def walk(
     clip: wp.array2d(dtype=wp.vec4),
     faces: wp.array2d(dtype=wp.int64),
-    neighbour: wp.array2d(dtype=wp.int32),
+    neighbor: wp.array2d(dtype=wp.int32),
     view: int,
     start: int,
     row: int,
@@ -58,10 +58,10 @@ def walk(
     axis: int,
     way: float,
 ):
-    """Follows the surface from pixel (row, column) of triangle ``start`` towards its neighbour.
+    """Follows the surface from pixel (row, column) of triangle ``start`` towards its neighbor.
 
-    Returns (edge, face): edge is 3 face + k of the silhouette edge met before the neighbour's centre, or NOTHING,
-    or ARRIVED with the face that covers the centre.
+    Returns (edge, face): edge is 3 face + k of the silhouette edge met before the neighbor's center, or NOTHING,
+    or ARRIVED with the face that covers the center.
     """
     iu = int(-1)
     iv = int(-1)
@@ -101,7 +101,7 @@ def walk(
         if crossing(u, v) >= 1.0:
             edge = ARRIVED
             break
-        beyond = neighbour[face, k]
+        beyond = neighbor[face, k]
         if beyond < 0:
             edge = 3 * face + k
             break
@@ -139,7 +139,7 @@ def plane(clip: wp.array2d(dtype=wp.vec4), faces: wp.array2d(dtype=wp.int64), vi
 def crosses_rows(
     clip: wp.array2d(dtype=wp.vec4),
     faces: wp.array2d(dtype=wp.int64),
-    neighbour: wp.array2d(dtype=wp.int32),
+    neighbor: wp.array2d(dtype=wp.int32),
     view: int,
     edge: int,
     height: int,
@@ -156,7 +156,7 @@ def crosses_rows(
     b = clip[view, int(faces[face, (k + 1) % 3])]
     dx = (b[0] / b[3] - a[0] / a[3]) * float(width) * 0.5
     dy = (b[1] / b[3] - a[1] / a[3]) * float(height) * 0.5
-    beyond = neighbour[face, k]
+    beyond = neighbor[face, k]
     steep = wp.abs(dy) >= wp.abs(dx)
     if beyond >= 0 and dx * dx + dy * dy < LONG_EDGE * LONG_EDGE:
         n = plane(clip, faces, view, face) + plane(clip, faces, view, beyond)
@@ -169,12 +169,12 @@ def find_silhouettes(
     first: int,
     clip: wp.array2d(dtype=wp.vec4),
     faces: wp.array2d(dtype=wp.int64),
-    neighbour: wp.array2d(dtype=wp.int32),
+    neighbor: wp.array2d(dtype=wp.int32),
     triangle: wp.array3d(dtype=wp.int32),
     depth: wp.array3d(dtype=float),
     codes: wp.array4d(dtype=wp.int32),
 ):
-    """For each pixel and its right (0) and lower (1) neighbour: 2 edge + (1 if the neighbour owns it), or -1."""
+    """For each pixel and its right (0) and lower (1) neighbor: 2 edge + (1 if the neighbor owns it), or -1."""
     line, column = wp.tid()
     line = line + first
     height = triangle.shape[1]
@@ -191,7 +191,7 @@ def find_silhouettes(
             there = triangle[view, row2, column2]
         joined = here == there
         if not joined and here >= 0 and there >= 0:
-            joined = neighbour[here, 0] == there or neighbour[here, 1] == there or neighbour[here, 2] == there
+            joined = neighbor[here, 0] == there or neighbor[here, 1] == there or neighbor[here, 2] == there
         if not joined:
             swap = here < 0
             if here >= 0 and there >= 0:
@@ -207,12 +207,12 @@ def find_silhouettes(
                     reached = int(-1)
                     if swap:
                         edge, reached = walk(
-                            clip, faces, neighbour, view, there, row2, column2, height, width, axis, -1.0
+                            clip, faces, neighbor, view, there, row2, column2, height, width, axis, -1.0
                         )
                         if edge == ARRIVED and reached != here:
                             edge = NOTHING
                     else:
-                        edge, reached = walk(clip, faces, neighbour, view, here, row, column, height, width, axis, 1.0)
+                        edge, reached = walk(clip, faces, neighbor, view, here, row, column, height, width, axis, 1.0)
                         if edge == ARRIVED and reached != there:
                             edge = NOTHING
                     if edge >= 0:
@@ -220,7 +220,7 @@ def find_silhouettes(
                         if swap:
                             code = code + 1
             if edge >= 0:
-                if crosses_rows(clip, faces, neighbour, view, edge, height, width) != (axis == 0):
+                if crosses_rows(clip, faces, neighbor, view, edge, height, width) != (axis == 0):
                     code = -1
         codes[view, row, column, axis] = code
 
@@ -295,7 +295,7 @@ def blend_forward(
     color: wp.array4d(dtype=float),
     out: wp.array4d(dtype=float),
 ):
-    """Moves the colour boundary of each pair from the pixels' border (t = 1/2) to the silhouette."""
+    """Moves the color boundary of each pair from the pixels' border (t = 1/2) to the silhouette."""
     height = color.shape[1]
     width = color.shape[2]
     slot = int(slots[wp.tid()])

@@ -1,4 +1,4 @@
-"""Canonicalise: a character in any pose -> the same character in A-pose, from the front, on white (StdGEN, Sec. 3.1)."""
+"""Canonicalize: a character in any pose -> the same character in A-pose, from the front, on white (StdGEN, Sec. 3.1)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...core.step import OnStep, Step, ignore_step
 from .picture import CharacterPicture, place_on_canvas
 from .unfinished import Resume, Unfinished, begin_anew, go_on, left_over, run_key
 
-NAME = "Canonicalise"
+NAME = "Canonicalize"
 PREVIEW_SIDE = 256  # pixels, at most, of a preview's height
 
 
@@ -48,10 +48,10 @@ class CanonicalResult:
     finished: bool = True
 
 
-def canonicalise(network, picture: CharacterPicture, settings: CanonicalSettings = CanonicalSettings(), *,
+def canonicalize(network, picture: CharacterPicture, settings: CanonicalSettings = CanonicalSettings(), *,
                  on_step: OnStep = ignore_step, on_checkpoint: Callable[[Unfinished], None] | None = None,
                  resume: Resume = begin_anew, device: torch.device | str = "cpu") -> CanonicalResult:
-    """The A-pose of a figure; network: ``networks.stdgen.canonical.Canonicaliser`` on ``device``.
+    """The A-pose of a figure; network: ``networks.stdgen.canonical.Canonicalizer`` on ``device``.
 
     The result can be edited like any picture before multi-view diffusion.  on_step may raise StopStage.
     on_checkpoint: gets what there is when the stage is stopped or fails; resume: gives it back to the same run later, which

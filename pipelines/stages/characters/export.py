@@ -20,7 +20,7 @@ from ...render.surface import render_surface
 
 ROOT = "character"
 MOST_VERTICES = 200_000  # of all layers: above it riggers and browsers get slow
-TALLEST, SHORTEST = 3.0, 0.3  # metres
+TALLEST, SHORTEST = 3.0, 0.3  # meters
 ARMS = (20.0, 70.0)  # degrees below the horizontal that count as an A-pose
 
 
@@ -28,7 +28,7 @@ ARMS = (20.0, 70.0)  # degrees below the horizontal that count as an A-pose
 class ExportFrame:
     """How the scene's frame (+Y up, facing +Z, longest side 2) becomes that of other programs.
 
-    height: metres from the lowest to the highest point; VRM, Unity and riggers expect people of a person's size.
+    height: meters from the lowest to the highest point; VRM, Unity and riggers expect people of a person's size.
     floor:  the feet stand on y = 0.
     facing: "+z" (glTF, VRM 1.0, Blender's importer) or "-z" (VRM 0.x).
     """
@@ -42,12 +42,12 @@ class ExportFrame:
             raise InputError("facing", "+z or -z", repr(self.facing), "VRM 1.0 and glTF face +z, VRM 0.x faces -z.")
         if not SHORTEST <= self.height <= TALLEST:
             raise InputError(
-                "height", f"{SHORTEST} to {TALLEST} metres", f"{self.height}", "People are about 1.6 m tall."
+                "height", f"{SHORTEST} to {TALLEST} meters", f"{self.height}", "People are about 1.6 m tall."
             )
 
 
 def framed(layers: LayeredMesh, frame: ExportFrame = ExportFrame()) -> LayeredMesh:
-    """``layers`` in metres, all moved alike, centred left to right on the lowest layer's middle."""
+    """``layers`` in meters, all moved alike, centerd left to right on the lowest layer's middle."""
     points = torch.cat([layers[n].vertices for n in layers])
     low, high = points.amin(0), points.amax(0)
     scale = frame.height / float((high[1] - low[1]).clamp(min=1e-6))
@@ -88,7 +88,7 @@ def export_checks(layers: LayeredMesh, frame: ExportFrame = ExportFrame(), toler
     total = sum(f["vertices"] for f in facts.values())
     checks = [
         Check("single root", True, f'one node "{ROOT}" with {", ".join(found)}'),
-        Check("metres", SHORTEST <= float(extent[1]) <= TALLEST, f"{float(extent[1]):.2f} m tall"),
+        Check("meters", SHORTEST <= float(extent[1]) <= TALLEST, f"{float(extent[1]):.2f} m tall"),
         Check(
             "on the floor",
             abs(float(points[:, 1].min())) < 1e-4 or not frame.floor,
@@ -189,7 +189,7 @@ def cross_section(mesh: Mesh, axis: int = 2, at: float = 0.0, keep_above: bool =
     """The part of ``mesh`` on one side of a plane, open where it was cut, so that one sees inside.
 
     axis: 0, 1, 2 = x, y, z of the plane's normal; at: scene units.  keep_above: the side of larger coordinates instead.
-    Vertex colours are kept; UVs and texture are not.
+    Vertex colors are kept; UVs and texture are not.
     """
     if axis not in (0, 1, 2):
         raise ValueError(f"axis must be 0, 1 or 2, got {axis}")

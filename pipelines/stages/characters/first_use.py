@@ -24,7 +24,7 @@ from ...networks.stdgen.slrm_frames import scene_to_slrm
 from ...ops.semantic_field import BODY, CODES, FACE
 from ...render.normal_maps import render_attributes
 from ...toybox.characters import A_POSE, input_picture, make_character, render_levels
-from .canonicalize import CanonicalSettings, canonicalise
+from .canonicalize import CanonicalSettings, canonicalize
 from .handedness import handedness
 from .lift_layers import LiftedField, lift_field
 from .multiview import MultiViewSettings, check_order, draw_views, level_report
@@ -72,10 +72,10 @@ def reduced(network, rows: int):
     return replace(network, size=(rows * shrink, max(2, 2 * round(rows * width / height / 2)) * shrink))
 
 
-def look_at_canonicaliser(network, figure: Figure, steps: int, device: torch.device | str = "cpu") -> Findings:
-    """A canonicaliser's answers at the true A-pose, and what it draws; network: at the size that is to be looked at."""
+def look_at_canonicalizer(network, figure: Figure, steps: int, device: torch.device | str = "cpu") -> Findings:
+    """A canonicalizer's answers at the true A-pose, and what it draws; network: at the size that is to be looked at."""
     settings = CanonicalSettings(steps=min(steps, network.steps), preview_every=0)
-    drawn = canonicalise(network, figure.picture, settings, device=device)
+    drawn = canonicalize(network, figure.picture, settings, device=device)
     truth = fit_upright(figure.views.color[0, 0], network.size).to(device)
     shown = drawn.shown.to(device)
     seen, blank = network.see(shown), network.see(torch.ones_like(shown))

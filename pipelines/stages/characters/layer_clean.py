@@ -9,7 +9,7 @@ from ...core.mesh import Mesh, merge
 from ...core.ortho import OrthoCameras
 from ...metrics.layers import depth_inside, signed_distance
 from ...ops.closest import closest_point
-from ...ops.dilate import carried, neighbour_mean
+from ...ops.dilate import carried, neighbor_mean
 from ...ops.mesh_edges import compact, connected_parts, mesh_edges
 from ...ops.remesh import Surface, collapse_edges, remesh
 from ...render.normal_maps import seen_vertices, vertex_normals
@@ -53,7 +53,7 @@ def evened(mesh: Mesh, length: float, rounds: int) -> Mesh:
 
 @torch.no_grad()
 def smoothed(mesh: Mesh, passes: int, shrinks: bool, only: Tensor | None = None) -> Mesh:
-    """Umbrella smoothing: every vertex to the mean of its neighbours, ``passes`` times.
+    """Umbrella smoothing: every vertex to the mean of its neighbors, ``passes`` times.
 
     shrinks: False moves half the way and then 0.53 of a half back, which keeps the volume (Taubin, "A signal processing
     approach to fair surface design", 1995).  Vertices on boundaries stay, and those not in ``only`` [V] bool.
@@ -126,7 +126,7 @@ def _with_even_gap(mesh: Mesh, hidden: Tensor, fixed: Mesh) -> Mesh:
     near = facing & (gap.abs() < _BELONGS)
     if int(near.sum()) < 2:
         return mesh
-    even = torch.from_numpy(neighbour_mean(points[near].cpu().double().numpy(), gap[near, None].cpu().double().numpy()))
+    even = torch.from_numpy(neighbor_mean(points[near].cpu().double().numpy(), gap[near, None].cpu().double().numpy()))
     share = torch.exp(-((gap[near] / _BELONGS) ** 2))[:, None]  # near ones wholly, the farthest hardly
     goal = found.point[near] + normal[near] * even.to(points).clamp(min=0)
     place = points[near] + share * (goal - points[near])

@@ -28,7 +28,7 @@ class FitConfig:
     refresh:      steps between two projections of the target normals, after the first five steps.
     collision:    weight of Eq. 13.  gate: scene units, how near a colliding vertex is.
     expansion:    weight of the push along the normals; parity: with the released code's flipped normals.
-    smoothness:   weight of the uniform Laplacian (ours, 0 in the paper; the optimiser has its own).
+    smoothness:   weight of the uniform Laplacian (ours, 0 in the paper; the optimizer has its own).
     mask_inside, mask_outside: weights of the layer's own visible part, where a mask of it is known.
     whole_mask:   coverage is compared everywhere (the paper's Eq. 12), not over the background only (its code).
     """

@@ -73,9 +73,9 @@ def layer_mask(
 
 
 def changed(views: CharacterViews, level: int) -> Tensor:
-    """[6, H, W] summed absolute difference of colours or of coloured normals (the larger) to the next level.
+    """[6, H, W] summed absolute difference of colors or of colored normals (the larger) to the next level.
 
-    The normals are ours: hair of the skin's colour changes them.  ValueError where a level is missing.
+    The normals are ours: hair of the skin's color changes them.  ValueError where a level is missing.
     """
     a, b = views.index(level), views.index(level + 1)
     normals = views.encoded_normal()

@@ -51,7 +51,7 @@ class LiftedField:
 
     @torch.no_grad()
     def surface(self, code: int | str, config: LiftConfig = LiftConfig()) -> Mesh:
-        """The mesh of an extraction code 0-4 or its name in ``CODES``, scene frame, vertex colours; may have no faces."""
+        """The mesh of an extraction code 0-4 or its name in ``CODES``, scene frame, vertex colors; may have no faces."""
         code = CODES[code] if isinstance(code, str) else code
         dilate = self.network.config.dilate if config.dilate is None else config.dilate
         found = layer_surface(self.network, self.planes, self.values, code, dilate=dilate)
@@ -71,9 +71,9 @@ def lift_layers(
     *,
     on_step: OnStep = ignore_step,
 ) -> LayeredMesh:
-    """Body, clothing and hair as closed meshes with vertex colours; a layer that is not there is absent.
+    """Body, clothing and hair as closed meshes with vertex colors; a layer that is not there is absent.
 
-    views:   their level 0 (the complete character) is used, colours only; square pictures.
+    views:   their level 0 (the complete character) is used, colors only; square pictures.
     on_step: one step per part of the work; StopStage returns the layers finished so far.
     Raises InputError for pictures of another number, order or shape, a network of the wrong variant, and a character of
     which nothing is found.
@@ -124,7 +124,7 @@ def lift_field(color: Tensor, network: Slrm, on_part=lambda done, note: None) ->
 
 
 def level_zero(views: CharacterViews) -> Tensor:
-    """[6, H, H, 3] colours of the complete character; InputError without that level, and for views that disagree."""
+    """[6, H, H, 3] colors of the complete character; InputError without that level, and for views that disagree."""
     if "complete" not in views.levels:
         raise InputError(
             "views",

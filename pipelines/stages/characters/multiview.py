@@ -1,4 +1,4 @@
-"""Multi-view diffusion: an A-pose picture -> six views of colour and normals per peel level (StdGEN Sec. 3.2, Era3D).
+"""Multi-view diffusion: an A-pose picture -> six views of color and normals per peel level (StdGEN Sec. 3.2, Era3D).
 
 Levels are separate runs of one network, told which by its class vector, from the same starting noise.  Stock Era3D
 makes one level of any object.
@@ -25,7 +25,7 @@ from .view_order import level_remarks, misplaced
 NAME = "Multi-view"
 WHITE_TOLERANCE = 80 / 255  # summed distance to white up to which a normal map's pixel is background (spec B.5)
 NESTED = 0.9  # of a level that lies inside the one before it
-CHANGED = 0.25  # summed colour difference that counts as a change
+CHANGED = 0.25  # summed color difference that counts as a change
 VIEWS = len(VIEW_NAMES)
 
 
@@ -65,7 +65,7 @@ def draw_views(network, picture: Tensor, settings: MultiViewSettings = MultiView
     """
     if picture.ndim != 3 or picture.shape[-1] != 3:
         raise InputError("picture", "an opaque A-pose picture [H, W, 3]", str(list(picture.shape)),
-                         "Use the picture of Canonicalise, or composite yours on white.")
+                         "Use the picture of Canonicalize, or composite yours on white.")
     if getattr(network, "stock", False) and settings.levels != (0,):
         raise InputError("levels", "level 0 alone from stock Era3D", str(settings.levels), "Load StdGEN's network for layers.")
     return _run(network, fit_upright(picture, network.size), settings, device, done, on_step, on_checkpoint, resume)
@@ -127,7 +127,7 @@ def _sample(network, shown: Tensor, start: Tensor, level: int, told: dict, fresh
 def to_views(pictures: Tensor, level: str, soft: bool = False) -> CharacterViews:
     """Views of one level from decoded pictures [12, H, W, 3], normals first; padded with white to squares.
 
-    soft: the pictures' outlines are blurred, see :func:`mask_of_soft_normals`; colours stay as blurred as they are, because
+    soft: the pictures' outlines are blurred, see :func:`mask_of_soft_normals`; colors stay as blurred as they are, because
           cut out they would have a rim of the background's.
     """
     height, width = pictures.shape[1:3]
@@ -140,7 +140,7 @@ def to_views(pictures: Tensor, level: str, soft: bool = False) -> CharacterViews
 
 
 def assemble_views(colors: Tensor, normals: Tensor, levels: tuple[str, ...], alpha: Tensor | None = None) -> CharacterViews:
-    """Views from colour and normal pictures [L, 6, H, W, 3] in [0, 1] on white.
+    """Views from color and normal pictures [L, 6, H, W, 3] in [0, 1] on white.
 
     alpha: [L, 6, H, W]; without it, what the normal pictures show that is not white.
     """
@@ -153,7 +153,7 @@ def assemble_views(colors: Tensor, normals: Tensor, levels: tuple[str, ...], alp
 def mask_of_normals(normals: Tensor) -> Tensor:
     """[...] 1 where encoded normal pictures [..., 3] are not white.
 
-    Safe, because no unit normal comes near white: the three channels of its colour sum up to 2.37 at most.
+    Safe, because no unit normal comes near white: the three channels of its color sum up to 2.37 at most.
     """
     return ((1 - normals).abs().sum(-1) > WHITE_TOLERANCE).float()
 
@@ -188,7 +188,7 @@ def level_report(views: CharacterViews) -> list[str]:
         changed = (views.color[i - 1] - views.color[i]).abs().sum(-1)[before | after]
         note = "" if inside > NESTED else "; it should lie inside: the levels disagree"
         lines.append(f"'{views.levels[i]}' keeps {kept:.0%} of the outline of '{views.levels[i - 1]}', {inside:.0%} of it lies "
-                     f"inside that, colours changed in {float((changed > CHANGED).float().mean()):.0%}{note}")
+                     f"inside that, colors changed in {float((changed > CHANGED).float().mean()):.0%}{note}")
     return lines
 
 

@@ -103,7 +103,7 @@ def figure_box(alpha: Tensor) -> tuple[int, int, int, int]:
 
 
 def place_on_canvas(picture: CharacterPicture, size: tuple[int, int], clip_wide: bool = False) -> Tensor:
-    """[H, W, 3] on white for ``size`` = (H, W): the figure centred, its frame 1.2 times its longest side (spec A.6).
+    """[H, W, 3] on white for ``size`` = (H, W): the figure centerd, its frame 1.2 times its longest side (spec A.6).
 
     clip_wide: as the released code, which measures the frame by the figure's longest side alone and so cuts off what
     is wider than the canvas; by default wide poses are made smaller instead.
@@ -115,7 +115,7 @@ def place_on_canvas(picture: CharacterPicture, size: tuple[int, int], clip_wide:
 
 
 def place_in_square(picture: CharacterPicture, size: tuple[int, int]) -> Tensor:
-    """[H, W, 3] on white for stock Era3D: the figure centred, its longest side 420 of 512 pixels (spec B.7)."""
+    """[H, W, 3] on white for stock Era3D: the figure centerd, its longest side 420 of 512 pixels (spec B.7)."""
     top, bottom, left, right = figure_box(picture.alpha)
     longest = max(bottom - top, right - left)
     return _window(picture, (top + bottom) / 2, (left + right) / 2, longest / STOCK_SHARE, size)
@@ -124,7 +124,7 @@ def place_in_square(picture: CharacterPicture, size: tuple[int, int]) -> Tensor:
 def _window(picture: CharacterPicture, y: float, x: float, rows: float, size: tuple[int, int]) -> Tensor:
     """The window of ``rows`` source pixels around (y, x), scaled to ``size`` and composited on white.
 
-    Whole source pixels are cut out and then scaled, bicubic with antialias, colours weighed by coverage.
+    Whole source pixels are cut out and then scaled, bicubic with antialias, colors weighed by coverage.
     """
     count = max(2, round(rows)), max(2, round(rows * size[1] / size[0]))
     top, left = round(y - count[0] / 2), round(x - count[1] / 2)

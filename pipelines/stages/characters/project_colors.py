@@ -1,4 +1,4 @@
-"""Six coloured views onto the layers of a character: vertex colours, with hidden places filled in (StdGEN spec D.8)."""
+"""Six colored views onto the layers of a character: vertex colors, with hidden places filled in (StdGEN spec D.8)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .layer_fit import blend_pictures
 from .layer_masks import layer_mask
 from .refine_layers import LEVEL_OF
 
-_RINGS = 3  # edges around a vertex whose colour is sure, within which its neighbours take it over
-GREY = 0.7  # sRGB of a layer that no view shows and that came without colours
+_RINGS = 3  # edges around a vertex whose color is sure, within which its neighbors take it over
+GRAY = 0.7  # sRGB of a layer that no view shows and that came without colors
 
 
 @dataclass(frozen=True)
 class ColorConfig:
-    """How pictures become colours; defaults are those of the released code.
+    """How pictures become colors; defaults are those of the released code.
 
     subdivide:    times that every face is cut in four first, so that vertices carry the pictures' detail.
     most_vertices: a layer that would exceed it is not cut further.
@@ -51,7 +51,7 @@ class ColorConfig:
 
 @dataclass(frozen=True)
 class ColoredLayers:
-    """layers: with vertex colours.  seen: share of each layer's vertices that some view shows.  notes: for people."""
+    """layers: with vertex colors.  seen: share of each layer's vertices that some view shows.  notes: for people."""
 
     layers: LayeredMesh
     seen: dict
@@ -65,13 +65,13 @@ def project_colors(
     on_step: OnStep = ignore_step,
     only: tuple[str, ...] | None = None,
 ) -> ColoredLayers:
-    """``layers`` with the colours of the views; each layer takes those of the level that shows it outermost.
+    """``layers`` with the colors of the views; each layer takes those of the level that shows it outermost.
 
     A vertex takes the mean of the views that see it (nothing of this layer or an inner one in front of it), weighted by
-    view, cosine and coverage; the others take their neighbours' colours, inwards from the seen ones.  Pixels where the layer
+    view, cosine and coverage; the others take their neighbors' colors, inwards from the seen ones.  Pixels where the layer
     meets another or the background are mixtures and count only where nothing better is near (ours).
     only: names of the layers to paint, the others keep what they have; None = all.
-    on_step: hears of every layer; StopStage leaves the others with the colours they had.
+    on_step: hears of every layer; StopStage leaves the others with the colors they had.
     Raises InputError for no layers and for a missing level.
     """
     if not len(layers):
@@ -82,10 +82,10 @@ def project_colors(
         colored, share = _color_layer(name, layers, views, config)
         out, seen[name] = out.replaced(name, colored), share
         if share == 0:
-            notes.append(f"{name}: no view shows it; it keeps the colours it came with, or grey.")
+            notes.append(f"{name}: no view shows it; it keeps the colors it came with, or gray.")
         try:
             on_step(
-                Step("Project colours", index + 1, len(names), {}, note=f"{name}: {share:.0%} of the vertices seen")
+                Step("Project colors", index + 1, len(names), {}, note=f"{name}: {share:.0%} of the vertices seen")
             )
         except StopStage:
             notes.append(f"Stopped after the {name}.")
@@ -96,14 +96,14 @@ def project_colors(
 def bake_layers(
     layers: LayeredMesh, size: int = 1024, face_budget: int | None = 20_000, supersample: int = 2
 ) -> LayeredMesh:
-    """Every layer decimated, unwrapped and with a texture of its vertex colours (see ``stages.bake.bake_asset``)."""
+    """Every layer decimated, unwrapped and with a texture of its vertex colors (see ``stages.bake.bake_asset``)."""
     return layers.map(lambda mesh: bake_asset(mesh, surface_colors(mesh), face_budget, size, supersample=supersample))
 
 
 def surface_colors(mesh: Mesh):
-    """A colour function: [N, 3] points -> [N, 3] sRGB of the nearest place of ``mesh`` by its vertex colours, or grey."""
+    """A color function: [N, 3] points -> [N, 3] sRGB of the nearest place of ``mesh`` by its vertex colors, or gray."""
     if mesh.vertex_colors is None:
-        return lambda points: torch.full_like(points, GREY)
+        return lambda points: torch.full_like(points, GRAY)
 
     def colors(points: Tensor) -> Tensor:
         found = closest_point(points, mesh.vertices, mesh.faces)
@@ -138,7 +138,7 @@ def _color_layer(name: str, layers: LayeredMesh, views: CharacterViews, config: 
     sure, known = blended(alpha * _eroded(_own_pixels(whole, len(mesh.faces), views).to(alpha)))
     likely, seen = blended(alpha)
     likely_only = seen & ~_grown(known, mesh, _RINGS)  # thinner than an outline's blur: no sure vertex anywhere near
-    base = torch.full_like(mesh.vertices, GREY) if mesh.vertex_colors is None else mesh.vertex_colors
+    base = torch.full_like(mesh.vertices, GRAY) if mesh.vertex_colors is None else mesh.vertex_colors
     colors = torch.where(known[:, None], sure, torch.where(likely_only[:, None], likely, base)).clamp(0, 1)
     if bool((known | likely_only).any()):
         colors = completed(colors, known | likely_only, mesh)
@@ -187,17 +187,17 @@ def _eroded(alpha: Tensor) -> Tensor:
 
 
 def _straight(color: Tensor, alpha: Tensor) -> Tensor:
-    """Colours on white [B, H, W, 3] without the white."""
+    """Colors on white [B, H, W, 3] without the white."""
     alpha = alpha[..., None]
     return ((color - (1 - alpha)) / alpha.clamp(min=1e-3)).clamp(0, 1)
 
 
 @torch.no_grad()
 def completed(colors: Tensor, known: Tensor, mesh: Mesh) -> Tensor:
-    """[V, 3] colours in which vertices that are not ``known`` [V] took the mean of their coloured neighbours.
+    """[V, 3] colors in which vertices that are not ``known`` [V] took the mean of their colored neighbors.
 
     Coverage grows ring by ring; as many rounds again smooth what was filled.  Parts without any known vertex take the
-    colour of the nearest known one.
+    color of the nearest known one.
     """
     a, b = mesh_edges(mesh.faces, len(mesh.vertices)).ends.unbind(-1)
     filled, colors, rounds = known.clone(), colors * known[:, None], 0

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ...core.errors import InputError
 
-PLAIN_TOLERANCE = 0.08  # colour distance below which a pixel belongs to the background
-PLAIN_SHARE = 0.7  # of the frame's pixels that must agree on the background colour
+PLAIN_TOLERANCE = 0.08  # color distance below which a pixel belongs to the background
+PLAIN_SHARE = 0.7  # of the frame's pixels that must agree on the background color
 
 
 def read_image(image: Tensor, smallest: int, largest: int) -> tuple[Tensor, Tensor | None]:
@@ -80,8 +80,8 @@ def _unit_range(values: Tensor, name: str) -> Tensor:
 def find_plain_background(rgb: Tensor) -> Tensor:
     """[H, W] soft mask of what differs from a plain background, for pictures without transparency.
 
-    The background colour is the median of the picture's rim; it counts as plain when most of the
-    rim agrees.  Background-coloured pixels inside the object are kept: only those connected with
+    The background color is the median of the picture's rim; it counts as plain when most of the
+    rim agrees.  Background-colored pixels inside the object are kept: only those connected with
     the rim go.
     """
     rim = torch.cat([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
@@ -90,7 +90,7 @@ def find_plain_background(rgb: Tensor) -> Tensor:
     if agree < PLAIN_SHARE:
         raise InputError(
             "picture", "transparency, a mask, or a plain background",
-            f"an opaque picture whose rim is only {100 * agree:.0f} % one colour",
+            f"an opaque picture whose rim is only {100 * agree:.0f} % one color",
             "Remove the background first, or connect a mask.",
         )
     distance = (rgb - color).abs().amax(-1)
@@ -101,7 +101,7 @@ def find_plain_background(rgb: Tensor) -> Tensor:
 
 
 def _connected_to_rim(free: Tensor) -> Tensor:
-    """Pixels of ``free`` [H, W] connected (4 neighbours) with the picture's rim."""
+    """Pixels of ``free`` [H, W] connected (4 neighbors) with the picture's rim."""
     from scipy import ndimage
 
     labels, _ = ndimage.label(free.numpy())
@@ -111,7 +111,7 @@ def _connected_to_rim(free: Tensor) -> Tensor:
 
 
 def crop_resize(maps: Tensor, window: tuple[float, float, float], size: int) -> Tensor:
-    """[H, W, C] -> [size, size, C]: the square window (centre y, centre x, side), zero outside.
+    """[H, W, C] -> [size, size, C]: the square window (center y, center x, side), zero outside.
 
     Shrinking averages over area (several bilinear samples per output pixel), so thin parts survive.
     """

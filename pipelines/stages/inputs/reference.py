@@ -106,7 +106,7 @@ def prepare_reference(
     normal: [H, W, 3] in [0, 1], camera space: x right, y up, z towards the viewer.
     size:   side of the result in pixels.
     border: share of the side left free; the object's longer side becomes int(size * (1 - border)).
-    recenter: crop to the object and centre it (Consistent123); otherwise pad to a square only.
+    recenter: crop to the object and center it (Consistent123); otherwise pad to a square only.
     radius, fovy, elevation, azimuth: of the reference camera; scene units and radians.
     Raises InputError for anything that cannot be lifted.
     """
@@ -165,7 +165,7 @@ def _object_box(alpha: Tensor, report: list[str]) -> tuple[int, int, int, int]:
 
 
 def _framing(box, height: int, width: int, size: int, border: float) -> tuple[float, float, float]:
-    """(centre y, centre x, side) in input pixels of the square window that becomes the view."""
+    """(center y, center x, side) in input pixels of the square window that becomes the view."""
     top, left, bottom, right = box
     longest = max(bottom - top, right - left)
     target = int(size * (1 - border))
@@ -177,7 +177,7 @@ def _padding(height: int, width: int) -> tuple[float, float, float]:
 
 
 def _frame(rgb, alpha, depth, normal, window, size: int, camera: Cameras) -> Views:
-    """Crops all maps with premultiplied colours, so that background never bleeds into the object."""
+    """Crops all maps with premultiplied colors, so that background never bleeds into the object."""
     weight = alpha[..., None]
     soft = crop_resize(weight, window, size).clamp(0, 1)
     safe = soft.clamp_min(1e-6)

@@ -25,7 +25,7 @@ class NovelViews:
                progress); start >= 1 turns it off (Consistent123's code: .2 + 2 * progress).
     stratified: azimuths of one batch are spread evenly around a random one.
     hemisphere: chance that a view comes from above instead of from the ranges of azimuth and elevation
-               (Magic123's code: one half; its directions are normalise(U(-1,1), U(0,1), U(-1,1))).
+               (Magic123's code: one half; its directions are normalize(U(-1,1), U(0,1), U(-1,1))).
     """
 
     radius: tuple[float, float] = (3.0, 3.5)

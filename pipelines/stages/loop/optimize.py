@@ -2,7 +2,7 @@
 
 A step shows the object from the reference camera (pixel losses), from novel cameras (priors), or
 both.  Priors are differentiated with respect to the rendered *pictures* only; their gradients are
-summed there and the render is back-propagated once, with all pixel losses and regularisers.
+summed there and the render is back-propagated once, with all pixel losses and regularizers.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ class StepConfig:
     novel_batch:     novel views per novel step.
     reference_noise: deviation of a shift of all ray origins and another of all directions (NeRF only;
                      spec A.4).
-    reference_background: "noise" (per pixel; forces opacity), "random" (one colour) or "white".
-    novel_background: "random", "white" or "grey" (what depth-text networks like behind an object).
+    reference_background: "noise" (per pixel; forces opacity), "random" (one color) or "white".
+    novel_background: "random", "white" or "gray" (what depth-text networks like behind an object).
     rgb, mask, depth, normal: weights of the reference losses, schedules over progress.
-    rgb_inside:      colour loss inside the mask only (Magic123).
+    rgb_inside:      color loss inside the mask only (Magic123).
     rgb_edge:        what of the mask's edge counts then: "keep", "soft" or "erode" (``losses.image``).
     reference_every_2d: instead of ``reference_every`` when no prior knows the picture (Magic123: 2);
                      0 = the same.
@@ -116,7 +116,7 @@ class StepConfig:
         allowed = {
             "mode": ("alternate", "both"),
             "reference_background": ("noise", "random", "white"),
-            "novel_background": ("random", "white", "grey"),
+            "novel_background": ("random", "white", "gray"),
             "rgb_edge": losses.EDGES,
         }
         for name, values in allowed.items():
@@ -142,7 +142,7 @@ class StepConfig:
 
 
 class Trainee(Protocol):
-    """What is optimised."""
+    """What is optimized."""
 
     name: str  # of the stage, for people
 
@@ -161,7 +161,7 @@ class Trainee(Protocol):
         ...
 
     def update(self, factor: float, clip_norm: float) -> None:
-        """The optimiser step; ``factor`` scales all learning rates."""
+        """The optimizer step; ``factor`` scales all learning rates."""
         ...
 
     def forget_gradients(self) -> None:
@@ -293,7 +293,7 @@ class Loop:
         cameras = config.novel.sample(*config.novel_at(progress), progress, self.reference.camera, generator)
         if hasattr(self.prior, "choose"):
             cameras = self.prior.choose(step, cameras)
-        backdrop = getattr(self.prior, "backdrop", "")  # of priors that want plain colours on their own background
+        backdrop = getattr(self.prior, "backdrop", "")  # of priors that want plain colors on their own background
         shading = ALBEDO if backdrop else config.shading.draw(cameras, progress, generator)
         kind = backdrop or config.novel_background
         background = _background(kind, (len(cameras), 1, 1, 3), generator).to(self.device)
@@ -372,10 +372,10 @@ def step_generator(seed: int, name: str, step: int) -> torch.Generator:
 
 
 def _background(kind: str, shape, generator: torch.Generator) -> Tensor:
-    """A background for pictures of ``shape`` [B, H, W, 3]: white, grey, one colour each, or noise."""
+    """A background for pictures of ``shape`` [B, H, W, 3]: white, gray, one color each, or noise."""
     if kind == "white":
         return torch.ones(1)
-    if kind == "grey":
+    if kind == "gray":
         return torch.tensor(NEUTRAL).expand(1, 1, 1, 3)
     return torch.rand(tuple(shape) if kind == "noise" else (shape[0], 1, 1, 3), generator=generator)
 

@@ -59,7 +59,7 @@ class RateScaler:
     def step(self, factor: float, clip_norm: float) -> None:
         """Clips to ``clip_norm`` (0 = not), sets rates, steps, clears gradients.
 
-        Raises NotFinite, with parameters and optimiser state untouched, when a gradient is not finite.
+        Raises NotFinite, with parameters and optimizer state untouched, when a gradient is not finite.
         """
         for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
             group["lr"] = base * factor
@@ -72,7 +72,7 @@ class RateScaler:
 
 
 def refuse_not_finite(grads: list[Tensor]) -> None:
-    """NotFinite unless every gradient is finite; one host synchronisation."""
+    """NotFinite unless every gradient is finite; one host synchronization."""
     if not grads:
         return
     sums = torch.stack([grad.sum().float() for grad in grads])  # a sum is finite only if its terms are

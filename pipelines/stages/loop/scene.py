@@ -27,8 +27,8 @@ class Scene:
     """A trained (or half trained) object.
 
     kind:    "nerf" or "mesh".
-    tensors: by name with a prefix: ``field/`` colours and density, ``grid/`` occupancy, ``tet/``
-             surface, ``ema/`` averaged weights, ``optim/`` optimiser state, ``prior/`` what a prior
+    tensors: by name with a prefix: ``field/`` colors and density, ``grid/`` occupancy, ``tet/``
+             surface, ``ema/`` averaged weights, ``optim/`` optimizer state, ``prior/`` what a prior
              remembers, ``reference/`` the input views.  Detached, CPU.
     meta:    JSON: configuration, steps done and planned, switch step, boundary history, seed,
              reference settings.
@@ -80,7 +80,7 @@ class Scene:
         return {k[len(prefix) + 1 :]: v for k, v in self.tensors.items() if k.startswith(prefix + "/")}
 
     def without_optimizer(self) -> "Scene":
-        """A smaller copy that renders the same but restarts the optimiser when continued."""
+        """A smaller copy that renders the same but restarts the optimizer when continued."""
         return replace(self, tensors={k: v for k, v in self.tensors.items() if not k.startswith(("optim/", "prior/"))})
 
     def save(self, path) -> Path:

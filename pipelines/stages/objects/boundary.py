@@ -1,4 +1,4 @@
-"""When to stop relying on the 3D prior alone: Consistent123's CLIP boundary judgement (Eq. 6).
+"""When to stop relying on the 3D prior alone: Consistent123's CLIP boundary judgment (Eq. 6).
 
 Every ``interval`` steps the object's similarity to its prompt is scored from ``views`` sides; when
 the score's mean relative change over ``window`` checks falls below ``threshold``, the 3D prior has
@@ -152,7 +152,7 @@ class BoundaryState:
 
 
 def plot_history(state: BoundaryState | dict, width: int = 512, height: int = 256) -> Tensor:
-    """[height, width, 3] picture: scores (blue) over steps, the switch (red line), grey frame."""
+    """[height, width, 3] picture: scores (blue) over steps, the switch (red line), gray frame."""
     state = BoundaryState.from_json(state) if isinstance(state, dict) else state
     picture = torch.ones(height, width, 3)
     margin = 8

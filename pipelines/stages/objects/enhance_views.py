@@ -30,22 +30,22 @@ RGSD_GUIDE = RgnvSettings(steps=20, rungs=12, guidance=7.5)
 def behind(network, background: str = "auto") -> tuple[str, str]:
     """Kinds of :func:`backdrop` behind (the reference, views) for one of BACKGROUNDS; "auto" = what the network declares.
 
-    "textured" is the released RGNV's: a rough texture behind the reference, plain grey behind views.
+    "textured" is the released RGNV's: a rough texture behind the reference, plain gray behind views.
     """
     if background not in BACKGROUNDS:
         raise ValueError(f"background must be one of {BACKGROUNDS}, got {background!r}")
     kind = getattr(network, "background", KINDS[0]) if background == "auto" else background
-    return kind, "white" if kind == "white" else "grey"
+    return kind, "white" if kind == "white" else "gray"
 
 
 def backdrop(kind: str, size: int) -> Tensor:
-    """[size, size, 3]: white, neutral grey, or grey "textured" with clouds of several octaves (always the same ones)."""
+    """[size, size, 3]: white, neutral gray, or gray "textured" with clouds of several octaves (always the same ones)."""
     if kind not in KINDS:
         raise ValueError(f"background must be one of {KINDS}, got {kind!r}")
     if kind == "white":
         return torch.ones(size, size, 3)
     plain = torch.tensor(NEUTRAL).expand(size, size, 3)
-    if kind == "grey":
+    if kind == "gray":
         return plain
     generator, clouds = torch.Generator().manual_seed(123), torch.zeros(size, size)
     for octave in range(2, 7):
@@ -137,7 +137,7 @@ def within(alpha: Tensor, reach: int) -> Tensor:
 
 
 def fit(pictures: Tensor, masks: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """(rgb [B, size, size, 3], alpha [B, size, size, 1]): padded to squares and scaled, colours weighed by coverage."""
+    """(rgb [B, size, size, 3], alpha [B, size, size, 1]): padded to squares and scaled, colors weighed by coverage."""
     side = max(pictures.shape[1:3])
     alpha = scale_planes(pad(masks, side), size).clamp(0, 1)
     rgb = scale_planes(pad(pictures * masks, side), size) / alpha.clamp_min(1e-6)
@@ -152,7 +152,7 @@ def fit_depth(depths: Tensor, masks: Tensor, size: int) -> Tensor:
 
 
 def pad(maps: Tensor, side: int) -> Tensor:
-    """[B, H, W, C] centred in [B, side, side, C] of zeros."""
+    """[B, H, W, C] centerd in [B, side, side, C] of zeros."""
     height, width = maps.shape[1:3]
     top, left = (side - height) // 2, (side - width) // 2
     return torch.nn.functional.pad(maps, (0, 0, left, side - width - left, top, side - height - top))
@@ -206,6 +206,6 @@ def reconstruct(network, reference: ReferenceView, settings: RgnvSettings = Rgnv
 
 
 def _distances(a: Tensor, b: Tensor) -> dict[str, float]:
-    """L2 is the root mean square over pixels of the colour distance, in 8-bit units."""
+    """L2 is the root mean square over pixels of the color distance, in 8-bit units."""
     found = {"L2": 255 * float((a - b).square().sum(-1).mean().sqrt()), "PSNR": float(psnr(a[None], b[None]))}
     return {**found, "SSIM": float(ssim(a[None], b[None]))} if min(a.shape[:2]) >= 11 else found

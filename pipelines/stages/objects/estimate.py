@@ -82,7 +82,7 @@ def estimate(
     """Estimates of the NeRF and the mesh stage under their priors (protocol ``Prior``, DynamicPrior or None).
 
     patience: seconds of measuring per stage.  peak: asked for the peak memory so far, bytes.
-    watch: sees every iteration and may raise what it likes (cancelling).
+    watch: sees every iteration and may raise what it likes (canceling).
     """
     prior = nerf_prior.at(0.5) if hasattr(nerf_prior, "at") else nerf_prior  # both of its parts work, as in most steps
     scene, first = _measure(

@@ -35,7 +35,7 @@ class NerfConfig(StepConfig):
     grid_resolution, grid_every: of the occupancy grid; steps between refreshes.
     lr_grid, lr_mlp: learning rates.
     early_size, early_batch: pixels and number of novel views until progress ``early_until`` (HiFi-123); 0 = as later.
-    normal_tv, normal_blur, normal_3d, orientation, entropy, opacity: weights of the regularisers,
+    normal_tv, normal_blur, normal_3d, orientation, entropy, opacity: weights of the regularizers,
                      schedules over progress (spec B.6).
     opaque:          weight of the binary entropy of coverage, a schedule (threestudio).
     blur_stop_gradient: the blurred normals are a constant (Magic123's paper; its code: they are not).
@@ -274,7 +274,7 @@ def new_field(config: HashNerfConfig, seed: int, device: torch.device | str) -> 
 
 
 def load_field(scene: Scene, device: torch.device | str = "cpu", averaged: bool = False) -> HashNerf:
-    """The colour and density field of a scene of either kind; ``averaged`` prefers the EMA weights."""
+    """The color and density field of a scene of either kind; ``averaged`` prefers the EMA weights."""
     field = HashNerf(HashNerfConfig.from_json(scene.meta["field"]), torch.Generator().manual_seed(0))
     average = scene.part("ema") if averaged else {}
     load_strict(field, average or scene.part("field"), "scene")

@@ -1,8 +1,8 @@
 """A mesh from elsewhere as a Scene, so that the mesh stage can refine it under a reference picture and priors.
 
-Two ways: the surface stays exactly as it is and only its colours are learnt ("untouched"), or it becomes a signed
-distance on a tetrahedral grid whose shape may change, too ("refinable").  In both the colour field first learns the
-mesh's own colours, so that refinement starts from what is there.
+Two ways: the surface stays exactly as it is and only its colors are learnt ("untouched"), or it becomes a signed
+distance on a tetrahedral grid whose shape may change, too ("refinable").  In both the color field first learns the
+mesh's own colors, so that refinement starts from what is there.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ UV_OVERLAP = 1.05  # covered area counted once per triangle over counted once pe
 class ImportConfig:
     """How a mesh becomes a scene.
 
-    surface:    "untouched" (vertices and faces stay, only colours are learnt) or "refinable".
-    colors:     "mesh" starts from its texture or vertex colours; "picture" ignores them and starts from the
-                reference object's mean colour, as a mesh without colours does.
+    surface:    "untouched" (vertices and faces stay, only colors are learnt) or "refinable".
+    colors:     "mesh" starts from its texture or vertex colors; "picture" ignores them and starts from the
+                reference object's mean color, as a mesh without colors does.
     tets:       A15 cells per side of a refinable surface.
-    color_field: of the colours; finer than a NeRF's, because texture detail is all it has to hold.
-    iterations, samples: of the colour fit, and surface points in each.
-    reach:      deviation of the colour samples off the surface, scene units: colours still mean something when the
+    color_field: of the colors; finer than a NeRF's, because texture detail is all it has to hold.
+    iterations, samples: of the color fit, and surface points in each.
+    reach:      deviation of the color samples off the surface, scene units: colors still mean something when the
                 surface moves a little.
     """
 
@@ -75,7 +75,7 @@ class ImportConfig:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
 
     def with_detail(self, finest: int) -> "ImportConfig":
-        """With so many cells per scene side in the finest level of the colours."""
+        """With so many cells per scene side in the finest level of the colors."""
         grid = replace(self.color_field.grid, finest=finest)
         return replace(self, color_field=replace(self.color_field, grid=grid))
 
@@ -92,7 +92,7 @@ def import_mesh(
     """A Scene of kind "mesh" with 0 iterations done, ready for ``refine_mesh``, rendering or export.
 
     ``scene.meta["imported"]`` holds the placement, the coverage and a ``report`` for people.
-    on_step: hears of the colour fit; StopStage ends it with the colours so far.
+    on_step: hears of the color fit; StopStage ends it with the colors so far.
     Raises InputError for a mesh that is empty, not finite, outside the scene, or without a volume where one is
     needed.
     """
@@ -121,7 +121,7 @@ def import_mesh(
 def fit_color(
     color: HashNerf, mesh: Mesh, source, config: ImportConfig, seed: int, on_step: OnStep = ignore_step
 ) -> None:
-    """Teaches ``color`` the colours ``source(face [N], barycentric [N, 3]) -> [N, 3]`` of points on ``mesh``."""
+    """Teaches ``color`` the colors ``source(face [N], barycentric [N, 3]) -> [N, 3]`` of points on ``mesh``."""
     device = mesh.vertices.device
     optimizer = adam(color.parameter_groups(config.lr_grid, config.lr_mlp), device)
     base = [group["lr"] for group in optimizer.param_groups]
@@ -184,18 +184,18 @@ def _check(mesh: Mesh) -> None:
 
 
 def _color_source(mesh: Mesh, target: Views, config: ImportConfig, report: list[str]):
-    """(face, barycentric) -> [N, 3] sRGB: what the colour field is taught."""
+    """(face, barycentric) -> [N, 3] sRGB: what the color field is taught."""
     if config.colors == "mesh" and mesh.texture is not None:
-        report.append("colours start from the mesh's texture")
+        report.append("colors start from the mesh's texture")
         corners, texture = mesh.uvs[mesh.face_uvs], mesh.texture
         return lambda face, weights: _textured(texture, corners, face, weights)
     if config.colors == "mesh" and mesh.vertex_colors is not None:
-        report.append("colours start from the mesh's vertex colours")
+        report.append("colors start from the mesh's vertex colors")
         colors = mesh.vertex_colors[mesh.faces]
         return lambda face, weights: (colors.to(weights)[face] * weights[..., None]).sum(1)
     weight = target.alpha[..., None]
     mean = ((target.rgb * weight).sum((0, 1, 2)) / weight.sum().clamp_min(1e-6))
-    report.append("colours start from the mean colour of the picture's object")
+    report.append("colors start from the mean color of the picture's object")
     return lambda face, weights: mean.to(weights).expand(len(face), 3)
 
 

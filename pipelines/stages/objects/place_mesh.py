@@ -73,7 +73,7 @@ def place_mesh(mesh: Mesh, target: Views, placement: Placement) -> tuple[Mesh, l
 
 
 def fit_to_view(mesh: Mesh, target: Views) -> Mesh:
-    """``mesh`` scaled and moved: its projection has the box of ``target``'s object, centred alike in depth.
+    """``mesh`` scaled and moved: its projection has the box of ``target``'s object, centerd alike in depth.
 
     The longer side of the box decides the scale, as it does for reference pictures; the middle of the mesh's depth
     range along the view direction lies as far from the camera as the scene's origin.
@@ -152,7 +152,7 @@ def _coverage(seen: RenderBuffers, target: Views) -> Coverage:
 
 
 def _likeness(mesh: Mesh, target: Views) -> float:
-    """Outline agreement, less the colour difference where both are opaque when the mesh has colours."""
+    """Outline agreement, less the color difference where both are opaque when the mesh has colors."""
     seen = _render(mesh, target)
     score = _coverage(seen, target).iou
     both = (seen.alpha > 0.9) & (target.alpha.to(seen.alpha) > 0.9)

@@ -1,4 +1,4 @@
-"""From NeRF to mesh: DMTet refinement of shape and colour at higher resolution (spec section E)."""
+"""From NeRF to mesh: DMTet refinement of shape and color at higher resolution (spec section E)."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class MeshConfig(StepConfig):
 
     size, reference_size: 1024 in the paper.
     tets:       A15 cells per side (n); 64 for the paper's "256" grid.
-    optimize:   "both", "texture" (surface fixed) or "geometry" (colour fixed).
+    optimize:   "both", "texture" (surface fixed) or "geometry" (color fixed).
     init:       how density becomes distance: "log" or the papers' "clamp" (see ``TetSdf``).
     threshold:  density of the initial surface; None = min(mean of the occupancy grid, 10).
     cover_reference: parts of the picture too thin for the grid are put into the initial surface (not
                 in the papers; see ``cover``).
     lr_sdf, lr_deform, lr_grid, lr_mlp: learning rates.
-    mesh_normal, mesh_laplacian: weights of the mesh regularisers.
+    mesh_normal, mesh_laplacian: weights of the mesh regularizers.
     level_start, level_rate: share of live hash levels, start + rate * progress.
     supersample: samples per pixel side of every render.
     """
@@ -119,7 +119,7 @@ def refine_mesh(
 
 
 class _MeshTrainee:
-    """A TetSdf with a hash-grid colour field."""
+    """A TetSdf with a hash-grid color field."""
 
     name = "Mesh"
 

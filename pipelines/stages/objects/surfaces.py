@@ -17,12 +17,12 @@ FIXED = "surface/vertices"  # the tensor whose presence says that the scene's su
 
 
 def is_fixed(scene: Scene) -> bool:
-    """Whether only the colours of the scene may change."""
+    """Whether only the colors of the scene may change."""
     return FIXED in scene.tensors
 
 
 def load_surface(scene: Scene, device: torch.device | str = "cpu") -> TetSdf | FixedSurface:
-    """The surface of a mesh scene with its colour field."""
+    """The surface of a mesh scene with its color field."""
     if scene.kind != "mesh":
         raise InputError("scene", "a refined mesh", "a radiance field", "Run the mesh stage first.")
     color = load_field(scene, device)
@@ -36,7 +36,7 @@ def load_surface(scene: Scene, device: torch.device | str = "cpu") -> TetSdf | F
 
 
 def pack_surface(surface: TetSdf | FixedSurface) -> tuple[dict, dict]:
-    """(tensors, meta) of a surface with its colour field; inverse of :func:`load_surface`."""
+    """(tensors, meta) of a surface with its color field; inverse of :func:`load_surface`."""
     own = "surface/" if isinstance(surface, FixedSurface) else "tet/"
     state = surface.state_dict()
     tensors = {("field/" + k[6:] if k.startswith("color.") else own + k): v for k, v in state.items()}
@@ -46,7 +46,7 @@ def pack_surface(surface: TetSdf | FixedSurface) -> tuple[dict, dict]:
 def settings_for(config, scene: Scene):
     """The mesh stage's configuration as the scene's surface allows it.
 
-    A fixed surface seldom has exactly the picture's outline, so its colours are compared inside the outline only,
+    A fixed surface seldom has exactly the picture's outline, so its colors are compared inside the outline only,
     without its blended rim: otherwise the background would be painted onto the edges of the mesh.
     InputError when its geometry is to change.
     """

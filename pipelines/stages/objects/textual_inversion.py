@@ -1,7 +1,7 @@
 """Textual inversion: one new word that means the object in the picture (Gal et al. 2022; spec C.4, Magic123's 2D prior).
 
 Only the word's vectors are trained.  The file that keeps them is what ComfyUI's CLIP loader reads from its
-``embeddings`` folder: one [K, D] tensor per text tower, nothing else; the optimiser's state travels in the header.
+``embeddings`` folder: one [K, D] tensor per text tower, nothing else; the optimizer's state travels in the header.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class InversionConfig:
     at_once:     pictures whose gradient is computed together; less needs less memory and changes nothing else.
     vectors:     tokens the word stands for.
     templates:   sentences; {} is the word.
-    angle, scale, jitter, grey, blur, flip: augmentation: degrees to both sides, range of zoom, largest change of
-                 brightness and contrast, chances of a grey, a blurred and a mirrored copy.
+    angle, scale, jitter, gray, blur, flip: augmentation: degrees to both sides, range of zoom, largest change of
+                 brightness and contrast, chances of a gray, a blurred and a mirrored copy.
     t_range:     noise levels, fractions of the network's timesteps.
     guidance:    of sampled pictures.
     preview_every: steps between sampled pictures; 0 = never.
@@ -64,7 +64,7 @@ class InversionConfig:
     angle: float = 10.0
     scale: tuple[float, float] = (0.85, 1.15)
     jitter: float = 0.04
-    grey: float = 0.1
+    gray: float = 0.1
     blur: float = 0.1
     flip: float = 0.5
     t_range: tuple[float, float] = (0.0, 1.0)
@@ -84,7 +84,7 @@ PAPER = InversionConfig()
 # A small network has few words for pictures that it never saw: milder changes and a gentler rate than a large one.
 QUICKSTART = InversionConfig(
     steps=200, batch=4, lr=3e-3, templates=("a {}, front view", "{}, front view"), angle=4.0, scale=(0.95, 1.05),
-    grey=0.0, t_range=(0.1, 1.0), guidance=3.0, preview_every=50,
+    gray=0.0, t_range=(0.1, 1.0), guidance=3.0, preview_every=50,
 )
 PRESETS = {"quickstart": QUICKSTART, "paper": PAPER}
 
@@ -125,7 +125,7 @@ class TextInverter(Protocol):
 class Inversion:
     """A word, learnt or half learnt.
 
-    moments: the optimiser's, by tower; meta: JSON: steps done and planned, seed, settings, losses every few steps.
+    moments: the optimizer's, by tower; meta: JSON: steps done and planned, seed, settings, losses every few steps.
     """
 
     word: LearnedWord
@@ -250,7 +250,7 @@ def noise_error(inverter: TextInverter, word: LearnedWord, picture: Tensor, sent
 
 
 class _Run:
-    """The vectors, their optimiser, and one step."""
+    """The vectors, their optimizer, and one step."""
 
     def __init__(self, inverter, name: str, config: InversionConfig, start: str, inversion: Inversion | None, seed: int):
         self.inverter, self.config, self.seed, self.name = inverter, config, seed, name
@@ -366,7 +366,7 @@ class _Pictures:
         bright, contrast = (1 + (draws[i] * 2 - 1)[:, None, None, None] * config.jitter for i in (3, 4))
         planes = (planes * bright - 0.5) * contrast + 0.5
         luma = (planes * planes.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-        planes = torch.where((draws[5] < config.grey)[:, None, None, None], luma.expand_as(planes), planes)
+        planes = torch.where((draws[5] < config.gray)[:, None, None, None], luma.expand_as(planes), planes)
         soft = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(planes, (1, 1, 1, 1), mode="replicate"), 3, 1)
         planes = torch.where((draws[6] < config.blur)[:, None, None, None], soft, planes)
         return planes.clamp(0, 1).permute(0, 2, 3, 1)

@@ -1,4 +1,4 @@
-"""Paints a texture from a colour function by visiting every texel's point on the surface."""
+"""Paints a texture from a color function by visiting every texel's point on the surface."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def bake_untouched(mesh: Mesh, albedo: ColorFn, size: int = 1024, padding: int =
 def bake(mesh: Mesh, albedo: ColorFn, size: int = 1024, padding: int = 8, supersample: int = 2) -> Mesh:
     """``mesh`` with a [size, size, 3] texture of ``albedo`` ([N, 3] scene points -> [N, 3] sRGB in [0, 1]).
 
-    supersample: sub-texels per side, each coloured at its own surface point and averaged.
+    supersample: sub-texels per side, each colored at its own surface point and averaged.
     padding: texels around every chart that repeat the nearest painted texel, so that bilinear lookups and the first
-             mip levels find no foreign colour; further out lies the mean colour.
+             mip levels find no foreign color; further out lies the mean color.
     Raises InputError when the mesh has no UVs.
     """
     if mesh.uvs is None:

@@ -132,7 +132,7 @@ def evaluate(
     settings: EvaluateSettings = EvaluateSettings(),
     on_step: OnStep = ignore_step,
 ) -> Evaluation:
-    """The table.  ``truth`` lies in the same frame as the subject; where papers normalise first, so does this."""
+    """The table.  ``truth`` lies in the same frame as the subject; where papers normalize first, so does this."""
     result = Evaluation(asdict(settings) | {"clip": networks.clip_name, "lpips": networks.lpips_name})
     parts = (
         ("reference view", lambda: _reference_view(result, subject, reference, networks, settings)),

@@ -21,7 +21,7 @@ from ..objects.fit_nerf import load_field, load_grid, nerf_threshold
 from ..objects.refine_mesh import load_surface
 
 AMBIENT = 0.4  # share of light without direction in lit pictures for people
-CHUNK = 1 << 17  # colour queries at once
+CHUNK = 1 << 17  # color queries at once
 BATCH = 4  # views rendered at once
 
 
@@ -63,7 +63,7 @@ def scene_albedo(scene: Scene, device: torch.device | str = "cpu") -> Callable[[
 
 @torch.no_grad()
 def scene_mesh(scene: Scene, device: torch.device | str = "cpu", resolution: int = 24) -> Mesh:
-    """The surface with vertex colours; of a NeRF scene, its density at the occupancy threshold.
+    """The surface with vertex colors; of a NeRF scene, its density at the occupancy threshold.
 
     resolution: A15 cells per side for NeRF scenes (a mesh scene has its own).
     """

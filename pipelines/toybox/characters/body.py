@@ -19,10 +19,10 @@ Z = np.array([0.0, 0.0, 1.0])
 class Face:
     """Skin with eyes, brows, mouth and blush, painted on the front of the head.
 
-    centre: [3] of the head; radius: half its width; all other lengths are relative to the radius.
+    center: [3] of the head; radius: half its width; all other lengths are relative to the radius.
     """
 
-    centre: tuple
+    center: tuple
     radius: float
     skin: Color
     iris: Color
@@ -37,7 +37,7 @@ class Face:
     brow_tilt: float = 0.0
 
     def __call__(self, points: Tensor) -> Tensor:
-        local = (points - points.new_tensor(self.centre)) / self.radius
+        local = (points - points.new_tensor(self.center)) / self.radius
         u, v, front = local[:, 0], local[:, 1], local[:, 2] > 0.2
         color = filled(points, self.skin)
         color = self._blush(color, u, v, front)
@@ -79,7 +79,7 @@ class Face:
 
 @dataclass(frozen=True)
 class BodyStyle:
-    """Colours and choices of a body."""
+    """Colors and choices of a body."""
 
     skin: Color
     iris: Color
@@ -119,7 +119,7 @@ def _torso(parts: dict, s: Skeleton, style: BodyStyle) -> None:
 
 
 def _head(parts: dict, s: Skeleton, style: BodyStyle) -> None:
-    r, c = s.head, s.head_centre
+    r, c = s.head, s.head_center
     face = Face(tuple(c), r, style.skin, style.iris, style.brow, **style.face)
     top = c + np.array([0, 0.1, 0]) * r
     parts["skull"] = Part("head", top, top, r, r, (1.0, 0.9, 0.97), blend=0.03, paint=face)

@@ -41,18 +41,18 @@ class ToyCharacter:
 
     @property
     def layers(self) -> LayeredMesh:
-        """The layers in A-pose, centred, longest side 2, vertex colours with a soft light baked in."""
+        """The layers in A-pose, centerd, longest side 2, vertex colors with a soft light baked in."""
         return self.posed(A_POSE)
 
     def posed(self, pose: Pose, cells: int = CELLS) -> LayeredMesh:
-        """The layers in a pose (see :mod:`.skeleton`), centred, longest side 2, each closed and outward.
+        """The layers in a pose (see :mod:`.skeleton`), centerd, longest side 2, each closed and outward.
 
         cells: A15 cells per side of the cube that is meshed, a multiple of 4.
         """
         return mesh_layers(self.field(pose), cells)
 
     def field(self, pose: Pose = A_POSE) -> CharacterField:
-        """Signed distances, layers and colours in the frame of :meth:`posed`."""
+        """Signed distances, layers and colors in the frame of :meth:`posed`."""
         bones = self.skeleton.posed(pose)
         scale, offset = self._framing(bones)
         packed = {
@@ -72,7 +72,7 @@ class ToyCharacter:
         return random_pose(np.random.Generator(np.random.PCG64([self.seed, STREAM, 1, index])))
 
     def _framing(self, bones: dict) -> tuple[float, np.ndarray]:
-        """Scale and offset that centre the posed character and make its longest side 2."""
+        """Scale and offset that center the posed character and make its longest side 2."""
         points = []
         for solids in self.solids.values():
             for solid in solids:
@@ -115,7 +115,7 @@ def heldout_character(index: int) -> ToyCharacter:
 
 
 def character_field(seed: int, pose: Pose = A_POSE) -> CharacterField:
-    """Signed distances, layers and colours of a seed's character, without meshing anything."""
+    """Signed distances, layers and colors of a seed's character, without meshing anything."""
     return make_character(seed).field(pose)
 
 
@@ -125,7 +125,7 @@ def mesh_layers(field: CharacterField, cells: int = CELLS) -> LayeredMesh:
 
 
 def mesh_layer(field: CharacterField, name: str, cells: int = CELLS) -> Mesh:
-    """One layer of a field as a closed mesh with vertex colours, finer where colours change."""
+    """One layer of a field as a closed mesh with vertex colors, finer where colors change."""
     vertices, faces = mesh_field(lambda p: field.sdf(name, p), cells, HALF)
     if not len(faces):
         return Mesh(vertices, faces)

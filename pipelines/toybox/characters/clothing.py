@@ -26,7 +26,7 @@ class Outfit:
     """What a character wears; None where it wears nothing of the kind.
 
     top: "tank", "tee", "long", "wide" (sleeves) or "hoodie"; bottom: "shorts", "trousers", "flared", "skirt" or "dress"
-    (which continues the top); over: "jacket" or "vest".  collar: colour or None.
+    (which continues the top); over: "jacket" or "vest".  collar: color or None.
     """
 
     top: str | None
@@ -122,7 +122,7 @@ def _legwear(s: Skeleton, body: dict, outfit: Outfit) -> list[Solid]:
     by = 0.04 + 0.6 * outfit.loose
     paint = outfit.bottom_paint
     if isinstance(paint, Upright):
-        paint = replace(paint, centre=1.1 * s.hip, count=max(4, paint.count // 2))
+        paint = replace(paint, center=1.1 * s.hip, count=max(4, paint.count // 2))
     parts = [body["pelvis"].inflated(by, paint=paint)]
     carve: list[Part] = []
     for side in SIDES:

@@ -1,7 +1,7 @@
-"""A posed character as a function of space: signed distance, layer, colour at any point.
+"""A posed character as a function of space: signed distance, layer, color at any point.
 
-Layers are nested solids: the body as it is; the clothing minus a neighbourhood of the body; the hair minus
-neighbourhoods of both.  So they are disjoint by construction, hollow where something fills them, and complete where
+Layers are nested solids: the body as it is; the clothing minus a neighborhood of the body; the hair minus
+neighborhoods of both.  So they are disjoint by construction, hollow where something fills them, and complete where
 something covers them.  Notation: N points; distances negative inside, scene units.
 """
 
@@ -18,7 +18,7 @@ from .parts import CHUNK, PackedParts, smooth_max, smooth_min
 GAP = 0.006  # scene units between a layer and what it covers
 EDGE = 0.03  # smooth maximum of a shell's two sides: where they come closer than half of this, the shell ends
 SEMANTICS = ("hair", "face", "body", "clothing")  # classes of S-LRM in its order (spec C.8; face is the head's skin)
-AMBIENT = 0.80  # of the light that is baked into colours; the rest comes from above and in front
+AMBIENT = 0.80  # of the light that is baked into colors; the rest comes from above and in front
 LIGHT = (0.0, 0.8, 0.6)
 
 
@@ -58,7 +58,7 @@ def _union(parts: PackedParts, points: Tensor, want_owner: bool) -> tuple[Tensor
 
 @dataclass(frozen=True)
 class CharacterField:
-    """Signed distances, layers and colours of one posed character.
+    """Signed distances, layers and colors of one posed character.
 
     solids: layer name -> its solids (absent layers are missing).
     """

@@ -24,13 +24,13 @@ class Strands:
 
     base: Color
     tip: Color
-    centre: tuple
+    center: tuple
     radius: float
     tip_height: float
     strands: int = 22
 
     def __call__(self, points: Tensor) -> Tensor:
-        local = (points - points.new_tensor(self.centre)) / self.radius
+        local = (points - points.new_tensor(self.center)) / self.radius
         u, v, w = local.unbind(-1)
         angle = torch.atan2(u, w + 0.05)
         color = points.new_tensor(self.base).expand(len(points), 3)
@@ -61,17 +61,17 @@ class HairStyle:
 
 
 class _Wig:
-    """Collects locks on one head; positions are relative to the head's centre and radius."""
+    """Collects locks on one head; positions are relative to the head's center and radius."""
 
     def __init__(self, s: Skeleton, style: HairStyle, floor: float):
-        self.r, self.c = s.head, s.head_centre
+        self.r, self.c = s.head, s.head_center
         tips = floor + 0.1 if style.style in ("long", "twintails", "ponytail", "side ponytail", "braid") else -9.0
         self.paint: Paint = Strands(style.base, style.tip, tuple(self.c), self.r, tips)
         self.parts: list[Part] = []
         self.carve: list[Part] = []
 
     def at(self, azimuth: float, height: float, reach: float) -> np.ndarray:
-        """A point at ``reach`` radii from the head's axis, ``height`` radii above its centre; azimuth in degrees, 0 front."""
+        """A point at ``reach`` radii from the head's axis, ``height`` radii above its center; azimuth in degrees, 0 front."""
         a = math.radians(azimuth)
         return np.array([math.sin(a) * reach, height, math.cos(a) * reach])
 

@@ -1,4 +1,4 @@
-"""Closed meshes of a character's layers: marching tetrahedra where the surface is, finer where colours change."""
+"""Closed meshes of a character's layers: marching tetrahedra where the surface is, finer where colors change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...ops.marching_tets import TetTopology, marching_tets
 from ...ops.tet_grid import CELL, LATTICE, cell_tets
 
 COARSE = 4  # fine cells per coarse cell's side
-NEAR = 1.75  # cells: a cell whose centre is farther from the surface holds none of it
+NEAR = 1.75  # cells: a cell whose center is farther from the surface holds none of it
 LIPSCHITZ = 1.35  # the distances of squashed parts may grow faster than 1
 SMALLEST = 60  # vertices; smaller pieces are crumbs of a difference of solids
 
@@ -120,7 +120,7 @@ def without_crumbs(vertices: Tensor, faces: Tensor, smallest: int = SMALLEST) ->
 
 
 def sharpen(vertices: Tensor, faces: Tensor, color: Callable[[Tensor], Tensor], rounds: int = 2, step: float = 0.12):
-    """(vertices, faces, colours [V, 3]) with edges halved where the colour changes by more than ``step`` along them.
+    """(vertices, faces, colors [V, 3]) with edges halved where the color changes by more than ``step`` along them.
 
     color: [N, 3] -> [N, 3].  The surface stays what it was, and stays closed.
     """

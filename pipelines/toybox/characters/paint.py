@@ -1,6 +1,6 @@
-"""Colours of characters: functions of a point in the rest pose, so that they move with the bones.
+"""Colors of characters: functions of a point in the rest pose, so that they move with the bones.
 
-A paint maps points [N, 3] (rest pose, scene units before framing) to sRGB colours [N, 3].  Soft edges are
+A paint maps points [N, 3] (rest pose, scene units before framing) to sRGB colors [N, 3].  Soft edges are
 :data:`SOFT` wide: about a vertex of the meshes.
 """
 
@@ -25,7 +25,7 @@ class Paint(Protocol):
 
 @dataclass(frozen=True)
 class Plain:
-    """One colour."""
+    """One color."""
 
     color: Color
 
@@ -35,9 +35,9 @@ class Plain:
 
 @dataclass(frozen=True)
 class Stripes:
-    """Two colours in bands across a direction.
+    """Two colors in bands across a direction.
 
-    axis: unit direction; origin: a point on an edge; period: scene units per pair of bands; share: of the second colour.
+    axis: unit direction; origin: a point on an edge; period: scene units per pair of bands; share: of the second color.
     """
 
     first: Color
@@ -56,19 +56,19 @@ class Stripes:
 
 @dataclass(frozen=True)
 class Upright:
-    """Two colours in upright bands around the body's axis, or around each leg's.
+    """Two colors in upright bands around the body's axis, or around each leg's.
 
-    count: bands of the second colour around; centre: |x| of the axes, 0 for the body's own.
+    count: bands of the second color around; center: |x| of the axes, 0 for the body's own.
     """
 
     first: Color
     second: Color
     count: int = 12
     share: float = 0.4
-    centre: float = 0.0
+    center: float = 0.0
 
     def __call__(self, points: Tensor) -> Tensor:
-        x = points[:, 0].abs() - self.centre if self.centre else points[:, 0]
+        x = points[:, 0].abs() - self.center if self.center else points[:, 0]
         phase = (torch.atan2(x, points[:, 2]) * (self.count / (2 * math.pi)) + self.share / 2) % 1.0
         edge = torch.minimum(phase, self.share - phase).abs() * torch.where(phase < self.share, 1.0, -1.0)
         reach = torch.hypot(x, points[:, 2]) * (2 * math.pi / self.count)
@@ -112,7 +112,7 @@ class Dots:
 
 @dataclass(frozen=True)
 class Banded:
-    """Another paint with bands of one colour where ``axis . p`` lies in an interval (cuffs, hems, socks, belts)."""
+    """Another paint with bands of one color where ``axis . p`` lies in an interval (cuffs, hems, socks, belts)."""
 
     base: Paint
     color: Color
@@ -131,7 +131,7 @@ class Banded:
 class FrontMarks:
     """Another paint with marks on the front: discs (buttons, logos), strips (zips, ties), heart or star.
 
-    marks: ((kind, x, y, size, colour), ...) with kind disc, strip, star, heart or tie; ``size`` is the radius, for
+    marks: ((kind, x, y, size, color), ...) with kind disc, strip, star, heart or tie; ``size`` is the radius, for
            strips (half width, half height).
     """
 
@@ -170,7 +170,7 @@ def mark_distance(kind: str, u: Tensor, v: Tensor, size) -> Tensor:
 
 
 def filled(points: Tensor, color: Color) -> Tensor:
-    """[N, 3] one colour."""
+    """[N, 3] one color."""
     return points.new_tensor(color).expand(len(points), 3)
 
 

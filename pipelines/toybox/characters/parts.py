@@ -1,6 +1,6 @@
 """Rounded cones: the one shape from which characters are assembled, and its signed distance.
 
-A part is the union of the balls whose centres run from one point to another and whose radii run from one value to
+A part is the union of the balls whose centers run from one point to another and whose radii run from one value to
 another, squashed along its own axes, optionally cut by two planes across its axis.  Balls, ellipsoids, limbs, locks of
 hair and skirts are all parts.  Notation: N points, P parts; distances negative inside, scene units.
 """
@@ -27,12 +27,12 @@ class Part:
     """One rounded cone in the rest pose (world axes); all lengths in scene units.
 
     bone:   name of the bone it moves with.
-    a, b:   [3] centres of its first and last ball; equal for a single ball.
+    a, b:   [3] centers of its first and last ball; equal for a single ball.
     ra, rb: their radii before squashing.
     scale:  [3] squash along the local axes (x sideways, y from a to b, z towards the front).
     low, high: cuts, measured along local y from ``a``.
     blend:  width of the smooth union with the parts before it.
-    paint:  its colours.
+    paint:  its colors.
     """
 
     bone: str
@@ -49,7 +49,7 @@ class Part:
 
     @property
     def length(self) -> float:
-        """From the first centre to the last."""
+        """From the first center to the last."""
         return float(np.linalg.norm(np.asarray(self.b) - self.a))
 
     def axes(self) -> np.ndarray:

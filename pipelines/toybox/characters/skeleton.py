@@ -31,7 +31,7 @@ class Skeleton:
     joints:  bone name -> [3] the joint about which it turns, rest pose.
     head:    half the width of the head.
     build:   thickness of limbs and torso relative to the average.
-    head_centre: [3].
+    head_center: [3].
     upper_arm, forearm, thigh, shin: bone lengths.
     shoulder, hip: half widths between the joints.
     """
@@ -39,7 +39,7 @@ class Skeleton:
     joints: dict
     head: float
     build: float
-    head_centre: np.ndarray
+    head_center: np.ndarray
     upper_arm: float
     forearm: float
     thigh: float

@@ -1,4 +1,4 @@
-"""What other programs get: named nodes, metres, an honest list, and pictures that show what is inside."""
+"""What other programs get: named nodes, meters, an honest list, and pictures that show what is inside."""
 
 import json
 import math

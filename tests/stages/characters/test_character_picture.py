@@ -63,7 +63,7 @@ def box_of(picture):
 
 
 def test_the_canvas_is_1_2_times_the_figure():
-    """spec A.6: a tall figure fills 1 / 1.2 of the height, centred, its shape unchanged."""
+    """spec A.6: a tall figure fills 1 / 1.2 of the height, centerd, its shape unchanged."""
     read = read_character(figure(300, 300, 20, 260, 100, 160))
     placed = place_on_canvas(read, (192, 120))
     top, bottom, left, right = box_of(placed)
@@ -82,7 +82,7 @@ def test_wide_poses_are_made_smaller_not_cut():
 
 
 def test_edges_are_blended_by_coverage():
-    """A half covered pixel lies half way to white, whatever colour hides under transparency."""
+    """A half covered pixel lies half way to white, whatever color hides under transparency."""
     rgb, alpha = torch.zeros(60, 60, 3), torch.zeros(60, 60)
     rgb[..., 1] = 1.0
     alpha[10:50, 10:50] = 0.5
@@ -92,7 +92,7 @@ def test_edges_are_blended_by_coverage():
 
 
 def test_stock_frame_and_upright_fit():
-    """spec B.7: longest side 420 of 512; spec B.5: scaled to the height, centred, then cut or padded."""
+    """spec B.7: longest side 420 of 512; spec B.5: scaled to the height, centerd, then cut or padded."""
     top, bottom, left, right = box_of(place_in_square(read_character(figure(300, 300, 20, 260, 100, 160)), (128, 128)))
     assert abs(bottom - top - 105) <= 1 and abs(right - left - 26) <= 2
     wide = torch.rand(64, 80, 3, generator=torch.Generator().manual_seed(0))

@@ -61,21 +61,21 @@ def knows_views(figure, levels=(0, 1, 2), **more):
     return Oracle(targets, **more)
 
 
-def test_a_canonicaliser_that_knows_raises_no_doubt(figures):
-    found = first_use.look_at_canonicaliser(knows_a_pose(figures[False]), figures[False], 2)
+def test_a_canonicalizer_that_knows_raises_no_doubt(figures):
+    found = first_use.look_at_canonicalizer(knows_a_pose(figures[False]), figures[False], 2)
     assert not found.doubts and found.facts[ERROR] < 1e-6 and found.facts["prediction"] == "v_prediction"
     assert torch.allclose(found.pictures[1], found.pictures[2], atol=0.05)
 
 
-def test_what_is_wrong_with_a_canonicaliser_is_named(figures):
+def test_what_is_wrong_with_a_canonicalizer_is_named(figures):
     known = figures[False]
     mistaken = {**small.SCHEDULE, "prediction_type": "epsilon"}  # the file says so; the network answers v
-    doubts = first_use.look_at_canonicaliser(knows_a_pose(known, schedule=mistaken), known, 2).doubts
+    doubts = first_use.look_at_canonicalizer(knows_a_pose(known, schedule=mistaken), known, 2).doubts
     assert any("read as v_prediction" in d for d in doubts)
-    doubts = first_use.look_at_canonicaliser(knows_a_pose(known, careless=True), known, 2).doubts
+    doubts = first_use.look_at_canonicalizer(knows_a_pose(known, careless=True), known, 2).doubts
     assert doubts == ["the picture that it is shown hardly changes its answer"]
     other = Oracle({0: torch.rand(1, *SIZE, 3, generator=torch.Generator().manual_seed(1))})
-    assert "hardly removes noise" in first_use.look_at_canonicaliser(other, known, 2).doubts[0]
+    assert "hardly removes noise" in first_use.look_at_canonicalizer(other, known, 2).doubts[0]
 
 
 def test_a_multi_view_network_that_knows_raises_no_doubt_but_one_that_mixes_levels_does(figures):

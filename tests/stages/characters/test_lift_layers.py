@@ -198,7 +198,7 @@ def test_views_that_cannot_be_right_are_refused():
     wide = CharacterViews(good.color[..., :20, :, :], good.normal[..., :20, :, :], good.alpha[..., :20, :], good.levels)
     with pytest.raises(InputError, match="square"):
         lift_layers(wide, network)
-    with pytest.raises(InputError, match="six colour"):
+    with pytest.raises(InputError, match="six color"):
         lift_field(good.color[0, :5], filled(TINY))
     with pytest.raises(InputError, match="NeRF variant"):
         lift_layers(good, Slrm(replace(CONFIG, kind="nerf")))

@@ -1,4 +1,4 @@
-"""Colours from six views: what is seen is right, what is hidden is filled, nothing bleeds through."""
+"""Colors from six views: what is seen is right, what is hidden is filled, nothing bleeds through."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ def bare(layers: LayeredMesh) -> LayeredMesh:
 
 @pytest.fixture(scope="module")
 def truth():
-    """The figure; its body's colour changes smoothly over space, clothing and hair have one colour each."""
+    """The figure; its body's color changes smoothly over space, clothing and hair have one color each."""
     layers = layer_toys.figure(cells=48)
     body = layers["body"]
     return layers.replaced("body", dataclasses.replace(body, vertex_colors=(0.5 + body.vertices * 0.4).clamp(0, 1)))
@@ -38,7 +38,7 @@ def views(truth):
     return layer_toys.views_of(truth, 128)
 
 
-def test_seen_vertices_take_the_pictures_colours_and_layers_do_not_mix(truth, views):
+def test_seen_vertices_take_the_pictures_colors_and_layers_do_not_mix(truth, views):
     found = project_colors(bare(truth), views, PLAIN)
     body, clothing, hair = (found.layers[n].vertex_colors for n in truth)
     error = (body - truth["body"].vertex_colors).abs().amax(-1)
@@ -51,7 +51,7 @@ def test_seen_vertices_take_the_pictures_colours_and_layers_do_not_mix(truth, vi
     assert found.seen["body"] > 0.8 and 0.2 < found.seen["clothing"] < 0.9 and not found.notes
 
 
-def test_hidden_insides_take_the_colour_of_what_they_hang_on(truth, views):
+def test_hidden_insides_take_the_color_of_what_they_hang_on(truth, views):
     inside = truth["hair"].vertices[:, 1] < 0.5
     found = project_colors(bare(truth), views, PLAIN)
     assert (
@@ -68,7 +68,7 @@ def test_subdivision_multiplies_faces_up_to_the_limit(truth, views):
 
 
 def test_completion_against_a_path_by_hand():
-    """A strip coloured at its left end: colour walks right ring by ring; a part of its own takes the nearest colour."""
+    """A strip colored at its left end: color walks right ring by ring; a part of its own takes the nearest color."""
     strip = trimesh.creation.box((1, 1, 1)).subdivide()
     mesh = Mesh(torch.tensor(strip.vertices, dtype=torch.float32), torch.tensor(strip.faces, dtype=torch.int64))
     far = Mesh(torch.cat([mesh.vertices, mesh.vertices + 5]), torch.cat([mesh.faces, mesh.faces + len(mesh.vertices)]))
@@ -87,13 +87,13 @@ def test_completion_against_a_path_by_hand():
     assert float((middle[:, 0] - 0.5).abs().max()) < 0.3, "halfway between both ends"
 
 
-def test_a_layer_that_no_view_shows_keeps_its_colours(truth, views):
+def test_a_layer_that_no_view_shows_keeps_its_colors(truth, views):
     away = truth.replaced("hair", dataclasses.replace(truth["hair"], vertices=truth["hair"].vertices * 0.05 - 0.2))
     found = project_colors(away, views, PLAIN)
     assert any("hair: no view shows it" in n for n in found.notes) and found.seen["hair"] == 0
     assert torch.equal(found.layers["hair"].vertex_colors, truth["hair"].vertex_colors)
-    grey = project_colors(bare(away), views, PLAIN).layers["hair"].vertex_colors
-    assert torch.equal(grey, torch.full_like(grey, 0.7))
+    gray = project_colors(bare(away), views, PLAIN).layers["hair"].vertex_colors
+    assert torch.equal(gray, torch.full_like(gray, 0.7))
 
 
 def test_progress_stop_and_missing_levels(truth, views):
@@ -112,7 +112,7 @@ def test_progress_stop_and_missing_levels(truth, views):
         project_colors(LayeredMesh({}), views, PLAIN)
 
 
-def test_baked_textures_carry_the_vertex_colours(truth):
+def test_baked_textures_carry_the_vertex_colors(truth):
     hair = LayeredMesh({"hair": truth["hair"]})
     baked = bake_layers(hair, size=64, face_budget=400, supersample=1)["hair"]
     assert baked.texture.shape == (64, 64, 3) and baked.uvs is not None

@@ -1,4 +1,4 @@
-"""Canonicalisation and multi-view diffusion as stages: what goes in, what comes out, progress, stopping, errors."""
+"""Canonicalization and multi-view diffusion as stages: what goes in, what comes out, progress, stopping, errors."""
 
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +11,7 @@ from lift123.pipelines.loaders import embedded_characters as small
 from lift123.pipelines.networks.stdgen import canonical, multiview
 from lift123.pipelines.networks.stdgen.codec import PixelCodec, VaeCodec
 from lift123.pipelines.networks.stdgen.schedule import make_scheduler
-from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalise
+from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
 from lift123.pipelines.stages.characters.multiview import (
     MultiViewSettings,
     draw_stock_views,
@@ -76,23 +76,23 @@ def person():
     return CharacterPicture(rgb, alpha)
 
 
-def test_canonicalise_returns_what_the_network_knows():
+def test_canonicalize_returns_what_the_network_knows():
     target = torch.rand(1, *SIZE, 3, generator=torch.Generator().manual_seed(0))
     network, steps = Knows({0: target}), []
-    result = canonicalise(network, person(), CanonicalSettings(preview_every=2), on_step=steps.append)
+    result = canonicalize(network, person(), CanonicalSettings(preview_every=2), on_step=steps.append)
     assert torch.allclose(result.picture, target[0], atol=0.02) and result.finished
     assert result.shown.shape == (*SIZE, 3) and torch.equal(network.shown, result.shown)
     assert [(s.index, s.total, s.preview is not None) for s in steps] == [(i, 4, i % 2 == 0) for i in range(1, 5)]
     assert torch.allclose(steps[-1].preview, target[0], atol=0.02)
     assert [t for _, t, _ in network.asked] == list(small.TIMES) and {g for *_, g in network.asked} == {2.5}
-    canonicalise(network, person(), CanonicalSettings(steps=2, guidance=1.0))
+    canonicalize(network, person(), CanonicalSettings(steps=2, guidance=1.0))
     assert [a[1:] for a in network.asked[4:]] == [(999, 1.0), (499, 1.0)]
     assert torch.equal(network.starts[0], network.starts[1])  # the same seed
-    canonicalise(network, person(), CanonicalSettings(seed=7))
+    canonicalize(network, person(), CanonicalSettings(seed=7))
     assert not torch.equal(network.starts[0], network.starts[2])
 
 
-def test_canonicalise_can_be_stopped():
+def test_canonicalize_can_be_stopped():
     target = torch.rand(1, *SIZE, 3, generator=torch.Generator().manual_seed(0))
 
     def stop(step):
@@ -100,19 +100,19 @@ def test_canonicalise_can_be_stopped():
             raise StopStage
 
     network = Knows({0: target})
-    result = canonicalise(network, person(), on_step=stop)
+    result = canonicalize(network, person(), on_step=stop)
     assert not result.finished and len(network.asked) == 2 and torch.allclose(result.picture, target[0], atol=0.02)
 
 
 def test_previews_of_large_pictures_are_small():
     target = torch.ones(1, 1024, 64, 3)
     steps = []
-    canonicalise(Knows({0: target}, size=(1024, 64)), person(), CanonicalSettings(steps=1, preview_every=1), on_step=steps.append)
+    canonicalize(Knows({0: target}, size=(1024, 64)), person(), CanonicalSettings(steps=1, preview_every=1), on_step=steps.append)
     assert steps[0].preview.shape == (256, 16, 3)
 
 
 def six(level: int, size=SIZE):
-    """Normals and colours of a block on white; each view and level has its own colour."""
+    """Normals and colors of a block on white; each view and level has its own color."""
     pictures = torch.ones(12, *size, 3)
     for v in range(6):
         pictures[v, 4:28, 8:12] = torch.tensor([0.5, 0.5, 1.0])
@@ -223,7 +223,7 @@ def test_the_stages_run_with_networks_from_folders(tmp_path):
     first = replace(canonical.CanonicalFolder(tmp_path / "c").load(), size=(32, 20), steps=2)
     vision = first.vision  # the tiny tower is narrower than the tiny context
     first = replace(first, vision=Widened(vision, 16))
-    result = canonicalise(first, person())
+    result = canonicalize(first, person())
     assert result.picture.shape == (32, 20, 3) and bool(torch.isfinite(result.picture).all())
     second = replace(multiview.MultiViewFolder(tmp_path / "m").load(), size=(32, 18), steps=2)
     views = draw_views(second, result.picture, MultiViewSettings((0, 1)))

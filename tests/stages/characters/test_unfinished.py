@@ -1,4 +1,4 @@
-"""Canonicalisation and multi-view diffusion that were stopped or failed go on bit for bit: latents, step, noise generator."""
+"""Canonicalization and multi-view diffusion that were stopped or failed go on bit for bit: latents, step, noise generator."""
 
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ import comfy.model_management as mm
 from lift123.host import specs
 from lift123.nodes import characters
 from lift123.pipelines.core.errors import InputError, StopStage
-from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalise
+from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
 from lift123.pipelines.stages.characters.multiview import MultiViewSettings, draw_stock_views, draw_views
 from lift123.pipelines.stages.characters.unfinished import Unfinished, run_key
 from test_nodes_stdgen import SAMPLER, folder, networks, toy  # noqa: E402, F401  (fixtures)
@@ -89,11 +89,11 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
-def test_canonicalise_goes_on_bit_for_bit(tmp_path, count):
-    whole, first, second, steps = canonicalise(front(), person()), front(), front(), []
-    left = left_of(lambda keep: canonicalise(first, person(), on_step=stop_after(count), on_checkpoint=keep), tmp_path)
+def test_canonicalize_goes_on_bit_for_bit(tmp_path, count):
+    whole, first, second, steps = canonicalize(front(), person()), front(), front(), []
+    left = left_of(lambda keep: canonicalize(first, person(), on_step=stop_after(count), on_checkpoint=keep), tmp_path)
     assert left.done == count == len(first.asked) and left.latents.dtype == torch.float32
-    again = canonicalise(second, person(), on_step=steps.append, resume=asked_for(left))
+    again = canonicalize(second, person(), on_step=steps.append, resume=asked_for(left))
     assert again.finished and torch.equal(again.picture, whole.picture)
     assert first.asked + second.asked == [(0, t, 2.5) for t in (999, 749, 499, 249)], "no step is made twice"
     assert [s.index for s in steps] == list(range(count + 1, 5))
@@ -136,7 +136,7 @@ def test_what_an_error_interrupts_is_kept(tmp_path):
                 draw(network, keep)
         return left_of(run, tmp_path)
 
-    one = lambda network, keep=None, **more: canonicalise(network, person(), on_checkpoint=keep, **more)  # noqa: E731
+    one = lambda network, keep=None, **more: canonicalize(network, person(), on_checkpoint=keep, **more)  # noqa: E731
     six_views = lambda network, keep=None, **more: draw_views(network, PICTURE, NOISY, on_checkpoint=keep, **more)  # noqa: E731
     left = fails(front(fail=3), one)
     assert left.done == 2 and torch.equal(one(front(), resume=asked_for(left)).picture, one(front()).picture)
@@ -171,12 +171,12 @@ def test_another_run_is_another_key(tmp_path):
         key_of(**changes)
     assert keys[0] == keys[1] and len(set(keys)) == 8
     assert run_key("a", PICTURE, {}) != run_key("b", PICTURE, {}) and len(keys[0]) == 32
-    left = left_of(lambda keep: canonicalise(front(), person(), on_step=stop_after(2), on_checkpoint=keep), tmp_path)
+    left = left_of(lambda keep: canonicalize(front(), person(), on_step=stop_after(2), on_checkpoint=keep), tmp_path)
     for wrong in (left, replace(left, key="x")):
         with pytest.raises(InputError, match="Delete the file"):
-            canonicalise(front(), person(), CanonicalSettings(seed=3), resume=lambda key, wrong=wrong: wrong)
+            canonicalize(front(), person(), CanonicalSettings(seed=3), resume=lambda key, wrong=wrong: wrong)
     with pytest.raises(InputError, match="at most 1 steps"):
-        canonicalise(front(), person(), CanonicalSettings(steps=1), resume=lambda key: replace(left, key=key))
+        canonicalize(front(), person(), CanonicalSettings(steps=1), resume=lambda key: replace(left, key=key))
 
 
 def test_files_of_others_are_refused(tmp_path):
@@ -200,10 +200,10 @@ def queue(node, given):
     return node.execute(**given).result
 
 
-@pytest.mark.parametrize("which", ["Canonicalise", "CharacterMultiView"])
+@pytest.mark.parametrize("which", ["Canonicalize", "CharacterMultiView"])
 def test_an_interrupted_node_goes_on_when_it_is_queued_again(toy, networks, folder, monkeypatch, which):  # noqa: F811
     given = {**SAMPLER, "steps": 2}
-    if which == "Canonicalise":
+    if which == "Canonicalize":
         given |= {"image": toy[0], "mask": toy[1], "canonical": networks[0], "mask_marks": "object", "complete": False}
     else:
         given |= {"image": toy[2], "multiview": networks[1], "levels": "complete"}
@@ -219,14 +219,14 @@ def test_an_interrupted_node_goes_on_when_it_is_queued_again(toy, networks, fold
     assert f"output/lift123/unfinished/{left.name}; queueing the same graph again continues from it" in said[-1]
     again = queue(node, given)
     assert all(torch.equal(a, b) for a, b in zip(again[-2:], whole[-2:], strict=True) if torch.is_tensor(a))
-    assert torch.equal(again[0], whole[0]) if which == "Canonicalise" else same(again[0], whole[0])
+    assert torch.equal(again[0], whole[0]) if which == "Canonicalize" else same(again[0], whole[0])
     assert any("goes on after step 1" in text for text in said) and not files_in(folder)
 
 
 def test_another_network_or_a_damaged_file_begins_anew(toy, networks, folder, monkeypatch):  # noqa: F811
     given = {**SAMPLER, "steps": 2, "image": toy[0], "mask": toy[1], "canonical": networks[0], "mask_marks": "object",
              "complete": False}
-    node, heard = characters.Canonicalise, []
+    node, heard = characters.Canonicalize, []
     for interrupted in (True, True):
         mm.interrupt_current_processing(interrupted)
         with pytest.raises(mm.InterruptProcessingException):

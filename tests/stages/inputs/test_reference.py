@@ -17,7 +17,7 @@ def _box_picture(height=120, width=200, box=(20, 30, 80, 70), channels=4):
     return image[..., :channels]
 
 
-def test_object_fills_eighty_percent_and_is_centred():
+def test_object_fills_eighty_percent_and_is_centerd():
     reference, report = prepare_reference(_box_picture(), size=100)
     alpha = reference.views.alpha[0]
     rows, columns = (alpha.sum(1) > 0.5).nonzero()[:, 0], (alpha.sum(0) > 0.5).nonzero()[:, 0]
@@ -37,14 +37,14 @@ def test_background_never_bleeds_into_the_object():
         assert float((half.rgb[0][half.alpha[0] > 0.05] - torch.tensor([1.0, 0.0, 0.0])).abs().max()) < 1e-3
 
 
-def test_without_recentring_the_picture_is_padded_not_stretched():
+def test_without_recentering_the_picture_is_padded_not_stretched():
     reference, _ = prepare_reference(_box_picture(), size=200, recenter=False)
     alpha = reference.views.alpha[0]
     assert float(alpha.sum()) == pytest.approx(60 * 40, rel=0.01)
     assert float(alpha[20 + 40 : 80 + 40, 30:70].mean()) == pytest.approx(1, abs=1e-3)
 
 
-def test_plain_background_is_removed_and_holes_of_its_colour_are_kept():
+def test_plain_background_is_removed_and_holes_of_its_color_are_kept():
     image = torch.full((64, 64, 3), 0.9)
     image[16:48, 16:48] = torch.tensor([0.2, 0.3, 0.8])
     image[28:36, 28:36] = 0.9  # enclosed: part of the object
@@ -66,14 +66,14 @@ def test_depth_convention_and_normals_reach_the_world_frame():
     assert torch.allclose(side, torch.tensor([1.0, 0.0, 0.0]), atol=1e-4)
 
 
-def test_integer_and_grey_pictures_are_read():
+def test_integer_and_gray_pictures_are_read():
     image = _box_picture()
     expected = prepare_reference(image, size=64)[0].views.rgb
     for top, dtype in ((255, torch.uint8), (65535, torch.uint16)):
         got = prepare_reference((image * top).to(torch.int32).to(dtype), size=64)[0].views.rgb
         assert torch.allclose(got, expected, atol=1 / 255)
-    grey = prepare_reference(image[..., :1], mask=image[..., 3], size=64)[0].views.rgb
-    assert torch.equal(grey[..., 0], grey[..., 2])
+    gray = prepare_reference(image[..., :1], mask=image[..., 3], size=64)[0].views.rgb
+    assert torch.equal(gray[..., 0], gray[..., 2])
 
 
 def test_inputs_are_not_modified_and_not_shared():

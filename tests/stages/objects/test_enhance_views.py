@@ -93,8 +93,8 @@ def test_pictures_are_padded_to_squares_without_bleeding():
     assert torch.allclose(rgb[seen], torch.tensor([1.0, 0.0, 0.0]), atol=1e-4)
 
 
-def test_background_is_grey_with_the_texture_of_concrete():
-    plain, rough = backdrop("grey", 64), backdrop("textured", 64)
+def test_background_is_gray_with_the_texture_of_concrete():
+    plain, rough = backdrop("gray", 64), backdrop("textured", 64)
     assert torch.allclose(plain[0, 0] * 255, torch.tensor([126.0, 129.0, 127.0]))
     assert torch.allclose(rough.mean((0, 1)), plain[0, 0], atol=0.01)
     assert float(rough[..., 0].std()) * 255 == pytest.approx(23, abs=3) and torch.equal(rough, backdrop("textured", 64))
@@ -110,7 +110,7 @@ def test_networks_say_what_stands_behind_objects_and_people_may_differ(network, 
     monkeypatch.setattr(ReferenceGuide, "encode", lambda self, images, usual=ReferenceGuide.encode: (
         seen.append(images[:, 0, 0]), usual(self, images))[1])
     for net, background, want in ((network, "auto", (None, NEUTRAL)), (white, "auto", ((1, 1, 1), (1, 1, 1))),
-                                  (white, "grey", (NEUTRAL, NEUTRAL)), (network, "white", ((1, 1, 1), (1, 1, 1)))):
+                                  (white, "gray", (NEUTRAL, NEUTRAL)), (network, "white", ((1, 1, 1), (1, 1, 1)))):
         seen.clear()
         reference = _with_depth()
         enhance_views(net, reference, views.on_background(0.3), views.alpha, views.depth, settings=QUICK, background=background)
@@ -120,7 +120,7 @@ def test_networks_say_what_stands_behind_objects_and_people_may_differ(network, 
             expected = backdrop("textured", 32)[0, 0] if color is None else torch.tensor(color, dtype=torch.float32)
             assert torch.allclose(shown[name], expected.expand_as(shown[name]), atol=1e-6), (background, name)
         prior = rgsd_prior(net, reference, **RGSD, background=background)
-        assert prior.backdrop == ("grey" if want[1] == NEUTRAL else "white")
+        assert prior.backdrop == ("gray" if want[1] == NEUTRAL else "white")
     with pytest.raises(ValueError, match="background"):
         reference_guide(network, reference, QUICK, "black")
 
@@ -131,7 +131,7 @@ def test_the_mesh_stage_shows_what_the_network_declares(network):
     usual = prior.loss
     prior.loss = lambda images, *rest: (corners.append(images[:, 0, 0].detach()), usual(images, *rest))[1]
     scene = import_mesh(_wedge(), _reference(), replace(IMPORT, iterations=5))
-    refine_mesh(prior, scene, replace(MESH, iterations=2, novel_background="grey", size=32))
+    refine_mesh(prior, scene, replace(MESH, iterations=2, novel_background="gray", size=32))
     assert len(corners) == 2 and all(bool((corner == 1).all()) for corner in corners)
 
 
@@ -177,7 +177,7 @@ def test_refinement_under_rgsd_keeps_the_shape_and_the_reference_view(network):
     scene = import_mesh(_wedge(), _reference(), IMPORT)
     prior = rgsd_prior(network, _with_depth(), **RGSD)
     seen = []
-    config = replace(MESH, iterations=24, novel_background="grey", size=32, rgb=Constant(1000.0))
+    config = replace(MESH, iterations=24, novel_background="gray", size=32, rgb=Constant(1000.0))
     done = refine_mesh(prior, scene, config, on_step=lambda step: seen.append(step.losses))
     assert all({"rgb", "rgsd"} <= set(losses) for losses in seen) and len(seen) == 24
     assert prior.tally["fixed"].visits == prior.tally["random"].visits == 12

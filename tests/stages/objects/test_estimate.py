@@ -62,7 +62,7 @@ def test_estimate_finds_the_pace_of_a_slow_prior_in_both_stages():
     assert "3.0 GB" in text and f"together: about {first.seconds + second.seconds:.0f} s" in text
 
 
-def test_cancelling_goes_through():
+def test_canceling_goes_through():
     def cancel(step):
         raise KeyboardInterrupt
 

@@ -54,7 +54,7 @@ def _sphere(radius=0.4, rings=14, center=(0.0, 0.0, 0.0)) -> Mesh:
 
 
 def _wedge() -> Mesh:
-    """An object without any symmetry: a box with a nose to its front right; coloured by position."""
+    """An object without any symmetry: a box with a nose to its front right; colored by position."""
     corners = torch.tensor([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
     quads = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
     faces = torch.tensor([f for a, b, c, d in quads for f in ((a, b, c), (a, c, d))])
@@ -142,8 +142,8 @@ def test_coverage_counts_both_ways():
 # ---------------------------------------------------------------------------------- untouched
 
 
-def test_colours_return_and_the_surface_stays():
-    """The bar: a mesh whose colours were removed regains its reference view, bit for bit the same surface."""
+def test_colors_return_and_the_surface_stays():
+    """The bar: a mesh whose colors were removed regains its reference view, bit for bit the same surface."""
     scene = import_mesh(_bare(_wedge()), _reference(), IMPORT)
     before = _likeness(scene)
     done = refine_mesh(None, scene, replace(MESH, iterations=160))
@@ -157,7 +157,7 @@ def test_colours_return_and_the_surface_stays():
 
 
 @pytest.mark.parametrize("kind", ["vertices", "texture"])
-def test_the_meshs_own_colours_are_the_start(kind):
+def test_the_meshs_own_colors_are_the_start(kind):
     mesh = _wedge()
     if kind == "texture":
         mesh = bake(unwrap(mesh, None, 256), lambda x: (x + 0.5).clamp(0, 1), 256, 4, 1)
@@ -249,7 +249,7 @@ def test_signed_distances_follow_the_mesh(flip):
     assert float(mesh.signed_volume()) == pytest.approx(4 / 3 * math.pi * 0.4**3, rel=0.02)
 
 
-def test_refinable_meshes_change_shape_and_colour():
+def test_refinable_meshes_change_shape_and_color():
     wrong = replace(_sphere(0.35), vertices=_sphere(0.35).vertices * torch.tensor([0.9, 1.1, 0.7]))
     placement = Placement(fit=False)
     scene = import_mesh(wrong, _reference(), replace(IMPORT, surface="refinable", placement=placement))

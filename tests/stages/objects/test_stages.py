@@ -1,4 +1,4 @@
-"""The optimisation stages on a tiny object: learning, interruption, resumption, reproducibility."""
+"""The optimization stages on a tiny object: learning, interruption, resumption, reproducibility."""
 
 import math
 from dataclasses import replace
@@ -52,7 +52,7 @@ MESH = MeshConfig(
 
 
 def _box() -> Mesh:
-    """A box 0.7 x 0.5 x 0.4, coloured by position."""
+    """A box 0.7 x 0.5 x 0.4, colored by position."""
     corners = torch.tensor([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
     quads = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
     faces = [f for a, b, c, d in quads for f in ((a, b, c), (a, c, d))]

@@ -249,22 +249,22 @@ def test_learning_finds_the_minimum_of_a_closed_form():
 
 
 def test_augmentation_off_is_the_picture_on_white(reference):
-    still = replace(CONFIG, batch=3, angle=0.0, scale=(1.0, 1.0), jitter=0.0, grey=0.0, blur=0.0, flip=0.0)
+    still = replace(CONFIG, batch=3, angle=0.0, scale=(1.0, 1.0), jitter=0.0, gray=0.0, blur=0.0, flip=0.0)
     drawn = _Pictures(reference.resized(48), still).draw(torch.Generator().manual_seed(0))
     assert torch.allclose(drawn, reference.resized(48).on_background(1.0).expand(3, -1, -1, -1), atol=1e-4)
 
 
 def test_augmentation_does_what_its_numbers_say(reference):
     view = reference.resized(48)
-    still = replace(CONFIG, batch=1, angle=0.0, scale=(1.0, 1.0), jitter=0.0, grey=0.0, blur=0.0, flip=0.0)
+    still = replace(CONFIG, batch=1, angle=0.0, scale=(1.0, 1.0), jitter=0.0, gray=0.0, blur=0.0, flip=0.0)
 
     def drawn(**changes):
         return _Pictures(view, replace(still, **changes)).draw(torch.Generator().manual_seed(0))[0]
 
     plain = view.on_background(1.0)[0]
     assert torch.allclose(drawn(flip=1.0), plain.flip(1), atol=1e-4)
-    grey = drawn(grey=1.0)
-    assert float((grey.amax(-1) - grey.amin(-1)).max()) < 1e-5
+    gray = drawn(gray=1.0)
+    assert float((gray.amax(-1) - gray.amin(-1)).max()) < 1e-5
     small, large = (float((drawn(scale=(s, s)).amin(-1) < 0.9).float().sum()) for s in (0.5, 1.0))
     assert small == pytest.approx(large / 4, rel=0.15)
     assert 0 < float((drawn(blur=1.0) - plain).abs().max()) and 0 < float((drawn(angle=10.0) - plain).abs().max())

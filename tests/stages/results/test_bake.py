@@ -1,4 +1,4 @@
-"""Baking: a known colour function must come back when the texture is looked up at random surface points."""
+"""Baking: a known color function must come back when the texture is looked up at random surface points."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def ball(n=8, radius=0.7):
 
 
 def paint(x):
-    """Smooth colours with a wavelength of about a quarter of the ball."""
+    """Smooth colors with a wavelength of about a quarter of the ball."""
     return 0.5 + 0.5 * torch.sin(x * torch.tensor([6.0, 9.0, 7.0]) + torch.tensor([0.0, 1.0, 2.0]))
 
 
@@ -46,7 +46,7 @@ def surface_samples(mesh, count=20_000):
 
 
 @pytest.mark.parametrize("method", ["xatlas", "grid"])
-def test_texture_gives_the_colour_of_the_surface_point(method):
+def test_texture_gives_the_color_of_the_surface_point(method):
     if method == "xatlas":
         pytest.importorskip("xatlas")
     mesh = bake(unwrap(ball(), 2000, 512, method=method), paint, 512)

@@ -45,7 +45,7 @@ def doll():
 
 def test_the_truth_against_itself_is_perfect(doll):
     embed = lambda x: x.mean((1, 2))  # noqa: E731
-    networks = Networks(clip=embed, clip_name="mean colour")
+    networks = Networks(clip=embed, clip_name="mean color")
     steps = []
     result = evaluate(subject_of_mesh(doll), reference_of(doll), doll, networks, SMALL, steps.append)
     got = result.to_json()["metrics"]
@@ -59,7 +59,7 @@ def test_the_truth_against_itself_is_perfect(doll):
     assert [s.index for s in steps] == list(range(1, steps[-1].total + 1))
     assert set(result.to_json()["left_out"]) == {"contextual distance", "reference LPIPS (alex)", "multi-view LPIPS (alex)"}
     text = result.to_text()
-    assert "mean colour; turntable-8" in text and "left out: contextual distance: not asked for" in text
+    assert "mean color; turntable-8" in text and "left out: contextual distance: not asked for" in text
 
 
 def test_known_offsets_show_up():
@@ -72,8 +72,8 @@ def test_known_offsets_show_up():
     assert "reference_psnr" not in metrics and "clip_similarity" not in metrics
 
 
-def test_grey_reference_psnr_in_closed_form():
-    """A grey 0.7 ball against a picture in which the ball is 0.2 darker: 0.04 over the covered share."""
+def test_gray_reference_psnr_in_closed_form():
+    """A gray 0.7 ball against a picture in which the ball is 0.2 darker: 0.04 over the covered share."""
     mesh = ball(0.4, 16)
     reference = reference_of(mesh)
     darker = ReferenceView(Views(reference.camera, reference.views.rgb - 0.2 * (reference.views.alpha[..., None] > 0),
@@ -101,7 +101,7 @@ def test_tables_as_text_and_pictures():
     large = tables.table_picture("t", ["k", "v"], rows * 2, ("left out: everything",))
     assert small.ndim == 3 and small.shape[2] == 3 and large.shape[0] > small.shape[0]
     assert small.min() < 0.3 and small.max() == 1 and bool((small[-4:] == 1).all())
-    tile = tables.labelled(torch.zeros(40, 50, 3), "a very long name that does not fit")
+    tile = tables.labeled(torch.zeros(40, 50, 3), "a very long name that does not fit")
     assert tile.shape == (40 + tables.TEXT + 10, 50, 3) and bool((tile[:40] == 0).all()) and tile[40:].max() == 1
 
 
@@ -123,7 +123,7 @@ def test_the_node_with_the_embedded_clip(doll, monkeypatch, tmp_path):
 
 def test_sets_of_pictures():
     a = torch.rand(5, 32, 32, 3, generator=torch.Generator().manual_seed(0)) * 0.8
-    networks = Networks(clip=lambda x: x.mean((1, 2)), clip_name="mean colour")
+    networks = Networks(clip=lambda x: x.mean((1, 2)), clip_name="mean color")
     found = compare_sets(a, a + 0.1, networks).to_json()
     assert found["metrics"]["set_psnr"] == pytest.approx(20, abs=1e-3)
     assert found["metrics"]["set_frechet_clip"] == pytest.approx(3 * 0.1**2, rel=1e-3)  # a shift of every embedding
