@@ -10,15 +10,22 @@ def frechet_gaussians(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tens
     """Squared Frechet distance of two Gaussians, |m_a - m_b|^2 + tr(A + B - 2 (A B)^(1/2)) (Dowson and Landau 1982).
 
     means [D]; covariances [D, D], symmetric.  The root's trace is that of (A^(1/2) B A^(1/2))^(1/2), which stays
-    symmetric, so singular covariances (fewer pictures than dimensions) need no added diagonal.
+    symmetric, so singular covariances (fewer pictures than dimensions) need no added diagonal.  Eigenvalues that are
+    rounding (below D * eps of the largest) count as 0: their roots would not be small.
     """
     a, b = cov_a.double(), cov_b.double()
     values, vectors = torch.linalg.eigh(a)
-    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    root = vectors * _without_rounding(values).sqrt() @ vectors.T
     middle = root @ b @ root
-    cross = torch.linalg.eigvalsh((middle + middle.T) / 2).clamp(min=0).sqrt().sum()
+    cross = _without_rounding(torch.linalg.eigvalsh((middle + middle.T) / 2)).sqrt().sum()
     shift = (mean_a.double() - mean_b.double()).square().sum()
     return float(shift + torch.trace(a) + torch.trace(b) - 2 * cross)
+
+
+def _without_rounding(values: Tensor) -> Tensor:
+    """Eigenvalues [D] of a positive semidefinite matrix, those that rounding made of 0 set to 0."""
+    floor = len(values) * torch.finfo(values.dtype).eps * values.max().clamp(min=0)
+    return torch.where(values > floor, values, torch.zeros_like(values))
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:

@@ -216,6 +216,32 @@ def test_published_schedules(tmp_path):
     assert (scheduler.config.clip_sample, scheduler.config.steps_offset) == (False, 1)
 
 
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("eta", [0.0, 0.6])
+def test_a_step_is_diffusers_own(prediction, eta):
+    from lift123.pipelines.networks.stdgen.schedule import LEADING, ddim_step
+
+    scheduler = make_scheduler({**LEADING, "prediction_type": prediction})
+    scheduler.set_timesteps(20)
+    generator = torch.Generator().manual_seed(1)
+    x, answer, fresh = torch.randn(3, 2, 4, 3, 3, generator=generator)
+    fresh = fresh if eta else None
+    for t in scheduler.timesteps.tolist():
+        theirs = scheduler.step(answer, t, x, eta=eta, variance_noise=fresh)
+        ours, clean = ddim_step(scheduler, answer, t, x, eta, fresh)
+        assert torch.allclose(ours, theirs.prev_sample, rtol=1e-6, atol=1e-6)
+        assert torch.allclose(clean, theirs.pred_original_sample, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 10, 40])
+def test_full_noise_from_zero_signal_stays_finite(steps):
+    from lift123.pipelines.networks.stdgen.schedule import ZERO_SNR
+
+    start = torch.randn(1, 2, 2, 2, generator=torch.Generator().manual_seed(3))
+    out = sample(lambda x, t: torch.zeros_like(x), start, ZERO_SNR, steps, 1.0, torch.Generator().manual_seed(4))
+    assert bool(out.isfinite().all())
+
+
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_sampling_is_ddim(eta):
     """Song et al. 2021, Eq. 12 and 16, on a network that always sees the same clean latents: they come out."""

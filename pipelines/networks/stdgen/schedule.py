@@ -1,4 +1,4 @@
-"""The samplers of StdGEN's two networks: diffusers' DDIM (Song et al. 2021), set up by the published files."""
+"""The samplers of StdGEN's two networks: DDIM (Song et al. 2021) on diffusers' schedules, set up by the published files."""
 
 from __future__ import annotations
 
@@ -61,8 +61,32 @@ def sample(predict: Callable, start: Tensor, settings: dict, steps: int, eta: fl
     for now, t in enumerate(scheduler.timesteps.tolist()[done:], done + 1):
         answer = predict(x, t).float()
         fresh = torch.randn(x.shape, generator=generator).to(x) if eta > 0 else None
-        moved = scheduler.step(answer, t, x, eta=eta, variance_noise=fresh)
-        x = moved.prev_sample
+        x, clean = ddim_step(scheduler, answer, t, x, eta, fresh)
         if watch is not None:
-            watch(now, moved.pred_original_sample, x)
+            watch(now, clean, x)
     return x
+
+
+def ddim_step(scheduler, answer: Tensor, t: int, x: Tensor, eta: float, fresh: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(latents one step cleaner, clean latents guessed), shaped like ``x``: Song et al. 2021, Eq. 12 and 16.
+
+    diffusers' own step takes the root of 1 - abar_prev - sigma^2, which is 0 where the signal begins at zero and eta is 1,
+    and rounding makes it negative on some processors: all latents become nan.  Here it ends at 0; the rest is equal.
+    """
+    before = t - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+    a = scheduler.alphas_cumprod[t]
+    a_before = scheduler.alphas_cumprod[before] if before >= 0 else scheduler.final_alpha_cumprod
+    clean, noise = _clean_and_noise(scheduler.config.prediction_type, answer, x, a)
+    sigma = eta * ((1 - a_before) / (1 - a) * (1 - a / a_before)) ** 0.5
+    x = a_before**0.5 * clean + (1 - a_before - sigma**2).clamp(min=0) ** 0.5 * noise
+    return (x if fresh is None else x + sigma * fresh), clean
+
+
+def _clean_and_noise(prediction: str, answer: Tensor, x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    """Clean latents and noise that an answer of kind ``prediction`` means at cumulative alpha ``a``."""
+    b = 1 - a
+    if prediction == "v_prediction":
+        return a**0.5 * x - b**0.5 * answer, a**0.5 * answer + b**0.5 * x
+    if prediction == "sample":
+        return answer, (x - a**0.5 * answer) / b**0.5
+    return (x - b**0.5 * answer) / a**0.5, answer
