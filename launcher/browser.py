@@ -23,8 +23,9 @@ def find_chromium(paths: Paths) -> str:
     if given:
         return given
     for name in _NAMES:
-        if shutil.which(name):
-            return shutil.which(name)
+        found = shutil.which(name)
+        if found:
+            return found
     ours = sorted(str(p) for name in ("chrome", "chrome.exe", "Chromium")
                   for p in (paths.home / "browsers").glob(f"chromium-*/**/{name}") if p.is_file())
     return next((p for p in list(_PLACES) + ours if Path(p).exists()), "")

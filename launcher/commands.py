@@ -78,7 +78,7 @@ def command_demo(args, paths: Paths) -> int:
     begin = time.monotonic()
     say("Starting ComfyUI ...")
     with start_server(paths, args.device, "demo") as server:
-        idle = memory_of(server.process.pid)
+        idle = memory_of(server.pid)
         if picture:
             prompt = graph.with_picture(prompt, server.client.upload(picture, "lift123"), args.prompt)
         if prompt != shipped:
@@ -86,7 +86,7 @@ def command_demo(args, paths: Paths) -> int:
         say(f"Queued {args.workflow} on {picture or 'the sample picture'} (ComfyUI at {server.client.url})")
         started = time.monotonic()
         entry = jobs.run(server.client, prompt, ProgressLine(), workflow, server.alive)
-        seconds, peak = time.monotonic() - started, memory_of(server.process.pid)
+        seconds, peak = time.monotonic() - started, memory_of(server.pid)
         files = jobs.saved_files(entry, paths.output)
         if not files:  # graphs of pictures save nothing by themselves
             files = jobs.keep_previews(server.client, entry, paths.output / "lift123", f"{Path(args.workflow).stem}_previews")
@@ -122,7 +122,7 @@ def command_serve(args, paths: Paths) -> int:
             sys.stdout.write(text.decode("utf-8", "replace"))
             sys.stdout.flush()
             time.sleep(0.3)
-        raise LaunchError(f"ComfyUI ended (code {server.process.returncode})")
+        raise LaunchError(f"ComfyUI ended (code {server.exit_code()})")
 
 
 def command_test(args, paths: Paths) -> int:

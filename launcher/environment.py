@@ -54,6 +54,7 @@ def run_logged(command: list, title: str, paths: Paths, env=None, cwd=None) -> N
             )
         except OSError as error:
             raise LaunchError(f"{title}: cannot start {command[0]}: {error}") from error
+        assert process.stdout is not None  # it is a pipe
         try:
             for text in process.stdout:
                 log.write(text)

@@ -34,7 +34,7 @@ class Job:
     text: str = ""
     finished: set = field(default_factory=set)
     ended: bool = False
-    error: PromptFailed = None
+    error: PromptFailed | None = None
 
     def line(self) -> str:
         """One line: which node of how many, its steps, and the text that the node itself sends (losses, ETA)."""

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from .settings import LaunchError, Paths
@@ -65,10 +66,10 @@ class Client:
         """Parsed JSON of a GET."""
         return json.loads(self.raw(path, timeout=timeout))
 
-    def post(self, path: str, value) -> object:
-        """Parsed JSON (or None for an empty body) of a JSON POST."""
+    def post(self, path: str, value) -> dict:
+        """Parsed JSON of a JSON POST; {} for an empty body."""
         body = self.raw(path, json.dumps(value).encode(), {"Content-Type": "application/json"})
-        return json.loads(body) if body else None
+        return json.loads(body) if body else {}
 
     def queue(self, prompt: dict, workflow: dict | None = None, client_id: str = "") -> str:
         """Queues an API-format prompt, returns its id; its events go to the websocket of ``client_id``.
@@ -121,14 +122,14 @@ class ComfyServer:
     """
 
     def __init__(self, paths: Paths, base: Path, port: int = 0, gpu: bool = False, log: Path | None = None,
-                 arguments: list = (), env: dict | None = None, start_timeout: float = 600.0):
+                 arguments: Sequence[str] = (), env: dict | None = None, start_timeout: float = 600.0):
         self.paths, self.base, self.gpu = paths, Path(base), gpu
         self.log = Path(log) if log else self.base / "server.log"
         self.arguments, self.env = list(arguments), dict(env or {})
         self.start_timeout = start_timeout
         self.client = Client(free_port(port))
-        self.process = None
-        self._temp = None
+        self.process: subprocess.Popen | None = None
+        self._temp: str | None = None
 
     def command(self) -> list:
         """The command line."""
@@ -145,10 +146,11 @@ class ComfyServer:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", **self.env}
         env.pop("PYTHONPATH", None)  # the repository root must not shadow ComfyUI's own modules
-        apart = {"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}  # Ctrl-C is ours to handle
+        windows = os.name == "nt"  # either way Ctrl-C is ours to handle
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(self.command(), cwd=self.paths.comfyui, env=env, stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=subprocess.STDOUT, **apart)
+                                            stdout=log, stderr=subprocess.STDOUT,
+                                            creationflags=0x200 if windows else 0, start_new_session=not windows)
         try:
             self._wait_until_up()
         except BaseException:
@@ -159,14 +161,24 @@ class ComfyServer:
     def _wait_until_up(self) -> None:
         end = time.monotonic() + self.start_timeout
         while time.monotonic() < end:
-            if self.process.poll() is not None:
-                raise LaunchError(f"ComfyUI ended while starting (code {self.process.returncode}):\n{self.log_tail()}")
+            if not self.alive():
+                raise LaunchError(f"ComfyUI ended while starting (code {self.exit_code()}):\n{self.log_tail()}")
             try:
                 self.client.get("/prompt", timeout=5)
                 return
             except (OSError, HttpError, ValueError):
                 time.sleep(0.2)
         raise LaunchError(f"ComfyUI did not answer within {self.start_timeout:.0f} s:\n{self.log_tail()}")
+
+    def exit_code(self) -> int | None:
+        """Of the process, once it has ended."""
+        return None if self.process is None else self.process.poll()
+
+    @property
+    def pid(self) -> int:
+        """Of the process, which must have been started."""
+        assert self.process is not None
+        return self.process.pid
 
     def alive(self) -> bool:
         """Whether the process runs."""
@@ -182,7 +194,7 @@ class ComfyServer:
 
     def stop(self) -> None:
         """Ends the process (politely, then not) and removes its temp folder; safe to call twice."""
-        if self.alive():
+        if self.process is not None and self.alive():
             self.process.terminate()
             try:
                 self.process.wait(10)

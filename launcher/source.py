@@ -85,7 +85,10 @@ def unpack_vendored(archive: Path, target: Path) -> None:
                 continue
             file = target / inner
             file.parent.mkdir(parents=True, exist_ok=True)
-            with tar.extractfile(member) as data, open(file, "wb") as out:
+            data = tar.extractfile(member)
+            if data is None:  # neither a file nor a link to one
+                continue
+            with data, open(file, "wb") as out:
                 shutil.copyfileobj(data, out)
     if not target.exists():
         raise LaunchError(f"{archive.name} holds no vendor/ComfyUI")

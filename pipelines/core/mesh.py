@@ -86,9 +86,9 @@ def merge(meshes: list[Mesh]) -> Mesh:
     for mesh in meshes:
         offsets.append(total)
         total += len(mesh.vertices)
-    colors = [m.vertex_colors for m in meshes]
+    known = [m.vertex_colors for m in meshes if m.vertex_colors is not None]
     return Mesh(
         torch.cat([m.vertices for m in meshes]),
         torch.cat([m.faces + o for m, o in zip(meshes, offsets, strict=True)]),
-        torch.cat(colors) if all(c is not None for c in colors) else None,
+        torch.cat(known) if len(known) == len(meshes) else None,
     )

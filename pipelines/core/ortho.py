@@ -86,8 +86,8 @@ class OrthoCameras:
         sizes = {(c.height, c.width) for c in cameras}
         if len(sizes) != 1:
             raise ValueError(f"cameras of one batch must share the image size, got {sorted(sizes)}")
-        parts = (torch.cat([getattr(c, name) for c in cameras]) for name in ("c2w", "half_height"))
-        return OrthoCameras(*parts, cameras[0].height, cameras[0].width, cameras[0].near, cameras[0].far)
+        c2w, half_height = (torch.cat([getattr(c, name) for c in cameras]) for name in ("c2w", "half_height"))
+        return OrthoCameras(c2w, half_height, cameras[0].height, cameras[0].width, cameras[0].near, cameras[0].far)
 
     def pinhole(self, fovy: float = STAND_IN_FOVY) -> Cameras:
         """Pinhole cameras with the same axes that show the same window of the plane through the origin.

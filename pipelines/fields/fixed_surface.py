@@ -19,6 +19,11 @@ class FixedSurface(torch.nn.Module):
     The mesh's texture and vertex colors are not kept: ``color`` replaces them.
     """
 
+    vertices: Tensor
+    faces: Tensor
+    uvs: Tensor | None
+    face_uvs: Tensor | None
+
     def __init__(self, mesh: Mesh, color: Callable[[Tensor], Tensor] | None = None):
         super().__init__()
         for name in ("vertices", "faces", "uvs", "face_uvs"):

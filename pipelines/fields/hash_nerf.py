@@ -75,6 +75,9 @@ class HashNerf(torch.nn.Module):
         """For an optimizer; the papers use 1e-2 and 1e-3.  ``fused=True`` makes torch's Adam 10 times faster here."""
         return [{"params": [self.table], "lr": lr_table}, {"params": list(self.layers.parameters()), "lr": lr_mlp}]
 
+    def _linears(self) -> list[torch.nn.Linear]:
+        return [layer for layer in self.layers if isinstance(layer, torch.nn.Linear)]
+
     def density(self, x: Tensor) -> Tensor:
         """[N, 3] -> [N] density per scene unit, > 0.  Points outside the cube are clamped to it."""
         return truncated_exp(self.log_density(x))
@@ -135,10 +138,10 @@ class HashNerf(torch.nn.Module):
         grid, points = self.config.grid, x * 0.5 + 0.5
         both = encode_with_jacobian(points, self.table, grid, self.live_levels, self.accumulate_in_place)
         h, slopes = both[0], both[1:]
-        for layer in self.layers[:-1]:
+        for layer in self._linears()[:-1]:
             h = torch.relu(layer(h))
             slopes = (slopes @ layer.weight.T) * (h > 0)
-        network = (slopes @ self.layers[-1].weight[0]).T * 0.5  # d points / d x
+        network = (slopes @ self._linears()[-1].weight[0]).T * 0.5  # d points / d x
         return network - self.blob(x)[:, None] * x / self.config.blob_sigma**2
 
 
@@ -166,9 +169,10 @@ class _TruncatedExp(torch.autograd.Function):
         return grad * torch.exp(ctx.saved_tensors[0].clamp(max=MAX_EXPONENT))
 
 
-def _linear(inputs: int, outputs: int, generator: torch.Generator) -> torch.nn.Module:
+def _linear(inputs: int, outputs: int, generator: torch.Generator) -> torch.nn.Linear:
     """torch's default layer with its default distribution, drawn from the given generator."""
     layer = torch.nn.utils.skip_init(Linear, inputs, outputs, device=generator.device)
+    assert isinstance(layer, torch.nn.Linear)
     bound = 1 / math.sqrt(inputs)
     with torch.no_grad():
         for parameter in (layer.weight, layer.bias):

@@ -41,6 +41,10 @@ class TetSdf(torch.nn.Module):
             becomes a submodule, so its parameters are trained and saved with the surface.
     """
 
+    grid: Tensor
+    floor: Tensor
+    scale: Tensor
+
     def __init__(self, n: int, scale: Tensor | None = None, color: ColorFn | None = None):
         super().__init__()
         self.n = n

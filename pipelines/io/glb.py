@@ -81,6 +81,7 @@ def split_corners(mesh: Mesh) -> tuple[Tensor, Tensor, Tensor | None]:
     """
     if mesh.uvs is None:
         return torch.arange(len(mesh.vertices)), mesh.faces, None
+    assert mesh.face_uvs is not None  # checked by Mesh
     keys = mesh.faces * len(mesh.uvs) + mesh.face_uvs
     unique, indices = torch.unique(keys.reshape(-1), return_inverse=True)
     vertex = torch.div(unique, len(mesh.uvs), rounding_mode="floor")
@@ -153,7 +154,7 @@ def _add_mesh(gltf: dict, buffer: _Buffer, mesh: Mesh, name: str, unlit: bool) -
         "doubleSided": True,
         "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0},
     }
-    if uv is not None:
+    if uv is not None and mesh.uvs is not None:
         attributes["TEXCOORD_0"] = buffer.accessor(mesh.uvs[uv].numpy(), "VEC2", _VERTEX_DATA)
     if mesh.texture is not None:
         image = len(gltf.setdefault("images", []))

@@ -226,10 +226,11 @@ def _merge(parts: list[_Part]) -> Mesh:
     if len(textures) == 1 and all(p.texture is not None and p.uvs is not None for p in parts):
         texture, factor = parts[0].texture, parts[0].colors[:1]
         uniform = all(bool((p.colors == factor).all()) for p in parts)
-        if uniform:
+        uvs = [p.uvs for p in parts if p.uvs is not None]
+        if uniform and texture is not None:
             if not bool((factor == 1).all()):
                 texture = linear_to_srgb((srgb_to_linear(texture) * factor).clamp(0, 1))
-            return Mesh(vertices, faces, None, torch.cat([p.uvs for p in parts]), faces, texture)
+            return Mesh(vertices, faces, None, torch.cat(uvs), faces, texture)
     plain = not textures and all(bool((p.colors == 1).all()) for p in parts)
     colors = None if plain else linear_to_srgb(torch.cat([_vertex_colors(p) for p in parts]).clamp(0, 1))
     if len(parts) == 1 and parts[0].uvs is not None:

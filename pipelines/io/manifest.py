@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +24,7 @@ def run_manifest(
     settings: dict,
     seed: int,
     timings: dict | None = None,
-    weights: list[str | os.PathLike | tuple[str, str | os.PathLike]] = (),
+    weights: Sequence[str | os.PathLike | tuple[str, str | os.PathLike]] = (),
     inputs: dict | None = None,
     results: dict | None = None,
     graph: dict | None = None,

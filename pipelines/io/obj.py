@@ -28,7 +28,7 @@ def write_obj(path: str | os.PathLike, mesh: Mesh) -> list[Path]:
         lines += [f"mtllib {material.name}", "usemtl baked"]
         files += [material, picture]
     lines += ["v " + " ".join(f"{x:.9g}" for x in row) for row in _vertex_rows(mesh)]
-    if mesh.uvs is not None:
+    if mesh.uvs is not None and mesh.face_uvs is not None:
         lines += [f"vt {u:.9g} {1 - v:.9g}" for u, v in mesh.uvs.tolist()]
         pairs = torch.stack([mesh.faces, mesh.face_uvs], dim=-1) + 1
         lines += ["f " + " ".join(f"{v}/{t}" for v, t in face) for face in pairs.tolist()]

@@ -66,9 +66,9 @@ class InnerLayer:
 
     @cached_property
     def _tree(self):
-        from scipy.spatial import cKDTree
+        from scipy.spatial import KDTree
 
-        return cKDTree(self.points.detach().cpu().double().numpy())
+        return KDTree(self.points.detach().cpu().double().numpy())
 
     def nearest(self, points: Tensor, count: int = 1) -> tuple[Tensor, Tensor]:
         """(distance, index), [V] each or [V, count], of the nearest vertices."""

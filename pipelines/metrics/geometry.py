@@ -67,9 +67,9 @@ def chamfer_points(a: Tensor, b: Tensor) -> Chamfer:
 
 def nearest_distances(a: Tensor, b: Tensor) -> np.ndarray:
     """[N] distance from every point of ``a`` to the nearest point of ``b``."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    tree = cKDTree(b.detach().cpu().double().numpy())
+    tree = KDTree(b.detach().cpu().double().numpy())
     return tree.query(a.detach().cpu().double().numpy())[0]
 
 
@@ -117,9 +117,9 @@ def normal_consistency(a: Mesh, b: Mesh, samples: int = 20_000, seed: int = 0, n
 
 
 def _agreement(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    nearest = torch.from_numpy(cKDTree(b[0].numpy()).query(a[0].numpy())[1])
+    nearest = torch.from_numpy(KDTree(b[0].numpy()).query(a[0].numpy())[1])
     return float((a[1] * b[1][nearest]).sum(-1).abs().mean())
 
 

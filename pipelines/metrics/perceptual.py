@@ -85,8 +85,8 @@ def load_contextual(folders: Iterable[str | Path] = (), device: torch.device | s
     def distance(views: Tensor, reference: Tensor) -> Tensor:
         known = features(reference)
         seen = [features(view[None]) for view in views]
-        return torch.stack([sum(contextual_distance(s[0], k[0]) for s, k in zip(v, known, strict=True)) / len(known)
-                            for v in seen]).cpu()
+        return torch.stack([torch.stack([contextual_distance(s[0], k[0]) for s, k in zip(v, known, strict=True)]).sum()
+                            / len(known) for v in seen]).cpu()
 
     return distance
 

@@ -20,7 +20,12 @@ from .rasterizers import Rasterizer
 class _NativeRaster(Raster):
     """A raster that keeps the library's own buffer: [B, H, W, 4] (u, v, z/w, id + 1), bottom row first."""
 
-    native: Tensor = None
+    native: Tensor | None = None
+
+
+def _native(raster: Raster) -> Tensor:
+    assert isinstance(raster, _NativeRaster) and raster.native is not None  # made by the same rasterizer
+    return raster.native
 
 
 def nvdiffrast_rasterizer(device: torch.device | str = "cuda") -> Rasterizer:
@@ -68,9 +73,9 @@ class _Nvdiffrast:
     def interpolate(self, attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor:
         shared = attributes if attributes.ndim == 3 else attributes[None]
         check_faces(faces, shared.shape[1])
-        out, _ = self.library.interpolate(shared.contiguous(), raster.native, faces.int())
+        out, _ = self.library.interpolate(shared.contiguous(), _native(raster), faces.int())
         return out.flip(1)
 
     def antialias(self, color: Tensor, raster: Raster, clip: Tensor, faces: Tensor) -> Tensor:
-        blended = self.library.antialias(color.flip(1).contiguous(), raster.native, clip.contiguous(), faces.int())
+        blended = self.library.antialias(color.flip(1).contiguous(), _native(raster), clip.contiguous(), faces.int())
         return blended.flip(1)

@@ -146,7 +146,7 @@ def _blend_pair(out, color, raster, surface: "_Surface", view: int, here: tuple,
         state, edge = surface.walk(start, near, far, goal)
         if state == "arrived":
             return
-        if state == "silhouette":
+        if state == "silhouette" and edge is not None:
             if surface.steep(*edge) == (axis == 0):
                 t = surface.crossing(edge[1], near, far)
                 step = (color[view][near] - color[view][far]) * (t - 0.5)

@@ -23,10 +23,10 @@ def dilate(points: Tensor, inner: Tensor, normals: Tensor, push: float = 0.01, f
     """
     if not len(points) or not len(inner):
         return points
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     outer = points.detach().cpu().double().numpy()
-    distance, index = cKDTree(inner.detach().cpu().double().numpy()).query(outer)
+    distance, index = KDTree(inner.detach().cpu().double().numpy()).query(outer)
     n = normals.detach().cpu().double().numpy()[index]
     gap = inner.detach().cpu().double().numpy()[index] - outer
     move = (np.maximum((gap * n).sum(-1), 0) + push)[:, None] * n
@@ -38,10 +38,10 @@ def dilate(points: Tensor, inner: Tensor, normals: Tensor, push: float = 0.01, f
 
 def neighbor_mean(points: np.ndarray, values: np.ndarray, count: int = NEIGHBORS, reach: float = REACH) -> np.ndarray:
     """[V, C] means of ``values`` over each point's nearest ``count`` points (itself included) within ``reach``."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     count = min(count, len(points))
-    distance, index = cKDTree(points).query(points, k=count)
+    distance, index = KDTree(points).query(points, k=count)
     distance, index = distance.reshape(-1, count), index.reshape(-1, count)
     weight = np.exp(-distance) * (distance <= reach)
     return (values[index] * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)

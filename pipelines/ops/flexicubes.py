@@ -43,20 +43,22 @@ class CubeGrid:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Points along x, y, z."""
-        return tuple(n + 1 for n in self.cells)
+        nx, ny, nz = self.cells
+        return nx + 1, ny + 1, nz + 1
 
     @property
     def cell(self) -> tuple[float, float, float]:
         """Lengths of a cube's sides."""
-        return tuple((b - a) / n for a, b, n in zip(self.low, self.high, self.cells, strict=True))
+        x, y, z = ((b - a) / n for a, b, n in zip(self.low, self.high, self.cells, strict=True))
+        return x, y, z
 
-    def axes(self, device="cpu") -> list[Tensor]:
+    def axes(self, device: torch.device | str = "cpu") -> list[Tensor]:
         """Coordinates of the points along x, y and z."""
         return [
             torch.linspace(a, b, n + 1, device=device) for a, b, n in zip(self.low, self.high, self.cells, strict=True)
         ]
 
-    def points(self, device="cpu") -> Tensor:
+    def points(self, device: torch.device | str = "cpu") -> Tensor:
         """[V, 3] all grid points."""
         return torch.stack(torch.meshgrid(*self.axes(device), indexing="ij"), -1).reshape(-1, 3)
 
@@ -69,7 +71,7 @@ class CubeGrid:
         x, y, z = x[:, None] + (bits & 1), y[:, None] + (bits >> 1 & 1), z[:, None] + (bits >> 2 & 1)
         return (x * (ny + 1) + y) * (nz + 1) + z
 
-    def border(self, device="cpu") -> Tensor:
+    def border(self, device: torch.device | str = "cpu") -> Tensor:
         """[V] bool: the points on the surface of the box."""
         edge = torch.ones(self.shape, dtype=torch.bool, device=device)
         edge[1:-1, 1:-1, 1:-1] = False

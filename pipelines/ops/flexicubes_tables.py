@@ -85,7 +85,7 @@ def rings(pattern: int, paired_otherwise: int | None = None) -> list[tuple[list[
     return found
 
 
-def _pairs(pattern: int, face: int, inside: bool) -> list[tuple[int, int]]:
+def _pairs(pattern: int, face: int, inside: bool) -> list[tuple[int, ...]]:
     """Crossed edges of a face, joined in pairs; ``inside``: around which corners four of them are joined."""
     corners = FACES[face]
     is_inside = {c: bool(pattern >> c & 1) for c in corners}

@@ -219,7 +219,7 @@ def _encode_level(x: Tensor, table: Tensor, config: HashGridConfig, level: int) 
     weight = position - cell
     if config.smoothstep:
         weight = weight * weight * (3 - 2 * weight)
-    out = 0.0
+    out = table.new_zeros(())
     for corner in range(8):
         bits = torch.tensor([corner & 1, corner >> 1 & 1, corner >> 2], device=x.device)
         node = cell.long() + bits

@@ -44,13 +44,12 @@ class TetTopology:
         unique, index = np.unique(keys, return_inverse=True)
         edges = np.stack([unique // vertex_count, unique % vertex_count], axis=-1)
         tet_edges = torch.from_numpy(index.reshape(-1, 6).astype(np.int32))
-        parts = (tets.to(torch.int32), torch.from_numpy(edges), tet_edges)
-        return TetTopology(*(p.to(tets.device) for p in parts), vertex_count)
+        place = tets.device
+        return TetTopology(tets.to(torch.int32), torch.from_numpy(edges).to(place), tet_edges.to(place), vertex_count)
 
     def to(self, device) -> TetTopology:
         """The same tables on another device."""
-        moved = (t.to(device) for t in (self.tets, self.edges, self.tet_edges))
-        return TetTopology(*moved, self.vertex_count)
+        return TetTopology(self.tets.to(device), self.edges.to(device), self.tet_edges.to(device), self.vertex_count)
 
     def crossed_tets(self, is_inside: Tensor) -> tuple[Tensor, Tensor]:
         """Tets with corners on both sides [M] ascending, and their corners' flags [M, 4] as 0 or 1."""

@@ -58,8 +58,10 @@ class Shading:
         """
         if self.mode == "albedo":
             return albedo
+        assert normal is not None  # the caller's part: needs_normal
         if self.mode == "normal":
             return (normal + 1) / 2
+        assert self.light is not None  # checked in __post_init__
         cosine = (normal * self.light.to(normal)[image]).sum(-1, keepdim=True).clamp_min(0)
         shade = self.ambient + (1 - self.ambient) * cosine
         return shade.expand_as(albedo) if self.mode == "textureless" else albedo * shade

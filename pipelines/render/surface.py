@@ -53,7 +53,7 @@ def render_surface(
         large = cameras.resized(cameras.height * supersample, cameras.width * supersample)
         clip = project(mesh.vertices, large)
         raster = rasterizer.rasterize(clip, mesh.faces, large.height, large.width)
-        if large.is_orthographic:  # clip w, which a raster calls depth, is 1 everywhere
+        if isinstance(large, OrthoCameras):  # clip w, which a raster calls depth, is 1 everywhere
             depth = rasterizer.interpolate(large.depth(mesh.vertices)[..., None], raster, mesh.faces)
             raster = replace(raster, depth=depth[..., 0])
         values = _Values(mesh, raster, rasterizer)
@@ -81,6 +81,7 @@ class _Values:
         return self.rasterizer.interpolate(values, self.raster, self.mesh.faces)
 
     def uv(self) -> Tensor:
+        assert self.mesh.uvs is not None and self.mesh.face_uvs is not None  # a texture comes with both
         return self.rasterizer.interpolate(self.mesh.uvs, self.raster, self.mesh.face_uvs)
 
     def face_normal(self) -> Tensor:
@@ -93,17 +94,17 @@ def _layers(values: _Values, albedo, shading, want_normal: bool, flat: bool) -> 
     raster, mesh = values.raster, values.mesh
     lit = shading is not None and not (isinstance(shading, Shading) and not shading.needs_normal)
     need_normal = want_normal or lit
-    plain = albedo is None and mesh.texture is None and mesh.vertex_colors is not None
-    if plain and need_normal and not flat:  # one pass over the pixels for both
-        color, normal = values.at_vertices(torch.cat([mesh.vertex_colors, mesh.vertex_normals()], 1)).split(3, dim=-1)
+    paint = mesh.vertex_colors if albedo is None and mesh.texture is None else None
+    if paint is not None and need_normal and not flat:  # one pass over the pixels for both
+        color, normal = values.at_vertices(torch.cat([paint, mesh.vertex_normals()], 1)).split(3, dim=-1)
     else:
-        color = values.at_vertices(mesh.vertex_colors) if plain else _colors(values, albedo)
+        color = values.at_vertices(paint) if paint is not None else _colors(values, albedo)
         normal = None
         if need_normal:
             normal = values.face_normal() if flat else values.at_vertices(mesh.vertex_normals())
     if normal is not None:
         normal = torch.nn.functional.normalize(normal, dim=-1, eps=1e-12)
-    if lit:
+    if shading is not None and lit and normal is not None:
         where = raster.covered.nonzero(as_tuple=True)
         color = torch.zeros_like(color).index_put(where, _shade(shading, color[where], normal[where], where[0]))
     parts = [color, raster.covered.to(color.dtype)[..., None], raster.depth[..., None]]
@@ -118,11 +119,11 @@ def _colors(values: _Values, albedo: Albedo | None) -> Tensor:
     """[B, H, W, 3] colors of a function, a texture or nothing, 0 where nothing is seen."""
     covered, mesh = values.raster.covered, values.mesh
     blank = torch.zeros(*covered.shape, 3, device=covered.device)
-    if albedo is None and mesh.texture is None:
-        return blank + covered[..., None] * GRAY
     where = covered.nonzero(as_tuple=True)
     if albedo is not None:
         return blank.index_put(where, albedo(values.at_vertices(mesh.vertices)[where]).to(blank))
+    if mesh.texture is None:
+        return blank + covered[..., None] * GRAY
     return blank.index_put(where, sample_texture(mesh.texture, values.uv()[where]))
 
 

@@ -149,7 +149,7 @@ class _Look:
         layers, directions = [sums, 1 - through[:, None]], None
         if normals is not None:
             directions = torch.nn.functional.normalize(rays.directions, dim=-1)[samples.ray_indices]
-        if self.want_normal:
+        if self.want_normal and normals is not None:
             layers.append(accumulate(weights.detach(), normals, samples.offsets))
         extras = {"samples": samples, "weights": weights, "normals": normals, "directions": directions}
         return torch.cat(layers, dim=1), extras

@@ -219,9 +219,9 @@ def completed(colors: Tensor, known: Tensor, mesh: Mesh) -> Tensor:
         value, reached = mean()
         colors = torch.where((filled & ~known & reached)[:, None], value, colors)
     if not bool(filled.all()):
-        from scipy.spatial import cKDTree
+        from scipy.spatial import KDTree
 
-        tree = cKDTree(mesh.vertices[known].cpu().numpy())
+        tree = KDTree(mesh.vertices[known].cpu().numpy())
         index = torch.from_numpy(tree.query(mesh.vertices[~filled].cpu().numpy())[1]).to(colors.device)
         colors[~filled] = colors[known][index]
     return colors
