@@ -79,7 +79,7 @@ class CharacterViews:
         i = self.index(level)
         alpha = self.alpha[i][..., None]
         straight = ((self.color[i] - (1 - alpha)) / alpha.clamp_min(1e-6)).clamp(0, 1) * (alpha > 0)
-        return Views(self.cameras, straight, self.alpha[i], normal=self.normal[i])
+        return Views(self.cameras, straight, self.alpha[i], normal=self.normal[i])  # pyright: ignore[reportArgumentType]
 
     def to(self, device) -> "CharacterViews":
         """The same pictures on another device."""

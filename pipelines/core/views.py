@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .cameras import Cameras
-from .ortho import OrthoCameras
 
 NEUTRAL = (126 / 255, 129 / 255, 127 / 255)  # sRGB gray that HiFi-123's code puts behind novel views
 
@@ -24,7 +23,7 @@ class Views:
     normal:  [B, H, W, 3] world space, unit length, or None.
     """
 
-    cameras: Cameras | OrthoCameras
+    cameras: Cameras
     rgb: Tensor
     alpha: Tensor
     depth: Tensor | None = None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..core.modules import AnyModule
 from ..networks.clip import ClipScorer
 from ..networks.towers import OPENAI_MEAN, OPENAI_STD
 from .folders import first_line, load_component, optional_json, read_json
@@ -71,7 +72,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 class TwoTowers(torch.nn.Module):
     """transformers' CLIPModel with the two methods of open_clip's that a scorer calls."""
 
-    def __init__(self, model: torch.nn.Module):
+    def __init__(self, model: AnyModule):
         super().__init__()
         self.model = model
 

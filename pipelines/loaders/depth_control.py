@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..core.modules import AnyModule
 from ..networks.depth_text import DepthTextDenoiser
 from .folders import config_of, load_component, read_json
 from .public import half_unless_cpu, load_text_folder
@@ -26,7 +27,7 @@ class ControlledUnet(torch.nn.Module):
     shrink: pixels of the ControlNet's picture per latent; strength: of the ControlNet.
     """
 
-    def __init__(self, unet: torch.nn.Module, controlnet: torch.nn.Module, shrink: int = 8, strength: float = 1.0):
+    def __init__(self, unet: AnyModule, controlnet: AnyModule, shrink: int = 8, strength: float = 1.0):
         super().__init__()
         self.unet, self.controlnet, self.shrink, self.strength = unet, controlnet, shrink, strength
 
@@ -40,7 +41,7 @@ class ControlledUnet(torch.nn.Module):
         return self.unet.dtype
 
     @property
-    def attention_unet(self) -> torch.nn.Module:
+    def attention_unet(self) -> AnyModule:
         """Whose self-attentions pictures share."""
         return self.unet
 
@@ -69,8 +70,8 @@ def check_pair(text_folder: Path, control_folder: Path) -> None:
                              "SD 1.5 and SD 2.x have different ControlNets; SDXL is not supported here.")
 
 
-def load_depth_control(text_folder: Path, control_folder: Path, device="cpu", dtype: torch.dtype | None = None,
-                       strength: float = 1.0) -> DepthTextDenoiser:
+def load_depth_control(text_folder: Path, control_folder: Path, device: torch.device | str = "cpu",
+                       dtype: torch.dtype | None = None, strength: float = 1.0) -> DepthTextDenoiser:
     """A Stable Diffusion 1.x or 2.x folder and a depth ControlNet's folder (diffusers layout) as one depth-text network.
 
     InputError as :func:`check_pair`.

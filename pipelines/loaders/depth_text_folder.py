@@ -19,7 +19,7 @@ DEPTH_FOLDERS = ("depth_estimator", "feature_extractor")
 
 
 def load_depth_text_folder(
-    folder: Path, device="cpu", dtype: torch.dtype | None = None, image_size: int = 0
+    folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None, image_size: int = 0
 ) -> DepthTextDenoiser:
     """A UNet with 5 input channels (4 latent, 1 depth), its autoencoder, text encoder and schedule.
 
@@ -38,7 +38,7 @@ def load_depth_text_folder(
     return DepthTextDenoiser(replace(runtime, image_size=size), text_towers(folder, False, device, dtype))
 
 
-def bundled_depth(folder: Path, device="cpu") -> PublicDepth:
+def bundled_depth(folder: Path, device: torch.device | str = "cpu") -> PublicDepth:
     """The depth estimator that comes in the same folder (DPT-Hybrid in the published one), in float32: it has batch norms.
 
     InputError where there is none.

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from ..core.errors import InputError
+from ..core.modules import AnyModule
 from ..networks.clip import ClipScorer
 from ..networks.depth import DepthEstimator, DepthNet
 from ..networks.depth_text import DepthTextDenoiser
@@ -57,21 +58,21 @@ class EmbeddedModels:
     depth_text: DepthTextDenoiser
 
 
-def build_vae(scaling_factor: float = 1.0) -> torch.nn.Module:
+def build_vae(scaling_factor: float = 1.0) -> AnyModule:
     """An AutoencoderKL of the embedded size, untrained."""
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(**VAE_CONFIG, scaling_factor=scaling_factor)
 
 
-def build_unet(view: bool, depth: bool = False) -> torch.nn.Module:
+def build_unet(view: bool, depth: bool = False) -> AnyModule:
     """A UNet2DConditionModel of the embedded size, untrained: the view prior's, the text prior's, or the latter with depth."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(in_channels=8 if view else 4 + depth, **UNET_CONFIG, **(POSE_LABELS if view else {}))
 
 
-def build_clip(vocab_size: int) -> torch.nn.Module:
+def build_clip(vocab_size: int) -> AnyModule:
     """An open_clip model of the embedded size, untrained."""
     from open_clip.model import CLIP
 
@@ -84,7 +85,7 @@ def build_conditioner() -> ViewConditioner:
     return ViewConditioner(CLIP_WIDTH, CONTEXT_WIDTH, grid=LATENT_SIZE, labels=True)
 
 
-def save_module(module: torch.nn.Module, path: Path) -> None:
+def save_module(module: AnyModule, path: Path) -> None:
     """Writes a state dict as fp16 safetensors."""
     from safetensors.torch import save_file
 
@@ -92,7 +93,7 @@ def save_module(module: torch.nn.Module, path: Path) -> None:
     save_file(state, str(path))
 
 
-def load_module(module: torch.nn.Module, path: Path, device="cpu") -> torch.nn.Module:
+def load_module(module: AnyModule, path: Path, device: torch.device | str = "cpu") -> AnyModule:
     """Loads fp16 safetensors strictly into ``module`` as float32, frozen and in eval mode."""
     from safetensors.torch import load_file
 
@@ -104,7 +105,7 @@ def load_module(module: torch.nn.Module, path: Path, device="cpu") -> torch.nn.M
     return module.to(device).eval().requires_grad_(False)
 
 
-def load_embedded(device="cpu", folder: Path = FOLDER) -> EmbeddedModels:
+def load_embedded(device: torch.device | str = "cpu", folder: Path = FOLDER) -> EmbeddedModels:
     """All embedded networks.  About a second; needs diffusers and open_clip."""
     path = folder / "settings.json"
     if not path.is_file():

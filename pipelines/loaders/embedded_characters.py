@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from ..core.modules import AnyModule
 from ..networks.attention import self_attentions
 from ..networks.stdgen.canonical import Canonicalizer, ReferencePair, build_main, build_reference
 from ..networks.stdgen.codec import PixelCodec
@@ -65,7 +66,7 @@ class PlacedConv(torch.nn.Module):
     place: [1, C, H, W], begun as sines and cosines of the cell's coordinates with rising frequency (Mildenhall et al. 2020).
     """
 
-    def __init__(self, conv: torch.nn.Module, height: int, width: int):
+    def __init__(self, conv: AnyModule, height: int, width: int):
         super().__init__()
         self.conv, self.place = conv, torch.nn.Parameter(0.5 * place_code(conv.out_channels, height, width)[None])
 
@@ -118,7 +119,7 @@ class EmbeddedMultiView:
 
     folder: Path = FOLDER
 
-    def load(self, device="cpu") -> MultiView:
+    def load(self, device: torch.device | str = "cpu") -> MultiView:
         """Frozen, float32; InputError when the file is not there."""
         nets = load_module(SmallMultiView(), Path(self.folder) / MULTIVIEW_FILE, device)
         return MultiView(nets.unet, PixelCodec(SHRINK), NoVision(CONTEXT), nets.prompts.detach(), SCHEDULE, SMALL_SIZE,
@@ -131,7 +132,7 @@ class EmbeddedCanonical:
 
     folder: Path = FOLDER
 
-    def load(self, device="cpu") -> Canonicalizer:
+    def load(self, device: torch.device | str = "cpu") -> Canonicalizer:
         """Frozen, float32; InputError when the file is not there."""
         pair = load_module(build_small_pair(), Path(self.folder) / CANONICAL_FILE, device)
         texts = torch.zeros(2, WORDS, CONTEXT, device=device)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..core.modules import AnyModule
 
 log = logging.getLogger(__name__)
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
@@ -71,7 +72,7 @@ def _rank(variant: str) -> int:
 
 
 def load_component(kind: type, folder: Path, component: str, device, dtype: torch.dtype, unused=COMPUTED,
-                   absent=None) -> torch.nn.Module:
+                   absent=None) -> AnyModule:
     """A component of class ``kind`` (diffusers or transformers), frozen, in eval mode.
 
     unused: pattern of keys that the file may have in excess; absent: of parameters that it may lack (both are

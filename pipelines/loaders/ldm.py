@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..core.modules import AnyModule
 from ..networks.latent import LatentRuntime
 from ..networks.noise import scaled_linear_alphas
 from ..networks.openai_tokens import END, openai_tokenizer
@@ -126,7 +127,7 @@ def take_apart(state: dict[str, Tensor], kind: str, title: str = "the file", ema
     return Parts(kind, unet, vae, tower, projection, alphas, prediction, pad, ledger.close(title))
 
 
-def load_view_file(path: Path, device="cpu", pose: str = "zero123", dtype: torch.dtype | None = None,
+def load_view_file(path: Path, device: torch.device | str = "cpu", pose: str = "zero123", dtype: torch.dtype | None = None,
                    ema: bool = True) -> ViewDenoiser:
     """A Zero-1-to-3 network from one file.
 
@@ -148,7 +149,7 @@ def load_view_file(path: Path, device="cpu", pose: str = "zero123", dtype: torch
                         VisionTower(tower), pose=pose)
 
 
-def load_text_file(path: Path, device="cpu", dtype: torch.dtype | None = None, ema: bool = True,
+def load_text_file(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None, ema: bool = True,
                    prediction: str = "auto") -> TextDenoiser:
     """A Stable Diffusion 1.x or 2.x network from one file; dtype as in :func:`load_view_file`.
 
@@ -166,7 +167,7 @@ def load_text_file(path: Path, device="cpu", dtype: torch.dtype | None = None, e
     return TextDenoiser(runtime, TextTower(tower, openai_tokenizer(parts.pad)))
 
 
-def assemble(build: Callable[[], torch.nn.Module], state: dict[str, Tensor], device, dtype: torch.dtype) -> torch.nn.Module:
+def assemble(build: Callable[[], AnyModule], state: dict[str, Tensor], device, dtype: torch.dtype) -> AnyModule:
     """The network that ``build`` describes with ``state`` in it, strictly; frozen, in eval mode.
 
     It is built without memory of its own and takes the tensors over, so that nothing is held twice.

@@ -35,7 +35,7 @@ def check_pixel_folder(folder: Path) -> None:
         raise InputError("checkpoint", f"the file tokenizer/{PIECES} in {folder}", "none", "Download it, too.")
 
 
-def load_pixel_folder(folder: Path, device="cpu", dtype: torch.dtype | None = None) -> TextDenoiser:
+def load_pixel_folder(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> TextDenoiser:
     """IF-I-XL, -L or -M: UNet, T5 encoder, tokenizer and cosine schedule.
 
     Except on a CPU the UNet is in float16 and T5 in bfloat16, whose range it needs.

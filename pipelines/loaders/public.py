@@ -34,7 +34,8 @@ def half_unless_cpu(device) -> torch.dtype:
     return torch.float32 if torch.device(device).type == "cpu" else torch.float16
 
 
-def load_view_folder(folder: Path, device="cpu", pose: str = "zero123", dtype: torch.dtype | None = None) -> ViewDenoiser:
+def load_view_folder(folder: Path, device: torch.device | str = "cpu", pose: str = "zero123",
+                     dtype: torch.dtype | None = None) -> ViewDenoiser:
     """A Zero-1-to-3 network.  pose: one of ``view.POSES``; Stable Zero123 needs "stable".  InputError if it is not one."""
     from transformers import CLIPVisionModelWithProjection
 
@@ -53,7 +54,7 @@ def load_view_folder(folder: Path, device="cpu", pose: str = "zero123", dtype: t
     return ViewDenoiser(latent_runtime(folder, device, dtype), conditioner, clip, pose=pose)
 
 
-def load_text_folder(folder: Path, device="cpu", dtype: torch.dtype | None = None) -> TextDenoiser:
+def load_text_folder(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> TextDenoiser:
     """A Stable Diffusion 1.x, 2.x or SDXL network, or DeepFloyd IF's first stage.
 
     InputError for inpainting, depth, video, refiner ... networks.
@@ -180,7 +181,7 @@ def _projection(folder: Path) -> ViewConditioner:
 # ------------------------------------------------------------------------------------------ CLIP, depth
 
 
-def load_clip_folder(folder: Path, device="cpu") -> ClipScorer:
+def load_clip_folder(folder: Path, device: torch.device | str = "cpu") -> ClipScorer:
     """CLIP in open_clip's layout (``open_clip_config.json``) or transformers' (``config.json`` of a CLIPModel)."""
     from .clip_folders import open_clip_model, transformers_clip
 
@@ -193,14 +194,15 @@ def load_clip_folder(folder: Path, device="cpu") -> ClipScorer:
                      "Use a folder of open_clip or of transformers' CLIPModel.")
 
 
-def load_clip_file(path: Path, device="cpu", architecture: str = "") -> ClipScorer:
+def load_clip_file(path: Path, device: torch.device | str = "cpu", architecture: str = "") -> ClipScorer:
     """CLIP weights in open_clip's naming from one file; architecture: open_clip's name of it, say "ViT-B-16-quickgelu"."""
     from .clip_folders import open_clip_file
 
     return open_clip_file(Path(path), device, architecture)
 
 
-def load_depth_folder(folder: Path, device="cpu", convention: str = "auto", dtype: torch.dtype | None = None) -> PublicDepth:
+def load_depth_folder(folder: Path, device: torch.device | str = "cpu", convention: str = "auto",
+                      dtype: torch.dtype | None = None) -> PublicDepth:
     """A depth estimator of transformers.  convention: "inverse", "distance", or "auto" (read from its configuration)."""
     from .depth_folders import transformers_depth
 

@@ -31,7 +31,7 @@ _LORA = re.compile(r"^(?P<layer>.+\.)(?P<name>qkv|q|k|v|o)_lora_(?P<half>[AB])$"
 def load_slrm(
     path: Path,
     *,
-    device="cpu",
+    device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     kind: str = "mesh",
     merge: bool = True,

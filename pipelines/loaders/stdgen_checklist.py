@@ -67,7 +67,7 @@ def tensor_names(place: Path) -> list[str]:
     return sorted(read_state(place))
 
 
-def prompt_difference(folder: Path, device="cpu", dtype: torch.dtype = torch.float32) -> float:
+def prompt_difference(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> float:
     """Largest difference between the published prompt embeddings and what the folder's text encoder makes (spec B.1).
 
     Half precision's rounding (about 0.01) is expected.  InputError where the published files are not in the folder.

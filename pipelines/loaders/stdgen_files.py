@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..core.modules import AnyModule
 from .folders import config_of, read_state
 
 log = logging.getLogger(__name__)
@@ -88,8 +89,8 @@ def check_variant(keys, wanted: tuple[str, ...], place: Path, remedy: str) -> No
         raise InputError("checkpoint", " or ".join(wanted) + f" in {place}", found, remedy)
 
 
-def fill(module: torch.nn.Module, state: dict[str, Tensor], place, unused: re.Pattern | None = None,
-         dtype: torch.dtype | None = None) -> torch.nn.Module:
+def fill(module: AnyModule, state: dict[str, Tensor], place, unused: re.Pattern | None = None,
+         dtype: torch.dtype | None = None) -> AnyModule:
     """Puts ``state`` into a ``module`` built on the meta device, without a second copy; frozen, eval mode.
 
     unused: pattern of names that the state may have in excess.  InputError names what does not fit.
@@ -118,7 +119,7 @@ def read_unet(folder: Path, component: str, wanted: tuple[str, ...], remedy: str
     return config, state
 
 
-def on_meta(build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+def on_meta(build: Callable[[], AnyModule]) -> AnyModule:
     """The module with its shapes only; :func:`fill` brings the numbers."""
     with torch.device("meta"):
         return build()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..core.modules import AnyModule
 
 SELF = re.compile(r"(down_blocks\.\d+|mid_block|up_blocks\.\d+)\.attentions\.\d+\.transformer_blocks\.\d+\.attn1")
 RELEASED = 12  # the released code injects from this layer on, out of 16 in order of execution
@@ -23,7 +24,7 @@ SHARE = RELEASED / 16
 INJECT = ("attention", "features")
 
 
-def self_attentions(unet: torch.nn.Module) -> list[str]:
+def self_attentions(unet: AnyModule) -> list[str]:
     """Names of the UNet's self-attention layers in order of execution: down, middle, up."""
     unet = getattr(unet, "attention_unet", unet)
     order = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
@@ -31,7 +32,7 @@ def self_attentions(unet: torch.nn.Module) -> list[str]:
     return sorted(names, key=lambda n: (order[n.split(".")[0]], [int(p) for p in n.split(".") if p.isdigit()]))
 
 
-def late_layers(unet: torch.nn.Module, share: float = SHARE) -> tuple[str, ...]:
+def late_layers(unet: AnyModule, share: float = SHARE) -> tuple[str, ...]:
     """The self-attentions after ``share`` of all of them have run.
 
     0.75 gives the four layers of Stable Diffusion that the released code injects into: ``up_blocks.2.attentions.2`` and
@@ -41,7 +42,7 @@ def late_layers(unet: torch.nn.Module, share: float = SHARE) -> tuple[str, ...]:
     return tuple(names[round(share * len(names)) :])
 
 
-def check_layers(unet: torch.nn.Module, layers) -> tuple[str, ...]:
+def check_layers(unet: AnyModule, layers) -> tuple[str, ...]:
     """Full names of ``layers``, each a name or its beginning ("up_blocks.3"); InputError for what matches nothing."""
     names, chosen = self_attentions(unet), []
     for layer in layers:
@@ -163,7 +164,7 @@ class SharedAttention:
 
 
 @contextmanager
-def shared_attention(unet: torch.nn.Module, layers):
+def shared_attention(unet: AnyModule, layers):
     """A :class:`SharedAttention` on ``layers`` (names, or their beginnings) of the UNet; undone at the end."""
     names, unet = check_layers(unet, layers), getattr(unet, "attention_unet", unet)
     control = SharedAttention(names)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core.modules import AnyModule
 from .tokenizer import WordTokenizer
 from .view import resize
 
@@ -20,7 +21,7 @@ class ClipScorer:
     mean, std: per-channel normalization of sRGB in [0, 1].
     """
 
-    model: torch.nn.Module
+    model: AnyModule
     tokenizer: WordTokenizer
     image_size: int
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -56,7 +57,7 @@ class ClipScorer:
         return next(self.model.parameters()).device
 
 
-def text_hidden_states(model: torch.nn.Module, tokens: Tensor) -> Tensor:
+def text_hidden_states(model: AnyModule, tokens: Tensor) -> Tensor:
     """[N, L] -> [N, L, D'] final hidden states of an open_clip text tower, before pooling."""
     x = model.token_embedding(tokens) + model.positional_embedding[: tokens.shape[1]]
     return model.ln_final(model.transformer(x, attn_mask=model.attn_mask[: tokens.shape[1], : tokens.shape[1]]))

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..core.modules import AnyModule
 from .view import resize
 
 Conv2d = torch.nn.Conv2d  # trained here, so host-patched operations must not be used
@@ -73,7 +74,7 @@ class PublicDepth:
     convention: "inverse" or "distance".
     """
 
-    net: torch.nn.Module
+    net: AnyModule
     side: int = 384
     multiple: int = 1
     keep_aspect: bool = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..core.modules import AnyModule
 from .noise import to_epsilon
 
 
@@ -19,8 +20,8 @@ class LatentRuntime:
     image_size: side of the pictures, pixels.  Diffusion latents = posterior mean * scaling_factor.
     """
 
-    unet: torch.nn.Module
-    vae: torch.nn.Module
+    unet: AnyModule
+    vae: AnyModule
     alphas_cumprod: Tensor
     prediction: str
     image_size: int
@@ -116,7 +117,7 @@ class LatentDenoiser:
 
 
 @torch.no_grad()
-def ddim_sample(predict_noise, shape, alphas: Tensor, steps: int, generator: torch.Generator, device="cpu",
+def ddim_sample(predict_noise, shape, alphas: Tensor, steps: int, generator: torch.Generator, device: torch.device | str = "cpu",
                 settle=lambda clean: clean) -> Tensor:
     """Deterministic DDIM sampling (Song et al. 2021, Eq. 12 with eta = 0).
 

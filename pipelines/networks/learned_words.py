@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..core.modules import AnyModule
 from .clip import ClipScorer
 from .text import TextDenoiser
 from .tokenizer import UNKNOWN
@@ -51,7 +52,7 @@ class Tower:
     """One text tower: its key in embedding files, its table of token vectors, and words -> token ids."""
 
     key: str
-    table: torch.nn.Module
+    table: AnyModule
     ids: Callable[[str], list[int]]
     length: int
 
@@ -78,7 +79,7 @@ def text_towers(encoder) -> tuple[Tower, ...]:
                      "Choose a Stable Diffusion style network or the embedded one.")
 
 
-def _key(table: torch.nn.Module) -> str:
+def _key(table: AnyModule) -> str:
     return KEYS.get(table.weight.shape[1], "clip_l")
 
 

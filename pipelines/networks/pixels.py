@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..core.modules import AnyModule
 from .latent import LatentRuntime
 
 LENGTH = 77  # tokens, as IF was trained
@@ -78,7 +79,7 @@ class T5Tower:
     model: transformers T5EncoderModel.
     """
 
-    model: torch.nn.Module
+    model: AnyModule
     tokenizer: PieceTokens
 
     @torch.no_grad()

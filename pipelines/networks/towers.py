@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..core.modules import AnyModule
 
 OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -33,7 +34,7 @@ class TextTower:
     model: transformers CLIPTextModel; tokenizer: transformers CLIPTokenizer.
     """
 
-    model: torch.nn.Module
+    model: AnyModule
     tokenizer: object
 
     def text_tokens(self, texts: list[str]) -> Tensor:
@@ -84,7 +85,7 @@ class VisionTower:
     model: transformers CLIPVisionModelWithProjection.
     """
 
-    model: torch.nn.Module
+    model: AnyModule
     mean: tuple[float, ...] = OPENAI_MEAN
     std: tuple[float, ...] = OPENAI_STD
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ...core.modules import AnyModule
 from ..attention import self_attentions
 
 Linear, LayerNorm = torch.nn.Linear, torch.nn.LayerNorm  # trained, so host-patched operations must not be used
@@ -97,7 +98,7 @@ class SingleKey:
         return attn.to_out[0](attn.to_v(encoder_hidden_states))  # [B, 1, C]: the block adds it to every token
 
 
-def share_reference(main: torch.nn.Module, reference: torch.nn.Module) -> ReferenceTokens:
+def share_reference(main: AnyModule, reference: AnyModule) -> ReferenceTokens:
     """Connects the self-attentions of two UNets of one topology; returns the store between them.
 
     The reference UNet's last layer may be a :class:`LastNorm`, which writes without attending.
@@ -123,7 +124,7 @@ class LastNorm(torch.nn.Module):
     norm1: the block's.  Ends the pass with :class:`Enough`, see :func:`look`.
     """
 
-    def __init__(self, norm1: torch.nn.Module):
+    def __init__(self, norm1: AnyModule):
         super().__init__()
         self.norm1 = norm1
         self.tokens, self.layer = ReferenceTokens(), ""
@@ -133,7 +134,7 @@ class LastNorm(torch.nn.Module):
         raise Enough
 
 
-def look(reference: torch.nn.Module, seen: Tensor, t, text: Tensor) -> None:
+def look(reference: AnyModule, seen: Tensor, t, text: Tensor) -> None:
     """Runs a reference UNet that ends in :class:`LastNorm` on latents [B, C, h, w] at time ``t`` with ``text`` [B, L, D]."""
     try:
         reference(seen, t, text)
@@ -224,7 +225,7 @@ class _RememberState:
         self.processor.block, self.processor.state = block, arguments[0]
 
 
-def add_row_attention(unet: torch.nn.Module, views: int = 6) -> ViewGrid:
+def add_row_attention(unet: AnyModule, views: int = 6) -> ViewGrid:
     """Gives every transformer block of ``unet`` joint and row-wise attention; returns their common grid.
 
     Adds ``norm_mv`` and ``attn_mv`` to each block, so that the state dict's names are the published ones.

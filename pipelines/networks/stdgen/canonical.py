@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...core.modules import AnyModule
 from ...loaders.folders import load_component
 from ...loaders.stdgen_files import CANONICAL, DEAD, UNUSED, diffusers_options, fill, on_meta, read_unet
 from ..attention import self_attentions
@@ -33,7 +34,7 @@ CANONICAL_CONFIG = {
 }
 
 
-def build_main(config: dict) -> torch.nn.Module:
+def build_main(config: dict) -> AnyModule:
     """The main UNet of a (published or small) configuration, untrained; its reads want :func:`share_reference`."""
     from diffusers import UNet2DConditionModel
 
@@ -43,7 +44,7 @@ def build_main(config: dict) -> torch.nn.Module:
     return unet
 
 
-def build_reference(config: dict) -> torch.nn.Module:
+def build_reference(config: dict) -> AnyModule:
     """The reference UNet, untrained, without anything behind its last self-attention's norm."""
     from diffusers import UNet2DConditionModel
 
@@ -63,7 +64,7 @@ def build_reference(config: dict) -> torch.nn.Module:
 class ReferencePair(torch.nn.Module):
     """Main and reference UNet, connected; what is trained together."""
 
-    def __init__(self, unet: torch.nn.Module, reference: torch.nn.Module):
+    def __init__(self, unet: AnyModule, reference: AnyModule):
         super().__init__()
         self.unet, self.reference = unet, reference
         share_reference(unet, reference)
@@ -93,8 +94,8 @@ class Canonicalizer:
     schedule: settings of the DDIM sampler; size: (height, width) of its pictures, pixels.
     """
 
-    unet: torch.nn.Module
-    reference: torch.nn.Module
+    unet: AnyModule
+    reference: AnyModule
     codec: object
     vision: object
     texts: Tensor
@@ -142,7 +143,8 @@ class CanonicalFolder:
 
     folder: Path
 
-    def load(self, device="cpu", dtype: torch.dtype | None = None, antialias: bool = False) -> Canonicalizer:
+    def load(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None,
+             antialias: bool = False) -> Canonicalizer:
         """All networks on ``device``; UNets and towers in half precision except on a CPU.
 
         antialias: of the resize before CLIP.  InputError for an incomplete folder or another network.
@@ -161,7 +163,7 @@ class CanonicalFolder:
                              texts, read_schedule_file(folder, "scheduler-zerosnr", ZERO_SNR))
 
 
-def load_pair(folder: Path, dtype: torch.dtype) -> tuple[torch.nn.Module, torch.nn.Module]:
+def load_pair(folder: Path, dtype: torch.dtype) -> tuple[AnyModule, AnyModule]:
     """(main, reference) UNet of a folder, connected, on the CPU."""
     config, state = read_unet(folder, "unet", (CANONICAL,), REMEDY)
     unet = fill(on_meta(lambda: build_main(config)), state, folder / "unet", DEAD, dtype)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...core.modules import AnyModule
+
 
 @dataclass(frozen=True)
 class VaeCodec:
@@ -15,7 +17,7 @@ class VaeCodec:
     Latents = posterior mode * scaling_factor, at an eighth of the pictures' size for Stable Diffusion's.
     """
 
-    vae: torch.nn.Module
+    vae: AnyModule
 
     @property
     def shrink(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...core.modules import AnyModule
 from ...core.ortho import VIEW_NAMES
 
 Linear = torch.nn.Linear  # trained, so host-patched operations must not be used
@@ -121,7 +122,7 @@ class PoseHeads:
         return arguments, {**named, "temb": named["temb"] + self.embedding}
 
 
-def add_pose_heads(unet: torch.nn.Module, views: int, blocks: int, features: int = 4) -> PoseHeads:
+def add_pose_heads(unet: AnyModule, views: int, blocks: int, features: int = 4) -> PoseHeads:
     """Gives ``unet`` the heads and the camera embedding under their published names, and connects them."""
     channels = unet.config.block_out_channels[-1]
     unet.elevation_regressor, unet.focal_regressor = PoseHead(channels, blocks), PoseHead(channels, blocks)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import InputError
+from ...core.modules import AnyModule
 from ...core.ortho import VIEW_NAMES
 from ...loaders.folders import first_line, load_component, read_state
 from ...loaders.stdgen_files import HEADED, HEADLESS, diffusers_options, fill, on_meta, read_unet
@@ -38,7 +39,7 @@ MULTIVIEW_CONFIG = {
 }
 
 
-def build_multiview(config: dict) -> torch.nn.Module:
+def build_multiview(config: dict) -> AnyModule:
     """The UNet of a (published or small) configuration, untrained; ``view_grid`` wants the latents' size before a pass.
 
     ``pose_heads`` is None where the configuration has no regressors (Era3D's -ortho release).
@@ -59,7 +60,7 @@ def build_multiview(config: dict) -> torch.nn.Module:
     return unet
 
 
-def run_unet(unet: torch.nn.Module, x: Tensor, t, context: Tensor, labels: Tensor) -> Tensor:
+def run_unet(unet: AnyModule, x: Tensor, t, context: Tensor, labels: Tensor) -> Tensor:
     """The network's answer [2 B V, C, h, w] to latents with their condition latents; sizes are passed on to the rows."""
     unet.view_grid.set(*x.shape[2:])
     return unet(x, t, context, class_labels=labels).sample
@@ -83,7 +84,7 @@ class MultiView:
     soft: its pictures have blurred outlines.
     """
 
-    unet: torch.nn.Module
+    unet: AnyModule
     codec: object
     vision: object
     prompts: Tensor
@@ -153,7 +154,7 @@ class MultiViewFolder:
     folder: Path
     stock: bool = False
 
-    def load(self, device="cpu", dtype: torch.dtype | None = None) -> MultiView:
+    def load(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> MultiView:
         """All networks on ``device``; UNet and picture tower in half precision except on a CPU.
 
         InputError for an incomplete folder or another network.
@@ -173,7 +174,7 @@ class MultiViewFolder:
             STOCK_SIZE if self.stock else SIZE, self.stock, read_normalizer(folder, device))
 
 
-def load_unet(folder: Path, dtype: torch.dtype, stock: bool = False) -> torch.nn.Module:
+def load_unet(folder: Path, dtype: torch.dtype, stock: bool = False) -> AnyModule:
     """The UNet of a folder, on the CPU.  StdGEN's must have pose heads: they change what it answers."""
     config, state = read_unet(folder, "unet", (HEADED, HEADLESS) if stock else (HEADED,), REMEDY)
     headed = any(k.startswith("elevation_regressor.") for k in state)

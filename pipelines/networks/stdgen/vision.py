@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...core.modules import AnyModule
 from ..towers import OPENAI_MEAN, OPENAI_STD
 
 
@@ -19,7 +20,7 @@ class SquashedVision:
     antialias: open question of the canonicalizer's published pipeline, whose pinned library did not (spec A.4).
     """
 
-    model: torch.nn.Module
+    model: AnyModule
     corners: bool
     antialias: bool = False
     mean: tuple[float, ...] = OPENAI_MEAN

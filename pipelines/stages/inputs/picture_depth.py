@@ -9,7 +9,8 @@ from .picture import find_plain_background, read_image, read_mask
 from .reference import MAX_SIDE, MIN_SIDE, ReferenceView
 
 
-def depth_of_picture(image: Tensor, network, mask: Tensor | None = None, device="cpu") -> tuple[Tensor, Tensor]:
+def depth_of_picture(image: Tensor, network, mask: Tensor | None = None,
+                     device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     """(depth [H, W] in [1, 2], larger = farther, 0 outside; coverage [H, W]) of a picture as ``read_image`` takes it.
 
     network: ``networks.depth.DepthEstimator`` or ``PublicDepth``; known up to an affine map.  mask: [H, W], 1 = object; it
@@ -26,7 +27,7 @@ def depth_of_picture(image: Tensor, network, mask: Tensor | None = None, device=
     return _positive(network.depth(rgb.to(device), cover.to(device)), cover), cover
 
 
-def depth_of_reference(reference: ReferenceView, network, device="cpu") -> Tensor:
+def depth_of_reference(reference: ReferenceView, network, device: torch.device | str = "cpu") -> Tensor:
     """[S, S] depth in [1, 2] of a reference view's object, larger = farther, 0 outside; known up to an affine map."""
     views = reference.views
     rgb = views.rgb[0] if network.needs_mask else views.on_background(1.0)[0]
