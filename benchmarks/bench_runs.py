@@ -26,6 +26,7 @@ load_pack()
 from lift123.pipelines import consistent123, magic123
 from lift123.pipelines.core.cameras import turntable
 from lift123.pipelines.core.errors import InputError
+from lift123.pipelines.core.settings import describe
 from lift123.pipelines.io.color import encode_png
 from lift123.pipelines.io.manifest import describe_file, run_manifest, write_manifest
 from lift123.pipelines.loaders import embedded
@@ -34,7 +35,6 @@ from lift123.pipelines.metrics.baselines import visual_hull_extrusion
 from lift123.pipelines.priors.oracle import OracleDenoiser
 from lift123.pipelines.priors.view import ViewPrior
 from lift123.pipelines.stages.inputs.reference import ReferenceView
-from lift123.pipelines.stages.loop.optimize import describe
 from lift123.pipelines.stages.loop.scene import Scene
 from lift123.pipelines.stages.objects.fit_nerf import fit_nerf
 from lift123.pipelines.stages.objects.refine_mesh import refine_mesh

@@ -26,7 +26,7 @@ load_pack()
 
 from lift123.pipelines import consistent123, hifi123, magic123
 from lift123.pipelines.loaders import embedded
-from lift123.pipelines.stages.loop.optimize import StepConfig
+from lift123.pipelines.stages.loop.step_config import StepConfig
 
 VAE = {
     "in_channels": 3, "out_channels": 3, "latent_channels": 4, "block_out_channels": (128, 256, 512, 512),

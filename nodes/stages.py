@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 
 from comfy_api.latest import io, ui
 
@@ -12,7 +12,8 @@ from ..host.convert import to_image
 from ..host.runner import run_stage, say
 from ..host.specs import BoundarySpec, DynamicSpec
 from ..pipelines.core.errors import InputError
-from ..pipelines.core.schedules import Constant, from_json
+from ..pipelines.core.schedules import Constant
+from ..pipelines.core.settings import configured
 
 PRESETS = ["quickstart", "standard", "paper", "magic123 quickstart", "magic123 standard", "magic123 paper",
            "magic123 printed", "hifi123 quickstart", "hifi123 standard", "hifi123 paper"]
@@ -308,16 +309,6 @@ def presets() -> dict:
     from ..pipelines import consistent123, hifi123, magic123
 
     return {**consistent123.PRESETS, **magic123.PRESETS, **hifi123.PRESETS}
-
-
-def configured(template, data):
-    """A configuration from a scene's meta; ``template`` is any instance, for the types."""
-    if isinstance(data, dict) and "form_of_schedule" in data:
-        return from_json(data)
-    if is_dataclass(template):
-        known = {f.name: getattr(template, f.name) for f in fields(template)}
-        return type(template)(**{k: configured(known[k], v) for k, v in data.items() if k in known})
-    return tuple(configured(None, v) for v in data) if isinstance(data, list) else data
 
 
 def boundary_plot(scene):

@@ -22,10 +22,11 @@ from .priors.combine import DynamicPrior
 from .priors.sds import SdsSettings
 from .priors.text import TextPrior
 from .priors.view import ViewPrior
+from .render.shading import PLAIN
 from .render.volume import VolumeSettings
 from .stages.inputs.reference import ReferenceView
 from .stages.loop.cameras import NovelViews
-from .stages.loop.optimize import PLAIN, OnCheckpoint
+from .stages.loop.optimize import OnCheckpoint
 from .stages.loop.scene import Scene
 from .stages.objects.boundary import ClipBoundary, clip_boundary
 from .stages.objects.fit_nerf import NerfConfig, fit_nerf

@@ -26,10 +26,11 @@ from .ops.hashgrid import HashGridConfig
 from .priors.combine import SumPrior
 from .priors.rgsd import RgsdPrior, RgsdSettings
 from .priors.sds import SdsSettings
+from .render.shading import PLAIN
 from .render.volume import VolumeSettings
 from .stages.inputs.reference import ReferenceView
 from .stages.loop.cameras import NovelViews
-from .stages.loop.optimize import PLAIN, OnCheckpoint
+from .stages.loop.optimize import OnCheckpoint
 from .stages.loop.scene import Scene
 from .stages.objects.enhance_views import rgsd_prior
 from .stages.objects.fit_nerf import NerfConfig, fit_nerf

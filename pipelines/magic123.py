@@ -22,9 +22,10 @@ from .core.schedules import Constant, Linear
 from .core.step import OnStep, ignore_step
 from .priors.combine import SumPrior
 from .priors.sds import SdsSettings
+from .render.shading import ShadingMix
 from .stages.inputs.reference import ReferenceView
 from .stages.loop.cameras import NovelViews
-from .stages.loop.optimize import OnCheckpoint, ShadingMix
+from .stages.loop.optimize import OnCheckpoint
 from .stages.loop.scene import Scene
 from .stages.objects.fit_nerf import NerfConfig, fit_nerf
 from .stages.objects.refine_mesh import MeshConfig, refine_mesh

@@ -86,15 +86,18 @@ class DynamicFall:
         return 1 + EPS - rise(self.form, progress)
 
 
+# What a stage calls with its progress; every form can be written as JSON.
+Schedule = Constant | Linear | Piecewise | DynamicRise | DynamicFall
+
 FORMS = {c.__name__: c for c in (Constant, Linear, Piecewise, DynamicRise, DynamicFall)}
 
 
-def to_json(schedule) -> dict:
+def to_json(schedule: Schedule) -> dict:
     """A JSON object that :func:`from_json` turns back into the same schedule."""
     return {"form_of_schedule": type(schedule).__name__, **asdict(schedule)}
 
 
-def from_json(data: dict):
+def from_json(data: dict) -> Schedule:
     """Inverse of :func:`to_json`."""
     fields = dict(data)
     name = fields.pop("form_of_schedule")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..core.cameras import Cameras
 from ..core.errors import InputError, NotFinite
-from ..core.schedules import Constant
+from ..core.schedules import Constant, Schedule
 from ..core.views import RenderBuffers
 from .rgsd_memory import Memory, Target
 from .sds import resize
@@ -49,7 +49,7 @@ class RgsdSettings:
                cancel in the difference and whose encoder's gradient paints noise that only the encoder understands.
     """
 
-    weight: object = Constant(0.025)
+    weight: Schedule = Constant(0.025)
     reduction: str = "half sum"
     tau: str = "draw"
     fixed: tuple[float, ...] = (120.0, -120.0)

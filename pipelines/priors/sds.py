@@ -14,7 +14,7 @@ from torch import Tensor
 from ..core.cameras import Cameras
 from ..core.errors import NotFinite
 from ..core.protocols import Denoiser
-from ..core.schedules import Constant
+from ..core.schedules import Constant, Schedule
 
 REDUCTIONS = ("mean", "sum")
 LOST = 0.01  # share of a network's output that may be nan without stopping the stage
@@ -36,7 +36,7 @@ class SdsSettings:
 
     t_range: tuple = (0.2, 0.6)
     fixed_t: bool = False
-    weight: object = Constant(1.0)
+    weight: Schedule = Constant(1.0)
     reduction: str = "sum"
     weighting: str = "sigma2"
 

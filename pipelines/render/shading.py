@@ -86,3 +86,34 @@ def random_light(cameras: Cameras, generator: torch.Generator) -> Tensor:
     """[B, 3] unit light directions: normalize(camera position + N(0, I)) (spec B.4)."""
     noise = torch.randn(len(cameras), 3, generator=generator).to(cameras.c2w)
     return torch.nn.functional.normalize(cameras.positions + noise, dim=-1)
+
+
+@dataclass(frozen=True)
+class ShadingMix:
+    """How novel views are lit; shares of steps (spec B.4; both papers, from the released codes).
+
+    lambertian, textureless: shares; the rest is plain albedo.
+    normal_until: progress until which the normal is shown instead (Magic123's warm-up).
+    ambient:      range of the ambient share.
+    """
+
+    lambertian: float = 0.8
+    textureless: float = 0.2
+    normal_until: float = 0.0
+    ambient: tuple[float, float] = (0.1, 1.0)
+
+    def draw(self, cameras: Cameras, progress: float, generator: torch.Generator) -> Shading:
+        """One step's shading; always draws the same amount of random numbers."""
+        share, ambient = torch.rand(2, generator=generator).tolist()
+        light = random_light(cameras, generator)
+        ambient = self.ambient[0] + (self.ambient[1] - self.ambient[0]) * ambient
+        if progress < self.normal_until:
+            return Shading("normal")
+        if share < self.lambertian:
+            return Shading("lambertian", ambient, light)
+        if share < self.lambertian + self.textureless:
+            return Shading("textureless", ambient, light)
+        return ALBEDO
+
+
+PLAIN = ShadingMix(0.0, 0.0)

@@ -184,9 +184,9 @@ def test_the_graph_is_the_preset(name, preset):
 
 def test_stage_2_finds_the_configuration_of_stage_1_in_the_scene():
     prepare()
-    from lift123.nodes.stages import configured, overridden
+    from lift123.nodes.stages import overridden
     from lift123.pipelines.consistent123 import PAPER, QUICKSTART
-    from lift123.pipelines.stages.loop.optimize import describe
+    from lift123.pipelines.core.settings import configured, describe
     from lift123.pipelines.stages.objects.fit_nerf import NerfConfig
 
     for config in (PAPER.nerf, overridden(QUICKSTART.nerf, iterations=7, rgb_weight=0.0, render_size=48)):

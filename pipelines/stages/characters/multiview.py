@@ -15,8 +15,8 @@ from torch import Tensor
 from ...core.character_views import LEVEL_NAMES, CharacterViews
 from ...core.errors import InputError, StopStage
 from ...core.ortho import VIEW_NAMES
+from ...core.randomness import step_generator
 from ...core.step import OnStep, ignore_step
-from ..loop.optimize import step_generator
 from .canonicalize import Watcher, kept
 from .picture import CharacterPicture, fit_upright, place_in_square
 from .unfinished import Resume, Unfinished, begin_anew, go_on, left_over, run_key

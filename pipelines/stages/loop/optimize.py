@@ -7,7 +7,6 @@ summed there and the render is back-propagated once, with all pixel losses and r
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 from collections.abc import Callable
@@ -17,128 +16,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...core import schedules
 from ...core.cameras import Cameras
 from ...core.errors import NotFinite, OutOfRoom, StopStage
-from ...core.schedules import Constant
+from ...core.randomness import step_generator
 from ...core.step import OnStep, Step
 from ...core.views import NEUTRAL, RenderBuffers, Views
 from ...losses import image as losses
-from ...render.shading import ALBEDO, Shading, random_light
+from ...render.shading import ALBEDO, Shading
 from ..inputs.reference import ReferenceView
-from .cameras import NovelViews
 from .scene import Scene
+from .step_config import StepConfig
 
 log = logging.getLogger(__name__)
 OnCheckpoint = Callable[[Scene], None]
-
-
-@dataclass(frozen=True)
-class ShadingMix:
-    """How novel views are lit; shares of steps (spec B.4; both papers, from the released codes).
-
-    lambertian, textureless: shares; the rest is plain albedo.
-    normal_until: progress until which the normal is shown instead (Magic123's warm-up).
-    ambient:      range of the ambient share.
-    """
-
-    lambertian: float = 0.8
-    textureless: float = 0.2
-    normal_until: float = 0.0
-    ambient: tuple[float, float] = (0.1, 1.0)
-
-    def draw(self, cameras: Cameras, progress: float, generator: torch.Generator) -> Shading:
-        """One step's shading; always draws the same amount of random numbers."""
-        share, ambient = torch.rand(2, generator=generator).tolist()
-        light = random_light(cameras, generator)
-        ambient = self.ambient[0] + (self.ambient[1] - self.ambient[0]) * ambient
-        if progress < self.normal_until:
-            return Shading("normal")
-        if share < self.lambertian:
-            return Shading("lambertian", ambient, light)
-        if share < self.lambertian + self.textureless:
-            return Shading("textureless", ambient, light)
-        return ALBEDO
-
-
-PLAIN = ShadingMix(0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class StepConfig:
-    """What a step shows and how it is judged; defaults are Consistent123's (spec B.4-B.6).
-
-    iterations:      of this stage.
-    size, reference_size: pixels of novel and reference renders.
-    mode:            "alternate" (a reference step every ``reference_every`` steps, the others novel)
-                     or "both" in every step (threestudio's way).
-    reference_first: so many reference steps come first (Magic123: 100).
-    novel_batch:     novel views per novel step.
-    reference_noise: deviation of a shift of all ray origins and another of all directions (NeRF only;
-                     spec A.4).
-    reference_background: "noise" (per pixel; forces opacity), "random" (one color) or "white".
-    novel_background: "random", "white" or "gray" (what depth-text networks like behind an object).
-    rgb, mask, depth, normal: weights of the reference losses, schedules over progress.
-    rgb_inside:      color loss inside the mask only (Magic123).
-    rgb_edge:        what of the mask's edge counts then: "keep", "soft" or "erode" (``losses.image``).
-    reference_every_2d: instead of ``reference_every`` when no prior knows the picture (Magic123: 2);
-                     0 = the same.
-    prior:           weight of everything the priors say, a schedule over progress.
-    preview_every, checkpoint_every: steps; 0 = never.
-    """
-
-    iterations: int = 5000
-    size: int = 128
-    reference_size: int = 192
-    mode: str = "alternate"
-    reference_every: int = 4
-    reference_every_2d: int = 0
-    reference_first: int = 0
-    novel_batch: int = 1
-    novel: NovelViews = NovelViews()
-    shading: ShadingMix = ShadingMix()
-    reference_noise: float = 0.0
-    reference_background: str = "noise"
-    novel_background: str = "random"
-    rgb: object = Constant(1000.0)
-    mask: object = Constant(500.0)
-    depth: object = Constant(0.0)
-    normal: object = Constant(0.0)
-    rgb_inside: bool = False
-    rgb_edge: str = "keep"
-    prior: object = Constant(1.0)
-    lr_factor: object = Constant(1.0)
-    clip_norm: float = 0.0
-    preview_every: int = 20
-    checkpoint_every: int = 0
-
-    def __post_init__(self):
-        allowed = {
-            "mode": ("alternate", "both"),
-            "reference_background": ("noise", "random", "white"),
-            "novel_background": ("random", "white", "gray"),
-            "rgb_edge": losses.EDGES,
-        }
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{name} must be one of {values}, got {getattr(self, name)!r}")
-        for name in ("iterations", "size", "reference_size", "reference_every", "novel_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-
-    def shows(self, step: int, has_prior: bool, knows_reference: bool = True) -> tuple[bool, bool]:
-        """(reference view, novel views) in 0-based ``step``; does any prior know the reference picture?"""
-        if not has_prior or step < self.reference_first:
-            return True, False
-        if self.mode == "both":
-            return True, True
-        every = self.reference_every if knows_reference else self.reference_every_2d or self.reference_every
-        is_reference = step % every == 0
-        return is_reference, not is_reference
-
-    def novel_at(self, progress: float) -> tuple[int, int]:
-        """(number, pixels per side) of the novel views at ``progress``; constant unless a stage lets them grow."""
-        return self.novel_batch, self.size
 
 
 class Trainee(Protocol):
@@ -164,7 +54,7 @@ class Trainee(Protocol):
         """The optimizer step; ``factor`` scales all learning rates."""
         ...
 
-    def forget_gradients(self) -> None:
+    def zero_grad(self) -> None:
         """Drops what was accumulated by an attempt that failed."""
         ...
 
@@ -261,7 +151,7 @@ class Loop:
                 "Lower the render size, the reference size or the grid, or close other programs. What was learnt is kept.",
             )
         self.views_at_once = (self.views_at_once + 1) // 2
-        self.trainee.forget_gradients()
+        self.trainee.zero_grad()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         log.warning("out of memory: going on with %d novel views at once", self.views_at_once)
@@ -363,14 +253,6 @@ def is_out_of_memory(problem: BaseException) -> bool:
     return isinstance(problem, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(problem)
 
 
-def step_generator(seed: int, name: str, step: int) -> torch.Generator:
-    """A CPU generator that depends on seed, stage and step only: resumed runs need no generator state."""
-    mixed = (seed * 0x9E3779B97F4A7C15 + sum(ord(c) * 131**i for i, c in enumerate(name)) + step) % 2**64
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64, Steele et al. 2014
-        mixed = ((mixed ^ (mixed >> shift)) * factor) % 2**64
-    return torch.Generator().manual_seed((mixed ^ (mixed >> 31)) % 2**63)
-
-
 def _background(kind: str, shape, generator: torch.Generator) -> Tensor:
     """A background for pictures of ``shape`` [B, H, W, 3]: white, gray, one color each, or noise."""
     if kind == "white":
@@ -378,22 +260,3 @@ def _background(kind: str, shape, generator: torch.Generator) -> Tensor:
     if kind == "gray":
         return torch.tensor(NEUTRAL).expand(1, 1, 1, 3)
     return torch.rand(tuple(shape) if kind == "noise" else (shape[0], 1, 1, 3), generator=generator)
-
-
-def describe(value):
-    """A configuration as JSON, for a scene's meta."""
-    if type(value).__name__ in schedules.FORMS:
-        return schedules.to_json(value)
-    if dataclasses.is_dataclass(value):
-        return {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, (list, tuple)):
-        return [describe(v) for v in value]
-    return value
-
-
-def on_device(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:
-    """A generator on ``device`` that follows from a CPU generator (itself on the CPU)."""
-    if generator is None or torch.device(device).type == "cpu":
-        return generator
-    seed = int(torch.randint(2**62, (1,), generator=generator))
-    return torch.Generator(device).manual_seed(seed)

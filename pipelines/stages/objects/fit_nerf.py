@@ -9,7 +9,9 @@ from torch import Tensor
 
 from ...core.cameras import Cameras, Rays
 from ...core.errors import InputError
-from ...core.schedules import Constant, Linear
+from ...core.randomness import on_device, step_generator
+from ...core.schedules import Constant, Linear, Schedule
+from ...core.settings import describe
 from ...core.step import OnStep, ignore_step
 from ...core.views import RenderBuffers
 from ...fields.hash_nerf import HashNerf, HashNerfConfig
@@ -18,9 +20,10 @@ from ...ops.occupancy import DENSITY_THRESHOLD, OccupancyGrid
 from ...priors.combine import dynamic_clock
 from ...render.shading import ALBEDO, Shading
 from ...render.volume import VolumeSettings, render_volume
+from ...stages.loop.step_config import StepConfig
 from ..inputs.reference import ReferenceView
 from ..loop.cameras import NovelViews
-from ..loop.optimize import Loop, OnCheckpoint, StepConfig, describe, on_device, step_generator
+from ..loop.optimize import Loop, OnCheckpoint
 from ..loop.optimizer import RateScaler, adam, live_levels, pack_optimizer, unpack_optimizer
 from ..loop.scene import Scene, load_strict, pack_reference, to_cpu
 from .boundary import Boundary, BoundaryState
@@ -44,7 +47,7 @@ class NerfConfig(StepConfig):
     ema_decay, ema_every: averaged weights, updated every so many steps; 0 = none.
     """
 
-    depth: object = Linear(0.0, 10.0)
+    depth: Schedule = Linear(0.0, 10.0)
     reference_noise: float = 2e-3
     novel: NovelViews = NovelViews(progressive_start=0.2, progressive_rate=2.0, stratified=False)
     mesh_iterations: int = 5000
@@ -57,14 +60,14 @@ class NerfConfig(StepConfig):
     grid_every: int = 16
     lr_grid: float = 1e-2
     lr_mlp: float = 1e-3
-    normal_tv: object = Constant(10.0)
-    normal_blur: object = Constant(10.0)
+    normal_tv: Schedule = Constant(10.0)
+    normal_blur: Schedule = Constant(10.0)
     blur_stop_gradient: bool = True
-    normal_3d: object = Constant(20.0)
-    orientation: object = Constant(1.0)
-    entropy: object = Linear(0.0, 1.0, 0.0, 0.5)
-    opacity: object = Constant(0.0)
-    opaque: object = Constant(0.0)
+    normal_3d: Schedule = Constant(20.0)
+    orientation: Schedule = Constant(1.0)
+    entropy: Schedule = Linear(0.0, 1.0, 0.0, 0.5)
+    opacity: Schedule = Constant(0.0)
+    opaque: Schedule = Constant(0.0)
     level_start: float = 0.25
     level_rate: float = 2.0
     level_until: float = 1.0
@@ -205,7 +208,7 @@ class _NerfTrainee:
         self.switch_step = finished
         return self.boundary.explanation(), stop
 
-    def forget_gradients(self) -> None:
+    def zero_grad(self) -> None:
         self.rates.forget()
 
     def snapshot(self, step: int) -> Scene:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...core.errors import InputError, StopStage
 from ...core.mesh import Mesh
+from ...core.randomness import step_generator
 from ...core.step import OnStep, Step, ignore_step
 from ...core.views import Views
 from ...fields.fixed_surface import FixedSurface
@@ -25,7 +26,6 @@ from ...ops.rasterize import rasterize
 from ...ops.texture import sample_texture
 from ...ops.voxelize import voxelize
 from ..inputs.reference import ReferenceView
-from ..loop.optimize import step_generator
 from ..loop.optimizer import adam
 from ..loop.scene import Scene, pack_reference, to_cpu
 from .fit_nerf import new_field

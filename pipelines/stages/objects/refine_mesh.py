@@ -9,7 +9,8 @@ import torch
 
 from ...core.cameras import Cameras
 from ...core.mesh import Mesh
-from ...core.schedules import Constant
+from ...core.schedules import Constant, Schedule
+from ...core.settings import describe
 from ...core.step import OnStep, ignore_step
 from ...core.views import RenderBuffers
 from ...fields.hash_nerf import HashNerf
@@ -20,9 +21,10 @@ from ...priors.combine import dynamic_clock
 from ...render.shading import Shading
 from ...render.surface import render_surface
 from ...render.volume import VolumeSettings
+from ...stages.loop.step_config import StepConfig
 from ..inputs.reference import ReferenceView
 from ..loop.cameras import NovelViews
-from ..loop.optimize import Loop, OnCheckpoint, StepConfig, describe
+from ..loop.optimize import Loop, OnCheckpoint
 from ..loop.optimizer import RateScaler, adam, live_levels, pack_optimizer, unpack_optimizer
 from ..loop.scene import Scene, pack_reference, to_cpu
 from .cover import cover, seen_points
@@ -63,8 +65,8 @@ class MeshConfig(StepConfig):
     lr_deform: float = 1e-3
     lr_grid: float = 1e-2
     lr_mlp: float = 1e-3
-    mesh_normal: object = Constant(100.0)
-    mesh_laplacian: object = Constant(100.0)
+    mesh_normal: Schedule = Constant(100.0)
+    mesh_laplacian: Schedule = Constant(100.0)
     level_start: float = 1.0
     level_rate: float = 0.0
     supersample: int = 1
@@ -181,7 +183,7 @@ class _MeshTrainee:
         if self.geometry:
             self.mesh = None
 
-    def forget_gradients(self) -> None:
+    def zero_grad(self) -> None:
         self.rates.forget()
 
     def snapshot(self, step: int) -> Scene:

@@ -22,12 +22,12 @@ from torch import Tensor
 
 from ...core.cameras import Cameras
 from ...core.errors import InputError, StopStage
+from ...core.randomness import step_generator
 from ...core.step import OnStep, Step, ignore_step
 from ...core.views import Views
 from ...networks.learned_words import LearnedWord
 from ...networks.noise import add_noise
 from ..inputs.reference import ReferenceView
-from ..loop.optimize import step_generator
 
 log = logging.getLogger(__name__)
 NAME = "Textual inversion"

@@ -16,9 +16,9 @@ from lift123.pipelines.fields.hash_nerf import HashNerfConfig
 from lift123.pipelines.io.unwrap import unwrap
 from lift123.pipelines.metrics.image import psnr
 from lift123.pipelines.ops.hashgrid import HashGridConfig
+from lift123.pipelines.render.shading import PLAIN
 from lift123.pipelines.render.surface import render_surface
 from lift123.pipelines.stages.inputs.reference import ReferenceView
-from lift123.pipelines.stages.loop.optimize import PLAIN
 from lift123.pipelines.stages.loop.scene import Scene
 from lift123.pipelines.stages.objects.import_mesh import ImportConfig, bakeable, import_mesh, tet_surface
 from lift123.pipelines.stages.objects.place_mesh import UPS, Placement, coverage, place_mesh

@@ -9,6 +9,7 @@ import torch
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.core.mesh import Mesh
+from lift123.pipelines.core.randomness import step_generator
 from lift123.pipelines.core.schedules import Constant
 from lift123.pipelines.core.views import Views
 from lift123.pipelines.fields.hash_nerf import HashNerfConfig
@@ -17,12 +18,12 @@ from lift123.pipelines.priors.combine import DynamicPrior
 from lift123.pipelines.priors.oracle import OracleDenoiser
 from lift123.pipelines.priors.sds import SdsSettings
 from lift123.pipelines.priors.view import ViewPrior
-from lift123.pipelines.render.shading import Shading
+from lift123.pipelines.render.shading import PLAIN, Shading, ShadingMix
 from lift123.pipelines.render.surface import render_surface
 from lift123.pipelines.render.volume import VolumeSettings
 from lift123.pipelines.stages.inputs.reference import ReferenceView
 from lift123.pipelines.stages.loop.cameras import NovelViews
-from lift123.pipelines.stages.loop.optimize import PLAIN, ShadingMix, pull, step_generator
+from lift123.pipelines.stages.loop.optimize import pull
 from lift123.pipelines.stages.loop.scene import Scene
 from lift123.pipelines.stages.objects.boundary import Boundary, ClipBoundary
 from lift123.pipelines.stages.objects.fit_nerf import NerfConfig, fit_nerf
