@@ -191,9 +191,9 @@ def run_views(shelf: Shelf, toy, reference, models, preset, seed: int) -> dict:
     if all(kept.values()):
         return kept
     cameras = around(reference, network.image_size)
-    told = models.view.with_guidance(preset.view_guidance).with_reference(reference.on_background(), reference.camera)
+    conditioned = models.view.with_guidance(preset.view_guidance).with_reference(reference.on_background(), reference.camera)
     with torch.no_grad():
-        views = told.sample(cameras, SAMPLER_STEPS, torch.Generator().manual_seed(seed))
+        views = conditioned.sample(cameras, SAMPLER_STEPS, torch.Generator().manual_seed(seed))
     truth = render_toy(toy, cameras)
     results = {"before": views, "autoencoder": network.runtime.decode(network.encode(truth.on_background(1.0)))}
     for name, changes in FIG7.items():

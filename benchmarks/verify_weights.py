@@ -193,12 +193,13 @@ def denoiser_step(denoiser, kind: str, device, steps: int, picture_path: Path) -
 def depth_text_step(denoiser, device, steps: int, picture_path: Path) -> dict:
     """As any text network's, and whether the depth map changes the answer."""
     report = denoiser_step(denoiser, "depth_text", device, steps, picture_path)
-    side, told = denoiser.latent_size, denoiser.with_prompt(PROMPT).with_guidance(1.0)
+    side, conditioned = denoiser.latent_size, denoiser.with_prompt(PROMPT).with_guidance(1.0)
     ramp = torch.linspace(-1, 1, side, device=device).expand(1, 1, side, side)
     noisy = torch.randn(1, *report["latents"], generator=torch.Generator().manual_seed(1)).to(device)
     t = torch.tensor([round(TIME * len(denoiser.alphas_cumprod))], device=device)
     with torch.no_grad():
-        flat, sloped = (told.with_depth(d).predict_noise(noisy, t, camera(0).to(device)) for d in (torch.zeros_like(ramp), ramp))
+        view = camera(0).to(device)
+        flat, sloped = (conditioned.with_depth(d).predict_noise(noisy, t, view) for d in (torch.zeros_like(ramp), ramp))
     change = float((sloped - flat).norm() / flat.norm())
     report |= {"input channels": denoiser.runtime.unet.config.in_channels, "change of its answer by depth": change}
     doubts = [] if math.isfinite(change) else ["its answer is not finite"]

@@ -147,7 +147,7 @@ class ModelInverter:
             mm.in_training = before
         return self.path.epsilon(x, sample.to(x.device).float(), t)
 
-    def told(self, word: LearnedWord) -> ModelTextDenoiser:
+    def conditioned(self, word: LearnedWord) -> ModelTextDenoiser:
         """The denoiser, its prompts free to name the word."""
         kept = LearnedWord(word.name, {name: v.detach().clone() for name, v in word.vectors.items()})
         return replace(self.denoiser, clip=knowing(self.denoiser.clip, kept))

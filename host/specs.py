@@ -155,16 +155,16 @@ class PriorSpec:
 
     def build(self, reference, device: torch.device):
         """The prior on ``device``, told the reference view."""
-        from ..pipelines import consistent123
+        from ..pipelines.stages.objects import priors
 
         denoiser = self.network.load(device)
         if self.guidance is not None:
             denoiser = denoiser.with_guidance(self.guidance)
         if self.network.kind == "view":
-            return consistent123.view_prior(denoiser, reference, self.settings, angle_scaling=self.angle_scaling)
+            return priors.view_prior(denoiser, reference, self.settings, angle_scaling=self.angle_scaling)
         if self.prompt.strip():
             reference = reference.with_prompt(self.prompt.strip(), self.negative.strip())
-        return consistent123.text_prior(denoiser, reference, self.settings)
+        return priors.text_prior(denoiser, reference, self.settings)
 
 
 @dataclass(frozen=True)

@@ -100,9 +100,9 @@ def textured(scene, texture_size: int, face_budget: int, supersample: int):
     """The scene's mesh, decimated, unwrapped and baked."""
     from dataclasses import replace
 
-    from ..pipelines.consistent123 import PAPER, textured_mesh
+    from ..pipelines.stages.results.asset import BakeSettings, textured_mesh
 
-    settings = replace(PAPER.bake, size=texture_size, faces=face_budget, supersample=supersample)
+    settings = replace(BakeSettings(), size=texture_size, faces=face_budget, supersample=supersample)
     return textured_mesh(scene, settings, device=device())
 
 

@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from . import consistent123
-from .consistent123 import BakeSettings, text_prior, textured_mesh, view_prior
 from .core.errors import InputError
 from .core.schedules import Constant, Linear, Piecewise
 from .core.step import OnStep, ignore_step
@@ -32,9 +30,12 @@ from .stages.inputs.reference import ReferenceView
 from .stages.loop.cameras import NovelViews
 from .stages.loop.optimize import OnCheckpoint
 from .stages.loop.scene import Scene
+from .stages.objects import small_networks
 from .stages.objects.enhance_views import rgsd_prior
 from .stages.objects.fit_nerf import NerfConfig, fit_nerf
+from .stages.objects.priors import text_prior, view_prior
 from .stages.objects.refine_mesh import MeshConfig, refine_mesh
+from .stages.results.asset import BakeSettings, textured_mesh
 
 __all__ = ["OPEN", "PAPER", "PRESETS", "QUICKSTART", "STANDARD", "Preset", "coarse_prior", "refine_prior", "run",
            "textured_mesh", "with_stable_diffusion"]
@@ -267,21 +268,20 @@ STANDARD = with_stable_diffusion(
     )
 )
 
-_QUICK = consistent123.QUICKSTART  # the networks, and so most numbers of the coarse stage, are the same
 QUICKSTART = Preset(
     name="hifi123 quickstart",
     description="HiFi-123 with small embedded networks on a CPU.",
-    reference_size=_QUICK.reference_size,
+    reference_size=small_networks.REFERENCE_SIZE,
     radius=3.2,  # what the embedded view network was trained on
     fovy=20.0,
     recenter=True,
     nerf=replace(
-        _QUICK.nerf,  # 64 pixels throughout: what the networks see
+        small_networks.NERF,  # 64 pixels throughout: what the networks see
         normal_tv=Constant(0.02),  # PAPER's smoothness, weaker (8 beside rgb = 500 would be 0.08 here, which blurs the
         normal_3d=Constant(0.02),  # colors, too): nothing after this stage mends the surface
     ),
     mesh=replace(
-        _QUICK.mesh,
+        small_networks.MESH,
         iterations=120,
         optimize="texture",
         novel_background="gray",
@@ -292,16 +292,16 @@ QUICKSTART = Preset(
         rgb_edge="soft",
         lr_factor=PAPER.mesh.lr_factor,
     ),
-    text=replace(_QUICK.text, weight=Constant(0.3)),  # Magic123's quickstart has the same pair
-    view=_QUICK.view,
-    text_guidance=_QUICK.text_guidance,
-    view_guidance=_QUICK.view_guidance,
+    text=replace(small_networks.SDS, weight=Constant(0.3)),  # Magic123's quickstart has the same pair
+    view=small_networks.SDS,
+    text_guidance=small_networks.TEXT_GUIDANCE,
+    view_guidance=small_networks.VIEW_GUIDANCE,
     # Measured with the embedded network (benchmarks/results/hifi123.md): its words and more rungs cost more than they
     # bring, and its autoencoder loses more than the method could gain, so the renders are compared as pictures.
     rgsd=RgsdSettings(weight=Constant(5.0), reduction="mean", space="pictures"),  # as the reference's color weight
     guide=replace(PAPER.guide, guidance=0.0, rungs=4),
     views=RgnvSettings(steps=20, rungs=12, guidance=0.0, space="pictures"),
-    bake=_QUICK.bake,
+    bake=small_networks.BAKE,
 )
 
 PRESETS = {p.name: p for p in (QUICKSTART, STANDARD, PAPER)}
@@ -316,8 +316,8 @@ def coarse_prior(reference: ReferenceView, models, preset: Preset) -> SumPrior:
     if models.text is not None:
         parts.append(text_prior(models.text.with_guidance(preset.text_guidance), reference, preset.text))
     if models.view is not None:
-        told = models.view.with_guidance(preset.view_guidance)
-        parts.append(view_prior(told, reference, preset.view, angle_scaling=False))  # the paper has no word of it
+        conditioned = models.view.with_guidance(preset.view_guidance)
+        parts.append(view_prior(conditioned, reference, preset.view, angle_scaling=False))  # the paper has no word of it
     if not parts:
         raise InputError(
             "networks", "a 2D or a 3D prior for the coarse stage", "neither",
@@ -353,13 +353,13 @@ def run(
             comes back as it is.  The result is that of an uninterrupted run: RGSD's targets are in the scene.
     A coarse stage that ``on_step`` stops comes back as it is, unrefined.
     """
-    watch = {"device": device, "on_step": on_step, "on_checkpoint": on_checkpoint}
+    run_args = {"device": device, "on_step": on_step, "on_checkpoint": on_checkpoint}
     if scene is not None and scene.kind == "mesh" and scene.finished:
         return scene
     painter = refine_prior(reference, models, preset, device)  # first, so that what it refuses costs no coarse stage
     if scene is None or (scene.kind == "nerf" and not scene.finished):
         prior = coarse_prior(reference, models, preset)
-        scene = fit_nerf(reference, prior, preset.nerf, scene=scene, seed=seed, **watch)
+        scene = fit_nerf(reference, prior, preset.nerf, scene=scene, seed=seed, **run_args)
         if not scene.finished:
             return scene
-    return refine_mesh(painter, scene, preset.mesh, reference=reference, **watch)
+    return refine_mesh(painter, scene, preset.mesh, reference=reference, **run_args)

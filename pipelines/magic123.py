@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from . import consistent123
-from .consistent123 import BakeSettings, text_prior, textured_mesh, view_prior
 from .core.errors import InputError
 from .core.schedules import Constant, Linear
 from .core.step import OnStep, ignore_step
@@ -27,8 +25,11 @@ from .stages.inputs.reference import ReferenceView
 from .stages.loop.cameras import NovelViews
 from .stages.loop.optimize import OnCheckpoint
 from .stages.loop.scene import Scene
+from .stages.objects import small_networks
 from .stages.objects.fit_nerf import NerfConfig, fit_nerf
+from .stages.objects.priors import text_prior, view_prior
 from .stages.objects.refine_mesh import MeshConfig, refine_mesh
+from .stages.results.asset import BakeSettings, textured_mesh
 
 __all__ = ["BALANCES", "PAPER", "PRESETS", "PRINTED", "QUICKSTART", "STANDARD", "Balance", "Preset", "run", "textured_mesh",
            "trade_off", "trade_off_prior"]
@@ -214,27 +215,26 @@ PRINTED = replace(
     angle_scaling=False,
 )
 
-_QUICK = consistent123.QUICKSTART  # the networks, and so most numbers, are the same
 QUICKSTART = Preset(
     name="magic123 quickstart",
     description="Magic123 with the small embedded networks on a CPU: one or two minutes on two cores.",
-    reference_size=_QUICK.reference_size,
+    reference_size=small_networks.REFERENCE_SIZE,
     radius=3.2,
     fovy=20.0,
     recenter=True,
-    nerf=_QUICK.nerf,
-    mesh=_QUICK.mesh,
-    text=_QUICK.text,
-    mesh_text=_QUICK.mesh_text,
-    view=_QUICK.view,
-    mesh_view=_QUICK.mesh_view,
+    nerf=small_networks.NERF,
+    mesh=small_networks.MESH,
+    text=small_networks.SDS,
+    mesh_text=small_networks.SDS,
+    view=small_networks.SDS,
+    mesh_view=small_networks.SDS,
     balance="embedded",
     mesh_balance="embedded",
     ratio=1.0,
-    text_guidance=_QUICK.text_guidance,
-    view_guidance=_QUICK.view_guidance,
+    text_guidance=small_networks.TEXT_GUIDANCE,
+    view_guidance=small_networks.VIEW_GUIDANCE,
     angle_scaling=False,
-    bake=_QUICK.bake,
+    bake=small_networks.BAKE,
 )
 
 PRESETS = {p.name: p for p in (QUICKSTART, STANDARD, PAPER, PRINTED)}
@@ -274,6 +274,6 @@ def run(
     models: as :func:`stage_prior`; without ``view`` this is RealFusion's kind of prior, without ``text`` (or with
     ``ratio`` 0) Zero-1-to-3's.  ratio: lambda_2D/3D instead of the preset's.
     """
-    watch = {"device": device, "on_step": on_step, "on_checkpoint": on_checkpoint}
-    scene = fit_nerf(reference, stage_prior(reference, models, preset, "nerf", ratio), preset.nerf, seed=seed, **watch)
-    return refine_mesh(stage_prior(reference, models, preset, "mesh", ratio), scene, preset.mesh, **watch)
+    run_args = {"device": device, "on_step": on_step, "on_checkpoint": on_checkpoint}
+    scene = fit_nerf(reference, stage_prior(reference, models, preset, "nerf", ratio), preset.nerf, seed=seed, **run_args)
+    return refine_mesh(stage_prior(reference, models, preset, "mesh", ratio), scene, preset.mesh, **run_args)

@@ -178,7 +178,7 @@ class DenoiserInverter:
         """eps_hat [B, C, h, w] without guidance; differentiable in the condition."""
         return self.denoiser.runtime.noise(noisy, t, condition)
 
-    def told(self, word: LearnedWord) -> TextDenoiser:
+    def conditioned(self, word: LearnedWord) -> TextDenoiser:
         """The denoiser, knowing the word."""
         return knowing(self.denoiser, word)
 

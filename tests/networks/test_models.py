@@ -201,8 +201,8 @@ def test_view_prior_uses_reference_and_pose(models):
         noisy = noise.add_noise(truth, torch.randn(truth.shape, generator=g), t, models.view.alphas_cumprod)
         errors = []
         for reference in (toy, other):
-            told = models.view.with_reference(render_toy(reference, home).on_background(1.0)[0], home).with_guidance(1.0)
-            guess = noise.to_sample(told.predict_noise(noisy, t, cameras), noisy, t, models.view.alphas_cumprod)
+            conditioned = models.view.with_reference(render_toy(reference, home).on_background(1.0)[0], home).with_guidance(1.0)
+            guess = noise.to_sample(conditioned.predict_noise(noisy, t, cameras), noisy, t, models.view.alphas_cumprod)
             errors.append(float((guess - truth).square().mean()))
         better += errors[0] < errors[1]
     assert better >= 9
@@ -220,8 +220,8 @@ def test_depth_text_network_uses_depth(models):
         truth, t = models.text.encode(views.on_background(1.0)).detach(), torch.tensor([700])
         eps = torch.randn(truth.shape, generator=g)
         noisy = noise.add_noise(truth, eps, t, models.text.alphas_cumprod)
-        told = models.depth_text.with_prompt(toy.caption)
-        networks = (told.with_depth(own), told.with_depth(wrong), told, models.text.with_prompt(toy.caption))
+        conditioned = models.depth_text.with_prompt(toy.caption)
+        networks = (conditioned.with_depth(own), conditioned.with_depth(wrong), conditioned, models.text.with_prompt(toy.caption))
         guesses = [n.with_guidance(1.0).predict_noise(noisy, t, home) for n in networks]
         errors = torch.stack([(guess - eps).square().mean() for guess in guesses])
         better += errors[0] < errors[1:]
@@ -254,9 +254,9 @@ def test_depth_correlates_with_the_truth(models):
 @needs_weights
 def test_sampling_is_reproducible(models):
     home = reference_camera(64)
-    told = models.view.with_reference(render_toy(make_object(heldout_seed(1)), home).on_background(1.0)[0], home)
+    conditioned = models.view.with_reference(render_toy(make_object(heldout_seed(1)), home).on_background(1.0)[0], home)
     cameras = Cameras.orbit([0.5], [0.2], 3.2, math.radians(20), 64, 64)
-    a, b = (told.sample(cameras, 3, torch.Generator().manual_seed(4)) for _ in range(2))
+    a, b = (conditioned.sample(cameras, 3, torch.Generator().manual_seed(4)) for _ in range(2))
     assert torch.equal(a, b) and a.shape == (1, 64, 64, 3)
 
 

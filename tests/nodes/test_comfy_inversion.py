@@ -98,7 +98,7 @@ def test_a_told_denoiser_understands_the_word(worlds):
     world = worlds("sd15")
     inverter = comfy_inversion.ModelInverter(denoiser(world))
     mug = inverter.start("mug")
-    told = inverter.told(LearnedWord("mugly", mug))
+    conditioned = inverter.conditioned(LearnedWord("mugly", mug))
     noisy, t = torch.randn(1, 4, 8, 8), torch.tensor([500])
     camera = Cameras.orbit(0.4, 0.0, 2.0, 0.8, 8, 8)
 
@@ -106,8 +106,8 @@ def test_a_told_denoiser_understands_the_word(worlds):
         return which.with_prompt(prompt).predict_noise(noisy, t, camera)
 
     plain = answer(denoiser(world), "a red mug")
-    assert torch.allclose(answer(told, "a red embedding:mugly"), plain, atol=1e-5)
-    assert torch.allclose(answer(told, "a red mug"), plain, atol=1e-6)
+    assert torch.allclose(answer(conditioned, "a red embedding:mugly"), plain, atol=1e-5)
+    assert torch.allclose(answer(conditioned, "a red mug"), plain, atol=1e-6)
     unknown = answer(denoiser(world), "a red embedding:mugly")
     assert float((unknown - plain).abs().max()) > 1e-3, "the shared CLIP learnt the word"
 

@@ -68,7 +68,7 @@ def reference():
     return picture, Cameras.orbit(0.0, 0.25, 2.0, 0.8, 48, 48)
 
 
-def told(world, guidance, convention):
+def conditioned(world, guidance, convention):
     backbone = comfy_denoiser.Backbone(world.model, world.vae, SIZE, CPU)
     return comfy_denoiser.ModelViewDenoiser(
         backbone, guidance, clip_vision=world.clip_vision, convention=convention).with_reference(*reference())
@@ -101,7 +101,7 @@ def view_epsilon(world, guidance, last):
 @pytest.mark.parametrize("convention,last", [("zero123", 0.5), ("stable", math.pi / 2 - 0.25)])
 def test_distillation_through_zero123_equals_diffusers(zero123, guidance, convention, last):
     """The fourth pose number: cameras at 2.5 and 2.0 units; the picture's polar angle."""
-    ours = gradient(told(zero123, guidance, convention))
+    ours = gradient(conditioned(zero123, guidance, convention))
     with torch.no_grad():
         epsilon = view_epsilon(zero123, guidance, last)
         wrong = view_epsilon(zero123, guidance, 0.0)

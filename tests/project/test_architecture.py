@@ -108,6 +108,18 @@ def test_every_folder_of_pipelines_has_a_layer():
     assert files <= PAPERS, f"top-level modules of pipelines/ are papers: {files - PAPERS}"
 
 
+def test_papers_are_siblings():
+    """No paper imports another: what they share stands in a room below."""
+    wrong = [
+        f"{relative(path)}:{line}: {module}"
+        for path in python_files("pipelines") if path.stem in PAPERS and path.parent.name == "pipelines"
+        for module, line, _ in imports_of(path)
+        if set(module.split(".")) & (PAPERS - {path.stem}) and len(module.split(".")) <= 3
+        and module.split(".")[1] in PAPERS
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_core_imports_torch_only():
     outside = {
         (relative(path), module)

@@ -32,9 +32,9 @@ def sample_views(denoiser, reference: ReferenceView, cameras: Cameras, steps: in
         raise InputError("view_network", "a network that can draw pictures", type(denoiser).__name__,
                          "Use it in View Prior, or choose another network here.")
     device = denoiser.alphas_cumprod.device
-    told = denoiser.with_reference(reference.on_background().to(device), reference.camera.to(device))
+    conditioned = denoiser.with_reference(reference.on_background().to(device), reference.camera.to(device))
     cameras = cameras.resized(denoiser.image_size, denoiser.image_size).to(device)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        pictures = [told.sample(cameras[i], steps, generator) for i in range(len(cameras))]
+        pictures = [conditioned.sample(cameras[i], steps, generator) for i in range(len(cameras))]
     return torch.cat(pictures).clamp(0, 1).float().cpu()

@@ -116,7 +116,7 @@ class TextInverter(Protocol):
         """eps_hat without guidance; differentiable in the condition."""
         ...
 
-    def told(self, word: LearnedWord):
+    def conditioned(self, word: LearnedWord):
         """A text denoiser whose prompts may name the word."""
         ...
 
@@ -228,9 +228,9 @@ def samples(
     inverter: TextInverter, word: LearnedWord, sentence: str, count: int, guidance: float, steps: int = 20, seed: int = 0
 ) -> Tensor:
     """[count, S, S, 3] pictures of ``sentence`` ({} is the word), seen from the front."""
-    told = inverter.told(word).with_guidance(guidance).with_prompt(sentence.replace("{}", word.mention))
+    conditioned = inverter.conditioned(word).with_guidance(guidance).with_prompt(sentence.replace("{}", word.mention))
     camera = Cameras.orbit(torch.zeros(count), 0.0, 3.2, math.radians(20.0), inverter.image_size, inverter.image_size)
-    return told.sample(camera, steps, step_generator(seed, f"{NAME} samples", 0)).detach().float().cpu().clamp(0, 1)
+    return conditioned.sample(camera, steps, step_generator(seed, f"{NAME} samples", 0)).detach().float().cpu().clamp(0, 1)
 
 
 def noise_error(inverter: TextInverter, word: LearnedWord, picture: Tensor, sentences: tuple[str, ...], draws: int = 16,

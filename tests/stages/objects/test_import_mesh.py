@@ -6,7 +6,6 @@ from functools import lru_cache
 
 import pytest
 import torch
-from lift123.pipelines.consistent123 import BakeSettings, textured_mesh
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.core.mesh import Mesh, merge
@@ -23,6 +22,7 @@ from lift123.pipelines.stages.loop.scene import Scene
 from lift123.pipelines.stages.objects.import_mesh import ImportConfig, bakeable, import_mesh, tet_surface
 from lift123.pipelines.stages.objects.place_mesh import UPS, Placement, coverage, place_mesh
 from lift123.pipelines.stages.objects.refine_mesh import MeshConfig, refine_mesh
+from lift123.pipelines.stages.results.asset import BakeSettings, textured_mesh
 from lift123.pipelines.stages.results.bake import bake
 from lift123.pipelines.stages.results.render_views import render_scene, scene_albedo, scene_mesh
 from lift123.pipelines.toybox.objects import make_object

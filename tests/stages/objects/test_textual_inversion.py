@@ -324,7 +324,7 @@ def test_a_comfyui_model_learns_and_its_clip_reads_the_file(reference, tmp_path)
     world.clip.tokenizer.clip_l.embedding_size = comfy_tiny.WIDTH
     read = comfy_denoiser.encode_text(world.clip, prompt)[0][0]
     world.clip.tokenizer.clip_l.embedding_directory = None
-    told = comfy_denoiser.encode_text(inverter.told(done.word).clip, prompt)[0][0]
+    told = comfy_denoiser.encode_text(inverter.conditioned(done.word).clip, prompt)[0][0]
     assert torch.allclose(read, told, atol=1e-6) and float((read - unknown).abs().max()) > 1e-3
 
 

@@ -1,0 +1,74 @@
+"""Settings that the embedded networks bear: what all quickstarts share.
+
+They are small: 64 pixel pictures on white, seen from one distance, a CPU's time.  Measured in
+``benchmarks/results/networks.md`` and ``quick.md``.
+"""
+
+from __future__ import annotations
+
+from ...core.schedules import Constant, Linear
+from ...fields.hash_nerf import HashNerfConfig
+from ...ops.hashgrid import HashGridConfig
+from ...priors.sds import SdsSettings
+from ...render.shading import PLAIN
+from ...render.volume import VolumeSettings
+from ..loop.cameras import NovelViews
+from ..results.asset import BakeSettings
+from .fit_nerf import NerfConfig
+from .refine_mesh import MeshConfig
+
+REFERENCE_SIZE = 256  # pixels
+VIEW_GUIDANCE = 1.5  # the small prior is unimodal enough: more guidance only saturates colors
+TEXT_GUIDANCE = 3.0
+BAKE = BakeSettings(faces=20000, size=1024)
+
+_STEPS = {"mode": "both", "novel_background": "white", "shading": PLAIN, "preview_every": 10}
+VIEWS = NovelViews(radius=(3.2, 3.2), elevation=(-30.0, 45.0))  # what the embedded view prior was trained on
+SDS = SdsSettings(t_range=(Linear(0.3, 0.02), Linear(0.95, 0.3)), weighting="snr", reduction="mean")
+
+NERF = NerfConfig(
+    **_STEPS,
+    iterations=250,
+    mesh_iterations=150,
+    size=64,
+    reference_size=64,
+    rgb=Constant(5.0),
+    mask=Constant(2.0),
+    depth=Constant(0.02),
+    reference_noise=0.0,
+    novel=VIEWS,
+    field=HashNerfConfig(
+        HashGridConfig(levels=8, log2_table=15, base=8, finest=128), hidden=32, layers=1, blob_density=10.0
+    ),
+    volume=VolumeSettings(step=0.03, max_samples=128, normal_method="tetrahedral", normal_min_weight=0.01),
+    grid_resolution=48,
+    grid_every=10,
+    lr_grid=2e-2,
+    lr_mlp=5e-3,
+    normal_tv=Constant(0.0),
+    normal_blur=Constant(0.0),
+    normal_3d=Constant(0.0),
+    orientation=Constant(0.0),
+    entropy=Linear(0.0, 0.02),
+    level_start=1.0,
+    level_rate=0.0,
+    ema_every=0,
+)
+
+MESH = MeshConfig(
+    **_STEPS,
+    iterations=150,
+    size=128,
+    reference_size=192,
+    rgb=Constant(5.0),
+    mask=Constant(2.0),
+    tets=40,
+    cover_reference=True,
+    lr_sdf=2e-2,
+    lr_deform=2e-2,
+    lr_grid=1e-2,
+    lr_mlp=2e-3,
+    mesh_normal=Constant(0.1),
+    mesh_laplacian=Constant(0.2),
+    novel=VIEWS,
+)
