@@ -93,7 +93,7 @@ def test_start_and_widths_are_the_token_tables(worlds):
     assert torch.allclose(inverter.start("mug")["clip_l"], table[[mug]]) and len(inverter.start("")["clip_l"]) == 1
 
 
-def test_a_told_denoiser_understands_the_word(worlds):
+def test_a_conditioned_denoiser_understands_the_word(worlds):
     """Naming the word in a prompt is naming its tokens; other prompts and the shared CLIP are as before."""
     world = worlds("sd15")
     inverter = comfy_inversion.ModelInverter(denoiser(world))

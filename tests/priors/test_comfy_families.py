@@ -110,7 +110,7 @@ def test_distillation_through_zero123_equals_diffusers(zero123, guidance, conven
 
 
 def test_novel_views_are_sampled(zero123):
-    views = told(zero123, 3.0, "zero123").sample(cameras(), 2, torch.Generator().manual_seed(0))
+    views = conditioned(zero123, 3.0, "zero123").sample(cameras(), 2, torch.Generator().manual_seed(0))
     assert views.shape == (3, SIZE, SIZE, 3) and bool(views.isfinite().all()) and not views.is_inference()
 
 
