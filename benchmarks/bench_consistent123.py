@@ -4,7 +4,7 @@
 
 Methods: consistent123 (embedded networks), oracle (same pipeline and preset, the exact denoiser of the true view),
 reference (same pipeline without any prior), hull (the mask's outline extruded).  Every result is kept in ``--work``,
-so an interrupted run goes on where it stopped; --fresh starts over.  Metrics follow the paper (spec D.7): meshes in the
+so an interrupted run goes on where it stopped; --fresh starts over.  Metrics follow the paper (C-D.7): meshes in the
 unit cube, squared Chamfer distance with 2000 points, IoU on 64^3, PSNR over 17 novel views of the 18 on white.
 """
 

@@ -197,7 +197,7 @@ class ModelDenoiser:
 
 @dataclass(frozen=True)
 class ModelTextDenoiser(ModelDenoiser):
-    """A MODEL and CLIP told a prompt; the view words follow the camera's azimuth (spec C.3).
+    """A MODEL and CLIP told a prompt; the view words follow the camera's azimuth (M-C.3).
 
     views: the processed conditions of ", front view", ", side view" and ", back view"; negative: of what to avoid.
     """

@@ -80,11 +80,11 @@ _VIEWS = NovelViews(
 )
 _FIELD = HashNerfConfig(
     HashGridConfig(
-        levels=16,  # (paper) Instant-NGP's, spec C.1
+        levels=16,  # (paper) Instant-NGP's, H-C.1
         log2_table=19,  # (paper)
         features=2,  # (paper)
         base=16,  # threestudio's configurations
-        finest=4096,  # threestudio: 16 x 1.4473^15, spec C.2
+        finest=4096,  # threestudio: 16 x 1.4473^15, H-C.2
     ),
     hidden=64,  # threestudio zero123: 64 x 2
     layers=2,
@@ -101,20 +101,20 @@ PAPER = Preset(
         iterations=3000,  # (paper)
         early_size=64,  # (paper) 64 -> 128
         size=128,  # (paper)
-        early_until=1 / 3,  # spec C.5: 1000 of 3000 iterations
-        early_batch=4,  # spec C.5, from the published 0.6 s per iteration
-        novel_batch=2,  # spec C.5
+        early_until=1 / 3,  # H-C.5: 1000 of 3000 iterations
+        early_batch=4,  # H-C.5, from the published 0.6 s per iteration
+        novel_batch=2,  # H-C.5
         reference_size=128,  # ours: as the last novel views
         mode="both",  # threestudio: the reference view in every iteration
         novel=_VIEWS,
         shading=PLAIN,  # threestudio zero123: no lights
-        novel_background="white",  # Zero-1-to-3 was trained on it (spec C.5)
+        novel_background="white",  # Zero-1-to-3 was trained on it (H-C.5)
         reference_background="white",  # as the novel views
         reference_noise=0.0,  # threestudio: none
         rgb=Constant(500.0),  # threestudio zero123
         mask=Constant(50.0),  # threestudio zero123
-        depth=Linear(0.0, 0.05),  # spec C.5: threestudio zero123's remark, ramped
-        normal=Linear(0.0, 0.05),  # spec C.5, likewise
+        depth=Linear(0.0, 0.05),  # H-C.5: threestudio zero123's remark, ramped
+        normal=Linear(0.0, 0.05),  # H-C.5, likewise
         normal_tv=Constant(8.0),  # threestudio zero123: 2D normal smoothness
         normal_blur=_OFF,  # Magic123's, not here
         normal_3d=Constant(8.0),  # threestudio zero123: 3D normal smoothness
@@ -137,28 +137,28 @@ PAPER = Preset(
         optimize="texture",  # (paper) frozen geometry
         novel=_VIEWS,
         novel_batch=1,  # ours
-        mode="both",  # spec B.4: the reference loss in every iteration
-        shading=PLAIN,  # spec D: colors only
-        novel_background="gray",  # spec B.2: what the depth-text network likes
-        reference_background="white",  # spec D
-        rgb=Constant(1000.0),  # spec B.8
+        mode="both",  # H-B.4: the reference loss in every iteration
+        shading=PLAIN,  # H-D: colors only
+        novel_background="gray",  # H-A.2: what the depth-text network likes
+        reference_background="white",  # H-D
+        rgb=Constant(1000.0),  # H-B.8
         mask=_OFF,  # (paper) L_rgb + L_RGSD only
         depth=_OFF,  # (paper)
         normal=_OFF,  # (paper)
         mesh_normal=_OFF,  # (paper)
         mesh_laplacian=_OFF,  # (paper)
-        rgb_inside=True,  # spec B.8: masked
+        rgb_inside=True,  # H-B.8: masked
         rgb_edge="soft",  # ours: a surface that stays put cannot follow the picture's blended rim
         tets=64,  # ours; threestudio's grid "128" is 32, but this surface is made once and never improved
         init="clamp",  # threestudio: clamp(threshold - density, -1, 1)
         threshold=None,  # as our other papers: mean density, at most 10
-        lr_grid=1e-2,  # spec D
-        lr_mlp=1e-3,  # spec D
-        lr_factor=Piecewise(((0.0, 1.0), (0.7, 1.0), (1.0, 0.1))),  # spec D: a tenth over the last 30 %
+        lr_grid=1e-2,  # H-D
+        lr_mlp=1e-3,  # H-D
+        lr_factor=Piecewise(((0.0, 1.0), (0.7, 1.0), (1.0, 0.1))),  # H-D: a tenth over the last 30 %
     ),
     text=SdsSettings(
         t_range=(0.2, 0.6),  # (paper)
-        weight=Constant(0.01),  # spec C.5, for DeepFloyd IF
+        weight=Constant(0.01),  # H-C.5, for DeepFloyd IF
         reduction="sum",  # threestudio
     ),
     view=SdsSettings(
@@ -166,16 +166,16 @@ PAPER = Preset(
         weight=Constant(0.1),  # threestudio zero123
         reduction="sum",  # threestudio
     ),
-    text_guidance=21.0,  # (paper) 20, which is added to the conditional noise, as in threestudio's IF (spec F.1)
+    text_guidance=21.0,  # (paper) 20, which is added to the conditional noise, as in threestudio's IF (H-F.1)
     view_guidance=5.0,  # (paper)
     rgsd=RgsdSettings(
-        weight=Constant(0.025),  # spec B.8, beside rgb = 1000
+        weight=Constant(0.025),  # H-B.8, beside rgb = 1000
         reduction="half sum",  # threestudio's latent losses
         tau="draw",  # (paper) Algorithm 1
-        fixed=(120.0, -120.0),  # (paper) two, without saying which; spec B.4
+        fixed=(120.0, -120.0),  # (paper) two, without saying which; H-B.4
         slots=1,
         reuse=1,  # (paper) every visit draws a new camera
-        masked=True,  # spec B.5
+        masked=True,  # H-B.5
     ),
     guide=RgnvSettings(
         steps=20,  # (paper) T
@@ -217,15 +217,15 @@ OPEN = {
     "nerf.level_start": "threestudio zero123: all levels at once; Magic123 wakes them one by one",
     "nerf.volume": "threestudio zero123: analytic normals; the density of samples is ours",
     "nerf.field": "base and finest cells and the perceptron are threestudio's; the density's bump is our other papers'",
-    "text.weight": "spec C.5, to be set so that the 2D pulls half as hard as the 3D prior; see with_stable_diffusion",
+    "text.weight": "H-C.5, to be set so that the 2D pulls half as hard as the 3D prior; see with_stable_diffusion",
     "text.weighting": "threestudio: 1 - abar",
     "view.weight": "threestudio zero123; its Magic123 has 1",
     "view.weighting": "threestudio: 1 - abar",
     "text_guidance": "20 in the paper's own formula is 21 in ours",
     "mesh.novel_batch": "ours: 1",
     "mesh.mode": "ours: the reference loss in every iteration",
-    "mesh.rgb": "spec B.8, together with rgsd.weight",
-    "mesh.rgb_inside": "spec B.8",
+    "mesh.rgb": "H-B.8, together with rgsd.weight",
+    "mesh.rgb_inside": "H-B.8",
     "mesh.rgb_edge": "ours",
     "mesh.novel_background": "the gray that the released RGNV puts behind novel views",
     "mesh.reference_background": "white",
@@ -235,19 +235,19 @@ OPEN = {
     "mesh.lr_grid": "ours; the optimizer is not published",
     "mesh.lr_mlp": "ours; the optimizer is not published",
     "mesh.lr_factor": "ours",
-    "rgsd.weight": "spec B.8: patches weigh the same at the reference and elsewhere",
+    "rgsd.weight": "H-B.8: patches weigh the same at the reference and elsewhere",
     "rgsd.reduction": "threestudio's latent losses",
     "rgsd.fixed": "ours; the paper has two fixed views and does not say which",
-    "rgsd.masked": "spec B.5: the background is no part of the object",
+    "rgsd.masked": "H-B.5: the background is no part of the object",
     "views.guidance": "released RGNV",
     "guide.layers": "released RGNV: the last quarter of the self-attentions; the paper says only self-attention",
-    "guide.record": "spec A.8: the stored inversion states",
+    "guide.record": "H-A.8: the stored inversion states",
     "bake": "ours",
 }
 
 
 def with_stable_diffusion(preset: Preset) -> Preset:
-    """The preset with Stable Diffusion 2.1 (or 1.5) as 2D prior, where DeepFloyd IF is not at hand (spec F.3).
+    """The preset with Stable Diffusion 2.1 (or 1.5) as 2D prior, where DeepFloyd IF is not at hand (H-F.3).
 
     Guidance 100, and threestudio Magic123's weight of 0.025 at a color weight of 1000.
     """
@@ -264,7 +264,7 @@ STANDARD = with_stable_diffusion(
         reference_size=512,
         nerf=replace(PAPER.nerf, iterations=1000),
         mesh=replace(PAPER.mesh, iterations=500, size=512, reference_size=512, tets=48),
-        rgsd=replace(PAPER.rgsd, slots=4, reuse=4),  # spec B.7: a third of the evaluations
+        rgsd=replace(PAPER.rgsd, slots=4, reuse=4),  # H-B.7: a third of the evaluations
     )
 )
 
@@ -310,7 +310,7 @@ PRESETS = {p.name: p for p in (QUICKSTART, STANDARD, PAPER)}
 def coarse_prior(reference: ReferenceView, models, preset: Preset) -> SumPrior:
     """2D and 3D distillation of the coarse stage.
 
-    models: anything with ``text`` and ``view``; None leaves that prior out (spec F.3), not both.
+    models: anything with ``text`` and ``view``; None leaves that prior out (H-F.3), not both.
     """
     parts = []
     if models.text is not None:

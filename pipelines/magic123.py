@@ -6,7 +6,7 @@ lambda_2D/3D (Eq. 8), moves between them.  Start reading at :func:`run`.
 
 Where the paper and the released code differ, PAPER follows the code, which made the published results; PRINTED
 is what the paper says.  Both are restated without an accident of the code: its distillation gradients bypass
-the loss scaler of mixed precision and so arrive divided by 65536 (spec C.6).
+the loss scaler of mixed precision and so arrive divided by 65536 (M-C.6).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Balance:
 
 
 def _released(text: float, view: float, stage: str) -> Balance:
-    """The code's weights of sums over latent elements, without the loss scaler, as weights of means (spec C.6)."""
+    """The code's weights of sums over latent elements, without the loss scaler, as weights of means (M-C.6)."""
     source = f"released code, {stage} stage ({text:g} : {view:g}), restated for averages and without its loss scaler"
     return Balance(text * TEXT_LATENT / LOSS_SCALE, view * VIEW_LATENT / LOSS_SCALE, source)
 
@@ -121,11 +121,11 @@ class Preset:
     bake: BakeSettings
 
 
-# Half of the novel cameras around the horizon, half from above (spec A.4); distance and lens never change.
+# Half of the novel cameras around the horizon, half from above (M-A.4); distance and lens never change.
 _VIEWS = NovelViews(radius=(1.8, 1.8), elevation=(-45.0, 45.0), fovy=40.0, hemisphere=0.5, stratified=False)
 _REFERENCE_STEPS = {"reference_every": 4, "reference_every_2d": 2, "reference_first": 100}
 _REFERENCE_LOSSES = {"rgb": Constant(5.0), "mask": Constant(0.5), "rgb_inside": True, "reference_background": "white"}
-_COARSE_TIMES, _FINE_TIMES = (0.2, 0.6), (0.02, 0.5)  # of 1000 timesteps (spec C.2)
+_COARSE_TIMES, _FINE_TIMES = (0.2, 0.6), (0.02, 0.5)  # of 1000 timesteps (M-C.2)
 
 PAPER = Preset(
     name="magic123 paper",
@@ -137,7 +137,7 @@ PAPER = Preset(
     nerf=NerfConfig(
         **_REFERENCE_STEPS,
         **_REFERENCE_LOSSES,
-        depth=Constant(0.005),  # .01 times half of 1 - rho, the form of both (spec B.6)
+        depth=Constant(0.005),  # .01 times half of 1 - rho, the form of both (M-B.6)
         novel=_VIEWS,
         shading=ShadingMix(lambertian=0.8, textureless=0.2, normal_until=0.2),
         reference_noise=1e-3,
@@ -167,7 +167,7 @@ PAPER = Preset(
     balance="coarse",
     mesh_balance="fine",
     ratio=1.0,
-    text_guidance=101.0,  # the code adds 100 (text - uncond) to text, not to uncond (spec C.3)
+    text_guidance=101.0,  # the code adds 100 (text - uncond) to text, not to uncond (M-C.3)
     view_guidance=5.0,
     angle_scaling=True,
     bake=BakeSettings(),
@@ -186,7 +186,7 @@ _OFF = Constant(0.0)
 PRINTED = replace(
     PAPER,
     name="magic123 printed",
-    description="Magic123 by the paper's words where its released code does otherwise (spec B.4, B.6, C.6).",
+    description="Magic123 by the paper's words where its released code does otherwise (M-B.4, M-B.6, M-C.6).",
     nerf=replace(
         PAPER.nerf,
         depth=Constant(0.0005),

@@ -1,4 +1,4 @@
-"""The three training stages of S-LRM in the paper: pictures only, no truth inside (StdGEN, Sec. 3.2; spec C.14, C.15).
+"""The three training stages of S-LRM in the paper: pictures only, no truth inside (StdGEN, Sec. 3.2; S-C.14, S-C.15).
 
   stage 1  NeRF variant, everything together: ``nerf_terms`` with all classes
   stage 2  NeRF variant, layer by layer from outside to inside: ``nerf_terms`` with one of ``KEPT_SETS``
@@ -94,7 +94,7 @@ def mesh_terms(network: Slrm, planes, cameras: OrthoCameras, truth: Truth, keep=
 
 
 def mesh_from_nerf(mesh: Slrm, nerf: Slrm) -> None:
-    """Starts the mesh variant from the NeRF variant (spec C.9): distance is the iso-density minus raw density.
+    """Starts the mesh variant from the NeRF variant (S-C.9): distance is the iso-density minus raw density.
 
     Everything but the decoders is copied; colors and the distance's hidden layers come from the density network, the
     semantic decoder as it is; deformation and cube weights stay as they are.

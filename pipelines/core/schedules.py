@@ -55,7 +55,7 @@ class Piecewise:
 
 
 def rise(form: str, x: float) -> float:
-    """The 2D weight of Consistent123's dynamic prior at clock x in [0, 1] (spec D.3).
+    """The 2D weight of Consistent123's dynamic prior at clock x in [0, 1] (C-D.3).
 
     exponential: 1 - exp(-x); linear: x; log: log2(1 + x); each squeezed into [EPS, 1].
     """

@@ -1,4 +1,4 @@
-"""The radiance field of Magic123 and Consistent123: hash grid, small MLP, density blob (spec B.1).
+"""The radiance field of Magic123 and Consistent123: hash grid, small MLP, density blob (M-B.1).
 
 Density is exp(logit + blob) with the exponent's gradient truncated at 15 (Mueller et al. 2022); the blob
 b * exp(-|x|^2 / 2 s^2) starts every scene as a ball.  Color has no view dependence.
@@ -23,7 +23,7 @@ TINY = 1e-12  # gradients shorter than this have no direction: their normal is z
 
 @dataclass(frozen=True)
 class HashNerfConfig:
-    """Shape of the field; defaults are the papers' (spec B.1).
+    """Shape of the field; defaults are the papers' (M-B.1).
 
     grid:           hash grid; its unit cube is the scene's [-1, 1]^3.
     hidden, layers: width and number of hidden layers of the MLP.
@@ -104,7 +104,7 @@ class HashNerf(torch.nn.Module):
 
         method: "central" (the papers': 6 density queries at +-normal_epsilon), "tetrahedral" (4 queries of the log
         density at the same step, nearly the same smoothing), "analytic" (exact, about 2 queries, no smoothing).
-        Differentiable to the parameters, not to x.  noise: [N, 3] offsets added to x (spec B.6, 3D normal term).
+        Differentiable to the parameters, not to x.  noise: [N, 3] offsets added to x (M-B.6, 3D normal term).
         """
         if method not in NORMAL_METHODS:
             raise ValueError(f"normal method must be one of {NORMAL_METHODS}, got {method!r}")

@@ -1,6 +1,6 @@
 """A surface as signed distances and small displacements on a tetrahedral grid (DMTet).
 
-Shen et al., "Deep Marching Tetrahedra" (2021), as used by Magic123 and Consistent123 (spec section E),
+Shen et al., "Deep Marching Tetrahedra" (2021), as used by Magic123 and Consistent123 (M-E),
 with this project's sign: negative inside.
 """
 
@@ -36,7 +36,7 @@ class TetSdf(torch.nn.Module):
     sdf:    [V] parameter, negative inside; in units of roughly one grid edge, any value is legal.
     deform: [V, 3] parameter; grid vertices move by tanh(deform) * ``reach`` along each axis.
     scale:  [3] buffer, half extents of the box in scene units.
-    reach:  float, scene units; 1 / (4 n) is the published "tanh(d) / resolution" (spec E.3).
+    reach:  float, scene units; 1 / (4 n) is the published "tanh(d) / resolution" (M-E.3).
     color:  [N, 3] points -> [N, 3] sRGB in [0, 1], usually the NeRF the surface came from; a Module
             becomes a submodule, so its parameters are trained and saved with the surface.
     """
@@ -70,7 +70,7 @@ class TetSdf(torch.nn.Module):
         fill_cavities: bool = True,
         points: Tensor | None = None,
     ) -> TetSdf:
-        """The surface density = threshold of a density function (spec E.3).
+        """The surface density = threshold of a density function (M-E.3).
 
         density:   [N, 3] scene units -> [N] >= 0.
         threshold: the occupancy grid's min(mean density, 10) in the papers; must be positive.

@@ -131,7 +131,7 @@ def load_view_file(path: Path, device: torch.device | str = "cpu", pose: str = "
                    ema: bool = True) -> ViewDenoiser:
     """A Zero-1-to-3 network from one file.
 
-    pose: "zero123", or "stable" for Stable Zero123, whose file looks the same (spec C.5).  dtype of UNet and picture
+    pose: "zero123", or "stable" for Stable Zero123, whose file looks the same (M-C.5).  dtype of UNet and picture
     tower: float32 on a CPU and float16 elsewhere unless given; the autoencoder stays in float32, gradients pass it.
     """
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection

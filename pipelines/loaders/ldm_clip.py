@@ -3,7 +3,7 @@
 Three layouts occur: OpenAI's visual tower inside Zero-1-to-3 (``cond_stage_model.model.visual.``), a transformers text
 tower inside Stable Diffusion 1 (``cond_stage_model.transformer.``) and open_clip's text tower inside Stable Diffusion 2
 (``cond_stage_model.model.``).  OpenAI and open_clip stack the three attention projections in one matrix and keep output
-projections transposed.  Sources: Radford et al. 2021 (the towers), spec F.5; checked by ``tests/loaders/test_ldm_clip.py``.
+projections transposed.  Sources: Radford et al. 2021 (the towers), M-F.5; checked by ``tests/loaders/test_ldm_clip.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loads S-LRM checkpoints strictly: every weight found, every weight used, the variant named (spec C.1, C.6, K).
+"""Loads S-LRM checkpoints strictly: every weight found, every weight used, the variant named (S-C.1, S-C.6, S-K).
 
 Names in the file are the network's own (``encoder.``, ``transformer.``, ``synthesizer.``), bare or behind ``lrm_generator.``
 and ``module.``.  A file may hold LoRA updates beside their base weights; they are merged in float32 unless training wants
@@ -158,7 +158,7 @@ def merged(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _look_at_lora(state: dict[str, Tensor]) -> list[str]:
-    """What a person should know about the updates (spec K.4)."""
+    """What a person should know about the updates (S-K.4)."""
     halves = {k: v for k, v in state.items() if k.endswith("_lora_B")}
     if any(v.is_meta for v in halves.values()):
         return []

@@ -1,4 +1,4 @@
-"""What was assumed about StdGEN's published diffusion folders, checked against the files themselves (spec K.1 to K.3).
+"""What was assumed about StdGEN's published diffusion folders, checked against the files themselves (S-K.1 to S-K.3).
 
 Reads configurations and names only, no weights, so that it can run before each load and be shown to the person.
 """
@@ -14,7 +14,7 @@ from ..networks.stdgen.multiview import PROMPT_FILES, make_prompts, read_prompts
 from ..networks.stdgen.schedule import LEADING, ZERO_SNR
 from .folders import optional_json, read_state, weight_files
 
-# component -> number of tensors that the reference definitions give it (spec G)
+# component -> number of tensors that the reference definitions give it (S-G)
 CANONICAL_COUNTS, MULTIVIEW_COUNTS = {"unet": 694, "ref_unet": 670}, {"unet": 838}
 STOCK_COUNTS = {"unet": (838, 802)}
 SCHEDULERS = {"canonical": ("scheduler-zerosnr", ZERO_SNR), "multiview": ("scheduler", LEADING), "stock": ("scheduler", LEADING)}
@@ -68,7 +68,7 @@ def tensor_names(place: Path) -> list[str]:
 
 
 def prompt_difference(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> float:
-    """Largest difference between the published prompt embeddings and what the folder's text encoder makes (spec B.1).
+    """Largest difference between the published prompt embeddings and what the folder's text encoder makes (S-B.1).
 
     Half precision's rounding (about 0.01) is expected.  InputError where the published files are not in the folder.
     """

@@ -1,4 +1,4 @@
-"""Losses on rendered pictures and on volume samples (spec B.6).
+"""Losses on rendered pictures and on volume samples (M-B.6).
 
 Every function returns a scalar mean unless its docstring says otherwise; weights belong to presets.
 Pictures are [B, H, W, C] or [H, W, C]; masks have no channel axis.
@@ -28,7 +28,7 @@ def rgb_mse(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor
 def color_region(alpha: Tensor, edge: str = "keep", size: int = 5, limit: float = 0.1) -> Tensor:
     """[..., H, W] 0 or 1: where the colors of a picture with coverage ``alpha`` are trusted.
 
-    Always alpha > 1/2.  edge (spec A.2; Magic123's fine stage): "keep" leaves it at that; "soft", the
+    Always alpha > 1/2.  edge (M-A.2; Magic123's fine stage): "keep" leaves it at that; "soft", the
     released code, drops pixels that lie more than ``limit`` below the largest alpha of their size x size
     box, the blended rim of a matte; "erode", its README's description, drops pixels more than ``limit``
     above the smallest, two pixels inwards from any edge.  Beyond the border alpha goes on as inside.
@@ -100,7 +100,7 @@ def blur_smoothness(image: Tensor, size: int = 9, sigma: float = 1.7, stop_gradi
 
 
 def orientation(weights: Tensor, normals: Tensor, directions: Tensor) -> Tensor:
-    """Mean over samples of w max(0, n . d)^2; w is a constant (Ref-NeRF; spec B.6).
+    """Mean over samples of w max(0, n . d)^2; w is a constant (Ref-NeRF; M-B.6).
 
     weights [S], normals [S, 3] unit, directions [S, 3] (normalized here): a visible sample must not
     face away from its camera.

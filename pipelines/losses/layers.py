@@ -1,4 +1,4 @@
-"""What pulls a layer of a character into shape (StdGEN, arXiv 2411.05738, Eq. 12-13; numbers of spec D.4-D.7)."""
+"""What pulls a layer of a character into shape (StdGEN, arXiv 2411.05738, Eq. 12-13; numbers of S-D.4 to S-D.7)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GATE = 0.05  # scene units: inner vertices further away do not collide (in the c
 
 
 def picture_loss(rendered: Tensor, target: Tensor, whole_mask: bool = False, count: Tensor | None = None) -> Tensor:
-    """Scalar >= 0: normals and coverage of Eq. 12 as the released code has them (spec D.4).
+    """Scalar >= 0: normals and coverage of Eq. 12 as the released code has them (S-D.4).
 
     rendered, target: [B, H, W, 4] normal colors on black, and coverage.  The mean of the squared difference of all four
     channels where the render covers more than half a pixel, plus that of the coverage over the target's background.
@@ -34,7 +34,7 @@ def color_loss(rendered: Tensor, target: Tensor) -> Tensor:
 
 
 def mask_terms(rendered: Tensor, target: Tensor, mask: Tensor, free: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """(inside, outside) losses of a layer whose visible part is known (spec D.7; weights 1 and 10 in the paper).
+    """(inside, outside) losses of a layer whose visible part is known (S-D.7; weights 1 and 10 in the paper).
 
     rendered: [B, H, W, 4] with every other layer painted black.  target: as for :func:`picture_loss`.
     mask: [B, H, W] bool, where the layer is the nearest.  Inside all channels follow the target; where it is ``free`` (None:
@@ -45,7 +45,7 @@ def mask_terms(rendered: Tensor, target: Tensor, mask: Tensor, free: Tensor | No
 
 
 def expansion(points: Tensor, normals: Tensor, parity: bool = False) -> Tensor:
-    """Scalar: half the mean of |stopgrad(v + n) - v|^2, whose gradient pushes every vertex outwards (spec D.4).
+    """Scalar: half the mean of |stopgrad(v + n) - v|^2, whose gradient pushes every vertex outwards (S-D.4).
 
     normals: [V, 3] unit.  parity: the released code's slip, where the normals are those turned for shading, (-x, y, -z)
     in its frame and ours alike (both differ by half a turn about y): it pulls inwards horizontally.

@@ -1,4 +1,4 @@
-"""Regularizers of a triangle mesh (spec E.5; Consistent123 and Magic123 use the same two)."""
+"""Regularizers of a triangle mesh (M-E.5; Consistent123 and Magic123 use the same two)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What S-LRM is trained with (StdGEN, Eq. 4, 5, 9, 11; spec C.14, C.15), and the direct supervision of the embedded one.
+"""What S-LRM is trained with (StdGEN, Eq. 4, 5, 9, 11; S-C.14, S-C.15), and the direct supervision of the embedded one.
 
 Every term is a scalar mean and differentiable.  Pictures are [B, H, W, C], coverage [B, H, W]; a pixel's class is an
 int64, -1 where nothing is.  ``total`` weighs the terms.

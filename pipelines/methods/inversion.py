@@ -2,7 +2,7 @@
 
 A grid has rungs 0 .. l; rung 0 is the clean latent, higher rungs are noisier.  Inverting climbs it, sampling climbs
 down, and both ask the network about the *same* times, so that all that separates a latent from its reconstruction is
-that the two directions evaluate the network on slightly different states (HiFi-123, spec A.3).  States, noise and
+that the two directions evaluate the network on slightly different states (HiFi-123, H-A.3).  States, noise and
 schedule stay in float32 whatever the network computes in.
 """
 

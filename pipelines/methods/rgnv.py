@@ -27,7 +27,7 @@ SIDE, BACK = math.radians(45.0), math.radians(135.0)
 
 @dataclass(frozen=True)
 class RgnvSettings:
-    """How views are enhanced; defaults are the paper's (spec A.8, G), the ablation's switches included.
+    """How views are enhanced; defaults are the paper's (H-A.8, H-G), the ablation's switches included.
 
     steps, rungs:  the schedule is cut into ``steps``; inversion climbs the first ``rungs`` of them (50 and 30; RGSD 20
                    and 12).  More rungs: texture closer to the reference, shape further from the coarse view.

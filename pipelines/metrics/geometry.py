@@ -1,4 +1,4 @@
-"""How close two shapes are, and whether a mesh is sound (Consistent123's protocol, spec D.7)."""
+"""How close two shapes are, and whether a mesh is sound (Consistent123's protocol, C-D.7)."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Mutual self-attention as in MasaCtrl (Cao et al. 2023) and HiFi-123 (Yu et al. 2024), on diffusers' UNet2DConditionModel.
 The reference's keys and values are recorded once per noise level (a :class:`Bank`) and injected while other pictures
 are denoised; or reference and views share a batch ("paired"), which costs a network evaluation more per step and gives
-the same numbers.  Layers are chosen by name, never by a position in some dictionary (spec A.5).
+the same numbers.  Layers are chosen by name, never by a position in some dictionary (H-A.5).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Depth-conditioned Stable Diffusion 2: a text network that is also shown a depth map (spec hifi123 A.1, A.2).
+"""Depth-conditioned Stable Diffusion 2: a text network that is also shown a depth map (H-A.1, H-A.2).
 
 Its UNet has one input channel more than a text network's; the depth map of the latents' size is the last one.  It is
 inverse depth, larger = nearer, in [-1, 1], and -1 where there is no object.

@@ -1,4 +1,4 @@
-"""Text-to-image diffusion in pixels, without an autoencoder: DeepFloyd IF's first stage (spec hifi123 F).
+"""Text-to-image diffusion in pixels, without an autoencoder: DeepFloyd IF's first stage (H-F.1).
 
 Its UNet answers with six channels, the noise and a learned variance, of which score distillation and DDIM use the
 first three; its words are encoded by T5 (Raffel et al. 2020).  ``TextDenoiser`` works on both kinds of runtime.

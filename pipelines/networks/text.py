@@ -16,7 +16,7 @@ VIEWS = ("front", "side", "back")
 
 @dataclass(frozen=True)
 class TextDenoiser(LatentDenoiser):
-    """A ``Denoiser`` for a prompt; the view words follow the camera's azimuth (spec C.3).
+    """A ``Denoiser`` for a prompt; the view words follow the camera's azimuth (M-C.3).
 
     encoder: anything with ``text_condition(list[str], negative) -> {"context": [N, L, D]}``; SDXL's encoders add
              "pooled" [N, P], which its UNet wants together with the picture's size.

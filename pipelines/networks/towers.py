@@ -80,7 +80,7 @@ class TwoTextTowers:
 
 @dataclass(frozen=True)
 class VisionTower:
-    """Zero-1-to-3's picture encoder: the projected, *not* normalized CLIP image embedding (spec C.5).
+    """Zero-1-to-3's picture encoder: the projected, *not* normalized CLIP image embedding (M-C.5).
 
     model: transformers CLIPVisionModelWithProjection.
     """

@@ -50,7 +50,7 @@ def pose_vector(cameras: Cameras, reference: Cameras, convention: str = "zero123
     """[B, 4]: polar difference (radians, up = negative), sin and cos of the azimuth difference, and a fourth entry.
 
     convention "zero123": the radius difference, scene units; "stable" (Stable Zero123): the reference's polar angle,
-    radians from straight up.  Right-handed cameras, so the azimuth enters with its own sign (spec A.4, C.5).
+    radians from straight up.  Right-handed cameras, so the azimuth enters with its own sign (M-A.4, M-C.5).
     """
     if convention not in POSES:
         raise ValueError(f"pose convention must be one of {POSES}, got {convention!r}")

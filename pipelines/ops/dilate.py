@@ -1,4 +1,4 @@
-"""Moves an outer layer out of the way of an inner one (StdGEN Sec. 3.3 "Pre- and Post-dilation", spec D.6)."""
+"""Moves an outer layer out of the way of an inner one (StdGEN Sec. 3.3 "Pre- and Post-dilation", S-D.6)."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class CubeWeights:
 
     @staticmethod
     def from_raw(raw: Tensor, scale: float = 0.5) -> "CubeWeights":
-        """From unbounded values [M, 21] (12 beta, 8 alpha, gamma; spec C.9).
+        """From unbounded values [M, 21] (12 beta, 8 alpha, gamma; S-C.9).
 
         beta and alpha become 1 + scale tanh, gamma becomes (1 - scale) / 2 + scale sigmoid.
         """

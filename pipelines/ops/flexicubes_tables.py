@@ -19,7 +19,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-# The order of the released networks' twelve edge weights (spec C.9).
+# The order of the released networks' twelve edge weights (S-C.9).
 EDGES = ((0, 1), (1, 5), (4, 5), (0, 4), (2, 3), (3, 7), (6, 7), (2, 6), (2, 0), (3, 1), (7, 5), (6, 4))
 FACES = tuple(tuple(c for c in range(8) if (c >> axis & 1) == side) for axis in range(3) for side in range(2))
 

@@ -28,7 +28,7 @@ FEATURES = 2  # per level, as in every published preset; the kernels load rows a
 
 @dataclass(frozen=True)
 class HashGridConfig:
-    """Shape of the encoding; the defaults are Magic123's and Consistent123's (spec B.1).
+    """Shape of the encoding; the defaults are Magic123's and Consistent123's (M-B.1).
 
     levels:     number of grids.
     features:   per level; must be 2.

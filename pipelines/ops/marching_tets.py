@@ -1,6 +1,6 @@
 """Marching tetrahedra: a signed distance on tet vertices becomes a triangle mesh.
 
-Shen et al., "Deep Marching Tetrahedra" (2021), conventions of spec E.4 with this project's sign:
+Shen et al., "Deep Marching Tetrahedra" (2021), conventions of M-E.4 with this project's sign:
 negative inside, faces counter-clockwise from outside, positively oriented tets.  The case table is
 derived from that rule.  Only tets that the surface crosses are visited, and only the ends of
 crossed edges enter the differentiable part, so cost follows the surface and not the volume.

@@ -1,4 +1,4 @@
-"""Occupancy grid and ray marching to packed samples (Mueller et al. 2022, appendices C and E.1; spec B.2).
+"""Occupancy grid and ray marching to packed samples (Mueller et al. 2022, appendices C and E.1; M-B.2).
 
 Samples of all rays lie one after the other; ``offsets`` says which belong to which ray.  :func:`march` runs the
 Warp kernel, :func:`march_reference` is the plain-torch specification that looks at every lattice point.

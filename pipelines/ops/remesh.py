@@ -1,4 +1,4 @@
-"""Continuous remeshing: short edges collapse, long ones split, and flips even out the valences (StdGEN spec D.9).
+"""Continuous remeshing: short edges collapse, long ones split, and flips even out the valences (StdGEN, S-D.9).
 
 After Palfinger, "Continuous remeshing for inverse rendering" (Computer Animation and Virtual Worlds, 2022).  All edges
 are looked at together: each step is a few sorts and scatters, on whichever device the mesh lies.  A mesh whose edges

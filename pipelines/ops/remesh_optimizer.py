@@ -1,4 +1,4 @@
-"""An optimizer of vertex positions that remeshes as it goes (Palfinger 2022; numbers of StdGEN spec D.9).
+"""An optimizer of vertex positions that remeshes as it goes (Palfinger 2022; numbers of S-D.9).
 
 Adam without a learning rate per unit: a vertex moves by a share of the edge length wanted around it, and how steadily it
 moves decides that length: far from the goal edges grow, near it they shrink and detail appears.

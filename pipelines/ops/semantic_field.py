@@ -14,9 +14,9 @@ from torch import Tensor
 
 HAIR, FACE, BODY, CLOTHING = range(
     4
-)  # the released networks' classes; which of 1 and 2 is which is not known (spec C.8)
+)  # the released networks' classes; which of 1 and 2 is which is not known (S-C.8)
 CLASSES = 4
-# What the five extraction codes of the released script keep (spec C.10); not the peel levels of the views.
+# What the five extraction codes of the released script keep (S-C.10); not the peel levels of the views.
 CODES = {"full": 0, "no hair": 1, "body": 2, "clothing": 3, "hair": 4}
 KEPT = ((HAIR, FACE, BODY, CLOTHING), (FACE, BODY, CLOTHING), (FACE, BODY), (CLOTHING,), (HAIR,))
 DILATED = (3, 4)  # codes of the thin layers

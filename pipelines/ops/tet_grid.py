@@ -1,7 +1,7 @@
 """The cube [-1, 1]^3 filled with the A15 tetrahedral lattice, generated instead of downloaded.
 
 A15 (Pm-3n) has eight points per cubic cell and is the lattice of the published "tets.npz" grids
-(Doran et al., "Isosurface stuffing improved", 2013; spec E.1-E.2): its tetrahedra are close to
+(Doran et al., "Isosurface stuffing improved", 2013; M-E.1, M-E.2): its tetrahedra are close to
 regular (dihedral angles 53 to 79 degrees), so marched triangles are too.
 
 All points are integers in quarter cells, so everything below is exact.  The lattice is cut at

@@ -67,7 +67,7 @@ class DynamicPrior:
     """Consistent123's dynamic prior (Eq. 7-9): the 3D prior alone until the boundary, then a ramp
     from the 3D to the 2D prior.
 
-    form:  "exponential", "linear" or "log" (spec D.3).
+    form:  "exponential", "linear" or "log" (C-D.3).
     clock: "local": 0 at the switch, 1 at the end of the mesh stage (the released code);
            "global": iterations over all iterations (the paper's wording).
     stretch: sigma; the ramp is read at x / sigma (strategy (c) of the paper's Table 6: 1.5 on the global clock).

@@ -46,6 +46,6 @@ def pixel_latents(images: Tensor) -> Tensor:
 
 
 def stable_diffusion_alphas(steps: int = 1000) -> Tensor:
-    """[steps] cumulative alphas of the "scaled_linear" schedule .00085 .. .012 (spec C.1)."""
+    """[steps] cumulative alphas of the "scaled_linear" schedule .00085 .. .012 (M-C.1)."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, steps, dtype=torch.float64).square()
     return torch.cumprod(1 - betas, 0).float()

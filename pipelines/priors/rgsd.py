@@ -5,7 +5,7 @@ from the render by inverting and denoising it under the reference's attention.  
 
     | x_tau - stopgrad(x~_tau) |^2  =  abar_tau | x_0 - stopgrad(x0_hat) |^2,
 
-where x0_hat is the clean latent that the guide saw on its last step before tau (spec B.3; exact).  One descent gives
+where x0_hat is the clean latent that the guide saw on its last step before tau (H-B.3; exact).  One descent gives
 x0_hat for every tau, and with frozen geometry a target stays good for some visits of its view.
 """
 
@@ -35,7 +35,7 @@ OVERLAP = 0.2  # of the reference's object that the surface must cover
 class RgsdSettings:
     """How a guide is distilled; what the paper leaves open is marked.
 
-    weight:    schedule over progress, multiplies the loss (open; 0.025 beside a color weight of 1000, spec B.8).
+    weight:    schedule over progress, multiplies the loss (open; 0.025 beside a color weight of 1000, H-B.8).
     reduction: over the latent: "half sum" as threestudio's latent losses (open), "sum" as Algorithm 1 has it, "mean".
     tau:       "draw" one level for each visit (paper) or regress to the "mean" over all of them, which has the same
                expected gradient and no variance.

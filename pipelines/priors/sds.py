@@ -29,7 +29,7 @@ class SdsSettings:
                progress (both papers: 0.2 .. 0.6 for the NeRF, Consistent123 0.2 .. 0.5 for the mesh).
     fixed_t:   always use the highest time (what Consistent123's code does for Zero-1-to-3).
     weight:    schedule over progress, multiplies the loss.
-    reduction: "sum" over latent elements (the released codes) or "mean" (spec C.6).
+    reduction: "sum" over latent elements (the released codes) or "mean" (M-C.6).
     weighting: w(t): "sigma2" = 1 - abar (both papers), "uniform" = 1, or "snr" =
                sqrt(1 - abar) / sqrt(abar), which makes the gradient exactly z - z0_hat.
     """
@@ -88,7 +88,7 @@ class SdsPrior:
             weight = weight.to(latents)[:, None, None, None] if isinstance(weight, Tensor) else weight
             predicted = _without_lost(predicted, noise, self.name, t)
             grad = weight * settings.weight(progress) * _weighting(settings.weighting, abar) * (predicted - noise)
-            grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)  # spec C.1
+            grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)  # M-C.1
         per_element = latents * grad
         value = 0.5 * grad.square() + per_element - per_element.detach()
         flat = value.flatten(1)

@@ -17,7 +17,7 @@ class ViewPrior(SdsPrior):
 
     reference:     one camera, the reference picture's.
     angle_scaling: weigh each view by its angle to the reference over 180 degrees, as both released
-                   codes do (spec C.5; neither paper says so): near views are held by pixels anyway.
+                   codes do (M-C.5; neither paper says so): near views are held by pixels anyway.
     """
 
     knows_reference = True

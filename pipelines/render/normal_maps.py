@@ -1,4 +1,4 @@
-"""Pictures of a surface's normals, and pictures brought back onto the surface (StdGEN spec D.1, D.5, D.8)."""
+"""Pictures of a surface's normals, and pictures brought back onto the surface (StdGEN, S-D.1, S-D.5, S-D.8)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def render_attributes(points: Tensor, faces: Tensor, values: Tensor, cameras: Or
 
 
 def normal_colors(normals: Tensor) -> Tensor:
-    """(n + 1) / 2 of unit normals in scene axes: what the six views show (spec D.1, in our frame without sign flips)."""
+    """(n + 1) / 2 of unit normals in scene axes: what the six views show (S-D.1, in our frame without sign flips)."""
     return (normals + 1) / 2
 
 

@@ -1,7 +1,7 @@
 """How albedo becomes color; one definition for the volume and the surface renderer.
 
 Consistent123 and Magic123 show their priors mostly diffuse pictures and sometimes pictures without
-albedo, so that geometry cannot hide behind texture (spec B.4).
+albedo, so that geometry cannot hide behind texture (M-B.4).
 """
 
 from __future__ import annotations
@@ -83,14 +83,14 @@ def headlight(cameras: Cameras) -> Tensor:
 
 
 def random_light(cameras: Cameras, generator: torch.Generator) -> Tensor:
-    """[B, 3] unit light directions: normalize(camera position + N(0, I)) (spec B.4)."""
+    """[B, 3] unit light directions: normalize(camera position + N(0, I)) (M-B.4)."""
     noise = torch.randn(len(cameras), 3, generator=generator).to(cameras.c2w)
     return torch.nn.functional.normalize(cameras.positions + noise, dim=-1)
 
 
 @dataclass(frozen=True)
 class ShadingMix:
-    """How novel views are lit; shares of steps (spec B.4; both papers, from the released codes).
+    """How novel views are lit; shares of steps (M-B.4; both papers, from the released codes).
 
     lambertian, textureless: shares; the rest is plain albedo.
     normal_until: progress until which the normal is shown instead (Magic123's warm-up).

@@ -1,4 +1,4 @@
-"""Pictures of radiance fields: march, query front to back, shade, composite (spec B.2 to B.4)."""
+"""Pictures of radiance fields: march, query front to back, shade, composite (M-B.2 to M-B.4)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Query = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class VolumeSettings:
-    """How densely and how carefully a field is looked at; defaults are the papers' (spec B.2, B.3).
+    """How densely and how carefully a field is looked at; defaults are the papers' (M-B.2, M-B.3).
 
     step:         spacing of the samples, scene units.
     near:         smallest ray parameter.
@@ -59,7 +59,7 @@ def render_volume(
     generator: shifts the samples along each ray (training); None puts them at fixed places.
     rays:      [B, H, W, 3] instead of the cameras' own (jittered poses).
     normal of the result: sum of **detached** weights times unit normals, so that picture losses on normals move the
-    surface's orientation only (spec B.3); None unless ``want_normal``.
+    surface's orientation only (M-B.3); None unless ``want_normal``.
     extras, with gradients enabled only: ``samples`` (RaySamples), ``weights`` [S], ``normals`` [S, 3] or None (zero
     where not computed) and ``directions`` [S, 3] (unit viewing directions) or None.
     Without gradients any size is rendered in chunks of bounded memory.

@@ -16,7 +16,7 @@ from .things import THINGS
 from .vehicles import VEHICLES
 from .workbench import SecondWorkbench
 
-REFERENCE_RADIUS = 3.2  # scene units; Consistent123's reference camera (spec A.4)
+REFERENCE_RADIUS = 3.2  # scene units; Consistent123's reference camera (M-A.4)
 REFERENCE_FOVY = math.radians(20.0)
 FRAME_FILL = 0.8  # the object's longer side over the picture's, as the reference view is prepared
 MAX_DEPTH = 1.05  # scene units; keeps side views inside the frame

@@ -1,4 +1,4 @@
-"""The conventions of pipelines/__init__.py, pinned (spec I.1)."""
+"""The conventions of pipelines/__init__.py, pinned (M-A.4)."""
 
 import math
 

@@ -62,7 +62,7 @@ def direct(folder, prompts, noisy, t):
 @pytest.mark.parametrize("name", ["sd15", "sd2", "sdxl"])
 @torch.no_grad()
 def test_text_networks_answer_as_diffusers_does(made, name):
-    """At azimuth 0 and 180 degrees the context is exactly the front and back prompts' (spec C.3)."""
+    """At azimuth 0 and 180 degrees the context is exactly the front and back prompts' (M-C.3)."""
     told = public.load_text_folder(made[name]).with_prompt("a red fox").with_guidance(1.0)
     cameras = Cameras.orbit([0.0, math.pi], 0.0, 3.0, 0.3, 16, 16)
     noisy, t = noise(2, 4, 8, 8), torch.tensor([300, 700])
@@ -184,7 +184,7 @@ def test_tokens_equal_open_clips(tmp_path, pad, ending):
 @pytest.mark.parametrize("pose", ["zero123", "stable"])
 @torch.no_grad()
 def test_view_networks_follow_the_published_recipe(made, name, pose):
-    """Zero-1-to-3 spelled out from its description (spec C.5) with diffusers and transformers alone."""
+    """Zero-1-to-3 spelled out from its description (M-C.5) with diffusers and transformers alone."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPVisionModelWithProjection
 

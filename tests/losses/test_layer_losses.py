@@ -99,7 +99,7 @@ def test_smoothness_is_zero_where_every_vertex_is_the_mean_of_its_neighbors():
 
 
 def test_rendered_normals_of_a_sphere_are_its_points():
-    """In every view the color of a pixel says where on the unit sphere it lies, in scene axes (spec section 0)."""
+    """In every view the color of a pixel says where on the unit sphere it lies, in scene axes (S-V)."""
     mesh, cameras = sphere(0.9, 4), six_views(96)
     picture = normal_maps.render_attributes(
         mesh.vertices, mesh.faces, normal_maps.normal_colors(mesh.vertex_normals()), cameras

@@ -80,7 +80,7 @@ def test_inversion_reaches_the_probability_flow_of_a_gaussian():
 
 @pytest.mark.parametrize(("steps", "rungs", "bounds"), [(50, 30, (0.040, 0.010, 0.001)), (20, 12, (0.078, 0.039, 0.02))])
 def test_round_trip_is_close_and_corrections_make_it_closer(steps, rungs, bounds):
-    """Bounds measured on the spec's toy: 0.040, 0.010 and 0.001 with 50 steps; 0.078, 0.039 (and 0.013) with 20."""
+    """Bounds of H-A.3's analytic score: 0.040, 0.010 and 0.001 with 50 steps; 0.078, 0.039 (and 0.013) with 20."""
     grid = RungGrid.of(ALPHAS, steps, rungs)
     clean = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(2)) * 0.3
     clean = clean + torch.where(torch.arange(16) % 2 == 0, 1.0, -1.0)

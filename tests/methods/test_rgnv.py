@@ -42,7 +42,7 @@ def _views(seed=1, count=1):
 
 
 def test_layers_are_those_of_the_spec_in_order_of_execution(network):
-    """The table of spec A.5, and the trap: diffusers' own dictionary has the middle block last."""
+    """The table of H-A.5, and the trap: diffusers' own dictionary has the middle block last."""
     names = [n.removesuffix(".transformer_blocks.0.attn1") for n in self_attentions(network.runtime.unet)]
     want = [f"down_blocks.{b}.attentions.{a}" for b in range(3) for a in range(2)] + ["mid_block.attentions.0"]
     want += [f"up_blocks.{b}.attentions.{a}" for b in range(1, 4) for a in range(3)]
@@ -172,7 +172,7 @@ def test_the_released_scheme_with_everything_in_one_batch_gives_the_same_numbers
 
 
 def test_one_step_by_hand(network):
-    """A single rung without injection, from the formulas of spec A.3 and the UNet alone."""
+    """A single rung without injection, from the formulas of H-A.3 and the UNet alone."""
     guide = _guide(network, replace(SHORT, rungs=1, inject=False))
     pictures, depth, _ = _views()
     z, runtime = guide.encode(pictures), network.runtime

@@ -24,7 +24,7 @@ needs_weights = pytest.mark.skipif(not (WEIGHTS / "settings.json").is_file(), re
 
 
 def test_schedule_is_stable_diffusions():
-    """w(t) = 1 - abar_t at the values the specification computed."""
+    """w(t) = 1 - abar_t at the values of M-C.1."""
     w = 1 - noise.scaled_linear_alphas()
     for t, value in ((20, 0.019), (200, 0.246), (400, 0.576), (500, 0.724), (600, 0.839)):
         assert float(w[t]) == pytest.approx(value, abs=1.5e-3)

@@ -70,7 +70,7 @@ def gelu(x):
 
 
 def plain_encoder(s, images, cameras, config):
-    """Spec C.4 for one view at a time: [6, 3, S, S], [6, 16] -> [6 (1 + n), C]."""
+    """S-C.4 for one view at a time: [6, 3, S, S], [6, 16] -> [6 (1 + n), C]."""
     e = config.encoder
     out = []
     for image, camera in zip(images, cameras, strict=True):
@@ -108,7 +108,7 @@ def plain_encoder(s, images, cameras, config):
 
 
 def plain_transformer(s, cond, config):
-    """Spec C.5, C.6 with unmerged LoRA: [M, D] -> [3, C, P, P]."""
+    """S-C.5, S-C.6 with unmerged LoRA: [M, D] -> [3, C, P, P]."""
     x = s["transformer.pos_embed"][0]
     for i in range(config.layers):
         w = {k.split(f"layers.{i}.")[1]: v for k, v in s.items() if k.startswith(f"transformer.layers.{i}.")}
@@ -138,7 +138,7 @@ def plain_transformer(s, cond, config):
 
 
 def plain_sample(planes, point):
-    """Spec C.7 for one point: bilinear with zeros outside, texel centers at (2 i + 1) / P - 1."""
+    """S-C.7 for one point: bilinear with zeros outside, texel centers at (2 i + 1) / P - 1."""
     x, y, z = point.tolist()
     size, out = planes.shape[-1], []
     for plane, (u, v) in zip(planes, ((x, y), (x, z), (z, y)), strict=True):

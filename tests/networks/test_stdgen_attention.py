@@ -1,4 +1,4 @@
-"""StdGEN's attention against naive loops written from the specification's equations, at small width in float64."""
+"""StdGEN's attention against naive loops written from S-A.3, S-B.3 and S-B.4, at small width in float64."""
 
 import copy
 
@@ -45,7 +45,7 @@ def first_block(unet):
 
 @torch.no_grad()
 def test_a_multi_view_block_is_the_sum_of_its_four_parts(unet):
-    """spec B.3: joint attention over domains, attention among all views' pixels of a row, text, feed-forward."""
+    """S-B.3: joint attention over domains, attention among all views' pixels of a row, text, feed-forward."""
     block, (height, width), views, batch = first_block(unet), (4, 2), 6, 2
     unet.view_grid.set(height, width)
     x, text = numbers(2 * batch * views, height * width, 16), numbers(2 * batch * views, 3, tiny.WIDTH, seed=1)
@@ -73,7 +73,7 @@ def test_a_multi_view_block_is_the_sum_of_its_four_parts(unet):
 
 @torch.no_grad()
 def test_the_main_unet_attends_to_its_own_and_the_references_tokens(pair):
-    """spec A.3: keys and values of [x ; r] by the main network's projections; spec A.8: one context token."""
+    """S-A.3: keys and values of [x ; r] by the main network's projections; S-A.8: one context token."""
     main, other = first_block(pair.unet), first_block(pair.reference)
     x, seen, token, text = numbers(2, 6, 16), numbers(2, 6, 16, seed=1), numbers(2, 1, tiny.WIDTH, seed=2), numbers(
         2, 3, tiny.WIDTH, seed=3)
@@ -142,7 +142,7 @@ def test_rows_are_rows():
 
 @torch.no_grad()
 def test_the_heads_pose_enters_the_upper_half(unet):
-    """spec B.4: pooled middle of both domains, two heads, mean over views, sines and cosines, MLP, added for up blocks."""
+    """S-B.4: pooled middle of both domains, two heads, mean over views, sines and cosines, MLP, added for up blocks."""
     seen = {"temb": [], "middle": None}
     hooks = [unet.mid_block.register_forward_hook(lambda m, a, out: seen.__setitem__("middle", out)),
              unet.up_blocks[0].register_forward_hook(lambda m, a, k, out: seen["temb"].append(k["temb"]), with_kwargs=True),

@@ -59,7 +59,7 @@ def test_every_listed_key_finds_its_place_at_full_size(name):
 
 
 def test_the_references_file_may_hold_its_unused_tail():
-    """spec A.2: the published loader wants conv_out in the file; expect all 694 names there."""
+    """S-A.2: the published loader wants conv_out in the file; expect all 694 names there."""
     config, state = published("stdgen_canonicalize_config_used"), listing("stdgen_canonicalize_unet")
     module = loading.fill(loading.on_meta(lambda: canonical.build_reference(config)), state, "ref", loading.UNUSED)
     assert len(module.state_dict()) == 662
@@ -200,7 +200,7 @@ def test_one_missing_key_of_a_folder_is_named(tmp_path):
 
 
 def test_published_schedules(tmp_path):
-    """spec A.5 and B.5: trailing 999, 974 ... 24 with no signal at first; leading 976, 951 ... 1."""
+    """S-A.5 and S-B.5: trailing 999, 974 ... 24 with no signal at first; leading 976, 951 ... 1."""
     from lift123.pipelines.networks.stdgen.schedule import LEADING, ZERO_SNR
 
     for settings, first, last in ((ZERO_SNR, 999, 24), (LEADING, 976, 1)):
@@ -265,7 +265,7 @@ def test_sampling_is_ddim(eta):
 
 
 def test_assumptions_are_checked_against_the_files(tmp_path):
-    """spec K.1 to K.3: counts of tensors, scheduler files; and the fixed prompts against the text encoder."""
+    """S-K.1 to S-K.3: counts of tensors, scheduler files; and the fixed prompts against the text encoder."""
     from lift123.pipelines.loaders.stdgen_checklist import checklist, prompt_difference, tensor_names
 
     unet = stdgen_tiny.multiview_folder(tmp_path, multiview.build_multiview)

@@ -55,7 +55,7 @@ def test_without_text_the_3d_prior_is_alone_and_without_boundary_the_ramp_begins
 
 
 def test_every_variant_differs_from_the_papers_choice_in_what_it_says():
-    """Paper's numbers of D.4 as factors of the default; nothing else changes."""
+    """Paper's numbers of C-D.4 as factors of the default; nothing else changes."""
     suite = ablations.short_ablations()
     assert set(suite) == {"two_stages", "schedules", "loss_weights", "boundary", "strategies", "prior_trade_off", "coarse_fine",
                           "weight_3d", "weight_2d"}

@@ -1,4 +1,4 @@
-"""HiFi-123: its numbers against the specification's table, and both stages on a tiny object with counting networks."""
+"""HiFi-123: its numbers against H-G's table, and both stages on a tiny object with counting networks."""
 
 import math
 from dataclasses import replace
@@ -113,7 +113,7 @@ def same(a: Scene, b: Scene, prefix="") -> bool:
 
 
 def test_coarse_numbers_are_those_the_paper_prints():
-    """Spec C.1 and table G, written down once more."""
+    """H-C.1 and H-G, written down once more."""
     nerf, grid = PAPER.nerf, PAPER.nerf.field.grid
     assert (grid.levels, grid.log2_table, grid.features) == (16, 19, 2)
     assert (nerf.iterations, nerf.early_size, nerf.size) == (3000, 64, 128)
@@ -127,7 +127,7 @@ def test_coarse_numbers_are_those_the_paper_prints():
 
 
 def test_fine_numbers_are_those_the_paper_prints():
-    """Spec B.1, D."""
+    """H-B.1, H-D."""
     mesh, guide = PAPER.mesh, PAPER.guide
     assert (mesh.iterations, mesh.size, mesh.reference_size, mesh.optimize) == (1000, 1024, 1024, "texture")
     assert (guide.steps, guide.rungs, guide.guidance, guide.inject, guide.depth) == (20, 12, 7.5, True, True)
@@ -137,7 +137,7 @@ def test_fine_numbers_are_those_the_paper_prints():
 
 
 def test_open_choices_are_the_specifications_defaults():
-    """Spec B.4, B.8, C.5, D."""
+    """H-B.4, H-B.8, H-C.5, H-D."""
     nerf, mesh, rgsd = PAPER.nerf, PAPER.mesh, PAPER.rgsd
     assert [nerf.novel_at(step / 3000) for step in (0, 999, 1000, 2999)] == [(4, 64), (4, 64), (2, 128), (2, 128)]
     assert (nerf.rgb(0.5), nerf.mask(0.5), nerf.depth(1.0), nerf.normal(1.0)) == (500, 50, 0.05, 0.05)

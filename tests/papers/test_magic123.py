@@ -152,7 +152,7 @@ def test_trade_off_refuses_what_means_nothing():
 
 
 def test_paper_numbers():
-    """The 'faithful default' column of spec table H, and B.4 to B.7, C.2, C.3, written down once more."""
+    """The last column of M-H, and M-B.4 to M-B.7, M-C.2, M-C.3, written down once more."""
     nerf, mesh = PAPER.nerf, PAPER.mesh
     assert (nerf.iterations, nerf.size, nerf.reference_size, mesh.iterations, mesh.size) == (5000, 128, 192, 5000, 1024)
     for config in (nerf, mesh):

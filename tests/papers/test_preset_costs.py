@@ -125,7 +125,7 @@ def test_rgsd_makes_as_many_targets_as_counted(tau, reuse):
 
 
 def test_rgsd_costs_what_the_specification_counts():
-    """12 evaluations per iteration at the paper's setting, beside those that are made once (spec B.7); 4.5 when four visits
+    """12 evaluations per iteration at the paper's setting, beside those that are made once (H-B.7); 4.5 when four visits
     share a target."""
     paper = hifi123.PAPER
     once = (24 + 2 * 36) / paper.mesh.iterations

@@ -75,7 +75,7 @@ def conditioned(world, guidance, convention):
 
 
 def view_epsilon(world, guidance, last):
-    """Zero-1-to-3 written out (spec C.5): unscaled reference latent, one token, zeros after the projection."""
+    """Zero-1-to-3 written out (M-C.5): unscaled reference latent, one token, zeros after the projection."""
     small = torch.nn.functional.interpolate(reference()[0].movedim(-1, 0)[None], (SIZE, SIZE), mode="bilinear",
                                             align_corners=False, antialias=True)
     latent = world.kl.encode(small * 2 - 1).latent_dist.mode().expand(3, -1, -1, -1)

@@ -83,7 +83,7 @@ class Oracle:
         return self.world.text(self.tokens(text)).last_hidden_state
 
     def contexts(self):
-        """One row per camera: the view's words mixed by the azimuth, spec C.3."""
+        """One row per camera: the view's words mixed by the azimuth, M-C.3."""
         front, side, back = (self.context(f"{PROMPT}, {v} view") for v in ("front", "side", "back"))
         rows = []
         for azimuth in AZIMUTHS.tolist():

@@ -82,7 +82,7 @@ def test_the_schedule_is_the_cosine(told):
 
     for t in (0, 200, 600, 900):
         assert float(told.alphas_cumprod[t]) == pytest.approx(bar((t + 1) / 1000) / bar(0), abs=1e-5)
-    assert float(told.alphas_cumprod[200]) == pytest.approx(0.898, abs=1e-3), "spec F.1"
+    assert float(told.alphas_cumprod[200]) == pytest.approx(0.898, abs=1e-3), "H-F.1"
     assert float(told.alphas_cumprod[600]) == pytest.approx(0.339, abs=1e-3)
 
 

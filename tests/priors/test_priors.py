@@ -195,7 +195,7 @@ def test_dynamic_prior_leaves_2d_out_before_the_switch_and_follows_the_table_aft
 
 
 def test_strategies_of_consistent123s_table_6():
-    """(b): the 2D prior weighs 1 from the switch on; (c): exp(-x / 1.5), so that the 2D weight ends at .487 (spec D.4)."""
+    """(b): the 2D prior weighs 1 from the switch on; (c): exp(-x / 1.5), so that the 2D weight ends at .487 (C-D.4)."""
     p3, p2 = Counting("3d"), Counting("2d")
     default, b, c = DynamicPrior(p3, p2), DynamicPrior(p3, p2, full_2d=True), DynamicPrior(p3, p2, stretch=1.5)
     for x in (0.0, 0.3, 1.0):
@@ -217,7 +217,7 @@ def test_clock_is_zero_at_the_switch_one_at_the_end_and_continuous_across_stages
     assert dynamic_clock(switch - 1, switch, n, m) is None
     assert dynamic_clock(switch, switch, n, m) == 0
     assert dynamic_clock(n + m - 1, switch, n, m) == 1
-    assert dynamic_clock(n, switch, n, m) == pytest.approx(0.342, abs=1e-3)  # spec D.3
+    assert dynamic_clock(n, switch, n, m) == pytest.approx(0.342, abs=1e-3)  # C-D.3
     xs = [dynamic_clock(s, switch, n, m) for s in range(switch, n + m)]
     steps = [b - a for a, b in zip(xs, xs[1:])]
     assert max(steps) == pytest.approx(min(steps), abs=1e-9)

@@ -1,10 +1,10 @@
 """StdGEN's attention, as processors of diffusers' UNet2DConditionModel: no UNet is forked.
 
-Canonicalizer (StdGEN, Sec. 3.1; the reference attention is AnimateAnyone's and CharacterGen's, spec A.3, A.8):
+Canonicalizer (StdGEN, Sec. 3.1; the reference attention is AnimateAnyone's and CharacterGen's, S-A.3, S-A.8):
   :class:`WriteReference` in the reference UNet keeps what each self-attention sees,
   :class:`ReadReference` in the main UNet attends to its own tokens and to those,
   :class:`SingleKey` replaces cross-attention to one token, whose softmax is 1.
-Multi-view network (Era3D, Li et al. 2024; spec B.3):
+Multi-view network (Era3D, Li et al. 2024; S-B.3):
   :class:`JointThenRows` lets the normal and the color picture of one view attend to each other, and then each image
   row of one view to the same row of all views; the cameras are orthographic at elevation 0, so rows are epipolar lines.
 

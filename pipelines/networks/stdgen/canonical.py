@@ -1,8 +1,8 @@
-"""StdGEN's canonicalizer (He et al. 2025, Sec. 3.1): any pose -> A-pose, with a reference UNet (spec A).
+"""StdGEN's canonicalizer (He et al. 2025, Sec. 3.1): any pose -> A-pose, with a reference UNet (S-A).
 
 Both UNets are Stable Diffusion 2.1's.  The reference UNet reads the given picture, clean, at the main UNet's time;
 the main UNet's self-attentions also attend to what it saw.  The CLIP embedding of the picture is the main UNet's only
-context token.  The published files also hold a class and a camera embedding that nothing uses (spec A.2).
+context token.  The published files also hold a class and a camera embedding that nothing uses (S-A.2).
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Canonicalizer:
 
 @dataclass(frozen=True)
 class CanonicalFolder:
-    """The published folder StdGEN-canonicalize-1024 (spec A.1)."""
+    """The published folder StdGEN-canonicalize-1024 (S-A.1)."""
 
     folder: Path
 

@@ -1,4 +1,4 @@
-"""What StdGEN's multi-view network is told besides the picture: class vector, pose heads, prompts (spec B.4).
+"""What StdGEN's multi-view network is told besides the picture: class vector, pose heads, prompts (S-B.4).
 
 Era3D (Li et al. 2024) appends the embedding of a noise level to the picture's CLIP embedding; StdGEN puts the peel level
 there.  Two small heads guess elevation and focal length from the middle of the UNet, and their guess enters the upper half.

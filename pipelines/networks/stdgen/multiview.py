@@ -1,6 +1,6 @@
 """StdGEN's and Era3D's multi-view network (Li et al. 2024; He et al. 2025): one picture -> six views, color and normals.
 
-Stable Diffusion 2.1's UNet with joint and row-wise attention; spec B.  Every batch holds the normals of all views first,
+Stable Diffusion 2.1's UNet with joint and row-wise attention; S-B.  Every batch holds the normals of all views first,
 then their colors; with guidance each half is the unconditional pictures, then the conditional ones.  View and domain
 are told by fixed prompts, the peel level by the class vector.
 """
@@ -149,7 +149,7 @@ def assemble(noisy: Tensor, latents: Tensor, prompts: Tensor, labels: Tensor) ->
 
 @dataclass(frozen=True)
 class MultiViewFolder:
-    """StdGEN-multiview-1024, or, with ``stock``, MacLab-Era3D-512-6view in either release (spec B.1, B.7)."""
+    """StdGEN-multiview-1024, or, with ``stock``, MacLab-Era3D-512-6view in either release (S-B.1, S-B.7)."""
 
     folder: Path
     stock: bool = False

@@ -12,18 +12,18 @@ from torch import Tensor
 from ...core.errors import InputError
 from ...loaders.folders import read_json
 
-# spec A.5: the canonicalizer's, should its file be missing; zero terminal signal, trailing steps (Lin et al. 2024).
+# S-A.5: the canonicalizer's, should its file be missing; zero terminal signal, trailing steps (Lin et al. 2024).
 ZERO_SNR = {
     "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
     "prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing",
     "set_alpha_to_one": False,
 }
-# spec B.5: Era3D's published one.
+# S-B.5: Era3D's published one.
 LEADING = {
     "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "linear",
     "prediction_type": "v_prediction", "timestep_spacing": "leading", "set_alpha_to_one": False,
 }
-FORCED = {"steps_offset": 1, "clip_sample": False}  # whatever the files say (spec A.5)
+FORCED = {"steps_offset": 1, "clip_sample": False}  # whatever the files say (S-A.5)
 
 
 def read_schedule_file(folder: Path, name: str, otherwise: dict) -> dict:

@@ -1,4 +1,4 @@
-"""S-LRM: six pictures of a character become one field of distance, color and semantics (StdGEN, Sec. 3.2; spec C)."""
+"""S-LRM: six pictures of a character become one field of distance, color and semantics (StdGEN, Sec. 3.2; S-C)."""
 
 from __future__ import annotations
 

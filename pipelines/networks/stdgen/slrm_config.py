@@ -33,7 +33,7 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class SlrmConfig:
-    """The whole network; the defaults are the released one (spec C.2).
+    """The whole network; the defaults are the released one (S-C.2).
 
     kind:          "mesh" (signed distance, color, deformation, FlexiCubes weights, semantics) or "nerf" (density and
                    color, semantics), the network of the first two training stages.
@@ -64,7 +64,7 @@ class SlrmConfig:
 
     @property
     def reach(self) -> float:
-        """How far grid points may be displaced, scene units: 1 / 600 for the released network (spec C.9)."""
+        """How far grid points may be displaced, scene units: 1 / 600 for the released network (S-C.9)."""
         return 1 / (4 * self.grid.cells[2])
 
 

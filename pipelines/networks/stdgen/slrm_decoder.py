@@ -1,4 +1,4 @@
-"""From a triplane to distance, color, semantics: sampling and the small decoders (spec C.7, C.8)."""
+"""From a triplane to distance, color, semantics: sampling and the small decoders (S-C.7, S-C.8)."""
 
 from __future__ import annotations
 

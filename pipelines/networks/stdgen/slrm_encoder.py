@@ -1,4 +1,4 @@
-"""The picture encoder of S-LRM: a DINO vision transformer whose normalizations the camera modulates (spec C.4).
+"""The picture encoder of S-LRM: a DINO vision transformer whose normalizations the camera modulates (S-C.4).
 
 Modules are nested as in the released file, so that its keys fit without a map.
 """

@@ -1,6 +1,6 @@
 """S-LRM's own world and the cameras it is told about.
 
-S-LRM's world is right-handed with z up; a character faces +x and the front view's right is +y (spec section 0).  Nothing
+S-LRM's world is right-handed with z up; a character faces +x and the front view's right is +y (S-V).  Nothing
 outside the S-LRM modules uses it: points go through the two functions below.
 """
 
@@ -30,7 +30,7 @@ def camera_rows(cameras: OrthoCameras) -> Tensor:
     """[B, 16] what the encoder is told about each camera: rows 0-2 of camera-to-world, then fx, fy, cx, cy.
 
     The orthographic cameras are announced as the pinholes of 30 degrees that show the same window; focal lengths and
-    centers are in units of the picture's sides (spec C.3).
+    centers are in units of the picture's sides (S-C.3).
     """
     c2w = scene_to_slrm(cameras.pinhole(STAND_IN_FOVY).c2w[:, :3].transpose(1, 2)).transpose(1, 2)
     focal = 0.5 / math.tan(STAND_IN_FOVY / 2)

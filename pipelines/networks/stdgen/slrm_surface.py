@@ -1,4 +1,4 @@
-"""Meshes from S-LRM's field: distances and semantics on the grid once, FlexiCubes per layer (spec C.9, C.10, C.13).
+"""Meshes from S-LRM's field: distances and semantics on the grid once, FlexiCubes per layer (S-C.9, S-C.10, S-C.13).
 
 The weight decoder and the displacements are asked for at crossed cubes only, so nothing of the size of the grid has more
 than a few channels.

@@ -1,4 +1,4 @@
-"""S-LRM's image-to-triplane transformer (spec C.5) with LoRA in its attentions (Hu et al. 2022; spec C.6)."""
+"""S-LRM's image-to-triplane transformer (S-C.5) with LoRA in its attentions (Hu et al. 2022; S-C.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Volume rendering of S-LRM's NeRF variant, whole or under a set of classes, for its training (spec C.14)."""
+"""Volume rendering of S-LRM's NeRF variant, whole or under a set of classes, for its training (S-C.14)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def render_rays(
 
     directions: any length.   samples: even stretches through the box, jittered when a ``generator`` is given;
     importance: further ones where the first pass saw something (0 = none).
-    Each stretch is taken at its middle (spec C.14).
+    Each stretch is taken at its middle (S-C.14).
     """
     near, far = box_span(origins, directions)
     share = torch.linspace(0, 1, samples + 1, device=origins.device).expand(len(origins), -1)

@@ -17,7 +17,7 @@ class SquashedVision:
 
     model: transformers CLIPVisionModelWithProjection.
     corners: whether bicubic interpolation aligns corners (multi-view: yes; canonicalizer: no).
-    antialias: open question of the canonicalizer's published pipeline, whose pinned library did not (spec A.4).
+    antialias: open question of the canonicalizer's published pipeline, whose pinned library did not (S-A.4).
     """
 
     model: AnyModule

@@ -1,4 +1,4 @@
-"""What can only be known of StdGEN's published networks once their files are opened, asked of a toy character (spec K).
+"""What can only be known of StdGEN's published networks once their files are opened, asked of a toy character (S-K).
 
 Cheap: reduced sizes, few evaluations.  Each check gives figures, doubts in words and pictures to look at; a network that is
 merely odd raises nothing.
@@ -115,7 +115,7 @@ def look_at_multiview(network, figure: Figure, steps: int, device: torch.device 
 
 
 def look_at_slrm(network, figure: Figure) -> Findings:
-    """What an S-LRM makes of the true views: layers, handedness (spec K.5), and which class is the face (spec K.6).
+    """What an S-LRM makes of the true views: layers, handedness (S-K.5), and which class is the face (S-K.6).
 
     figure: a lopsided one; outlines of a symmetric one cannot tell left from right.
     """
@@ -162,7 +162,7 @@ def _latents(network, views: CharacterViews, level: int, device) -> Tensor:
 
 
 def _levels(network, truth: dict[int, Tensor], seen) -> list[str]:
-    """Doubts about levels whose true views are denoised better under another level's code (spec K.9)."""
+    """Doubts about levels whose true views are denoised better under another level's code (S-K.9)."""
     doubts = []
     for level, clean in truth.items():
         errors = {code: _errors(lambda x, t, code=code: network.predict(x, t, seen, code, 1.0), clean, network.schedule)[0]

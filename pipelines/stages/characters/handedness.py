@@ -1,4 +1,4 @@
-"""Is a mesh the mirror image of the pictures it was made from?  (StdGEN spec C.12, K.5)
+"""Is a mesh the mirror image of the pictures it was made from?  (StdGEN, S-C.12, S-K.5)
 
 The released code stores its coarse meshes as OBJ files with one axis mirrored; whether its network's world is mirrored,
 too, could not be told without its weights.  Outlines of an asymmetric character tell.

@@ -77,7 +77,7 @@ def _means(points: Tensor, ends: Tensor) -> Tensor:
 
 @torch.no_grad()
 def merged_faces(mesh: Mesh, least_area: float) -> Mesh:
-    """Faces smaller than ``least_area`` (scene units squared) collapse, as long as the surface stays one (spec D.8)."""
+    """Faces smaller than ``least_area`` (scene units squared) collapse, as long as the surface stays one (S-D.8)."""
     if least_area <= 0 or not len(mesh.faces):
         return mesh
     generator = torch.Generator().manual_seed(0)

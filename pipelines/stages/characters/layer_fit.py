@@ -15,13 +15,13 @@ from ...losses import layers as losses
 from ...ops.remesh_optimizer import RemeshConfig, RemeshOptimizer
 from ...render import normal_maps
 
-NORMAL_WEIGHTS = (2.0, 0.8, 0.8, 2.0, 0.8, 0.8)  # of the six views' normals on the surface (spec D.5)
+NORMAL_WEIGHTS = (2.0, 0.8, 0.8, 2.0, 0.8, 0.8)  # of the six views' normals on the surface (S-D.5)
 LEAST_CONFIDENCE = 0.1  # below this sum of weights a vertex keeps its own normal
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """One of the two fits of a layer; weights are those of the released code (spec D.4, D.5, D.7).
+    """One of the two fits of a layer; weights are those of the released code (S-D.4, S-D.5, S-D.7).
 
     steps:        iterations.  optimizer: rates, edge lengths, rhythm of remeshing.
     explicit:     compare with per-vertex target normals instead of the pictures' (the second, "ExplicitTarget" fit).
@@ -188,7 +188,7 @@ def blend_pictures(
 ) -> tuple[Tensor, Tensor]:
     """(mean [V, C], weight [V]): pictures [B, H, W, C] brought back to the vertices that see them.
 
-    A view counts with its weight times cosine^power times coverage [B, H, W] at the vertex (spec D.5, D.8).
+    A view counts with its weight times cosine^power times coverage [B, H, W] at the vertex (S-D.5, S-D.8).
     """
     seen, cosine = normal_maps.seen_vertices(points, faces, cameras, max(512, cameras.height))
     found = normal_maps.sample_pictures(points, torch.cat([pictures * alpha[..., None], alpha[..., None]], -1), cameras)

@@ -1,4 +1,4 @@
-"""Where a layer is the nearest in the pictures, and pictures that stand a little to the side (StdGEN spec D.3, D.7)."""
+"""Where a layer is the nearest in the pictures, and pictures that stand a little to the side (StdGEN, S-D.3, S-D.7)."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _grown(mask: Tensor, by: int) -> Tensor:
 
 
 def best_shift(background: Tensor, reference: Tensor, most: int) -> int:
-    """Horizontal shift in pixels, at most ``most``, that makes [H, W] backgrounds coincide best (spec D.3b).
+    """Horizontal shift in pixels, at most ``most``, that makes [H, W] backgrounds coincide best (S-D.3b).
 
     Counts pixels that are background in both; of equal shifts the smallest.  The shift is cyclic (``torch.roll``).
     """

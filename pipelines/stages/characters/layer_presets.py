@@ -1,4 +1,4 @@
-"""Settings of the multi-layer refinement: the paper's, and small ones for a CPU (StdGEN spec D.3-D.6)."""
+"""Settings of the multi-layer refinement: the paper's, and small ones for a CPU (StdGEN, S-D.3 to S-D.6)."""
 
 from __future__ import annotations
 

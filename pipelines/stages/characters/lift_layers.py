@@ -21,7 +21,7 @@ from ...ops.semantic_field import CODES
 from .view_order import misplaced, order_remarks
 
 NAME = "S-LRM"
-ISLAND_VERTICES, ISLAND_CELL = 300, 0.014  # spec C.11: smaller pieces are dropped, at the released grid's cell
+ISLAND_VERTICES, ISLAND_CELL = 300, 0.014  # S-C.11: smaller pieces are dropped, at the released grid's cell
 
 
 @dataclass(frozen=True)

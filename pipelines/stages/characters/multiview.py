@@ -23,7 +23,7 @@ from .unfinished import Resume, Unfinished, begin_anew, go_on, left_over, run_ke
 from .view_order import level_remarks, misplaced
 
 NAME = "Multi-view"
-WHITE_TOLERANCE = 80 / 255  # summed distance to white up to which a normal map's pixel is background (spec B.5)
+WHITE_TOLERANCE = 80 / 255  # summed distance to white up to which a normal map's pixel is background (S-B.5)
 NESTED = 0.9  # of a level that lies inside the one before it
 CHANGED = 0.25  # summed color difference that counts as a change
 VIEWS = len(VIEW_NAMES)
@@ -176,7 +176,7 @@ def join_levels(parts: list[CharacterViews]) -> CharacterViews:
 
 
 def level_report(views: CharacterViews) -> list[str]:
-    """How much of the outlines each level keeps of the one before it (spec K.9).
+    """How much of the outlines each level keeps of the one before it (S-K.9).
 
     Taking layers off can only uncover background, so nearly all of a level lies inside the level before.
     """

@@ -1,4 +1,4 @@
-"""The picture of a character: what can be wrong with it, and the canvas that StdGEN's networks expect (spec A.6, B.5, B.7)."""
+"""The picture of a character: what can be wrong with it, and the canvas of StdGEN's networks (S-A.6, S-B.5, S-B.7)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from ...core.errors import InputError
 from ..inputs.picture import find_plain_background, read_image, read_mask
 
-FAINT, SOLID = 0.1, 0.9  # coverage below and above which a mask counts as 0 and 1 (spec A.6)
+FAINT, SOLID = 0.1, 0.9  # coverage below and above which a mask counts as 0 and 1 (S-A.6)
 SMALLEST_SHARE = 0.002  # of the picture that a figure covers at least
 TOUCH_SHARE = 0.04  # of the figure's extent along a side of the picture that may lie on that side
 SECOND_AREA, SECOND_HEIGHT = 0.2, 0.5  # of the largest figure's, from which another part counts as a second figure
@@ -103,7 +103,7 @@ def figure_box(alpha: Tensor) -> tuple[int, int, int, int]:
 
 
 def place_on_canvas(picture: CharacterPicture, size: tuple[int, int], clip_wide: bool = False) -> Tensor:
-    """[H, W, 3] on white for ``size`` = (H, W): the figure centerd, its frame 1.2 times its longest side (spec A.6).
+    """[H, W, 3] on white for ``size`` = (H, W): the figure centerd, its frame 1.2 times its longest side (S-A.6).
 
     clip_wide: as the released code, which measures the frame by the figure's longest side alone and so cuts off what
     is wider than the canvas; by default wide poses are made smaller instead.
@@ -115,7 +115,7 @@ def place_on_canvas(picture: CharacterPicture, size: tuple[int, int], clip_wide:
 
 
 def place_in_square(picture: CharacterPicture, size: tuple[int, int]) -> Tensor:
-    """[H, W, 3] on white for stock Era3D: the figure centerd, its longest side 420 of 512 pixels (spec B.7)."""
+    """[H, W, 3] on white for stock Era3D: the figure centerd, its longest side 420 of 512 pixels (S-B.7)."""
     top, bottom, left, right = figure_box(picture.alpha)
     longest = max(bottom - top, right - left)
     return _window(picture, (top + bottom) / 2, (left + right) / 2, longest / STOCK_SHARE, size)
@@ -147,7 +147,7 @@ def scale(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 def fit_upright(picture: Tensor, size: tuple[int, int]) -> Tensor:
     """[*size, 3] of an A-pose picture [H, W, 3] on white: scaled to the height, padded with white or cut at the sides
-    (spec B.5)."""
+    (S-B.5)."""
     height, width = picture.shape[:2]
     scaled = scale(picture, (size[0], max(1, round(width * size[0] / height))))
     spare = size[1] - scaled.shape[1]

@@ -1,4 +1,4 @@
-"""Six colored views onto the layers of a character: vertex colors, with hidden places filled in (StdGEN spec D.8)."""
+"""Six colored views onto the layers of a character: vertex colors, with hidden places filled in (StdGEN, S-D.8)."""
 
 from __future__ import annotations
 

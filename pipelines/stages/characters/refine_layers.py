@@ -1,4 +1,4 @@
-"""Multi-layer refinement from inside out: body, then clothing, then hair (StdGEN Sec. 3.3, spec D)."""
+"""Multi-layer refinement from inside out: body, then clothing, then hair (StdGEN Sec. 3.3, S-D)."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def with_steps(config: RefineConfig, steps: int) -> RefineConfig:
 def refine_whole(
     mesh: Mesh, views: CharacterViews, config: RefineConfig = QUICKSTART, seed: int = 0, on_step: OnStep = ignore_step
 ) -> RefinedLayers:
-    """A character that was not taken apart, as the layer "body", against level 0 and without expansion (spec D.2)."""
+    """A character that was not taken apart, as the layer "body", against level 0 and without expansion (S-D.2)."""
     config = replace(
         config, **{name: replace(getattr(config, name), expansion=0.0) for name in ("body", "outer", "detail")}
     )
@@ -223,7 +223,7 @@ class _Work:
         return _resized(task, config.size), notes
 
     def _registered(self, name: str, normal: Tensor, alpha: Tensor, mask: LayerMask | None):
-        """Rolls each view sideways until its background matches the body's (spec D.3b)."""
+        """Rolls each view sideways until its background matches the body's (S-D.3b)."""
         from ...render.normal_maps import orthographic_raster
 
         if self.body_alpha is None:

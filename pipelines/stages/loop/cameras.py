@@ -1,4 +1,4 @@
-"""Where novel views are taken from (spec A.4)."""
+"""Where novel views are taken from (M-A.4)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class NovelViews:
         )
 
     def _from_above(self, azimuth: torch.Tensor, elevation: torch.Tensor, home: float, generator: torch.Generator):
-        """Azimuths and elevations [B], some replaced by directions of the upper half of a box (spec A.4)."""
+        """Azimuths and elevations [B], some replaced by directions of the upper half of a box (M-A.4)."""
         draws = torch.rand(4, len(azimuth), generator=generator)
         x, y, z = 2 * draws[0] - 1, draws[1], 2 * draws[2] - 1
         above = torch.atan2(y, torch.hypot(x, z)).clamp(max=HIGHEST)

@@ -31,7 +31,7 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, part: dict) -> None:
 
 
 def adam(groups: list[dict], device: torch.device) -> torch.optim.Optimizer:
-    """Adam with the papers' numbers (spec B.7): beta .9, .99, eps 1e-15, no decay."""
+    """Adam with the papers' numbers (M-B.7): beta .9, .99, eps 1e-15, no decay."""
     return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=torch.device(device).type in ("cpu", "cuda"))
 
 

@@ -12,7 +12,7 @@ from .cameras import NovelViews
 
 @dataclass(frozen=True)
 class StepConfig:
-    """What a step shows and how it is judged; defaults are Consistent123's (spec B.4-B.6).
+    """What a step shows and how it is judged; defaults are Consistent123's (M-B.4 to M-B.6).
 
     iterations:      of this stage.
     size, reference_size: pixels of novel and reference renders.
@@ -21,7 +21,7 @@ class StepConfig:
     reference_first: so many reference steps come first (Magic123: 100).
     novel_batch:     novel views per novel step.
     reference_noise: deviation of a shift of all ray origins and another of all directions (NeRF only;
-                     spec A.4).
+                     M-A.4).
     reference_background: "noise" (per pixel; forces opacity), "random" (one color) or "white".
     novel_background: "random", "white" or "gray" (what depth-text networks like behind an object).
     rgb, mask, depth, normal: weights of the reference losses, schedules over progress.

@@ -20,7 +20,7 @@ from ...core.errors import InputError
 
 @dataclass(frozen=True)
 class ClipBoundary:
-    """Consistent123's numbers; sources in spec D.1 (paper) and D.2 (code).
+    """Consistent123's numbers; sources in C-D.1 (paper) and C-D.2 (code).
 
     interval:  steps between checks (code 21, paper 20).
     views:     pictures on a turntable.

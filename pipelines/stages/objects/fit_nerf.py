@@ -1,4 +1,4 @@
-"""The radiance-field stage of Magic123 and Consistent123 (spec section B)."""
+"""The radiance-field stage of Magic123 and Consistent123 (M-B)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .boundary import Boundary, BoundaryState
 
 @dataclass(frozen=True)
 class NerfConfig(StepConfig):
-    """The radiance-field stage; defaults are Consistent123's released numbers (spec B.1-B.7).
+    """The radiance-field stage; defaults are Consistent123's released numbers (M-B.1 to M-B.7).
 
     mesh_iterations: planned length of the mesh stage, for the dynamic prior's clock.
     field, volume:   shape of the field and density of samples.
@@ -39,7 +39,7 @@ class NerfConfig(StepConfig):
     lr_grid, lr_mlp: learning rates.
     early_size, early_batch: pixels and number of novel views until progress ``early_until`` (HiFi-123); 0 = as later.
     normal_tv, normal_blur, normal_3d, orientation, entropy, opacity: weights of the regularizers,
-                     schedules over progress (spec B.6).
+                     schedules over progress (M-B.6).
     opaque:          weight of the binary entropy of coverage, a schedule (threestudio).
     blur_stop_gradient: the blurred normals are a constant (Magic123's paper; its code: they are not).
     level_start, level_rate: share of live hash levels, start + rate * progress.
@@ -261,7 +261,7 @@ class _NerfTrainee:
         return out
 
     def _normal_change(self, positions: Tensor) -> Tensor:
-        """Mean |n(x) - n(x + 1e-2 N)| over the samples (spec B.6)."""
+        """Mean |n(x) - n(x + 1e-2 N)| over the samples (M-B.6)."""
         if not len(positions):
             return positions.sum()
         generator = step_generator(self.seed, "normal change", self.updates)
@@ -294,12 +294,12 @@ def load_grid(scene: Scene, device: torch.device | str = "cpu") -> OccupancyGrid
 
 
 def nerf_threshold(scene: Scene) -> float:
-    """The density at which a NeRF scene's surface lies: min(mean of the occupancy grid, 10) (spec B.2)."""
+    """The density at which a NeRF scene's surface lies: min(mean of the occupancy grid, 10) (M-B.2)."""
     return max(min(float(scene.tensors["grid/density"].mean()), DENSITY_THRESHOLD), 1e-6)
 
 
 def _shifted(cameras: Cameras, noise: float, generator: torch.Generator) -> Rays:
-    """The cameras' rays with one random shift of all origins and one of all directions (spec A.4)."""
+    """The cameras' rays with one random shift of all origins and one of all directions (M-A.4)."""
     rays = cameras.rays()
     shift = noise * torch.randn(2, 3, generator=generator).to(rays.origins)
     return Rays(rays.origins + shift[0], rays.directions + shift[1])

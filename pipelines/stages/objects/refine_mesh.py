@@ -1,4 +1,4 @@
-"""From NeRF to mesh: DMTet refinement of shape and color at higher resolution (spec section E)."""
+"""From NeRF to mesh: DMTet refinement of shape and color at higher resolution (M-E)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OPTIMIZE = ("both", "texture", "geometry")
 
 @dataclass(frozen=True)
 class MeshConfig(StepConfig):
-    """DMTet refinement; defaults are Consistent123's (spec B.6, B.7, E).
+    """DMTet refinement; defaults are Consistent123's (M-B.6, M-B.7, M-E).
 
     size, reference_size: 1024 in the paper.
     tets:       A15 cells per side (n); 64 for the paper's "256" grid.
@@ -234,7 +234,7 @@ def _stack(parts: list[RenderBuffers]) -> RenderBuffers:
 
 
 def _start(scene: Scene, config: MeshConfig, reference: ReferenceView, device) -> TetSdf:
-    """The surface of a NeRF scene; averaged weights are used when there are any (spec E.3)."""
+    """The surface of a NeRF scene; averaged weights are used when there are any (M-E.3)."""
     color = load_field(scene, device, averaged=True)
     threshold = config.threshold or nerf_threshold(scene)
     points = None

@@ -1,4 +1,4 @@
-"""Textual inversion: one new word that means the object in the picture (Gal et al. 2022; spec C.4, Magic123's 2D prior).
+"""Textual inversion: one new word that means the object in the picture (Gal et al. 2022; M-C.4, Magic123's 2D prior).
 
 Only the word's vectors are trained.  The file that keeps them is what ComfyUI's CLIP loader reads from its
 ``embeddings`` folder: one [K, D] tensor per text tower, nothing else; the optimizer's state travels in the header.
@@ -42,7 +42,7 @@ HALF_SCALE = 2.0**10  # of the loss where the network computes in half precision
 
 @dataclass(frozen=True)
 class InversionConfig:
-    """Settings of the training; defaults are Magic123's (spec C.4).
+    """Settings of the training; defaults are Magic123's (M-C.4).
 
     steps, batch, lr: 3000 to 5000 steps of 16 at 1e-4.
     at_once:     pictures whose gradient is computed together; less needs less memory and changes nothing else.
@@ -343,7 +343,7 @@ def _begin(inverter: TextInverter, name: str, config: InversionConfig, start: st
 
 
 class _Pictures:
-    """Changed copies of the reference picture on white (spec C.4)."""
+    """Changed copies of the reference picture on white (M-C.4)."""
 
     def __init__(self, view: Views, config: InversionConfig):
         self.config = config

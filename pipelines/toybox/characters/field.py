@@ -17,7 +17,7 @@ from .parts import CHUNK, PackedParts, smooth_max, smooth_min
 
 GAP = 0.006  # scene units between a layer and what it covers
 EDGE = 0.03  # smooth maximum of a shell's two sides: where they come closer than half of this, the shell ends
-SEMANTICS = ("hair", "face", "body", "clothing")  # classes of S-LRM in its order (spec C.8; face is the head's skin)
+SEMANTICS = ("hair", "face", "body", "clothing")  # classes of S-LRM in its order (S-C.8; face is the head's skin)
 AMBIENT = 0.80  # of the light that is baked into colors; the rest comes from above and in front
 LIGHT = (0.0, 0.8, 0.6)
 

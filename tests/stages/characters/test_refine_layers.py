@@ -286,7 +286,7 @@ def test_the_papers_way_runs_with_views_that_stand_aside(coarse, views):
 
 
 def test_the_papers_numbers_are_the_papers():
-    """Spec D.4-D.6."""
+    """S-D.4 to S-D.6."""
     body, outer, detail = PAPER.body, PAPER.outer, PAPER.detail
     assert (body.steps, body.optimizer.rate, body.optimizer.every) == (200, 0.08, 1)
     assert (outer.steps, outer.optimizer.rate, outer.optimizer.every) == (200, 0.01, 30)

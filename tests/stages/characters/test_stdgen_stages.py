@@ -176,7 +176,7 @@ def test_stock_era3d_frames_the_object_itself():
 
 
 def test_unit_normals_are_never_taken_for_background():
-    """spec B.5: an encoded unit normal sums up to 603 of 765 at most, the threshold is 685."""
+    """S-B.5: an encoded unit normal sums up to 603 of 765 at most, the threshold is 685."""
     normals = torch.nn.functional.normalize(torch.randn(10000, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
     assert bool((mask_of_normals((normals + 1) / 2) == 1).all())
     assert mask_of_normals(torch.tensor([[1.0, 1.0, 1.0], [0.95, 0.95, 0.95]])).tolist() == [0, 0]

@@ -1,4 +1,4 @@
-"""The CLIP boundary on synthetic score series (spec section I, test 5)."""
+"""The CLIP boundary on synthetic score series (C-D.2)."""
 
 import pytest
 import torch
