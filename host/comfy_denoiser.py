@@ -158,6 +158,10 @@ class ModelDenoiser:
     def encode(self, images: Tensor) -> Tensor:
         return self.backbone.encode(images)
 
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [B, C, h, w] in the MODEL's units -> [B, H, W, 3] sRGB in [0, 1]; no gradient."""
+        return self.backbone.decode(latents)
+
     def with_guidance(self, guidance: float):
         """A copy with another CFG scale (1 = conditional only)."""
         return replace(self, guidance=guidance)

@@ -111,6 +111,10 @@ class LatentDenoiser:
         """[B, H, W, 3] sRGB in [0, 1] -> scaled latents [B, C, h, w]; differentiable."""
         return self.runtime.encode(images)
 
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents [B, C, h, w] -> [B, H, W, 3] sRGB in [0, 1]; no gradient."""
+        return self.runtime.decode(latents)
+
     def with_guidance(self, guidance: float):
         """A copy with another CFG scale (1 = conditional only)."""
         return replace(self, guidance=guidance)

@@ -2,55 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
-from ..core.protocols import Prior
+from ..core.prior import Outline, Prior
 from ..core.schedules import Constant, DynamicFall, DynamicRise
 
 CLOCKS = ("local", "global")
 
 
-class SumPrior:
-    """Weighted sum of priors; ``terms`` are (prior, schedule over progress).
+class Combined(Prior):
+    """What priors made of other priors have in common: they pass on whatever a stage says or asks.
 
-    A prior whose weight is 0 is not evaluated.
+    parts: in the order in which they are asked; it is also their number in :meth:`memory`.
     """
 
-    def __init__(self, terms):
-        self.terms = tuple(terms)
-        if not self.terms:
-            raise ValueError("a sum of priors needs at least one prior")
-        self.name = "+".join(getattr(p, "name", "prior") for p, _ in self.terms)
-        self.knows_reference = any(getattr(p, "knows_reference", True) for p, _ in self.terms)
-        self.backdrop = next((p.backdrop for p, _ in self.terms if getattr(p, "backdrop", "")), "")
+    @property
+    def parts(self) -> tuple[Prior, ...]:
+        """The priors inside."""
+        raise NotImplementedError
+
+    @property
+    def knows_reference(self) -> bool:
+        """Whether any part does."""
+        return any(part.knows_reference for part in self.parts)
+
+    @property
+    def backdrop(self) -> str:
+        """Of the first part that wants one."""
+        return next((part.backdrop for part in self.parts if part.backdrop), "")
 
     def choose(self, step: int, cameras: Cameras) -> Cameras:
-        """The first term that has views of its own decides which ones this step shows."""
-        chooser = next((p for p, _ in self.terms if hasattr(p, "choose")), None)
-        return cameras if chooser is None else chooser.choose(step, cameras)
+        """The first part that has views of its own decides which ones this step shows."""
+        for part in self.parts:
+            chosen = part.choose(step, cameras)
+            if chosen is not cameras:
+                return chosen
+        return cameras
 
-    def on_surface(self, outline, frozen: bool) -> None:
-        """Tells the terms that want to know what the surface looks like (see ``rgsd``)."""
-        for prior, _ in self.terms:
-            if hasattr(prior, "on_surface"):
-                prior.on_surface(outline, frozen)
+    def on_surface(self, outline: Outline, frozen: bool) -> None:
+        """Tells all parts; InputError when one of them cannot work on that surface."""
+        for part in self.parts:
+            part.on_surface(outline, frozen)
 
-    def memory(self) -> tuple[dict[str, Tensor], dict]:
-        """(tensors, JSON) of the terms that remember something (see ``rgsd``)."""
-        found = {str(i): prior.memory() for i, (prior, _) in enumerate(self.terms) if hasattr(prior, "memory")}
+    def memory(self) -> tuple[dict[str, Tensor], dict | None]:
+        """(tensors, JSON) of the parts that remember something, by their number."""
+        found = {str(i): part.memory() for i, part in enumerate(self.parts)}
+        found = {i: kept for i, kept in found.items() if kept[1] is not None}
         tensors = {f"{i}/{name}": value for i, (kept, _) in found.items() for name, value in kept.items()}
         return tensors, {i: meta for i, (_, meta) in found.items()}
 
-    def recall(self, tensors: dict[str, Tensor], meta: dict | None) -> None:
-        """Lets those terms go on from :meth:`memory`."""
-        for i, (prior, _) in enumerate(self.terms):
-            if hasattr(prior, "recall"):
-                mine = {k.partition("/")[2]: v for k, v in tensors.items() if k.startswith(f"{i}/")}
-                prior.recall(mine, (meta or {}).get(str(i)))
+    def recall(self, tensors: dict[str, Tensor], meta: dict | None) -> bool:
+        """Lets the parts go on from :meth:`memory`; whether any did."""
+        done = []
+        for i, part in enumerate(self.parts):
+            mine = {k.partition("/")[2]: v for k, v in tensors.items() if k.startswith(f"{i}/")}
+            done.append(part.recall(mine, (meta or {}).get(str(i))))
+        return any(done)
+
+
+class SumPrior(Combined):
+    """Weighted sum of priors; ``terms`` are (prior, schedule over progress).
+
+    A prior whose weight is 0 is not evaluated.  Raises ValueError without terms, and for two different clocks.
+    """
+
+    def __init__(self, terms: Iterable[tuple[Prior, Callable[[float], float]]]):
+        self.terms = tuple(terms)
+        if not self.terms:
+            raise ValueError("a sum of priors needs at least one prior")
+        self.name = "+".join(part.name for part in self.parts)
+        self.clock = one_clock(self.parts)
+
+    @property
+    def parts(self) -> tuple[Prior, ...]:
+        """The priors of the terms."""
+        return tuple(prior for prior, _ in self.terms)
+
+    def at(self, x: float | None) -> Prior:
+        """The sum of what the parts are at clock ``x``."""
+        return self if self.clock is None else SumPrior((prior.at(x), schedule) for prior, schedule in self.terms)
 
     def loss(self, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:
         """[B]; the terms draw from the generator in order."""
@@ -62,8 +97,16 @@ class SumPrior:
         return total
 
 
+def one_clock(parts: Iterable[Prior]) -> str | None:
+    """The clock of those parts that have one; ValueError when they differ, for a stage has one clock."""
+    found = {part.clock for part in parts} - {None}
+    if len(found) > 1:
+        raise ValueError(f"priors of one sum must share their clock, got {sorted(found)}")
+    return next(iter(found), None)
+
+
 @dataclass(frozen=True)
-class DynamicPrior:
+class DynamicPrior(Combined):
     """Consistent123's dynamic prior (Eq. 7-9): the 3D prior alone until the boundary, then a ramp
     from the 3D to the 2D prior.
 
@@ -87,14 +130,16 @@ class DynamicPrior:
             raise ValueError(f"clock must be one of {CLOCKS}, got {self.clock!r}")
         if not self.stretch > 0:
             raise ValueError(f"stretch must be above 0, got {self.stretch}")
+        one_clock((self, *self.parts))
 
     @property
     def name(self) -> str:
         return "dynamic"
 
     @property
-    def knows_reference(self) -> bool:
-        return any(getattr(p, "knows_reference", True) for p in (self.prior3d, self.prior2d))
+    def parts(self) -> tuple[Prior, ...]:
+        """The 3D prior and the 2D prior."""
+        return self.prior3d, self.prior2d
 
     def weights(self, x: float | None) -> tuple[float, float]:
         """(3D weight, 2D weight) at clock ``x``; None is the 3D-only phase."""
@@ -106,21 +151,30 @@ class DynamicPrior:
     def at(self, x: float | None) -> Prior:
         """The prior with its weights frozen at clock ``x``; the 2D prior is left out before the switch."""
         if x is None:
-            return self.prior3d
+            return self.prior3d.at(x)
         w3, w2 = self.weights(x)
-        return SumPrior(((self.prior3d, Constant(w3)), (self.prior2d, Constant(w2))))
+        return SumPrior(((self.prior3d.at(x), Constant(w3)), (self.prior2d.at(x), Constant(w2))))
+
+    def memory(self) -> tuple[dict[str, Tensor], dict | None]:
+        """As of any combination, but None where no part remembers anything: scenes of plain priors stay as they were."""
+        tensors, meta = super().memory()
+        meta = {i: kept for i, kept in (meta or {}).items() if kept}
+        return tensors, meta or None
 
     def loss(self, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:
-        """As protocol ``Prior``, with progress as the clock (stages use :meth:`at`)."""
+        """[B], with progress as the clock (stages use :meth:`at`)."""
         return self.at(progress).loss(images, cameras, progress, generator)
 
 
-def dynamic_clock(step: int, switch: int | None, nerf_total: int, mesh_total: int, clock: str = "local"):
+def dynamic_clock(
+    step: int, switch: int | None, nerf_total: int, mesh_total: int, clock: str | None = "local"
+) -> float | None:
     """Clock x in [0, 1] at 0-based overall ``step`` (mesh steps counted after all NeRF steps).
 
     None before the switch.  x is 0 at the switch and 1 at the last step of the mesh stage.
+    clock: a prior's; None (the prior has no clock) reads as "local", for nobody looks.
     """
     if switch is None or step < switch:
         return None
-    start = switch if clock == "local" else 0
+    start = 0 if clock == "global" else switch
     return min(max((step - start) / max(nerf_total + mesh_total - 1 - start, 1), 0.0), 1.0)

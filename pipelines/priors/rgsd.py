@@ -12,7 +12,6 @@ x0_hat for every tau, and with frozen geometry a target stays good for some visi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from ..core.cameras import Cameras
 from ..core.errors import InputError, NotFinite
+from ..core.prior import Outline, Prior
 from ..core.schedules import Constant, Schedule
 from ..core.views import RenderBuffers
 from .rgsd_memory import Memory, Target
@@ -66,8 +66,8 @@ class RgsdSettings:
             raise ValueError("slots and reuse must be at least 1")
 
 
-class RgsdPrior:
-    """A guide (``methods.rgnv.ReferenceGuide``, or anything with its methods) seen as a loss (protocol ``Prior``).
+class RgsdPrior(Prior):
+    """A guide (``methods.rgnv.ReferenceGuide``, or anything with its methods) seen as a loss.
 
     reference: one camera, the reference's; alpha: [1, H, W] its coverage, to check that surface and reference overlap.
     backdrop:  what stages put behind novel views, which they show unlit: a ``StepConfig.novel_background``.
@@ -83,7 +83,7 @@ class RgsdPrior:
                  name: str = "rgsd", backdrop: str = "gray"):
         self.guide, self.reference, self.settings, self.alpha, self.name = guide, reference, settings, alpha, name
         self.backdrop = backdrop
-        self.outline: Callable[[Cameras], RenderBuffers] | None = None
+        self.outline: Outline | None = None
         self._now = Memory([None] * settings.slots)
 
     @property
@@ -110,7 +110,7 @@ class RgsdPrior:
         guide = self.guide
         return repr((self.settings, guide.settings, guide.grid.times.tolist(), getattr(guide, "prompt", "")))
 
-    def on_surface(self, outline: Callable[[Cameras], RenderBuffers], frozen: bool) -> None:
+    def on_surface(self, outline: Outline, frozen: bool) -> None:
         """Tells how the surface is drawn (coverage and depth are used).  InputError when it cannot be guided."""
         if not frozen:
             raise InputError("optimize", "texture, with RGSD", "a stage that changes the shape",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..core.cameras import Cameras
 from ..core.errors import NotFinite
+from ..core.prior import Prior
 from ..core.protocols import Denoiser
 from ..core.schedules import Constant, Schedule
 
@@ -56,8 +57,8 @@ class SdsSettings:
         return (last, last) if self.fixed_t else (first, last)
 
 
-class SdsPrior:
-    """A :class:`Denoiser` seen as a loss (protocol ``Prior``).
+class SdsPrior(Prior):
+    """A :class:`Denoiser` seen as a loss.
 
     The loss's *gradient* is exact score distillation, in the product form <stopgrad(g), z> in
     float32 (the regression form loses digits in half precision); its *value* is |g|^2 / 2, which,

@@ -7,6 +7,7 @@ import pytest
 import torch
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import NotFinite
+from lift123.pipelines.core.prior import Prior
 from lift123.pipelines.core.schedules import Constant, Linear
 from lift123.pipelines.priors.combine import DynamicPrior, SumPrior, dynamic_clock
 from lift123.pipelines.priors.oracle import OracleDenoiser, pixel_latents, stable_diffusion_alphas
@@ -167,7 +168,7 @@ def test_resize_keeps_pixel_centers():
     assert torch.allclose(resize(small, 16)[0, 3, 3:-3, 0], ramp[0, 3, 3:-3, 0], atol=1e-5)
 
 
-class Counting:
+class Counting(Prior):
     def __init__(self, name, scale=1.0):
         self.name, self.scale, self.calls = name, scale, 0
 

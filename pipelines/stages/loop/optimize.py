@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...core.cameras import Cameras
 from ...core.errors import NotFinite, OutOfRoom, StopStage
+from ...core.prior import Prior
 from ...core.randomness import step_generator
 from ...core.step import OnStep, Step
 from ...core.views import NEUTRAL, RenderBuffers, Views
@@ -73,7 +74,7 @@ class Loop:
 
     trainee: Trainee
     reference: ReferenceView
-    prior: object | None
+    prior: Prior | None
     config: StepConfig
     seed: int
     device: torch.device
@@ -127,7 +128,7 @@ class Loop:
         generator = step_generator(self.seed, self.trainee.name, step)
         self.trainee.prepare(step, progress, generator)
         terms, rendered = {}, []
-        knows = getattr(self.prior, "knows_reference", True)
+        knows = self.prior is None or self.prior.knows_reference
         shows_reference, shows_novel = self.config.shows(step, self.prior is not None, knows)
         if shows_reference:
             terms.update(self._reference_terms(progress, generator, rendered))
@@ -181,15 +182,14 @@ class Loop:
         """The priors' term.  Beyond ``views_at_once`` views, earlier ones are back-propagated at once."""
         config = self.config
         cameras = config.novel.sample(*config.novel_at(progress), progress, self.reference.camera, generator)
-        if hasattr(self.prior, "choose"):
-            cameras = self.prior.choose(step, cameras)
-        backdrop = getattr(self.prior, "backdrop", "")  # of priors that want plain colors on their own background
+        prior = self.prior.at(self.clock(step))
+        cameras = prior.choose(step, cameras)
+        backdrop = prior.backdrop  # of priors that want plain colors on their own background
         shading = ALBEDO if backdrop else config.shading.draw(cameras, progress, generator)
         kind = backdrop or config.novel_background
         background = _background(kind, (len(cameras), 1, 1, 3), generator).to(self.device)
         cameras = cameras.to(self.device)
-        prior = self.prior.at(self.clock(step)) if hasattr(self.prior, "at") else self.prior
-        weight, name, spent = config.prior(progress), getattr(prior, "name", "prior"), 0.0
+        weight, spent = config.prior(progress), 0.0
         parts = [slice(i, i + self.views_at_once) for i in range(0, len(cameras), self.views_at_once)]
         for part in parts:
             some = cameras[part]
@@ -204,7 +204,7 @@ class Loop:
                 term.backward()
                 spent = spent + term.detach()
         rendered.append(buffers)
-        return {name: term + spent}
+        return {prior.name: term + spent}
 
     def _report(self, finished: int, numbers: dict, note: str) -> None:
         every = self.config.preview_every
@@ -222,7 +222,7 @@ class Loop:
         return self.trainee.render(cameras, ALBEDO, None).composite(1.0)[0].clamp(0, 1).cpu()
 
 
-def pull(prior, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:
+def pull(prior: Prior, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:
     """Scalar whose value is the prior's mean loss and whose gradient at ``images`` is the prior's.
 
     The prior sees a leaf: its graph ends at the pictures, and the render's graph is used once, later.
@@ -233,7 +233,7 @@ def pull(prior, images: Tensor, cameras: Cameras, progress: float, generator: to
         (grad,) = torch.autograd.grad(loss, leaf)
     if not bool(grad.isfinite().all()):
         raise NotFinite(
-            f"{getattr(prior, 'name', 'prior')} prior", "a gradient with nan or infinity at the rendered pictures",
+            f"{prior.name} prior", "a gradient with nan or infinity at the rendered pictures",
             "Load its autoencoder in float32 or bfloat16 (half precision overflows in some), or lower its weight.",
         )
     product = images * grad

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ...core.errors import StopStage
+from ...core.prior import Prior
 from ...core.step import OnStep, Step
 from ..inputs.reference import ReferenceView
 from ..loop.scene import Scene
@@ -69,8 +70,8 @@ class Stopwatch:
 
 def estimate(
     reference: ReferenceView,
-    nerf_prior,
-    mesh_prior,
+    nerf_prior: Prior | None,
+    mesh_prior: Prior | None,
     nerf: NerfConfig,
     mesh: MeshConfig,
     *,
@@ -79,22 +80,27 @@ def estimate(
     peak: Callable[[], int] | None = None,
     watch: Callable[[Step], None] = lambda step: None,
 ) -> list[StageEstimate]:
-    """Estimates of the NeRF and the mesh stage under their priors (protocol ``Prior``, DynamicPrior or None).
+    """Estimates of the NeRF and the mesh stage under their priors (None: the reference view alone).
 
     patience: seconds of measuring per stage.  peak: asked for the peak memory so far, bytes.
     watch: sees every iteration and may raise what it likes (canceling).
     """
-    prior = nerf_prior.at(0.5) if hasattr(nerf_prior, "at") else nerf_prior  # both of its parts work, as in most steps
+    prior = _amid(nerf_prior)
     scene, first = _measure(
         "NeRF", nerf, lambda config, on_step: fit_nerf(reference, prior, config, device=device, on_step=on_step),
         patience, peak, watch,
     )
-    prior = mesh_prior.at(0.5) if hasattr(mesh_prior, "at") else mesh_prior
+    prior = _amid(mesh_prior)
     _, second = _measure(
         "mesh", mesh, lambda config, on_step: refine_mesh(prior, scene, config, device=device, on_step=on_step),
         patience, peak, watch,
     )
     return [first, second]
+
+
+def _amid(prior: Prior | None) -> Prior | None:
+    """A dynamic prior as both of its parts work, which is so in most steps."""
+    return None if prior is None else prior.at(0.5)
 
 
 def _measure(name: str, config, run: Callable[[object, OnStep], Scene], patience, peak, watch) -> tuple:

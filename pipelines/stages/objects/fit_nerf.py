@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...core.cameras import Cameras, Rays
 from ...core.errors import InputError
+from ...core.prior import Prior
 from ...core.randomness import on_device, step_generator
 from ...core.schedules import Constant, Linear, Schedule
 from ...core.settings import describe
@@ -87,7 +88,7 @@ class NerfConfig(StepConfig):
 
 def fit_nerf(
     reference: ReferenceView,
-    prior,
+    prior: Prior | None,
     config: NerfConfig,
     *,
     scene: Scene | None = None,
@@ -114,12 +115,11 @@ def fit_nerf(
     trainee = _NerfTrainee(scene, config, reference, seed, device)
     start = 0 if scene is None else scene.step
     stop = config.iterations if until is None else min(until, config.iterations)
-    is_dynamic = hasattr(prior, "at")
-    if is_dynamic and boundary is None and trainee.switch_step is None:
+    kind = None if prior is None else prior.clock
+    if kind is not None and boundary is None and trainee.switch_step is None:
         trainee.switch_step = start
 
     def clock(step: int) -> float | None:
-        kind = getattr(prior, "clock", "local")
         return dynamic_clock(step, trainee.switch_step, config.iterations, config.mesh_iterations, kind)
 
     def check(finished: int) -> tuple[str, bool]:

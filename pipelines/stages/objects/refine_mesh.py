@@ -9,6 +9,7 @@ import torch
 
 from ...core.cameras import Cameras
 from ...core.mesh import Mesh
+from ...core.prior import Prior
 from ...core.schedules import Constant, Schedule
 from ...core.settings import describe
 from ...core.step import OnStep, ignore_step
@@ -78,7 +79,7 @@ class MeshConfig(StepConfig):
 
 
 def refine_mesh(
-    prior,
+    prior: Prior | None,
     scene: Scene,
     config: MeshConfig,
     *,
@@ -103,7 +104,7 @@ def refine_mesh(
     seed = scene.seed if seed is None else seed
     resumes = scene.kind == "mesh" and not scene.finished
     trainee = _MeshTrainee(scene, config, reference, seed, device, resumes)
-    if hasattr(prior, "on_surface"):
+    if prior is not None:
         prior.on_surface(trainee.outline, config.optimize == "texture")
     trainee.remember(prior, scene if resumes else None)
     start = scene.step if resumes else 0
@@ -113,7 +114,7 @@ def refine_mesh(
     switch = 0 if switch is None else switch
 
     def clock(step: int) -> float | None:
-        kind = getattr(prior, "clock", "local")
+        kind = None if prior is None else prior.clock
         return dynamic_clock(nerf_total + step, min(switch, nerf_total), nerf_total, config.iterations, kind)
 
     loop = Loop(trainee, reference, prior, config, seed, device, on_step, on_checkpoint, clock)
@@ -143,11 +144,11 @@ class _MeshTrainee:
         self.rates = RateScaler(self.optimizer)
         self.mesh: Mesh | None = None
         self.geometry = config.optimize != "texture"
-        self.prior = None
+        self.prior: Prior | None = None
 
-    def remember(self, prior, scene: Scene | None) -> None:
+    def remember(self, prior: Prior | None, scene: Scene | None) -> None:
         """Keeps what the prior has to remember in snapshots; ``scene`` is one of them, to go on from."""
-        self.prior = prior if hasattr(prior, "memory") else None
+        self.prior = prior
         if self.prior is not None and scene is not None:
             self.prior.recall(scene.part("prior"), scene.meta.get("prior"))
 
@@ -201,8 +202,10 @@ class _MeshTrainee:
             "config": describe(self.config),
         }
         if self.prior is not None and step < self.config.iterations:
-            kept, meta["prior"] = self.prior.memory()
-            tensors.update({f"prior/{name}": value for name, value in kept.items()})
+            kept, remembered = self.prior.memory()
+            if remembered is not None:
+                meta["prior"] = remembered
+                tensors.update({f"prior/{name}": value for name, value in kept.items()})
         return Scene("mesh", tensors, meta)
 
     @torch.no_grad()

@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 from lift123.pipelines.core.errors import NotFinite, OutOfRoom
+from lift123.pipelines.core.prior import Prior
 from lift123.pipelines.core.schedules import Constant
 from lift123.pipelines.stages.objects import fit_nerf as nerf_stage
 from lift123.pipelines.stages.objects.fit_nerf import fit_nerf
 from test_stages import NERF, _oracle, _reference
 
 
-class Turns:
+class Turns(Prior):
     """A prior like the oracle until call ``bad``; from then on its pictures' gradient is nan."""
 
     name = "spoilt"
@@ -58,7 +59,7 @@ def short_of_memory(monkeypatch, most: int) -> list[int]:
     return tried
 
 
-class Plain:
+class Plain(Prior):
     """Pulls every pixel towards white: without random numbers, so views may be shown in any portions."""
 
     name = "plain"

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 from lift123.pipelines.core.errors import StopStage
+from lift123.pipelines.core.prior import Prior
 from lift123.pipelines.core.step import Step
 from lift123.pipelines.stages.objects.estimate import StageEstimate, Stopwatch, estimate, report
 from test_stages import MESH, NERF, _reference
 
 
-class Slow:
+class Slow(Prior):
     """A prior that takes a known time."""
 
     name = "slow"

@@ -9,6 +9,7 @@ import torch
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.core.mesh import Mesh
+from lift123.pipelines.core.prior import Prior
 from lift123.pipelines.core.randomness import step_generator
 from lift123.pipelines.core.schedules import Constant
 from lift123.pipelines.core.views import Views
@@ -151,7 +152,7 @@ def test_interruption_hands_over_the_state_first(error):
     assert _same(fit_nerf(_reference(), _oracle(), NERF, scene=kept[-1]), _nerf())
 
 
-class Recorder:
+class Recorder(Prior):
     """A prior that notes when it is asked, and pulls towards nothing."""
 
     name = "recorder"
@@ -248,7 +249,7 @@ def test_every_paper_term_runs_and_is_finite():
 
 
 def test_pull_equals_differentiating_through_the_prior():
-    class Square:
+    class Square(Prior):
         def loss(self, images, cameras, progress, generator):
             return (images**2).flatten(1).sum(1)
 
