@@ -21,6 +21,13 @@ UV                 glTF: origin top left, v grows downwards, texel row 0 at v = 
 Progress           in [0, 1], drives every schedule; step counts appear only in presets.
 Randomness         a ``torch.Generator`` argument; the global generator is never read or seeded.
 
+Plugs (documented members and defaults; a contract test runs over all that exist)
+---------------------------------------------------------------------------------
+Prior              ``core/prior.py``: a loss on pictures.  ``tests/priors/test_prior_contract.py``
+Denoiser           ``core/protocols.py``: a diffusion network, told a picture or a prompt.
+                   ``tests/networks/test_denoiser_contract.py``
+Fields             ``core/protocols.py``: density and color in space, a surface.
+
 Layers (imports run downwards only; ``tests/project/test_architecture.py`` executes this table)
 ----------------------------------------------------------------------------------------
 papers   magic123, consistent123, hifi123, stdgen      presets and compositions

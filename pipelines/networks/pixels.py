@@ -34,6 +34,7 @@ class PixelRuntime(LatentRuntime):
 
     raw_latents = encode
 
+    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """[B, 3, S, S] -> [B, S, S, 3] sRGB in [0, 1]."""
         return (latents.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)

@@ -72,7 +72,7 @@ class RgsdPrior(Prior):
     reference: one camera, the reference's; alpha: [1, H, W] its coverage, to check that surface and reference overlap.
     backdrop:  what stages put behind novel views, which they show unlit: a ``StepConfig.novel_background``.
 
-    A stage calls :meth:`on_surface` before the first step and :meth:`choose` in every step with novel views: every other
+    It needs a stage that calls :meth:`on_surface`, and chooses the views of every step with novel ones: every other
     one shows a fixed view, whose target (tau = 0) is made at its first visit, i.e. from the coarse texture.
     :meth:`memory` and :meth:`recall` keep views and targets while the stage is interrupted.
     """

@@ -235,6 +235,23 @@ def test_sources_are_ascii():
     assert not wrong, wrong
 
 
+def test_priors_are_used_by_their_members():
+    """Every prior has every member of ``core.prior.Prior``; nobody has to look whether it does."""
+    plug = ast.parse((ROOT / "pipelines/core/prior.py").read_text(encoding="utf-8"))
+    body = next(node for node in plug.body if isinstance(node, ast.ClassDef) and node.name == "Prior").body
+    members = {node.name if isinstance(node, ast.FunctionDef) else node.target.id
+               for node in body if isinstance(node, (ast.FunctionDef, ast.AnnAssign))}
+    assert members == {"name", "knows_reference", "backdrop", "clock", "loss", "at", "choose", "on_surface", "memory", "recall"}
+    wrong = []
+    for path in python_files("pipelines", "nodes", "host"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("hasattr", "getattr", "callable"):
+                owner, asked = ast.unparse(node.args[0]).lower(), [getattr(a, "value", None) for a in node.args[1:2]]
+                if "prior" in owner or (members - {"name"}) & set(asked):
+                    wrong.append(f"{relative(path)}:{node.lineno}: {ast.unparse(node)}")
+    assert not wrong, "\n".join(wrong)
+
+
 def test_no_print_in_library_code():
     wrong = []
     for path in python_files("nodes", "host", "pipelines"):

@@ -92,7 +92,8 @@ def refine_mesh(
 ) -> Scene:
     """The refined surface as a Scene of kind "mesh".
 
-    prior: a Prior, a DynamicPrior (whose ramp continues where the NeRF stage left it) or None.
+    prior: told the surface before the first step; a DynamicPrior's ramp continues where the NeRF stage left it; None =
+           the reference view alone.
     scene: "nerf" starts the stage; "mesh" that is unfinished resumes, finished starts over from its
            surface.
     until: stop after this many iterations of the stage.
