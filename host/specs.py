@@ -207,10 +207,10 @@ class DynamicSpec:
     def check(self, reference) -> None:
         """InputError unless a view prior and a text prior are on their own inputs."""
         if "view" not in self.prior_3d.kinds():
-            raise InputError("prior_3d", "a prior that contains a View Prior", "a text prior only",
+            raise InputError("prior_3d", "a prior that contains a View Prior", "one without",
                              "Connect View Prior here and Text Prior to prior_2d.")
         if "text" not in self.prior_2d.kinds():
-            raise InputError("prior_2d", "a prior that contains a Text Prior", "a view prior only",
+            raise InputError("prior_2d", "a prior that contains a Text Prior", "one without",
                              "Connect Text Prior here and View Prior to prior_3d.")
         self.prior_3d.check(reference)
         self.prior_2d.check(reference)

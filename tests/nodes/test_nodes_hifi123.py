@@ -187,14 +187,17 @@ def _rgsd(**given):
 
 
 def test_dmtet_refine_takes_the_prior_and_other_stages_send_it_there():
-    from lift123.host.specs import SumSpec
+    from lift123.host.specs import DynamicSpec, Network, PriorSpec, SumSpec
     from lift123.nodes import stages
+    from lift123.pipelines.priors.sds import SdsSettings
     from lift123.pipelines.stages.objects.import_mesh import import_mesh
     from test_import_mesh import IMPORT, _wedge
 
     scene = import_mesh(_wedge(), _reference(), replace(IMPORT, iterations=5))
     given = {"scene": scene, "iterations": 2, "preset": "quickstart", "render_size": 32, "reference_size": 48}
-    for prior in (_rgsd(), SumSpec(((_rgsd(), Constant(0.5)),))):
+    view, text = (PriorSpec(Network(kind), SdsSettings(reduction="mean"), prompt="a wedge") for kind in ("view", "text"))
+    seen, read = (SumSpec(((_rgsd(), Constant(0.5)), (other, Constant(0.5)))) for other in (view, text))
+    for prior in (_rgsd(), SumSpec(((_rgsd(), Constant(0.5)),)), DynamicSpec(view, read), DynamicSpec(seen, text)):
         done = stages.DMTetRefine.execute(what="texture", prior=prior, **given).result[0]
         assert done.step == 2 and torch.equal(done.tensors["surface/vertices"], scene.tensors["surface/vertices"])
     changing = import_mesh(_wedge(), _reference(), replace(IMPORT, iterations=5, surface="refinable"))
