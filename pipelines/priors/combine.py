@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.cameras import Cameras
 from ..core.prior import Outline, Prior
-from ..core.schedules import Constant, DynamicFall, DynamicRise
+from ..core.schedules import Constant, DynamicFall, DynamicRise, Schedule
 
 CLOCKS = ("local", "global")
 
@@ -71,7 +71,7 @@ class SumPrior(Combined):
     A prior whose weight is 0 is not evaluated.  Raises ValueError without terms, and for two different clocks.
     """
 
-    def __init__(self, terms: Iterable[tuple[Prior, Callable[[float], float]]]):
+    def __init__(self, terms: Iterable[tuple[Prior, Schedule]]):
         self.terms = tuple(terms)
         if not self.terms:
             raise ValueError("a sum of priors needs at least one prior")
