@@ -1,6 +1,7 @@
 """The map of Lift123's algorithms: conventions, layers, and where to start reading.
 
 A file is a paper and a folder is a layer.  Start with ``consistent123.py``: a paper is a page.
+Labels such as (M-C.5) are sections of ``docs/method``: what paper, released code and this pack do there.
 
 Conventions (every module relies on them; ``tests/test_conventions.py`` pins them)
 ----------------------------------------------------------------------------------
