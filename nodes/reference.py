@@ -59,7 +59,7 @@ class ReferenceView(Node):
             ],
             outputs=[
                 types.Reference.Output("reference", display_name="reference",
-                                       tooltip="The checked, centerd picture with its camera and prompt."),
+                                       tooltip="The checked, centered picture with its camera and prompt."),
                 io.Image.Output("preview", display_name="preview", tooltip="The object on white, as stages see it."),
                 io.Mask.Output("mask", display_name="mask", tooltip="Coverage of the object, 1 = object."),
                 io.String.Output("report", display_name="report",

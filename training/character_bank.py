@@ -6,7 +6,7 @@ Per character, at ``size`` px (default 64); L levels (complete, no hair, body) t
   alpha.npy    [N, 3, 6, S, S] uint8     coverage
   semantic.npy [N, 3, 6, S, S] uint8     class of ``toybox.characters.field.SEMANTICS``, 255 where nothing is seen
   input.npy    [N, P, S, S * 5 / 8, 4] uint8  straight RGBA of P arbitrary poses, framed as canonicalization frames its
-               input: centerd, the figure's height (or 8 / 5 of its width) is 1 / 1.2 of the picture's
+               input: centered, the figure's height (or 8 / 5 of its width) is 1 / 1.2 of the picture's
   captions.json, seeds.json, done.json
 Points with density, color and class for the reconstruction network need no disk: ``character_field(seed)`` evaluates them.
 

@@ -87,7 +87,7 @@ class LayeredMesh:
         return self.map(lambda mesh: mesh.transformed(scale, offset))
 
     def framed(self) -> "LayeredMesh":
-        """All layers moved and scaled alike: centerd, longest side 2.  ValueError where there is no layer."""
+        """All layers moved and scaled alike: centered, longest side 2.  ValueError where there is no layer."""
         points = self.merged().vertices
         low, high = points.amin(0), points.amax(0)
         scale = 2.0 / float((high - low).max().clamp_min(1e-12))

@@ -18,7 +18,7 @@ IOU_RESOLUTION = 64
 
 
 def unit_cube(mesh: Mesh) -> Mesh:
-    """Moved and uniformly scaled so that the bounding box is centerd at 0 with longest side 1."""
+    """Moved and uniformly scaled so that the bounding box is centered at 0 with longest side 1."""
     low, high = mesh.vertices.min(0).values, mesh.vertices.max(0).values
     scale = 1 / (high - low).max().clamp(min=1e-12)
     return mesh.transformed(scale, -(low + high) / 2 * scale)

@@ -28,7 +28,7 @@ STROKES = {
 
 
 def letter_shapes(letter: str, height: float, radius: float, surface=None) -> list[Shape]:
-    """The strokes of a letter, each a closed tube, centerd at the origin of the x-y plane and read from +Z.
+    """The strokes of a letter, each a closed tube, centered at the origin of the x-y plane and read from +Z.
 
     letter:  one of ``STROKES``.
     height:  from the lowest to the highest point of the strokes' middle lines; the width is half of it.

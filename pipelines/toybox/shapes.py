@@ -137,7 +137,7 @@ def blend(centers, radii, cells: int = 14) -> Shape:
 
 
 def prism(polygon, depth: float) -> Shape:
-    """A convex polygon [N, 2] (x, y; counter-clockwise) extruded along z, centerd, with sharp edges."""
+    """A convex polygon [N, 2] (x, y; counter-clockwise) extruded along z, centered, with sharp edges."""
     polygon = np.asarray(polygon, dtype=np.float64)
     n = len(polygon)
     front = np.column_stack([polygon, np.full(n, depth / 2)])

@@ -61,8 +61,8 @@ def plain_attention(q, k, v, heads):
 
 
 def plain_norm(x, w, b, eps):
-    centerd = x - x.mean(-1, keepdim=True)
-    return centerd / (centerd.square().mean(-1, keepdim=True) + eps).sqrt() * w + b
+    centered = x - x.mean(-1, keepdim=True)
+    return centered / (centered.square().mean(-1, keepdim=True) + eps).sqrt() * w + b
 
 
 def gelu(x):

@@ -78,7 +78,7 @@ def check_pictures(color: Tensor) -> None:
             "views",
             "square pictures",
             f"{shape[2]} x {shape[1]} pixels",
-            "Pad them with white at the left and right; the figure must stay centerd.",
+            "Pad them with white at the left and right; the figure must stay centered.",
         )
     if not bool(torch.isfinite(color).all()):
         raise InputError("views", "finite colors", "NaN or infinite values", "Make the views again.")

@@ -47,7 +47,7 @@ class ExportFrame:
 
 
 def framed(layers: LayeredMesh, frame: ExportFrame = ExportFrame()) -> LayeredMesh:
-    """``layers`` in meters, all moved alike, centerd left to right on the lowest layer's middle."""
+    """``layers`` in meters, all moved alike, centered left to right on the lowest layer's middle."""
     points = torch.cat([layers[n].vertices for n in layers])
     low, high = points.amin(0), points.amax(0)
     scale = frame.height / float((high[1] - low[1]).clamp(min=1e-6))

@@ -103,7 +103,7 @@ def figure_box(alpha: Tensor) -> tuple[int, int, int, int]:
 
 
 def place_on_canvas(picture: CharacterPicture, size: tuple[int, int], clip_wide: bool = False) -> Tensor:
-    """[H, W, 3] on white for ``size`` = (H, W): the figure centerd, its frame 1.2 times its longest side (S-A.6).
+    """[H, W, 3] on white for ``size`` = (H, W): the figure centered, its frame 1.2 times its longest side (S-A.6).
 
     clip_wide: as the released code, which measures the frame by the figure's longest side alone and so cuts off what
     is wider than the canvas; by default wide poses are made smaller instead.
@@ -115,7 +115,7 @@ def place_on_canvas(picture: CharacterPicture, size: tuple[int, int], clip_wide:
 
 
 def place_in_square(picture: CharacterPicture, size: tuple[int, int]) -> Tensor:
-    """[H, W, 3] on white for stock Era3D: the figure centerd, its longest side 420 of 512 pixels (S-B.7)."""
+    """[H, W, 3] on white for stock Era3D: the figure centered, its longest side 420 of 512 pixels (S-B.7)."""
     top, bottom, left, right = figure_box(picture.alpha)
     longest = max(bottom - top, right - left)
     return _window(picture, (top + bottom) / 2, (left + right) / 2, longest / STOCK_SHARE, size)

@@ -152,7 +152,7 @@ def fit_depth(depths: Tensor, masks: Tensor, size: int) -> Tensor:
 
 
 def pad(maps: Tensor, side: int) -> Tensor:
-    """[B, H, W, C] centerd in [B, side, side, C] of zeros."""
+    """[B, H, W, C] centered in [B, side, side, C] of zeros."""
     height, width = maps.shape[1:3]
     top, left = (side - height) // 2, (side - width) // 2
     return torch.nn.functional.pad(maps, (0, 0, left, side - width - left, top, side - height - top))

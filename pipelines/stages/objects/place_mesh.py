@@ -73,7 +73,7 @@ def place_mesh(mesh: Mesh, target: Views, placement: Placement) -> tuple[Mesh, l
 
 
 def fit_to_view(mesh: Mesh, target: Views) -> Mesh:
-    """``mesh`` scaled and moved: its projection has the box of ``target``'s object, centerd alike in depth.
+    """``mesh`` scaled and moved: its projection has the box of ``target``'s object, centered alike in depth.
 
     The longer side of the box decides the scale, as it does for reference pictures; the middle of the mesh's depth
     range along the view direction lies as far from the camera as the scene's origin.

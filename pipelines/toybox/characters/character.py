@@ -41,11 +41,11 @@ class ToyCharacter:
 
     @property
     def layers(self) -> LayeredMesh:
-        """The layers in A-pose, centerd, longest side 2, vertex colors with a soft light baked in."""
+        """The layers in A-pose, centered, longest side 2, vertex colors with a soft light baked in."""
         return self.posed(A_POSE)
 
     def posed(self, pose: Pose, cells: int = CELLS) -> LayeredMesh:
-        """The layers in a pose (see :mod:`.skeleton`), centerd, longest side 2, each closed and outward.
+        """The layers in a pose (see :mod:`.skeleton`), centered, longest side 2, each closed and outward.
 
         cells: A15 cells per side of the cube that is meshed, a multiple of 4.
         """

@@ -70,7 +70,7 @@ def _face_classes(field: CharacterField, name: str, mesh: Mesh) -> Tensor:
 def input_camera(character: ToyCharacter, index: int, layers: LayeredMesh, size: int, wide: float = 1.0):
     """A camera near the front, orthographic or pinhole, that frames the posed figure as canonicalization frames its input.
 
-    The figure is centerd, and its outline's height (or its width over ``wide``, if that is more) is 1 / 1.2 of the
+    The figure is centered, and its outline's height (or its width over ``wide``, if that is more) is 1 / 1.2 of the
     picture's height.  Direction and kind follow from the character's seed and ``index``.
     """
     rng = np.random.Generator(np.random.PCG64([character.seed, STREAM, 2, index]))
@@ -87,7 +87,7 @@ def input_camera(character: ToyCharacter, index: int, layers: LayeredMesh, size:
 
 
 def _framed(camera: Cameras | OrthoCameras, vertices: Tensor) -> Cameras | OrthoCameras:
-    """The camera moved so that the vertices' outline is centerd and fills 1 / FRAME; a step of a quick iteration."""
+    """The camera moved so that the vertices' outline is centered and fills 1 / FRAME; a step of a quick iteration."""
     clip = project(vertices, camera)[0]
     seen = clip[:, :2] / clip[:, 3:]
     low, high = seen.amin(0), seen.amax(0)

@@ -63,7 +63,7 @@ def box_of(picture):
 
 
 def test_the_canvas_is_1_2_times_the_figure():
-    """S-A.6: a tall figure fills 1 / 1.2 of the height, centerd, its shape unchanged."""
+    """S-A.6: a tall figure fills 1 / 1.2 of the height, centered, its shape unchanged."""
     read = read_character(figure(300, 300, 20, 260, 100, 160))
     placed = place_on_canvas(read, (192, 120))
     top, bottom, left, right = box_of(placed)
@@ -92,7 +92,7 @@ def test_edges_are_blended_by_coverage():
 
 
 def test_stock_frame_and_upright_fit():
-    """S-B.7: longest side 420 of 512; S-B.5: scaled to the height, centerd, then cut or padded."""
+    """S-B.7: longest side 420 of 512; S-B.5: scaled to the height, centered, then cut or padded."""
     top, bottom, left, right = box_of(place_in_square(read_character(figure(300, 300, 20, 260, 100, 160)), (128, 128)))
     assert abs(bottom - top - 105) <= 1 and abs(right - left - 26) <= 2
     wide = torch.rand(64, 80, 3, generator=torch.Generator().manual_seed(0))

@@ -17,7 +17,7 @@ def _box_picture(height=120, width=200, box=(20, 30, 80, 70), channels=4):
     return image[..., :channels]
 
 
-def test_object_fills_eighty_percent_and_is_centerd():
+def test_object_fills_eighty_percent_and_is_centered():
     reference, report = prepare_reference(_box_picture(), size=100)
     alpha = reference.views.alpha[0]
     rows, columns = (alpha.sum(1) > 0.5).nonzero()[:, 0], (alpha.sum(0) > 0.5).nonzero()[:, 0]
