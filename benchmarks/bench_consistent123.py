@@ -25,11 +25,9 @@ from lift123.pipelines import consistent123 as paper
 from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.io.color import encode_png
 from lift123.pipelines.loaders import embedded
-from lift123.pipelines.metrics.baselines import visual_hull_extrusion
 from lift123.pipelines.metrics.geometry import chamfer, volumetric_iou
 from lift123.pipelines.metrics.image import psnr
 from lift123.pipelines.metrics.protocol import eighteen_views
-from lift123.pipelines.priors.oracle import OracleDenoiser
 from lift123.pipelines.priors.view import ViewPrior
 from lift123.pipelines.render.surface import render_surface
 from lift123.pipelines.stages.inputs.reference import ReferenceView
@@ -38,6 +36,8 @@ from lift123.pipelines.stages.objects.refine_mesh import refine_mesh
 from lift123.pipelines.stages.results.render_views import contact_sheet, render_scene, scene_mesh
 from lift123.pipelines.toybox.objects import ToyObject, heldout_seed, make_object
 from lift123.pipelines.toybox.render import reference_camera, render_toy
+from lift123.verification.baselines import visual_hull_extrusion
+from lift123.verification.oracle import OracleDenoiser
 
 METHODS = ("consistent123", "reference", "hull", "oracle")
 VIEW_SIZE = 128  # pixels of the compared pictures

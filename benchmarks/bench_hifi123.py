@@ -41,7 +41,6 @@ from lift123.pipelines.io.color import encode_png
 from lift123.pipelines.loaders import embedded
 from lift123.pipelines.metrics.image import psnr, ssim
 from lift123.pipelines.metrics.protocol import eighteen_views
-from lift123.pipelines.metrics.statistics import paired, summary
 from lift123.pipelines.priors.rgsd import expected_depth
 from lift123.pipelines.stages.loop.scene import Scene
 from lift123.pipelines.stages.objects import enhance_views as tools
@@ -50,6 +49,7 @@ from lift123.pipelines.stages.objects.refine_mesh import refine_mesh
 from lift123.pipelines.stages.results.render_views import contact_sheet, render_scene
 from lift123.pipelines.toybox.objects import heldout_seed, make_object
 from lift123.pipelines.toybox.render import render_toy
+from lift123.verification.means import paired, summary
 
 PARTS = ("refine", "targets", "views", "trip")
 PAINTED = ("rgsd", "text", "view", "both", "reference")  # after "coarse"

@@ -21,10 +21,10 @@ from lift123.pipelines import consistent123 as paper
 from lift123.pipelines.io.color import encode_png
 from lift123.pipelines.loaders import embedded
 from lift123.pipelines.metrics.protocol import eighteen_views
-from lift123.pipelines.metrics.statistics import paired
 from lift123.pipelines.stages.results.render_views import contact_sheet
-from lift123.pipelines.toybox.benchmark import QUICK, benchmark_object
 from lift123.pipelines.toybox.render import render_toy
+from lift123.verification.means import paired
+from lift123.verification.toy_sets import QUICK, benchmark_object
 
 METHODS = ("reference", "first", "second", "oracle")
 TOLD = {"reference": "no prior", "first": "networks, first", "second": "networks, second", "oracle": "exact denoiser"}

@@ -19,7 +19,7 @@ from bench_tools import load_pack, machine, table
 load_pack()
 rgnv = importlib.import_module("lift123.pipelines.methods.rgnv")
 rgsd = importlib.import_module("lift123.pipelines.priors.rgsd")
-literal = importlib.import_module("lift123.pipelines.methods.literal")
+literal = importlib.import_module("lift123.verification.literal")
 depth_text = importlib.import_module("lift123.pipelines.networks.depth_text")
 latent = importlib.import_module("lift123.pipelines.networks.latent")
 noise = importlib.import_module("lift123.pipelines.networks.noise")

@@ -31,8 +31,6 @@ from lift123.pipelines.io.color import encode_png
 from lift123.pipelines.io.manifest import describe_file, run_manifest, write_manifest
 from lift123.pipelines.loaders import embedded
 from lift123.pipelines.metrics import perceptual
-from lift123.pipelines.metrics.baselines import visual_hull_extrusion
-from lift123.pipelines.priors.oracle import OracleDenoiser
 from lift123.pipelines.priors.view import ViewPrior
 from lift123.pipelines.stages.inputs.reference import ReferenceView
 from lift123.pipelines.stages.loop.scene import Scene
@@ -40,9 +38,11 @@ from lift123.pipelines.stages.objects.fit_nerf import fit_nerf
 from lift123.pipelines.stages.objects.refine_mesh import refine_mesh
 from lift123.pipelines.stages.results import evaluate as evaluation
 from lift123.pipelines.stages.results.render_views import contact_sheet
-from lift123.pipelines.toybox.benchmark import FULL, QUICK, benchmark_object
 from lift123.pipelines.toybox.objects import ToyObject
 from lift123.pipelines.toybox.render import reference_camera, render_toy
+from lift123.verification.baselines import visual_hull_extrusion
+from lift123.verification.oracle import OracleDenoiser
+from lift123.verification.toy_sets import FULL, QUICK, benchmark_object
 
 SETTINGS = evaluation.EvaluateSettings(size=128, views="turntable-8", intersections=False, seed=0)
 SHEET_VIEWS, SHEET_SIZE = 6, 128

@@ -32,7 +32,6 @@ from lift123.pipelines.loaders import embedded_characters as small
 from lift123.pipelines.loaders.embedded_slrm import load_small_slrm
 from lift123.pipelines.metrics.geometry import chamfer, volumetric_iou
 from lift123.pipelines.metrics.image import psnr
-from lift123.pipelines.metrics.statistics import summary
 from lift123.pipelines.render.surface import render_surface
 from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
 from lift123.pipelines.stages.characters.export import character_picture, exploded
@@ -43,6 +42,7 @@ from lift123.pipelines.stages.characters.project_colors import project_colors
 from lift123.pipelines.stages.characters.refine_layers import QUICKSTART, refine_layers, with_steps
 from lift123.pipelines.stages.characters.refined_layers import RefinedLayers, load_layers, save_layers
 from lift123.pipelines.toybox.characters import heldout_character, input_picture, render_levels
+from lift123.verification.means import summary
 
 STARTS = ("picture", "a-pose", "views")
 PICTURE_SIZE, VIEW_SIZE, RESOLUTION, SEED = 256, 128, 96, 42

@@ -15,7 +15,7 @@ from bench_tools import load_pack, table
 
 load_pack()
 
-from lift123.pipelines.metrics.statistics import CONFIDENCE, Paired, paired, summary
+from lift123.verification.means import CONFIDENCE, Paired, paired, summary
 
 # key in a record: (head, digits, better, the paper's name for the same kind of figure or None)
 METRICS = {

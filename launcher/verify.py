@@ -1,6 +1,6 @@
 """``launch.py verify-weights``: every network whose files are here, loaded strictly and run for one step.
 
-The work is done by ``benchmarks/verify_weights.py``, one process per network, so that one that fails or fills the memory
+The work is done by ``verification/worker.py``, one process per network, so that one that fails or fills the memory
 does not take the others with it.  Results: a block per network on the screen, ``report.md``, ``report.json`` and
 pictures in ``.lift123/verify/``.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from .settings import LaunchError, Paths
 from .terminal import say
 
-SCRIPT = Path("benchmarks") / "verify_weights.py"
+SCRIPT = Path("verification") / "worker.py"
 _SKIP = ("name", "kind", "path", "error", "absent", "doubts", "networks", "tensors", "picture", "pictured", "missing", "known")
 _WHERE = """No files of public networks in:
 {}

@@ -238,7 +238,7 @@ def contact_sheets(bank: Bank, models, folder: Path, title: str) -> None:
 
 def toybox_sheet(path: Path, size: int = 72) -> None:
     """The twenty objects of the quick benchmark set from the front, from the upper right and from behind."""
-    from lift123.pipelines.toybox.benchmark import QUICK, benchmark_views
+    from lift123.verification.toy_sets import QUICK, benchmark_views
     from PIL import Image
 
     cameras = Cameras.orbit([0.0, 0.9, math.pi], [0.0, 0.35, 0.0], REFERENCE_RADIUS, REFERENCE_FOVY, size, size)

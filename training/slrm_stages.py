@@ -12,15 +12,15 @@ import pack  # noqa: F401  (makes ``lift123`` importable)
 import torch
 from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.core.ortho import OrthoCameras
-from lift123.pipelines.losses.slrm import Truth, picture_terms, sign_entropy, surface_terms
 from lift123.pipelines.networks.stdgen.slrm import Slrm
 from lift123.pipelines.networks.stdgen.slrm_decoder import on_points
 from lift123.pipelines.networks.stdgen.slrm_frames import scene_to_slrm, slrm_to_scene
 from lift123.pipelines.networks.stdgen.slrm_surface import cube_weights, grid_values, layer_surface
-from lift123.pipelines.networks.stdgen.slrm_volume import render_rays
 from lift123.pipelines.ops.flexicubes import find_patches
 from lift123.pipelines.ops.semantic_field import CODES, KEPT, equivalent_sdf
 from lift123.pipelines.render.surface import render_surface
+from slrm_losses import Truth, picture_terms, sign_entropy, surface_terms
+from slrm_volume import render_rays
 
 RATE, SIZES = 4e-5, (192, 144, 512)  # the paper's learning rate, and picture sizes of the stages
 KEPT_SETS = tuple(KEPT[CODES[name]] for name in ("full", "no hair", "body"))  # from outside to inside

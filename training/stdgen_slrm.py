@@ -22,7 +22,6 @@ from character_bank import CharacterBank
 from character_points import PARTS, PointBank, bytes_of, make_points, mirrored
 from lift123.pipelines.loaders import embedded_characters as small
 from lift123.pipelines.loaders.embedded import save_module
-from lift123.pipelines.losses.slrm import point_terms
 from lift123.pipelines.networks.stdgen.slrm import Slrm
 from lift123.pipelines.networks.stdgen.slrm_config import SMALL_SLRM
 from lift123.pipelines.networks.stdgen.slrm_decoder import sample_planes
@@ -33,6 +32,7 @@ from lift123.pipelines.stages.characters.picture import CharacterPicture
 from lift123.pipelines.toybox.characters import train_character
 from loop import train
 from pack import ROOT
+from slrm_losses import point_terms
 from slrm_start import start
 from stdgen_networks import recolor
 

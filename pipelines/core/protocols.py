@@ -1,7 +1,7 @@
 """The plugs of the system beside ``core.prior``.  Each has a contract test that runs over all its implementations.
 
 Denoisers, from the least to the most: :class:`Denoiser` is all that score distillation asks for, and all that the exact
-one of a known scene has (``priors.oracle``).  :class:`GuidedDenoiser` is a network.  It has to be conditioned before it
+one of a known scene has (``verification/oracle.py``).  :class:`GuidedDenoiser` is a network.  It has to be conditioned before it
 is asked: :class:`PictureConditioned` by a picture and its camera (for the 3D prior), :class:`PromptConditioned` by a
 prompt (for the 2D prior), :class:`DepthConditioned` by a prompt and depth (for the guide of RGNV and RGSD).  Conditioning
 makes copies: one loaded network serves several priors.

@@ -9,10 +9,10 @@ from helpers import depth_tiny
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.methods.inversion import RungGrid, invert, sample
-from lift123.pipelines.methods.literal import LiteralRgsd
 from lift123.pipelines.methods.rgnv import ReferenceGuide, RgnvSettings
 from lift123.pipelines.networks.attention import Bank, check_layers, late_layers, self_attentions, shared_attention
 from lift123.pipelines.networks.depth_text import depth_channel
+from lift123.verification.literal import LiteralRgsd
 
 SHORT = RgnvSettings(steps=20, rungs=4, guidance=3.0)
 

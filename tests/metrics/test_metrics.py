@@ -8,7 +8,6 @@ import torch
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.mesh import Mesh, merge
-from lift123.pipelines.metrics.baselines import visual_hull_extrusion
 from lift123.pipelines.metrics.geometry import (
     chamfer,
     chamfer_points,
@@ -23,6 +22,7 @@ from lift123.pipelines.metrics.protocol import eighteen_views
 from lift123.pipelines.ops.marching_tets import marching_tets
 from lift123.pipelines.ops.tet_grid import a15_grid
 from lift123.pipelines.ops.voxelize import voxelize
+from lift123.verification.baselines import visual_hull_extrusion
 
 
 def ball(radius=0.5, n=12):

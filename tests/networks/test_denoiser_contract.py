@@ -13,7 +13,7 @@ from lift123.host import comfy_denoiser
 from lift123.pipelines.core import protocols
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.loaders import depth_control, embedded, ldm, public
-from lift123.pipelines.priors.oracle import OracleDenoiser
+from lift123.verification.oracle import OracleDenoiser
 from safetensors.torch import save_file
 from test_enhance_views import _control
 

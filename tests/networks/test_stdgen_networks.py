@@ -266,7 +266,7 @@ def test_sampling_is_ddim(eta):
 
 def test_assumptions_are_checked_against_the_files(tmp_path):
     """S-K.1 to S-K.3: counts of tensors, scheduler files; and the fixed prompts against the text encoder."""
-    from lift123.pipelines.loaders.stdgen_checklist import checklist, prompt_difference, tensor_names
+    from lift123.verification.stdgen_checklist import checklist, prompt_difference, tensor_names
 
     unet = stdgen_tiny.multiview_folder(tmp_path, multiview.build_multiview)
     assert tensor_names(tmp_path / "unet") == sorted(unet.state_dict())

@@ -16,10 +16,10 @@ from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.schedules import Constant
 from lift123.pipelines.core.views import Views
-from lift123.pipelines.priors.oracle import stable_diffusion_alphas
 from lift123.pipelines.priors.sds import SdsSettings
 from lift123.pipelines.stages.inputs.reference import ReferenceView
 from lift123.pipelines.stages.objects.sample_views import around, sample_views
+from lift123.verification.oracle import stable_diffusion_alphas
 
 VIEW, TEXT = (PriorSpec(Network(kind), SdsSettings()) for kind in ("view", "text"))
 

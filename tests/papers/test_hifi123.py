@@ -14,7 +14,6 @@ from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.core.schedules import Constant
 from lift123.pipelines.core.views import Views
 from lift123.pipelines.hifi123 import OPEN, PAPER, PRESETS, QUICKSTART, STANDARD
-from lift123.pipelines.priors.oracle import OracleDenoiser
 from lift123.pipelines.render.surface import render_surface
 from lift123.pipelines.render.volume import VolumeSettings
 from lift123.pipelines.stages.inputs.reference import ReferenceView
@@ -23,6 +22,7 @@ from lift123.pipelines.stages.objects.estimate import estimate
 from lift123.pipelines.stages.objects.fit_nerf import NerfConfig, fit_nerf
 from lift123.pipelines.stages.objects.refine_mesh import refine_mesh
 from lift123.pipelines.stages.results.render_views import render_scene, scene_mesh
+from lift123.verification.oracle import OracleDenoiser
 from test_stages import NERF, SIZE, _box
 
 SMALL = 8  # pixels of the first coarse iterations here

@@ -26,7 +26,6 @@ from lift123.pipelines.magic123 import (
     trade_off_prior,
 )
 from lift123.pipelines.ops.hashgrid import HashGridConfig
-from lift123.pipelines.priors.oracle import pixel_latents, stable_diffusion_alphas
 from lift123.pipelines.priors.sds import SdsPrior, SdsSettings
 from lift123.pipelines.priors.text import TextPrior
 from lift123.pipelines.priors.view import ViewPrior
@@ -38,6 +37,7 @@ from lift123.pipelines.stages.loop.optimizer import live_levels
 from lift123.pipelines.stages.objects.fit_nerf import fit_nerf
 from lift123.pipelines.stages.objects.refine_mesh import refine_mesh
 from lift123.pipelines.stages.results.render_views import render_scene
+from lift123.verification.oracle import pixel_latents, stable_diffusion_alphas
 
 SIZE = 16
 EVEN = Balance(1.0, 1.0, "for tests")

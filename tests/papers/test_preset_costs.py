@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lift123.pipelines import consistent123, hifi123, magic123
-from lift123.pipelines.priors.oracle import stable_diffusion_alphas
+from lift123.verification.oracle import stable_diffusion_alphas
 from test_stages import MESH, NERF, SIZE, _reference
 
 sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "benchmarks"))

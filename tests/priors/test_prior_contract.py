@@ -16,11 +16,11 @@ from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.prior import Prior
 from lift123.pipelines.core.schedules import Constant, Linear
 from lift123.pipelines.priors.combine import CLOCKS, DynamicPrior, SumPrior
-from lift123.pipelines.priors.oracle import OracleDenoiser
 from lift123.pipelines.priors.rgsd import RgsdPrior, RgsdSettings
 from lift123.pipelines.priors.sds import SdsPrior, SdsSettings
 from lift123.pipelines.priors.text import TextPrior
 from lift123.pipelines.priors.view import ViewPrior
+from lift123.verification.oracle import OracleDenoiser
 from test_priors import LinearDenoiser
 from test_rgsd import HOME, LossyGuide, ToyGuide, _ball
 

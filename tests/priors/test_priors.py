@@ -10,9 +10,9 @@ from lift123.pipelines.core.errors import NotFinite
 from lift123.pipelines.core.prior import Prior
 from lift123.pipelines.core.schedules import Constant, Linear
 from lift123.pipelines.priors.combine import DynamicPrior, SumPrior, dynamic_clock
-from lift123.pipelines.priors.oracle import OracleDenoiser, pixel_latents, stable_diffusion_alphas
 from lift123.pipelines.priors.sds import SdsPrior, SdsSettings, resize
 from lift123.pipelines.priors.view import ViewPrior, angle_to
+from lift123.verification.oracle import OracleDenoiser, pixel_latents, stable_diffusion_alphas
 
 SIZE = 8
 

@@ -13,11 +13,11 @@ from lift123.pipelines.core.errors import InputError, NotFinite
 from lift123.pipelines.core.schedules import Constant
 from lift123.pipelines.core.views import RenderBuffers
 from lift123.pipelines.methods.inversion import RungGrid
-from lift123.pipelines.methods.literal import LiteralRgsd
 from lift123.pipelines.methods.rgnv import Evaluations, ReferenceGuide, RgnvSettings
 from lift123.pipelines.networks.noise import scaled_linear_alphas
 from lift123.pipelines.priors.combine import SumPrior
 from lift123.pipelines.priors.rgsd import RgsdPrior, RgsdSettings, expected_depth
+from lift123.verification.literal import LiteralRgsd
 
 HOME = Cameras.orbit(0.2, 0.1, 3.8, 0.35, 32, 32)
 PAPER = RgsdSettings(Constant(1.0), "sum", reuse=1, masked=False)

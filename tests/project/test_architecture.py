@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = ("__init__.py", "launch.py", "nodes", "host", "pipelines", "launcher", "training", "benchmarks", "tests")
+OURS = ("__init__.py", "launch.py", "nodes", "host", "pipelines", "launcher", "verification", "training", "benchmarks",
+        "tests")
 PAPERS = {"magic123", "consistent123", "hifi123", "stdgen"}
 L1 = {"ops", "losses", "io"}
 L2 = {"render", "fields", "priors", "networks", "loaders", "catalog", "methods", "metrics", "toybox"}
@@ -133,7 +134,7 @@ def test_core_imports_torch_only():
 def test_only_nodes_know_the_host():
     wrong = [
         f"{relative(path)}:{line}: {module}"
-        for path in python_files("pipelines", "launcher", "training", "benchmarks", "launch.py")
+        for path in python_files("pipelines", "launcher", "verification", "training", "benchmarks", "launch.py")
         for module, line, is_relative in imports_of(path)
         if (not is_relative and module.split(".")[0] in HOST) or (is_relative and module.startswith(("nodes", "host")))
     ]
@@ -319,7 +320,8 @@ def test_public_functions_are_documented():
 def test_no_unfinished_marks():
     """TODO and the like belong in the issue tracker."""
     wrong = []
-    for path in python_files("nodes", "host", "pipelines", "launcher", "launch.py", "training", "benchmarks"):
+    for path in python_files("nodes", "host", "pipelines", "launcher", "launch.py", "verification", "training",
+                             "benchmarks"):
         with open(path, "rb") as file:
             for token in tokenize.tokenize(file.readline):
                 if token.type == tokenize.COMMENT and re.search(r"\b(TODO|FIXME|XXX|HACK)\b", token.string):

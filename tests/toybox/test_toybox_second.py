@@ -8,13 +8,14 @@ import pytest
 import torch
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.metrics.protocol import eighteen_views
-from lift123.pipelines.toybox import benchmark, glyphs
+from lift123.pipelines.toybox import glyphs
 from lift123.pipelines.toybox.objects import HELD_OUT_OFFSET, REFERENCE_FOVY, VERSIONS, make_object
 from lift123.pipelines.toybox.patterns import HIGHLIGHTS, bake_gloss
 from lift123.pipelines.toybox.render import reference_camera, render_toy
 from lift123.pipelines.toybox.shapes import prism
 from lift123.pipelines.toybox.things import umbrella
 from lift123.pipelines.toybox.workbench import SecondWorkbench, bent, disc, outwards
+from lift123.verification import toy_sets
 
 NOUNS = [recipe.__name__ for recipe in VERSIONS[2][2]]
 QUICK_HASH = "04c62d20e3cf"
@@ -47,7 +48,7 @@ def test_versions_are_streams_of_their_own():
 
 def test_objects_of_the_first_version_are_what_they_were():
     """Held-out benchmarks of the first version were published by seed."""
-    found = {seed: benchmark.geometry_hash(make_object(seed)) for seed in FIRST_VERSION}
+    found = {seed: toy_sets.geometry_hash(make_object(seed)) for seed in FIRST_VERSION}
     assert found == FIRST_VERSION
 
 
@@ -188,26 +189,26 @@ def test_helpers_against_closed_forms():
 
 def test_benchmark_sets_are_fixed():
     """A change of any recipe that moves a benchmark object changes the hash: results of before cannot be compared."""
-    assert len(benchmark.QUICK) == 20 and len(benchmark.FULL) == 100 and set(benchmark.QUICK) < set(benchmark.FULL)
-    assert len(set(benchmark.FULL)) == 100 and min(benchmark.FULL) >= HELD_OUT_OFFSET
-    assert benchmark.set_hash("quick") == QUICK_HASH
-    objects = [benchmark.benchmark_object(seed) for seed in benchmark.QUICK]
+    assert len(toy_sets.QUICK) == 20 and len(toy_sets.FULL) == 100 and set(toy_sets.QUICK) < set(toy_sets.FULL)
+    assert len(set(toy_sets.FULL)) == 100 and min(toy_sets.FULL) >= HELD_OUT_OFFSET
+    assert toy_sets.set_hash("quick") == QUICK_HASH
+    objects = [toy_sets.benchmark_object(seed) for seed in toy_sets.QUICK]
     assert len({toy.name for toy in objects}) == 20
-    moved = benchmark.geometry_hash(objects[0])
-    assert moved != benchmark.geometry_hash(objects[1]) and moved == benchmark.geometry_hash(make_object(benchmark.QUICK[0], 2))
+    moved = toy_sets.geometry_hash(objects[0])
+    assert moved != toy_sets.geometry_hash(objects[1]) and moved == toy_sets.geometry_hash(make_object(toy_sets.QUICK[0], 2))
 
 
 def test_full_set_has_every_noun_at_most_three_times():
-    counts = Counter(benchmark.benchmark_object(seed).name for seed in benchmark.FULL)
+    counts = Counter(toy_sets.benchmark_object(seed).name for seed in toy_sets.FULL)
     assert set(counts) == set(NOUNS) and max(counts.values()) == 3
 
 
 def test_references_and_truth_of_a_benchmark_object():
-    seed = benchmark.QUICK[3]
+    seed = toy_sets.QUICK[3]
     cameras = eighteen_views(32)
-    reference, truth = benchmark.benchmark_reference(seed, 32), benchmark.benchmark_views(seed, cameras)
+    reference, truth = toy_sets.benchmark_reference(seed, 32), toy_sets.benchmark_views(seed, cameras)
     assert len(truth.rgb) == 18 and torch.allclose(reference.rgb[0], truth.rgb[0], atol=1e-5), "view 0 is the reference"
-    assert torch.equal(reference.alpha, render_toy(benchmark.benchmark_object(seed), reference_camera(32)).alpha)
+    assert torch.equal(reference.alpha, render_toy(toy_sets.benchmark_object(seed), reference_camera(32)).alpha)
     assert not torch.allclose(truth.rgb[0], truth.rgb[9], atol=0.05)
 
 

@@ -12,7 +12,16 @@ import pytest
 import torch
 from helpers.slrm_tiny import TINY, filled
 from lift123.pipelines.core.ortho import six_views
-from lift123.pipelines.losses.slrm import (
+from lift123.pipelines.networks.stdgen.slrm import Slrm
+from lift123.pipelines.networks.stdgen.slrm_config import SMALL_SLRM
+from lift123.pipelines.networks.stdgen.slrm_surface import grid_values
+
+sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "training"))
+import character_points
+import slrm_stages
+import slrm_start
+import stdgen_slrm
+from slrm_losses import (
     PointTargets,
     SlrmWeights,
     Truth,
@@ -23,16 +32,7 @@ from lift123.pipelines.losses.slrm import (
     sign_entropy,
     surface_terms,
 )
-from lift123.pipelines.networks.stdgen.slrm import Slrm
-from lift123.pipelines.networks.stdgen.slrm_config import SMALL_SLRM
-from lift123.pipelines.networks.stdgen.slrm_surface import grid_values
-from lift123.pipelines.networks.stdgen.slrm_volume import box_span, render_rays, resampled
-
-sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "training"))
-import character_points
-import slrm_stages
-import slrm_start
-import stdgen_slrm
+from slrm_volume import box_span, render_rays, resampled
 
 
 def test_cross_entropy_counts_known_pixels_only():

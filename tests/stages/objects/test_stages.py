@@ -16,7 +16,6 @@ from lift123.pipelines.core.views import Views
 from lift123.pipelines.fields.hash_nerf import HashNerfConfig
 from lift123.pipelines.ops.hashgrid import HashGridConfig
 from lift123.pipelines.priors.combine import DynamicPrior
-from lift123.pipelines.priors.oracle import OracleDenoiser
 from lift123.pipelines.priors.sds import SdsSettings
 from lift123.pipelines.priors.view import ViewPrior
 from lift123.pipelines.render.shading import PLAIN, Shading, ShadingMix
@@ -36,6 +35,7 @@ from lift123.pipelines.stages.results.render_views import (
     scene_mesh,
     turntable_views,
 )
+from lift123.verification.oracle import OracleDenoiser
 
 SIZE = 16
 OFF = {name: Constant(0.0) for name in ("normal_tv", "normal_blur", "normal_3d", "orientation", "entropy", "depth")}

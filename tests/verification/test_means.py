@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from lift123.pipelines.metrics.statistics import paired, standard_error, student_cdf, student_quantile, summary
+from lift123.verification.means import paired, standard_error, student_cdf, student_quantile, summary
 from scipy import stats
 
 

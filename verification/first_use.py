@@ -12,23 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...core.character_views import LEVEL_NAMES, CharacterViews
-from ...core.errors import InputError
-from ...core.layers import LAYER_NAMES
-from ...core.mesh import Mesh
-from ...core.ortho import six_views
-from ...networks.noise import PREDICTIONS, add_noise, to_epsilon
-from ...networks.stdgen.schedule import make_scheduler
-from ...networks.stdgen.slrm_decoder import on_points
-from ...networks.stdgen.slrm_frames import scene_to_slrm
-from ...ops.semantic_field import BODY, CODES, FACE
-from ...render.normal_maps import render_attributes
-from ...toybox.characters import A_POSE, input_picture, make_character, render_levels
-from .canonicalize import CanonicalSettings, canonicalize
-from .handedness import handedness
-from .lift_layers import LiftedField, lift_field
-from .multiview import MultiViewSettings, check_order, draw_views, level_report
-from .picture import CharacterPicture, fit_upright
+from ..pipelines.core.character_views import LEVEL_NAMES, CharacterViews
+from ..pipelines.core.errors import InputError
+from ..pipelines.core.layers import LAYER_NAMES
+from ..pipelines.core.mesh import Mesh
+from ..pipelines.core.ortho import six_views
+from ..pipelines.networks.noise import PREDICTIONS, add_noise, to_epsilon
+from ..pipelines.networks.stdgen.schedule import make_scheduler
+from ..pipelines.networks.stdgen.slrm_decoder import on_points
+from ..pipelines.networks.stdgen.slrm_frames import scene_to_slrm
+from ..pipelines.ops.semantic_field import BODY, CODES, FACE
+from ..pipelines.render.normal_maps import render_attributes
+from ..pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
+from ..pipelines.stages.characters.handedness import handedness
+from ..pipelines.stages.characters.lift_layers import LiftedField, lift_field
+from ..pipelines.stages.characters.multiview import MultiViewSettings, check_order, draw_views, level_report
+from ..pipelines.stages.characters.picture import CharacterPicture, fit_upright
+from ..pipelines.toybox.characters import A_POSE, input_picture, make_character, render_levels
 
 SEED = 10_000_003  # a held-out character
 LOPSIDED = {"arm_l": np.array([0.0, 0.0, -0.4])}  # one arm 23 degrees lower than the other: left can be told from right

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..networks.attention import shared_attention
-from .inversion import invert
-from .rgnv import ReferenceGuide
+from ..pipelines.methods.inversion import invert
+from ..pipelines.methods.rgnv import ReferenceGuide
+from ..pipelines.networks.attention import shared_attention
 
 
 class LiteralRgsd:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from ..core.errors import InputError
-from ..networks.stdgen.multiview import PROMPT_FILES, make_prompts, read_prompts
-from ..networks.stdgen.schedule import LEADING, ZERO_SNR
-from .folders import optional_json, read_state, weight_files
+from ..pipelines.core.errors import InputError
+from ..pipelines.loaders.folders import optional_json, read_state, weight_files
+from ..pipelines.networks.stdgen.multiview import PROMPT_FILES, make_prompts, read_prompts
+from ..pipelines.networks.stdgen.schedule import LEADING, ZERO_SNR
 
 # component -> number of tensors that the reference definitions give it (S-G)
 CANONICAL_COUNTS, MULTIVIEW_COUNTS = {"unet": 694, "ref_unet": 670}, {"unet": 838}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pack  # noqa: F401  (makes ``lift123`` importable)
 import torch
+from lift123.pipelines.networks.stdgen.slrm import Slrm
+from lift123.pipelines.networks.stdgen.slrm_decoder import sample_planes
+from lift123.pipelines.ops.semantic_field import kept_semantics, kept_weights, opacity
 from torch import Tensor
-
-from ...ops.semantic_field import kept_semantics, kept_weights, opacity
-from .slrm import Slrm
-from .slrm_decoder import sample_planes
 
 BOX = 1.0  # half the side of the cube that rays are followed through
 

@@ -12,10 +12,10 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from ..core.cameras import Cameras
-from ..core.views import Views
-from .objects import ToyObject, heldout_seed, make_object
-from .render import reference_camera, render_toy
+from ..pipelines.core.cameras import Cameras
+from ..pipelines.core.views import Views
+from ..pipelines.toybox.objects import ToyObject, heldout_seed, make_object
+from ..pipelines.toybox.render import reference_camera, render_toy
 
 VERSION = 2
 QUICK_OFFSETS = (0, 1, 2, 3, 5, 8, 9, 10, 12, 13, 14, 15, 16, 17, 19, 21, 24, 25, 26, 28)

@@ -1,25 +1,20 @@
 """What first use of StdGEN's networks is told about them: oracles pass, each thing that may be wrong is named."""
 
-import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pytest
 import torch
-from conftest import ROOT
 from helpers import public_tiny, slrm_tiny, stdgen_tiny
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.loaders import embedded_characters as small
 from lift123.pipelines.loaders import slrm_files
 from lift123.pipelines.networks.stdgen import canonical, multiview
 from lift123.pipelines.networks.stdgen.schedule import LEADING, ZERO_SNR
-from lift123.pipelines.stages.characters import first_use
 from lift123.pipelines.stages.characters.handedness import mirrored
 from lift123.pipelines.stages.characters.picture import fit_upright
+from lift123.verification import first_use, weights
 from test_stdgen_stages import Knows
-
-sys.path.append(str(ROOT / "benchmarks"))
-import verify_weights
 
 SIZE = (64, 40)
 ERROR = "denoising error (1 = knows nothing)"
@@ -165,10 +160,10 @@ def script(figures, monkeypatch):
     """``verify`` of one network, with coarse figures."""
     monkeypatch.setattr(first_use, "toy_figure", lambda size, lopsided=False: first_use.Figure(
         figures[lopsided].picture, figures[lopsided].views, figures[lopsided].body))
-    monkeypatch.setattr(verify_weights, "ROWS", {"cpu": 16})
+    monkeypatch.setattr(weights, "ROWS", {"cpu": 16})
 
     def run(kind, name, path):
-        return verify_weights.verify(kind, name, path, torch.device("cpu"), 1, path.parent / "picture.png")
+        return weights.verify(kind, name, path, torch.device("cpu"), 1, path.parent / "picture.png")
 
     return run
 
@@ -235,14 +230,14 @@ def test_what_is_absent_is_listed_with_its_folder(tmp_path):
               "StdGEN-canonicalize-1024": "diffusers/StdGEN-canonicalize-1024",
               "StdGEN-multiview-1024": "diffusers/StdGEN-multiview-1024",
               "MacLab-Era3D-512-6view": "diffusers/MacLab-Era3D-512-6view", "StdGEN-mesh-slrm.pth": "lift123_slrm"}
-    found = verify_weights.candidates([tmp_path, tmp_path / "other"])
+    found = weights.candidates([tmp_path, tmp_path / "other"])
     assert {i["name"]: i["path"] for i in found} == {name: str(tmp_path / place) for name, place in listed.items()}
     assert all(i["installed"] is False and i["known"] for i in found)
     place = tmp_path / "other" / "lift123_slrm"
     place.mkdir(parents=True)
     (place / "StdGEN-mesh-slrm.pth").touch()
     (tmp_path / "diffusers" / "StdGEN-multiview-1024" / "unet").mkdir(parents=True)
-    found = {i["name"]: i for i in verify_weights.candidates([tmp_path, tmp_path / "other"])}
+    found = {i["name"]: i for i in weights.candidates([tmp_path, tmp_path / "other"])}
     assert "installed" not in found["StdGEN-mesh-slrm.pth"] and not found["StdGEN-mesh-slrm.pth"]["missing"]
     assert "model_index.json" in found["StdGEN-multiview-1024"]["missing"], "begun, so it is incomplete"
     assert [i["name"] for i in found.values() if i.get("installed", True)] == ["StdGEN-multiview-1024", "StdGEN-mesh-slrm.pth"]

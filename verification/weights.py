@@ -1,28 +1,22 @@
-"""Loads one network from its files, strictly, runs one step of it and says what it saw.  Driven by ``launch.py verify-weights``.
+"""Loads one network from its files, strictly, runs one step of it and says what it saw.
 
-    python benchmarks/verify_weights.py list --models FOLDER [--models FOLDER ...] --out list.json
-    python benchmarks/verify_weights.py one KIND NAME PATH --out report.json [--device cpu] [--steps 20]
-
-One process per network: the peak memory is that network's own.
+``worker.py`` calls it, one process per network, for ``launch.py verify-weights``: the peak memory is that network's own.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import sys
 import time
 from pathlib import Path
 
 import torch
-from bench_tools import ROOT, load_pack
 
-load_pack()
-from lift123.pipelines.catalog import registry
-from lift123.pipelines.core.cameras import Cameras
-from lift123.pipelines.core.errors import InputError
+from ..pipelines.catalog import registry
+from ..pipelines.core.cameras import Cameras
+from ..pipelines.core.errors import InputError
 
+ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("view", "text", "clip", "depth", "depth_text", *registry.CHARACTER_KINDS)
 LISTED = KINDS[4:]  # there are few of these, so those that are absent are listed, too
 ROWS = {"cpu": 32, "cuda": 64}  # of StdGEN's latents, whose full height is 128; 64 is a size that it was trained at
@@ -81,7 +75,7 @@ def save(images: list[torch.Tensor], path: Path) -> str:
 
 def kind_of_file(path: Path) -> str:
     """"view" or "text" of a single file that is in no table."""
-    from lift123.pipelines.loaders import ldm
+    from ..pipelines.loaders import ldm
 
     for kind in ("view", "text"):
         try:
@@ -94,7 +88,7 @@ def kind_of_file(path: Path) -> str:
 
 def loaded(kind: str, name: str, path: Path, device):
     """The network, from its folder or file, as the loader nodes load it."""
-    from lift123.pipelines.loaders import depth_text_folder, embedded, ldm, public
+    from ..pipelines.loaders import depth_text_folder, embedded, ldm, public
 
     if kind in registry.CHARACTER_KINDS:
         return loaded_character(kind, name, path, device)
@@ -118,10 +112,10 @@ def is_stock(name: str) -> bool:
 
 def loaded_character(kind: str, name: str, path: Path, device):
     """One of StdGEN's three networks; S-LRM as a ``SlrmFile``."""
-    from lift123.pipelines.loaders import embedded_characters as small
-    from lift123.pipelines.loaders import embedded_slrm as slrm_embedded
-    from lift123.pipelines.loaders import slrm_files
-    from lift123.pipelines.networks.stdgen import canonical, multiview, slrm
+    from ..pipelines.loaders import embedded_characters as small
+    from ..pipelines.loaders import embedded_slrm as slrm_embedded
+    from ..pipelines.loaders import slrm_files
+    from ..pipelines.networks.stdgen import canonical, multiview, slrm
 
     own = name == "embedded"
     if kind == "canonical":
@@ -208,8 +202,8 @@ def depth_text_step(denoiser, device, steps: int, picture_path: Path) -> dict:
 
 def character_step(kind: str, name: str, path: Path, network, device, steps: int, picture_path: Path) -> dict:
     """What ``stages.first_use`` finds of one of StdGEN's networks, and what was assumed about its files."""
-    from lift123.pipelines.loaders.stdgen_checklist import checklist
-    from lift123.pipelines.stages.characters import first_use
+    from . import first_use
+    from .stdgen_checklist import checklist
 
     lines = checklist(path, "stock" if kind == "multiview" and is_stock(name) else kind) if path.is_dir() else []
     begin = time.perf_counter()
@@ -284,7 +278,7 @@ def verify(kind: str, name: str, path: Path, device, steps: int, picture: Path) 
         if kind == "file":
             kind = report["kind"] = kind_of_file(path)
         if path.is_file() and kind in ("view", "text"):
-            from lift123.pipelines.loaders import ldm
+            from ..pipelines.loaders import ldm
 
             report["tensors"] = ldm.check_file(path, kind)
         from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401  their import is not loading
@@ -304,26 +298,3 @@ def verify(kind: str, name: str, path: Path, device, steps: int, picture: Path) 
     except InputError as problem:
         report["error"] = str(problem)
     return {**report, **peak_memory(device)}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("list", "one"))
-    parser.add_argument("network", nargs="*", help="KIND NAME PATH")
-    parser.add_argument("--models", type=Path, action="append", default=[])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--steps", type=int, default=0, help="DDIM steps of the pictures; 0: 20 on a GPU, 4 on a CPU")
-    args = parser.parse_args()
-    device = "cuda" if args.device in ("auto", "gpu") and torch.cuda.is_available() else "cpu"
-    if args.what == "list":
-        result = candidates(args.models)
-    else:
-        kind, name, path = args.network
-        steps = args.steps or (4 if device == "cpu" else 20)
-        result = verify(kind, name, Path(path), torch.device(device), steps, args.out.with_suffix(".png"))
-    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

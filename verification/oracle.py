@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..core.cameras import Cameras
+from ..pipelines.core.cameras import Cameras
 
 
 class OracleDenoiser:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..core.cameras import Cameras
-from ..core.errors import InputError
-from ..core.mesh import Mesh
-from ..ops.marching_tets import TetTopology, marching_tets
-from ..ops.tet_grid import a15_grid, rim
+from ..pipelines.core.cameras import Cameras
+from ..pipelines.core.errors import InputError
+from ..pipelines.core.mesh import Mesh
+from ..pipelines.ops.marching_tets import TetTopology, marching_tets
+from ..pipelines.ops.tet_grid import a15_grid, rim
 
 
 def visual_hull_extrusion(
