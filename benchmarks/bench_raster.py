@@ -12,23 +12,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
 FOVY = math.radians(40)
-
-
-def load_pack():
-    """The pack as ``lift123``, loaded by file location as ComfyUI does."""
-    spec = importlib.util.spec_from_file_location("lift123", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["lift123"] = module
-    spec.loader.exec_module(module)
 
 
 def sphere(rings: int):
@@ -182,7 +172,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", help="Markdown file to write as well")
     out = parser.parse_args().out
-    load_pack()
     lines = [f"Rasterizer, {torch.get_num_threads()} thread(s), milliseconds of CPU time, best of a few.", ""]
     for table in (kernels_table, specification_table, texture_table):
         lines += [*table(), ""]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 import sys
 import time
@@ -11,18 +10,10 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(Path(__file__).resolve().parent.parent / "training"))
+from pack import ROOT, load_pack
 
-
-def load_pack(name: str = "lift123") -> None:
-    """Makes the repository importable as a package called ``name``, whatever its folder is called."""
-    if name in sys.modules:
-        return
-    sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
-    spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
+__all__ = ["ROOT", "load_pack", "machine", "table", "timed"]
 
 
 def timed(run: Callable[[], object], repeats: int = 10) -> float:

@@ -1,31 +1,17 @@
 """Loads the pack the way ComfyUI does: by file location, without the repository root on sys.path."""
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+sys.path += [str(HERE.parent / name) for name in ("benchmarks", "training")]
+sys.path += sorted({str(p.parent) for p in HERE.rglob("test_*.py")})
+from pack import ROOT
+
 DATA = ROOT.parent / "shared" / "data"  # real inputs that are not part of the repository
-sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]  # ComfyUI's nodes.py must not be shadowed
-
-sys.path += sorted({str(p.parent) for p in Path(__file__).resolve().parent.rglob("test_*.py")})
-
-
-def load_pack(name: str = "lift123"):
-    """The pack as a package called ``name``, imported from its folder."""
-    if name not in sys.modules:
-        file = ROOT / "__init__.py"
-        spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=[str(ROOT)])
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-load_pack()
 
 
 @pytest.fixture(scope="session")

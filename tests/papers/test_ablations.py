@@ -1,10 +1,12 @@
 """Ablations: the acts of Consistent123 one by one, the papers' variants, records of runs, pages from records."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
+import ablations
+import bench_papers
+import bench_runs
+import papers_report
 import pytest
 import torch
 from lift123.pipelines import consistent123, magic123
@@ -13,14 +15,6 @@ from lift123.pipelines.stages.results.evaluate import EvaluateSettings, Networks
 from lift123.pipelines.toybox.objects import heldout_seed, make_object
 from test_preset_costs import networks, small
 from test_stages import SIZE, _reference
-
-sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "benchmarks"))
-import ablations
-import bench_papers
-import bench_runs
-import papers_report
-
-sys.path.pop()
 
 
 def short(**changes):

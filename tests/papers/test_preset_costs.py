@@ -1,20 +1,14 @@
 """The counted costs against what real runs ask of their networks, and against the published size of a network."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
+import preset_costs
 import pytest
 import torch
 from lift123.pipelines import consistent123, hifi123, magic123
 from lift123.verification.oracle import stable_diffusion_alphas
 from test_stages import MESH, NERF, SIZE, _reference
-
-sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "benchmarks"))
-import preset_costs
-
-sys.path.pop()
 
 
 class Counting:

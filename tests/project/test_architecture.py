@@ -109,6 +109,17 @@ def test_every_folder_of_pipelines_has_a_layer():
     assert files <= PAPERS, f"top-level modules of pipelines/ are papers: {files - PAPERS}"
 
 
+def test_instruments_are_not_imported_by_the_product():
+    """verification/ and training/ measure and train; what a person runs in ComfyUI needs neither."""
+    wrong = [
+        f"{relative(path)}:{line}: {module}"
+        for path in python_files("__init__.py", "nodes", "host", "pipelines", "launcher")
+        for module, line, _ in imports_of(path)
+        if {"verification", "training", "benchmarks", "tests"} & set(module.split(".")[:2])
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_papers_are_siblings():
     """No paper imports another: what they share stands in a room below."""
     wrong = [

@@ -1,17 +1,11 @@
 """The ablation graphs: each row is the variant that ``benchmarks/ablations.py`` defines, and one of them runs in ComfyUI."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import ablations
 import pytest
 from lift123.pipelines import consistent123, magic123
 from test_workflows import ABLATIONS, SMALL, api, built, changed, weights  # noqa: F401  (weights is a fixture)
-
-sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "benchmarks"))
-import ablations
-
-sys.path.pop()
 
 
 def defined(name):

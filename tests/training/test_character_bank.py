@@ -1,15 +1,11 @@
 """The bank of toy characters: resumable, and what is read is what was drawn."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from lift123.pipelines.toybox import characters
-
-sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "training"))
 
 
 @pytest.fixture(scope="module")

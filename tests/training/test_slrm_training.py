@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import character_points
 import numpy as np
 import pytest
+import slrm_stages
+import slrm_start
+import stdgen_slrm
 import torch
 from helpers.slrm_tiny import TINY, filled
 from lift123.pipelines.core.ortho import six_views
 from lift123.pipelines.networks.stdgen.slrm import Slrm
 from lift123.pipelines.networks.stdgen.slrm_config import SMALL_SLRM
 from lift123.pipelines.networks.stdgen.slrm_surface import grid_values
-
-sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "training"))
-import character_points
-import slrm_stages
-import slrm_start
-import stdgen_slrm
 from slrm_losses import (
     PointTargets,
     SlrmWeights,

@@ -24,16 +24,10 @@ def scripts(monkeypatch):
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Two tiny banks: three objects of the first version, five of the second."""
-    import sys
-
-    sys.path.insert(0, str(ROOT / "training"))
-    try:
-        make_bank = importlib.import_module("bank").make_bank
-        root = tmp_path_factory.mktemp("banks")
-        for version, count in ((1, 3), (2, 5)):
-            make_bank(root / str(version), list(range(count)), 3, log=lambda *a, **k: None, version=version)
-    finally:
-        sys.path.remove(str(ROOT / "training"))
+    make_bank = importlib.import_module("bank").make_bank
+    root = tmp_path_factory.mktemp("banks")
+    for version, count in ((1, 3), (2, 5)):
+        make_bank(root / str(version), list(range(count)), 3, log=lambda *a, **k: None, version=version)
     return root / "1", root / "2"
 
 
