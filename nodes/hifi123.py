@@ -334,7 +334,7 @@ class RgsdSpec:
                              "picture into it.")
 
     def build(self, reference, device: torch.device):
-        """The prior on ``device``, told the reference view."""
+        """The prior on ``device``, conditioned on the reference view."""
         from ..pipelines.stages.objects.enhance_views import rgsd_prior
 
         reference = reference.with_prompt(self.prompt.strip() or reference.prompt, reference.negative)

@@ -316,8 +316,8 @@ def coarse_prior(reference: ReferenceView, models, preset: Preset) -> SumPrior:
     if models.text is not None:
         parts.append(text_prior(models.text.with_guidance(preset.text_guidance), reference, preset.text))
     if models.view is not None:
-        conditioned = models.view.with_guidance(preset.view_guidance)
-        parts.append(view_prior(conditioned, reference, preset.view, angle_scaling=False))  # the paper has no word of it
+        guided = models.view.with_guidance(preset.view_guidance)
+        parts.append(view_prior(guided, reference, preset.view, angle_scaling=False))  # the paper has no word of it
     if not parts:
         raise InputError(
             "networks", "a 2D or a 3D prior for the coarse stage", "neither",

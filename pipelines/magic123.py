@@ -247,14 +247,15 @@ def stage_prior(reference: ReferenceView, models, preset: Preset, stage: str, ra
     keeps its own weight, as in the paper's comparison.
     """
     coarse = stage == "nerf"
-    told, seen = (preset.text, preset.view) if coarse else (preset.mesh_text, preset.mesh_view)
+    text_settings, view_settings = (preset.text, preset.view) if coarse else (preset.mesh_text, preset.mesh_view)
     balance = BALANCES[preset.balance if coarse else preset.mesh_balance]
     ratio = preset.ratio if ratio is None else ratio
     text = view = None
     if models.text is not None and ratio > 0:
-        text = text_prior(models.text.with_guidance(preset.text_guidance), reference, told)
+        text = text_prior(models.text.with_guidance(preset.text_guidance), reference, text_settings)
     if models.view is not None:
-        view = view_prior(models.view.with_guidance(preset.view_guidance), reference, seen, preset.angle_scaling)
+        guided = models.view.with_guidance(preset.view_guidance)
+        view = view_prior(guided, reference, view_settings, preset.angle_scaling)
     return trade_off_prior(text, view, ratio, balance)
 
 
@@ -275,5 +276,6 @@ def run(
     ``ratio`` 0) Zero-1-to-3's.  ratio: lambda_2D/3D instead of the preset's.
     """
     run_args = {"device": device, "on_step": on_step, "on_checkpoint": on_checkpoint}
-    scene = fit_nerf(reference, stage_prior(reference, models, preset, "nerf", ratio), preset.nerf, seed=seed, **run_args)
+    prior = stage_prior(reference, models, preset, "nerf", ratio)
+    scene = fit_nerf(reference, prior, preset.nerf, seed=seed, **run_args)
     return refine_mesh(stage_prior(reference, models, preset, "mesh", ratio), scene, preset.mesh, **run_args)

@@ -1,4 +1,4 @@
-"""The 3D prior's network: Zero-1-to-3 (Liu et al. 2023), a denoiser told the reference and the pose.
+"""The 3D prior's network: Zero-1-to-3 (Liu et al. 2023), a denoiser conditioned on the reference and the pose.
 
 Layout: UNet with 8 input channels (noisy latent | unscaled reference latent); cross-attention to one
 token, ``cc_projection``(CLIP image embedding | pose 4-vector).  The embedded network adds, by

@@ -63,7 +63,7 @@ class SdsPrior(Prior):
     The loss's *gradient* is exact score distillation, in the product form <stopgrad(g), z> in
     float32 (the regression form loses digits in half precision); its *value* is |g|^2 / 2, which,
     unlike the product, says how far the network wants to move the picture.
-    knows_reference: whether the denoiser has been told the reference picture.
+    knows_reference: whether the denoiser is conditioned on the reference picture.
     """
 
     knows_reference = False

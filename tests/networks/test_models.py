@@ -201,7 +201,8 @@ def test_view_prior_uses_reference_and_pose(models):
         noisy = noise.add_noise(truth, torch.randn(truth.shape, generator=g), t, models.view.alphas_cumprod)
         errors = []
         for reference in (toy, other):
-            conditioned = models.view.with_reference(render_toy(reference, home).on_background(1.0)[0], home).with_guidance(1.0)
+            picture = render_toy(reference, home).on_background(1.0)[0]
+            conditioned = models.view.with_reference(picture, home).with_guidance(1.0)
             guess = noise.to_sample(conditioned.predict_noise(noisy, t, cameras), noisy, t, models.view.alphas_cumprod)
             errors.append(float((guess - truth).square().mean()))
         better += errors[0] < errors[1]
@@ -221,7 +222,8 @@ def test_depth_text_network_uses_depth(models):
         eps = torch.randn(truth.shape, generator=g)
         noisy = noise.add_noise(truth, eps, t, models.text.alphas_cumprod)
         conditioned = models.depth_text.with_prompt(toy.caption)
-        networks = (conditioned.with_depth(own), conditioned.with_depth(wrong), conditioned, models.text.with_prompt(toy.caption))
+        shown = (conditioned.with_depth(own), conditioned.with_depth(wrong))
+        networks = (*shown, conditioned, models.text.with_prompt(toy.caption))
         guesses = [n.with_guidance(1.0).predict_noise(noisy, t, home) for n in networks]
         errors = torch.stack([(guess - eps).square().mean() for guess in guesses])
         better += errors[0] < errors[1:]

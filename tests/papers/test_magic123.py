@@ -67,7 +67,7 @@ class Latents:
         return self
 
     def with_reference(self, picture, camera):
-        self.told = picture
+        self.conditioned = picture
         return self
 
 

@@ -79,8 +79,9 @@ def rgsd_prior(
     device: torch.device | str = "cpu", background: str = "auto",
 ) -> RgsdPrior:
     """RGSD for ``refine_mesh``, whose shape must stay; views are shown on ``background`` (one of BACKGROUNDS)."""
-    told = reference_guide(network, reference, guide, background, device)
-    return RgsdPrior(told, reference.camera, settings, reference.views.alpha, backdrop=behind(network, background)[1])
+    conditioned = reference_guide(network, reference, guide, background, device)
+    backdrop = behind(network, background)[1]
+    return RgsdPrior(conditioned, reference.camera, settings, reference.views.alpha, backdrop=backdrop)
 
 
 def enhance_views(

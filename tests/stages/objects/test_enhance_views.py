@@ -222,8 +222,8 @@ def test_depth_text_folder_is_read_and_computes_what_diffusers_does(tmp_path):
     assert load_depth_text_folder(folder, image_size=32).latent_size == 16
     g = torch.Generator().manual_seed(0)
     x, depth = torch.randn(1, 4, 8, 8, generator=g), torch.randn(1, 1, 8, 8, generator=g)
-    told = network.with_prompt("ab").with_guidance(1.0).with_depth(depth)
-    got = told.predict_noise(x, torch.tensor([77]), Cameras.orbit(0.0, 0.0, 3.0, 0.3, 16, 16))
+    conditioned = network.with_prompt("ab").with_guidance(1.0).with_depth(depth)
+    got = conditioned.predict_noise(x, torch.tensor([77]), Cameras.orbit(0.0, 0.0, 3.0, 0.3, 16, 16))
     words = network.encoder.text_condition(["ab, front view"])["context"]
     want = UNet2DConditionModel.from_pretrained(folder / "unet")(torch.cat([x, depth], 1), 77, words).sample
     assert torch.allclose(got, want, atol=1e-5)
