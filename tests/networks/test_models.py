@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from conftest import ROOT
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME, Cameras
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.loaders import embedded
 from lift123.pipelines.networks import noise
@@ -191,7 +191,7 @@ def test_autoencoder_reconstructs_held_out_objects(models):
 @needs_weights
 def test_view_prior_uses_reference_and_pose(models):
     """One-step x0 at high noise is nearer the true novel view than to another object's or another pose's."""
-    cameras = Cameras.orbit([1.3], [0.3], 3.2, math.radians(20), 64, 64)
+    cameras = HOME.orbit([1.3], [0.3], 64)
     home, g = reference_camera(64), torch.Generator().manual_seed(0)
     better = 0
     for i in range(10):
@@ -257,7 +257,7 @@ def test_depth_correlates_with_the_truth(models):
 def test_sampling_is_reproducible(models):
     home = reference_camera(64)
     conditioned = models.view.with_reference(render_toy(make_object(heldout_seed(1)), home).on_background(1.0)[0], home)
-    cameras = Cameras.orbit([0.5], [0.2], 3.2, math.radians(20), 64, 64)
+    cameras = HOME.orbit([0.5], [0.2], 64)
     a, b = (conditioned.sample(cameras, 3, torch.Generator().manual_seed(4)) for _ in range(2))
     assert torch.equal(a, b) and a.shape == (1, 64, 64, 3)
 

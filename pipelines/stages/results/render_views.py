@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ...core.cameras import Cameras, turntable
+from ...core.cameras import HOME, Cameras, turntable
 from ...core.mesh import Mesh
 from ...core.views import RenderBuffers
 from ...fields.tet_sdf import TetSdf
@@ -83,8 +82,8 @@ def turntable_views(
     size: int = 256,
     elevation: float = 0.0,
     *,
-    radius: float = 3.2,
-    fovy: float = math.radians(20.0),
+    radius: float = HOME.radius,
+    fovy: float = HOME.fovy,
     shading: str = "albedo",
     device: torch.device | str = "cpu",
 ) -> Tensor:

@@ -1,12 +1,11 @@
 """HiFi-123's tools from a reference view on: preparation, round trip, loading from a folder, RGSD inside the mesh stage."""
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
 from helpers import depth_tiny, public_tiny
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME, Cameras
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.schedules import Constant
 from lift123.pipelines.core.views import NEUTRAL
@@ -49,7 +48,7 @@ def _sides(count=2, size=40):
     from lift123.pipelines.toybox.render import render_toy
 
     azimuth = torch.arange(1, count + 1) * 1.0
-    return render_toy(_wedge(), Cameras.orbit(azimuth, 0.1, 3.2, math.radians(20), size, size), 2)
+    return render_toy(_wedge(), HOME.orbit(azimuth, 0.1, size), 2)
 
 
 def test_views_of_any_size_come_back_on_white_and_keep_their_outline(network):

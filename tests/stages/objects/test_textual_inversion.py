@@ -1,13 +1,12 @@
 """Textual inversion: a word's vectors reach the network, learn, survive interruptions, and are files ComfyUI reads."""
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
 from conftest import ROOT
 from helpers.comfy_modules import prepare
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.core.views import Views
 from lift123.pipelines.loaders.public import load_text_folder
@@ -128,7 +127,7 @@ def test_words_of_another_network_are_refused(embedded):
 def test_a_denoiser_that_knows_the_word(embedded):
     conditioned = knowing(embedded, words_of(embedded, "red bear")).with_prompt("a embedding:thing").with_guidance(2.0)
     plain = embedded.with_prompt("a red bear").with_guidance(2.0)
-    camera = Cameras.orbit(0.4, 0.1, 3.2, math.radians(20), 64, 64)
+    camera = HOME.orbit(0.4, 0.1, 64)
     noisy = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     t = torch.tensor([500])
     assert torch.allclose(conditioned.predict_noise(noisy, t, camera), plain.predict_noise(noisy, t, camera), atol=1e-4)
