@@ -12,14 +12,14 @@ from ..inputs.reference import ReferenceView
 def view_prior(
     denoiser, reference: ReferenceView, settings: SdsSettings = SdsSettings(), angle_scaling: bool = True
 ) -> ViewPrior:
-    """The 3D prior, told the reference picture (on white) and its camera."""
+    """The 3D prior, conditioned on the reference picture (on white) and its camera."""
     device = denoiser.alphas_cumprod.device
     conditioned = denoiser.with_reference(reference.on_background().to(device), reference.camera.to(device))
     return ViewPrior(conditioned, settings, reference.camera, angle_scaling)
 
 
 def text_prior(denoiser, reference: ReferenceView, settings: SdsSettings = SdsSettings()) -> TextPrior:
-    """The 2D prior, told the reference view's prompt; InputError without one."""
+    """The 2D prior, conditioned on the reference view's prompt; InputError without one."""
     if not reference.prompt:
         raise InputError(
             "prompt", "a short description of the object", "an empty text",
