@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from ...core.cameras import HOME, Cameras
+from ...core.choices import DepthConvention
 from ...core.errors import InputError
 from ...core.views import Views
 from .picture import crop_resize, find_plain_background, read_image, read_map, read_mask
@@ -96,7 +98,7 @@ def prepare_reference(
     fovy: float = HOME.fovy,
     elevation: float = 0.0,
     azimuth: float = 0.0,
-    depth_convention: str = "distance",
+    depth_convention: DepthConvention = "distance",
 ) -> tuple[ReferenceView, list[str]]:
     """The reference view and a report of what was done and noticed.
 
@@ -141,7 +143,7 @@ def _check_settings(size, border, radius, fovy, elevation, depth_convention) -> 
     for name, value, low, high, unit in ranges:
         if not low <= value <= high:  # also catches NaN
             raise InputError(name, f"{low:g} to {high:g} {unit}", f"{value:g}", "Choose a value in that range.")
-    if depth_convention not in ("distance", "inverse"):
+    if depth_convention not in get_args(DepthConvention):
         raise InputError("depth convention", '"distance" or "inverse"', repr(depth_convention), "Choose one of them.")
 
 
@@ -200,7 +202,7 @@ def _frame(rgb, alpha, depth, normal, window, size: int, camera: Cameras) -> Vie
     )
 
 
-def _read_depth(depth: Tensor, height: int, width: int, convention: str) -> Tensor:
+def _read_depth(depth: Tensor, height: int, width: int, convention: DepthConvention) -> Tensor:
     values = read_map(depth, "depth map", height, width).mean(-1)
     low, high = values.min(), values.max()
     values = (values - low) / (high - low).clamp_min(1e-6)

@@ -12,7 +12,7 @@ from ...core.cameras import HOME, Cameras, turntable
 from ...core.mesh import Mesh
 from ...core.views import RenderBuffers
 from ...fields.tet_sdf import TetSdf
-from ...render.shading import MODES, Shading, headlight
+from ...render.shading import MODES, Mode, Shading, headlight
 from ...render.surface import render_surface
 from ...render.volume import VolumeSettings, render_volume
 from ..loop.scene import Scene
@@ -29,7 +29,7 @@ def render_scene(
     scene: Scene,
     cameras: Cameras,
     *,
-    shading: str = "albedo",
+    shading: Mode = "albedo",
     want_normal: bool = True,
     device: torch.device | str = "cpu",
     supersample: int = 1,
@@ -84,7 +84,7 @@ def turntable_views(
     *,
     radius: float = HOME.radius,
     fovy: float = HOME.fovy,
-    shading: str = "albedo",
+    shading: Mode = "albedo",
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """[F, size, size, 3] on white, once around from the front; angles in radians."""
