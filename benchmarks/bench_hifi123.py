@@ -191,7 +191,8 @@ def run_views(shelf: Shelf, toy, reference, models, preset, seed: int) -> dict:
     if all(kept.values()):
         return kept
     cameras = around(reference, network.image_size)
-    conditioned = models.view.with_guidance(preset.view_guidance).with_reference(reference.on_background(), reference.camera)
+    guided = models.view.with_guidance(preset.view_guidance)
+    conditioned = guided.with_reference(reference.on_background(), reference.camera)
     with torch.no_grad():
         views = conditioned.sample(cameras, SAMPLER_STEPS, torch.Generator().manual_seed(seed))
     truth = render_toy(toy, cameras)

@@ -9,7 +9,6 @@ compositing; without CUDA it works on padded [rays, samples] tensors only.  It i
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from bench_tools import load_pack, machine, table, timed
 
 load_pack()
 
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME, Cameras
 from lift123.pipelines.fields.hash_nerf import NORMAL_METHODS, HashNerf, HashNerfConfig
 from lift123.pipelines.ops.hashgrid import HashGridConfig
 from lift123.pipelines.ops.occupancy import OccupancyGrid, march, march_reference
@@ -27,7 +26,7 @@ from lift123.pipelines.render.volume import VolumeSettings, render_volume
 
 
 def front(size: int) -> Cameras:
-    return Cameras.orbit(0.7, 0.3, 3.2, math.radians(20), size, size)
+    return HOME.orbit(0.7, 0.3, size)
 
 
 def ball_grid(radius: float) -> OccupancyGrid:

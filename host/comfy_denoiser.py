@@ -201,7 +201,7 @@ class ModelDenoiser:
 
 @dataclass(frozen=True)
 class ModelTextDenoiser(ModelDenoiser):
-    """A MODEL and CLIP told a prompt; the view words follow the camera's azimuth (M-C.3).
+    """A MODEL and CLIP conditioned on a prompt; the view words follow the camera's azimuth (M-C.3).
 
     views: the processed conditions of ", front view", ", side view" and ", back view"; negative: of what to avoid.
     """
@@ -214,11 +214,11 @@ class ModelTextDenoiser(ModelDenoiser):
     def with_prompt(self, prompt: str, negative: str = "") -> "ModelTextDenoiser":
         """A copy conditioned on ``prompt``, completed by ", front view" and so on."""
         with torch.inference_mode():
-            told = [encode_text(self.clip, f"{prompt}, {view} view") for view in VIEWS]
+            prompts = [encode_text(self.clip, f"{prompt}, {view} view") for view in VIEWS]
             avoid = encode_text(self.clip, negative)
-            self._check_width(told[0])
-            backbone = self.backbone.with_model(own_patcher(self.backbone.model, [*told, avoid]))
-            views, negatives = process(backbone, told, avoid)
+            self._check_width(prompts[0])
+            backbone = self.backbone.with_model(own_patcher(self.backbone.model, [*prompts, avoid]))
+            views, negatives = process(backbone, prompts, avoid)
             blend(views, torch.full((1, len(VIEWS)), 1 / len(VIEWS)))  # fails now where it cannot work
         remark = long_prompt(self.clip, f"{prompt}, {VIEWS[0]} view")
         if remark:
@@ -251,10 +251,10 @@ def own_patcher(model, conditionings: list):
     return model.get_non_dynamic_delegate() if model.is_dynamic() else model.clone()
 
 
-def process(backbone: Backbone, told: list, avoid: list) -> tuple[list, list]:
-    """CONDITIONINGs -> (processed conditions for each of ``told``, for ``avoid``); call in inference mode."""
+def process(backbone: Backbone, prompts: list, avoid: list) -> tuple[list, list]:
+    """CONDITIONINGs -> (processed conditions for each of ``prompts``, for ``avoid``); call in inference mode."""
     convert = comfy.sampler_helpers.convert_cond
-    views, negative = [convert(c) for c in told], convert(avoid)
+    views, negative = [convert(c) for c in prompts], convert(avoid)
     place = backbone.model.load_device
     shape = (1, *backbone.latent_shape)
     blank = torch.zeros(shape, device=place)

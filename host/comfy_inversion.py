@@ -124,8 +124,8 @@ class ModelInverter:
 
     def condition(self, texts: list[str], word: LearnedWord) -> dict:
         """The network's conditions, one row per text; differentiable in the word's vectors."""
-        told = self._encoder(word)
-        encoded = [told.cond_stage_model.encode_token_weights(told.tokenize(text)) for text in texts]
+        encoder = self._encoder(word)
+        encoded = [encoder.cond_stage_model.encode_token_weights(encoder.tokenize(text)) for text in texts]
         if len({e[0].shape for e in encoded}) != 1:
             raise InputError("templates", "sentences that fit the text encoder's window", "longer ones", "Shorten them.")
         noise = torch.zeros((1, *self.denoiser.backbone.latent_shape), device=self.place)
@@ -154,13 +154,13 @@ class ModelInverter:
 
     def _encoder(self, word: LearnedWord):
         """CLIP on the private towers, with the node's CLIP skip and the word."""
-        told = knowing(self.clip, word)
-        model = told.cond_stage_model = self.clip.cond_stage_model
+        learned = knowing(self.clip, word)
+        model = learned.cond_stage_model = self.clip.cond_stage_model
         model.reset_clip_options()
         model.set_clip_options({"execution_device": self.clip.patcher.load_device})
-        if told.layer_idx is not None:
-            model.set_clip_options({"layer": told.layer_idx})
-        return told
+        if learned.layer_idx is not None:
+            model.set_clip_options({"layer": learned.layer_idx})
+        return learned
 
 
 def _table(tower) -> Tensor:

@@ -154,7 +154,7 @@ class PriorSpec:
                              "Write it in Reference View or in Text Prior, for example 'a red teapot'.")
 
     def build(self, reference, device: torch.device):
-        """The prior on ``device``, told the reference view."""
+        """The prior on ``device``, conditioned on the reference view."""
         from ..pipelines.stages.objects import priors
 
         denoiser = self.network.load(device)

@@ -72,7 +72,7 @@ class BakeExport(Node):
     @classmethod
     def run(cls, scene, filename_prefix, texture_size, face_budget, supersample, frames, turntable_size, elevation,
             metrics=None):
-        from ..pipelines.core.cameras import turntable
+        from ..pipelines.core.cameras import HOME
         from ..pipelines.io.glb import write_glb
         from ..pipelines.io.manifest import describe_file, plain, repeatable, write_manifest
         from ..pipelines.render.surface import render_surface
@@ -84,7 +84,7 @@ class BakeExport(Node):
         made = record(scene, mesh, cls.hidden.prompt if cls.hidden is not None else None, metrics, filename_prefix, key)
         glb = write_glb(place.path("glb"), mesh, plain(repeatable(made)), name="lift123")
         say("rendering the turntable", key)
-        cameras = turntable(frames, math.radians(elevation), 3.2, math.radians(20.0), turntable_size)
+        cameras = HOME.turntable(frames, math.radians(elevation), turntable_size)
         with torch.no_grad():
             pictures = to_image(torch.cat([render_surface(mesh, cameras[i]).composite(1.0) for i in range(frames)]))
         save_png(contact_sheet(pictures), place.path("png", "sheet"))

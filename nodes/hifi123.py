@@ -197,6 +197,7 @@ class RgnvEnhance(Node):
     def run(cls, reference, depth_text_network, views, steps, rungs, guidance, ablation, words, layers, keep_background,
             object_only, corrections, background, azimuths, mask_marks, space="latents", mask=None, depth_network=None,
             depth=None):
+        from ..pipelines.stages.inputs.reference import depth_of_inverse
         from ..pipelines.stages.objects.enhance_views import enhance_views
 
         cameras = None if words == "plain" else _around(reference, len(views), parse_angles(azimuths, "azimuths"))
@@ -208,7 +209,7 @@ class RgnvEnhance(Node):
         estimator = None if depth_network is None else depth_network.load(place)
         reference = _with_depth(reference, estimator, place, settings.depth)
         masks = object_mask(mask, mask_marks)
-        depths = None if depth is None else 1.1 - depth[..., :3].mean(-1)
+        depths = None if depth is None else depth_of_inverse(depth)
         before, after, guide = enhance_views(
             depth_text_network.load(place), reference, views[..., :3], masks, depths, cameras, settings, estimator=estimator,
             device=place, background=background)
@@ -334,7 +335,7 @@ class RgsdSpec:
                              "picture into it.")
 
     def build(self, reference, device: torch.device):
-        """The prior on ``device``, told the reference view."""
+        """The prior on ``device``, conditioned on the reference view."""
         from ..pipelines.stages.objects.enhance_views import rgsd_prior
 
         reference = reference.with_prompt(self.prompt.strip() or reference.prompt, reference.negative)

@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 from ..host import types
 from ..host.base import CATEGORY, Node, device
 from ..host.convert import depth_picture, object_mask, to_comfy_mesh, to_image, to_mask
+from ..pipelines.core.cameras import HOME
 
 
 class ReferenceView(Node):
@@ -36,10 +37,10 @@ class ReferenceView(Node):
                                          "the toy object's."),
                 io.Float.Input("elevation", default=0.0, min=-80.0, max=80.0, step=1.0,
                                tooltip="How far above the horizon the picture was taken from, degrees. 0 = level."),
-                io.Float.Input("radius", default=3.2, min=1.5, max=10.0, step=0.05, advanced=True,
+                io.Float.Input("radius", default=HOME.radius, min=1.5, max=10.0, step=0.05, advanced=True,
                                tooltip="Distance of the camera from the object's center, scene units. The object "
                                        "lives in a cube of side 2."),
-                io.Float.Input("fovy", default=20.0, min=5.0, max=90.0, step=0.5, advanced=True,
+                io.Float.Input("fovy", default=HOME.degrees, min=5.0, max=90.0, step=0.5, advanced=True,
                                tooltip="Vertical field of view, degrees."),
                 io.Combo.Input("mask_marks", options=["background", "object"], default="background",
                                tooltip="What is white in the mask. Load Image marks the transparent background; most "
@@ -179,12 +180,11 @@ class ToyObject(Node):
 
     @classmethod
     def run(cls, size, azimuth, elevation, seed, version="1"):
-        from ..pipelines.core.cameras import Cameras
         from ..pipelines.toybox.objects import make_object
         from ..pipelines.toybox.render import render_toy
 
         toy = make_object(seed, int(version))
-        cameras = Cameras.orbit(math.radians(azimuth), math.radians(elevation), 3.2, math.radians(20.0), size, size)
+        cameras = HOME.orbit(math.radians(azimuth), math.radians(elevation), size)
         views = render_toy(toy, cameras, supersample=2)
         picture = to_image(views.on_background(1.0))
         return io.NodeOutput(picture, to_mask(views.alpha), depth_picture(views.depth, views.alpha), toy.caption,

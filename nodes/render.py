@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 from ..host import types
 from ..host.base import CATEGORY, Node, device
 from ..host.convert import any_mesh, depth_picture, from_cameras, normal_picture, to_cameras, to_image, to_mask
-from ..pipelines.core.cameras import turntable
+from ..pipelines.core.cameras import HOME, turntable
 
 
 class RenderViews(Node):
@@ -29,9 +29,9 @@ class RenderViews(Node):
                              tooltip="Pictures around the object, starting at the front. Ignored with a camera."),
                 io.Float.Input("elevation", default=10.0, min=-80.0, max=80.0, step=1.0,
                                tooltip="Height of the turntable's camera, degrees above the horizon."),
-                io.Float.Input("radius", default=3.2, min=1.2, max=20.0, step=0.1, advanced=True,
+                io.Float.Input("radius", default=HOME.radius, min=1.2, max=20.0, step=0.1, advanced=True,
                                tooltip="Distance of the turntable's camera, scene units."),
-                io.Float.Input("fovy", default=20.0, min=5.0, max=90.0, step=1.0, advanced=True,
+                io.Float.Input("fovy", default=HOME.degrees, min=5.0, max=90.0, step=1.0, advanced=True,
                                tooltip="Vertical field of view of the turntable's camera, degrees."),
                 io.Combo.Input("what", options=["rgb", "depth", "normal"], default="rgb",
                                tooltip="Colors; inverse depth (bright = near, one scale for all frames); world "

@@ -9,10 +9,14 @@ Start reading at :func:`run`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 
+from .core.choices import Clock
+from .core.schedules import Form
 from .core.step import OnStep, ignore_step
+from .networks.clip import ClipScorer
 from .priors.combine import DynamicPrior
 from .priors.sds import SdsSettings
 from .priors.view import ViewPrior
@@ -22,7 +26,7 @@ from .stages.loop.scene import Scene
 from .stages.objects import small_networks
 from .stages.objects.boundary import ClipBoundary, clip_boundary
 from .stages.objects.fit_nerf import NerfConfig, fit_nerf
-from .stages.objects.priors import guided, text_prior, view_prior
+from .stages.objects.priors import PriorNetworks, guided, text_prior, view_prior
 from .stages.objects.refine_mesh import MeshConfig, refine_mesh
 from .stages.results.asset import BakeSettings
 
@@ -51,8 +55,8 @@ class Preset:
     view_guidance: float | None = None
     text_guidance: float | None = None
     angle_scaling: bool = True
-    form: str = "exponential"
-    clock: str = "local"
+    form: Form = "exponential"
+    clock: Clock = "local"
     stretch: float = 1.0
     full_2d: bool = False
 
@@ -102,9 +106,17 @@ QUICKSTART = Preset(
 PRESETS = {p.name: p for p in (QUICKSTART, STANDARD, PAPER)}
 
 
-def dynamic_prior(reference: ReferenceView, models, preset: Preset, stage: str) -> DynamicPrior:
+class Networks(PriorNetworks, Protocol):
+    """What a run takes: priors, and CLIP for the boundary (None where there is no boundary)."""
+
+    @property
+    def clip(self) -> ClipScorer | None: ...
+
+
+def dynamic_prior(reference: ReferenceView, models: PriorNetworks, preset: Preset, stage: str) -> DynamicPrior:
     """Both priors under the preset's ramp; ``stage`` "nerf" or "mesh" selects the distillation settings."""
     text = preset.text if stage == "nerf" else preset.mesh_text
+    assert models.text is not None  # the caller's part: ``view_only`` is for runs without it
     return DynamicPrior(
         view_only(reference, models, preset, stage),
         text_prior(guided(models.text, preset.text_guidance), reference, text),
@@ -115,15 +127,16 @@ def dynamic_prior(reference: ReferenceView, models, preset: Preset, stage: str) 
     )
 
 
-def view_only(reference: ReferenceView, models, preset: Preset, stage: str) -> ViewPrior:
+def view_only(reference: ReferenceView, models: PriorNetworks, preset: Preset, stage: str) -> ViewPrior:
     """The 3D prior alone; ``stage`` as :func:`dynamic_prior`."""
     settings = preset.view if stage == "nerf" else preset.mesh_view
+    assert models.view is not None  # the 3D prior is never left out
     return view_prior(guided(models.view, preset.view_guidance), reference, settings, preset.angle_scaling)
 
 
 def explore(
     reference: ReferenceView,
-    models,
+    models: Networks,
     preset: Preset = QUICKSTART,
     *,
     seed: int = 0,
@@ -141,7 +154,7 @@ def explore(
 
 def run(
     reference: ReferenceView,
-    models,
+    models: Networks,
     preset: Preset = QUICKSTART,
     *,
     scene: Scene | None = None,
@@ -152,8 +165,7 @@ def run(
 ) -> Scene:
     """The whole method: a Scene of kind "mesh" from one reference view.
 
-    models: anything with ``view``, ``text`` and ``clip`` (see ``loaders.embedded``); without ``text`` (None) the 3D
-    prior is alone to the end, the paper's Consistent123_3D.
+    models: without ``text`` (None) the 3D prior is alone to the end, the paper's Consistent123_3D.
     scene:  go on from here, a scene of :func:`explore`; it has its own seed.
     """
     preset = aligned(preset)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 
@@ -20,6 +21,7 @@ from .core.schedules import Constant, Linear, Piecewise
 from .core.step import OnStep, ignore_step
 from .fields.hash_nerf import HashNerfConfig
 from .methods.rgnv import RgnvSettings
+from .networks.depth_text import DepthTextDenoiser
 from .ops.hashgrid import HashGridConfig
 from .priors.combine import SumPrior
 from .priors.rgsd import RgsdPrior, RgsdSettings
@@ -33,7 +35,7 @@ from .stages.loop.scene import Scene
 from .stages.objects import small_networks
 from .stages.objects.enhance_views import rgsd_prior
 from .stages.objects.fit_nerf import NerfConfig, fit_nerf
-from .stages.objects.priors import text_prior, view_prior
+from .stages.objects.priors import PriorNetworks, text_prior, view_prior
 from .stages.objects.refine_mesh import MeshConfig, refine_mesh
 from .stages.results.asset import BakeSettings, textured_mesh
 
@@ -307,17 +309,24 @@ QUICKSTART = Preset(
 PRESETS = {p.name: p for p in (QUICKSTART, STANDARD, PAPER)}
 
 
-def coarse_prior(reference: ReferenceView, models, preset: Preset) -> SumPrior:
+class Networks(PriorNetworks, Protocol):
+    """What a run takes: priors of the coarse stage, and RGSD's network."""
+
+    @property
+    def depth_text(self) -> DepthTextDenoiser | None: ...
+
+
+def coarse_prior(reference: ReferenceView, models: PriorNetworks, preset: Preset) -> SumPrior:
     """2D and 3D distillation of the coarse stage.
 
-    models: anything with ``text`` and ``view``; None leaves that prior out (H-F.3), not both.
+    models: None leaves that prior out (H-F.3), not both.
     """
     parts = []
     if models.text is not None:
         parts.append(text_prior(models.text.with_guidance(preset.text_guidance), reference, preset.text))
     if models.view is not None:
-        conditioned = models.view.with_guidance(preset.view_guidance)
-        parts.append(view_prior(conditioned, reference, preset.view, angle_scaling=False))  # the paper has no word of it
+        guided = models.view.with_guidance(preset.view_guidance)
+        parts.append(view_prior(guided, reference, preset.view, angle_scaling=False))  # the paper has no word of it
     if not parts:
         raise InputError(
             "networks", "a 2D or a 3D prior for the coarse stage", "neither",
@@ -326,7 +335,9 @@ def coarse_prior(reference: ReferenceView, models, preset: Preset) -> SumPrior:
     return SumPrior([(part, Constant(1.0)) for part in parts])
 
 
-def refine_prior(reference: ReferenceView, models, preset: Preset, device: torch.device | str = "cpu") -> RgsdPrior:
+def refine_prior(
+    reference: ReferenceView, models: Networks, preset: Preset, device: torch.device | str = "cpu"
+) -> RgsdPrior:
     """RGSD alone; ``networks.depth_text`` is its network.  InputError without it, or without the reference's depth."""
     if models.depth_text is None:
         raise InputError(
@@ -337,7 +348,7 @@ def refine_prior(reference: ReferenceView, models, preset: Preset, device: torch
 
 def run(
     reference: ReferenceView,
-    models,
+    models: Networks,
     preset: Preset = QUICKSTART,
     *,
     scene: Scene | None = None,
@@ -348,7 +359,7 @@ def run(
 ) -> Scene:
     """The whole method: a Scene of kind "mesh" from one reference view with depth.
 
-    models: anything with ``text``, ``view`` (see :func:`coarse_prior`) and ``depth_text``.
+    models: as :func:`coarse_prior` and :func:`refine_prior`.
     scene:  continue this one: a stage goes on where it stopped, a finished radiance field is refined, a finished mesh
             comes back as it is.  The result is that of an uninterrupted run: RGSD's targets are in the scene.
     A coarse stage that ``on_step`` stops comes back as it is, unrefined.

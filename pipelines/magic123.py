@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from .core.errors import InputError
+from .core.prior import Prior
 from .core.schedules import Constant, Linear
 from .core.step import OnStep, ignore_step
 from .priors.combine import SumPrior
@@ -27,7 +28,7 @@ from .stages.loop.optimize import OnCheckpoint
 from .stages.loop.scene import Scene
 from .stages.objects import small_networks
 from .stages.objects.fit_nerf import NerfConfig, fit_nerf
-from .stages.objects.priors import text_prior, view_prior
+from .stages.objects.priors import PriorNetworks, text_prior, view_prior
 from .stages.objects.refine_mesh import MeshConfig, refine_mesh
 from .stages.results.asset import BakeSettings, textured_mesh
 
@@ -78,7 +79,9 @@ def trade_off(ratio: float, balance: Balance) -> tuple[float, float]:
     return balance.text * ratio, balance.view
 
 
-def trade_off_prior(text, view, ratio: float = 1.0, balance: Balance = BALANCES["coarse"]) -> SumPrior:
+def trade_off_prior(
+    text: Prior | None, view: Prior | None, ratio: float = 1.0, balance: Balance = BALANCES["coarse"]
+) -> SumPrior:
     """Both priors under Eq. 8; either may be None.  A prior without weight is never evaluated."""
     weights = zip((text, view), trade_off(ratio, balance), strict=True)
     parts = [(prior, Constant(weight)) for prior, weight in weights if prior is not None and weight > 0]
@@ -240,27 +243,30 @@ QUICKSTART = Preset(
 PRESETS = {p.name: p for p in (QUICKSTART, STANDARD, PAPER, PRINTED)}
 
 
-def stage_prior(reference: ReferenceView, models, preset: Preset, stage: str, ratio: float | None = None) -> SumPrior:
+def stage_prior(
+    reference: ReferenceView, models: PriorNetworks, preset: Preset, stage: str, ratio: float | None = None
+) -> SumPrior:
     """The preset's prior for ``stage`` "nerf" or "mesh"; ``ratio`` None is the preset's.
 
-    models: anything with ``text`` and ``view``; None leaves that prior out.  Without a 3D prior the 2D prior
-    keeps its own weight, as in the paper's comparison.
+    models: None leaves that prior out.  Without a 3D prior the 2D prior keeps its own weight, as in the paper's
+    comparison.
     """
     coarse = stage == "nerf"
-    told, seen = (preset.text, preset.view) if coarse else (preset.mesh_text, preset.mesh_view)
+    text_settings, view_settings = (preset.text, preset.view) if coarse else (preset.mesh_text, preset.mesh_view)
     balance = BALANCES[preset.balance if coarse else preset.mesh_balance]
     ratio = preset.ratio if ratio is None else ratio
     text = view = None
     if models.text is not None and ratio > 0:
-        text = text_prior(models.text.with_guidance(preset.text_guidance), reference, told)
+        text = text_prior(models.text.with_guidance(preset.text_guidance), reference, text_settings)
     if models.view is not None:
-        view = view_prior(models.view.with_guidance(preset.view_guidance), reference, seen, preset.angle_scaling)
+        guided = models.view.with_guidance(preset.view_guidance)
+        view = view_prior(guided, reference, view_settings, preset.angle_scaling)
     return trade_off_prior(text, view, ratio, balance)
 
 
 def run(
     reference: ReferenceView,
-    models,
+    models: PriorNetworks,
     preset: Preset = QUICKSTART,
     *,
     ratio: float | None = None,
@@ -275,5 +281,6 @@ def run(
     ``ratio`` 0) Zero-1-to-3's.  ratio: lambda_2D/3D instead of the preset's.
     """
     run_args = {"device": device, "on_step": on_step, "on_checkpoint": on_checkpoint}
-    scene = fit_nerf(reference, stage_prior(reference, models, preset, "nerf", ratio), preset.nerf, seed=seed, **run_args)
+    prior = stage_prior(reference, models, preset, "nerf", ratio)
+    scene = fit_nerf(reference, prior, preset.nerf, seed=seed, **run_args)
     return refine_mesh(stage_prior(reference, models, preset, "mesh", ratio), scene, preset.mesh, **run_args)

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pack  # noqa: F401  (makes ``lift123`` importable)
 import torch
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME, Cameras
 from lift123.pipelines.networks.depth_text import depth_channel
-from lift123.pipelines.toybox.objects import REFERENCE_FOVY, REFERENCE_RADIUS, make_object
+from lift123.pipelines.toybox.objects import make_object
 from lift123.pipelines.toybox.render import render_toy
 
 ELEVATIONS = (math.radians(-30), math.radians(45))
@@ -27,7 +27,7 @@ def object_cameras(seed: int, views: int, size: int) -> Cameras:
     rng = np.random.Generator(np.random.PCG64([seed, 1]))
     azimuth = np.concatenate([[0], rng.uniform(-math.pi, math.pi, views - 1)])
     elevation = np.concatenate([[0], rng.uniform(*ELEVATIONS, views - 1)])
-    return Cameras.orbit(torch.from_numpy(azimuth), torch.from_numpy(elevation), REFERENCE_RADIUS, REFERENCE_FOVY, size, size)
+    return HOME.orbit(torch.from_numpy(azimuth), torch.from_numpy(elevation), size)
 
 
 def make_bank(folder: Path, seeds: list[int], views: int, size: int = 64, log=print, version: int = 1) -> Path:
@@ -138,4 +138,4 @@ class Bank:
         """Cameras of the given entries."""
         pose = torch.from_numpy(np.array(self.pose[objects, views]))
         pose = pose.reshape(-1, 2)
-        return Cameras.orbit(pose[:, 0], pose[:, 1], REFERENCE_RADIUS, REFERENCE_FOVY, 64, 64).to(self.device)
+        return HOME.orbit(pose[:, 0], pose[:, 1], 64).to(self.device)

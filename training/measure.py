@@ -18,12 +18,12 @@ import networks
 import numpy as np
 import torch
 from bank import Bank, make_bank, make_depth_maps
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.core.views import NEUTRAL
 from lift123.pipelines.loaders import embedded
 from lift123.pipelines.networks.noise import add_noise
 from lift123.pipelines.networks.view import resize
-from lift123.pipelines.toybox.objects import REFERENCE_FOVY, REFERENCE_RADIUS, heldout_seed, make_object, train_seed
+from lift123.pipelines.toybox.objects import heldout_seed, make_object, train_seed
 from lift123.pipelines.toybox.render import render_toy
 from pack import ROOT
 
@@ -241,7 +241,7 @@ def toybox_sheet(path: Path, size: int = 72) -> None:
     from lift123.verification.toy_sets import QUICK, benchmark_views
     from PIL import Image
 
-    cameras = Cameras.orbit([0.0, 0.9, math.pi], [0.0, 0.35, 0.0], REFERENCE_RADIUS, REFERENCE_FOVY, size, size)
+    cameras = HOME.orbit([0.0, 0.9, math.pi], [0.0, 0.35, 0.0], size)
     rows = [torch.cat(list(benchmark_views(seed, cameras).on_background(1.0)), 1) for seed in QUICK]
     _save(torch.cat([torch.cat(rows[i : i + 4], 1) for i in range(0, 20, 4)], 0), path, Image)
 

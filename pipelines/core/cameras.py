@@ -161,6 +161,36 @@ class Cameras:
         return p
 
 
+@dataclass(frozen=True)
+class Lens:
+    """How far a camera of an orbit around the origin stands, and how much it sees.
+
+    radius:  scene units.
+    degrees: vertical field of view.
+    """
+
+    radius: float
+    degrees: float
+
+    @property
+    def fovy(self) -> float:
+        """The vertical field of view in radians."""
+        return math.radians(self.degrees)
+
+    def orbit(self, azimuth, elevation, size: int) -> Cameras:
+        """Square cameras of ``size`` pixels; radians, floats or [B] tensors."""
+        return Cameras.orbit(azimuth, elevation, self.radius, self.fovy, size, size)
+
+    def turntable(self, frames: int, elevation: float, size: int) -> Cameras:
+        """``frames`` square cameras at equal azimuth steps starting at the front.  Radians, pixels."""
+        return turntable(frames, elevation, self.radius, self.fovy, size)
+
+
+# The camera of pictures that come without one: Consistent123's reference camera (M-A.4).  It sees 1.13 scene units
+# at the origin.  The toybox, and so the embedded networks, and all views for metrics keep to it.
+HOME = Lens(3.2, 20.0)
+
+
 def orbit_direction(azimuth: Tensor, elevation: Tensor) -> Tensor:
     """[B, 3] unit vectors from the target towards the camera.  Radians in."""
     cos_e = torch.cos(elevation)

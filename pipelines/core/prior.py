@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .cameras import Cameras
+from .choices import Clock
 from .views import RenderBuffers
 
 Outline = Callable[[Cameras], RenderBuffers]
@@ -37,7 +38,7 @@ class Prior(ABC):
     name: str = "prior"
     knows_reference: bool = True
     backdrop: str = ""
-    clock: str | None = None
+    clock: Clock | None = None
 
     @abstractmethod
     def loss(self, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:

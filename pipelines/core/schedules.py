@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Literal, get_args
 
+Form = Literal["exponential", "linear", "log"]  # of the dynamic prior's ramp, see :func:`rise`
 EPS = 1e-5  # both ends of the dynamic prior keep this much of the other prior (Consistent123's code)
 
 
@@ -54,15 +56,15 @@ class Piecewise:
         return knots[-1][1]
 
 
-def rise(form: str, x: float) -> float:
+def rise(form: Form, x: float) -> float:
     """The 2D weight of Consistent123's dynamic prior at clock x in [0, 1] (C-D.3).
 
     exponential: 1 - exp(-x); linear: x; log: log2(1 + x); each squeezed into [EPS, 1].
     """
     x = min(max(x, 0.0), 1.0)
+    if form not in get_args(Form):
+        raise ValueError(f"schedule form must be one of {sorted(get_args(Form))}, got {form!r}")
     curves = {"exponential": 1 - math.exp(-x), "linear": x, "log": math.log2(1 + x)}
-    if form not in curves:
-        raise ValueError(f"schedule form must be one of {sorted(curves)}, got {form!r}")
     return EPS + (1 - EPS) * curves[form]
 
 
@@ -70,7 +72,7 @@ def rise(form: str, x: float) -> float:
 class DynamicRise:
     """2D weight of the dynamic prior (Consistent123, Eq. 7-9 as the released code computes them)."""
 
-    form: str = "exponential"
+    form: Form = "exponential"
 
     def __call__(self, progress: float) -> float:
         return rise(self.form, progress)
@@ -80,7 +82,7 @@ class DynamicRise:
 class DynamicFall:
     """3D weight of the dynamic prior: the complement of :class:`DynamicRise`."""
 
-    form: str = "exponential"
+    form: Form = "exponential"
 
     def __call__(self, progress: float) -> float:
         return 1 + EPS - rise(self.form, progress)

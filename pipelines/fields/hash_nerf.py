@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from ..core.choices import NormalMethod
 from ..ops.hashgrid import HashGridConfig, encode, encode_with_jacobian, new_table
 
 Linear = torch.nn.Linear
-NORMAL_METHODS = ("central", "tetrahedral", "analytic")
+NORMAL_METHODS = get_args(NormalMethod)
 TETRAHEDRON = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
 MAX_EXPONENT = 15.0
 TINY = 1e-12  # gradients shorter than this have no direction: their normal is zero
@@ -99,7 +101,7 @@ class HashNerf(torch.nn.Module):
         """[N] the fixed bump added to the density logit."""
         return self.config.blob_density * torch.exp(x.square().sum(-1) * (-0.5 / self.config.blob_sigma**2))
 
-    def normal(self, x: Tensor, method: str = "central", noise: Tensor | None = None) -> Tensor:
+    def normal(self, x: Tensor, method: NormalMethod = "central", noise: Tensor | None = None) -> Tensor:
         """[N, 3] unit vectors along -grad density, world space; zero where the density is flat.
 
         method: "central" (the papers': 6 density queries at +-normal_epsilon), "tetrahedral" (4 queries of the log

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from ..ops.tet_grid import a15_grid, rim
 
 ColorFn = Callable[[Tensor], Tensor]
 DensityFn = Callable[[Tensor], Tensor]
+Init = Literal["log", "clamp"]  # of signed distances from densities, see :meth:`TetSdf.from_density`
 RIM_DISTANCE = 1e-3  # the outermost grid vertices stay outside by this much, so every surface is closed
 CHUNK = 1 << 17
 
@@ -65,7 +67,7 @@ class TetSdf(torch.nn.Module):
         threshold: float,
         color: ColorFn | None = None,
         device: torch.device | str = "cpu",
-        init: str = "log",
+        init: Init = "log",
         keep_parts: float = 0.05,
         fill_cavities: bool = True,
         points: Tensor | None = None,
@@ -159,11 +161,11 @@ def _box(density: DensityFn, n: int, threshold: float, device) -> Tensor:
     return (occupied.abs().amax(0) + 0.1).clamp(max=1.0)
 
 
-def _initial_sdf(sigma: Tensor, threshold: float, init: str, topology: TetTopology) -> Tensor:
+def _initial_sdf(sigma: Tensor, threshold: float, init: Init, topology: TetTopology) -> Tensor:
+    if init not in get_args(Init):
+        raise ValueError(f'init must be "log" or "clamp", got {init!r}')
     if init == "clamp":
         return (threshold - sigma).clamp(-1, 1)
-    if init != "log":
-        raise ValueError(f'init must be "log" or "clamp", got {init!r}')
     level = -torch.log(sigma.clamp(min=1e-4 * threshold) / threshold)
     first, second = topology.edges.unbind(-1)
     crossed = (level[first] < 0) != (level[second] < 0)

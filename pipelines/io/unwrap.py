@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import replace
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from ..core.mesh import Mesh
 from .decimate import decimate
 
 log = logging.getLogger(__name__)
+Method = Literal["auto", "xatlas", "grid"]
 
 
 def unwrap(
-    mesh: Mesh, face_budget: int | None = 20_000, size: int = 1024, gutter: int = 4, method: str = "auto"
+    mesh: Mesh, face_budget: int | None = 20_000, size: int = 1024, gutter: int = 4, method: Method = "auto"
 ) -> Mesh:
     """``mesh`` decimated to ``face_budget`` faces (None: as it is) with per-corner UVs that do not overlap.
 
@@ -29,14 +31,14 @@ def unwrap(
         mesh = decimate(mesh, face_budget)
     if not len(mesh.faces):
         raise InputError("mesh", "at least one face", "an empty mesh", "Check the stage that made the mesh.")
+    if method not in get_args(Method):
+        raise ValueError(f'method must be "auto", "xatlas" or "grid", got {method!r}')
     if method == "auto":
         try:
             return _xatlas(mesh, size, gutter)
         except ImportError:
             log.warning("xatlas is not installed: using one chart per triangle pair")
             return _grid(mesh, size, gutter)
-    if method not in ("xatlas", "grid"):
-        raise ValueError(f'method must be "auto", "xatlas" or "grid", got {method!r}')
     return (_xatlas if method == "xatlas" else _grid)(mesh, size, gutter)
 
 

@@ -6,11 +6,14 @@ Pictures are [B, H, W, C] or [H, W, C]; masks have no channel axis.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
 
 EPS = 1e-8
-EDGES = ("keep", "soft", "erode")
+Edge = Literal["keep", "soft", "erode"]
+EDGES = get_args(Edge)
 
 
 def rgb_mse(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -25,7 +28,7 @@ def rgb_mse(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor
     return (error * weight).sum() / (weight.sum() * error.shape[-1]).clamp_min(1)
 
 
-def color_region(alpha: Tensor, edge: str = "keep", size: int = 5, limit: float = 0.1) -> Tensor:
+def color_region(alpha: Tensor, edge: Edge = "keep", size: int = 5, limit: float = 0.1) -> Tensor:
     """[..., H, W] 0 or 1: where the colors of a picture with coverage ``alpha`` are trusted.
 
     Always alpha > 1/2.  edge (M-A.2; Magic123's fine stage): "keep" leaves it at that; "soft", the

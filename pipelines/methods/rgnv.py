@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
+from ..core.choices import Space
 from ..core.errors import InputError
 from ..networks.attention import Bank, check_layers, late_layers, shared_attention
 from ..networks.depth_text import PHRASE, VIEW_WORDS, depth_channel, latent_size, scale_map, sees_depth
 from .inversion import Descent, RungGrid, invert, sample
 
-STARTS = ("inversion", "noise")
-RECORDS = ("stored", "resampled")
-SPACES = ("latents", "pictures")
+Start = Literal["inversion", "noise"]
+STARTS = get_args(Start)
+Record = Literal["stored", "resampled"]
+RECORDS = get_args(Record)
+SPACES = get_args(Space)
 SIDE, BACK = math.radians(45.0), math.radians(135.0)
 
 
@@ -55,12 +59,12 @@ class RgnvSettings:
     inject: bool = True
     layers: tuple[str, ...] = ()
     depth: bool = True
-    start: str = "inversion"
+    start: Start = "inversion"
     corrections: int = 0
-    record: str = "stored"
+    record: Record = "stored"
     lock: bool = False
     object_only: bool = False
-    space: str = "latents"
+    space: Space = "latents"
     batch: int = 4
     seed: int = 0
 

@@ -6,13 +6,13 @@ import math
 
 import torch
 
-from ..core.cameras import Cameras, turntable
+from ..core.cameras import HOME, Cameras
 
 ELEVATIONS = (0, 0, -30, -15, -10, -5, -5, 0, 0, 0, 0, 5, 5, 10, 15, 30, 0, 0)  # degrees
 AZIMUTH_STEP = 20  # degrees
 
 
-def eighteen_views(size: int = 256, radius: float = 3.2, fovy: float = math.radians(20)) -> Cameras:
+def eighteen_views(size: int = 256, radius: float = HOME.radius, fovy: float = HOME.fovy) -> Cameras:
     """Azimuths 0, 20, ..., 340 degrees with the paper's elevations; scene units, radians, pixels.
 
     View 0 is the reference view (front, horizon): leave it out of novel-view scores.
@@ -36,4 +36,4 @@ def view_set(name: str, size: int = 256) -> Cameras:
         raise ValueError(f"view set must be one of {tuple(VIEW_SETS)}, got {name!r}")
     if name == "papers-18":
         return eighteen_views(size)
-    return turntable(VIEW_SETS[name][0], 0.0, 3.2, math.radians(20), size)
+    return HOME.turntable(VIEW_SETS[name][0], 0.0, size)

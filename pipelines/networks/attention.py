@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -21,7 +22,8 @@ from ..core.modules import AnyModule
 SELF = re.compile(r"(down_blocks\.\d+|mid_block|up_blocks\.\d+)\.attentions\.\d+\.transformer_blocks\.\d+\.attn1")
 RELEASED = 12  # the released code injects from this layer on, out of 16 in order of execution
 SHARE = RELEASED / 16
-INJECT = ("attention", "features")
+Inject = Literal["attention", "features"]
+INJECT = get_args(Inject)
 
 
 def self_attentions(unet: AnyModule) -> list[str]:
@@ -126,7 +128,7 @@ class SharedAttention:
             yield
 
     @contextmanager
-    def injecting(self, bank: Bank, rung: int, what: str = "attention"):
+    def injecting(self, bank: Bank, rung: int, what: Inject = "attention"):
         """The network's next pictures see the reference as ``bank`` has it at ``rung``.
 
         what: "attention" replaces keys and values; "features" the layers' outputs (Plug-and-Play's way, Tumanyan et

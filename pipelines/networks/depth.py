@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..core.choices import DepthConvention
 from ..core.modules import AnyModule
 from .view import resize
 
@@ -80,7 +81,7 @@ class PublicDepth:
     keep_aspect: bool = False
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
-    convention: str = "inverse"
+    convention: DepthConvention = "inverse"
     needs_mask: ClassVar[bool] = False
 
     @torch.no_grad()

@@ -7,6 +7,7 @@ inverse depth, larger = nearer, in [-1, 1], and -1 where there is no object.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -16,7 +17,8 @@ from .text import TextDenoiser
 FARTHEST = 0.6  # nearest over farthest depth that is assumed of depth known up to an affine map only
 VIEW_WORDS = ("Front", "Side", "Back")
 PHRASE = "{word} view of {prompt}"  # HiFi-123's
-BACKGROUNDS = ("textured", "gray", "white")  # what is shown behind the object; see ``stages.enhance_views.behind``
+Background = Literal["textured", "gray", "white"]  # behind the object; see ``enhance_views.behind``
+BACKGROUNDS = get_args(Background)
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class DepthTextDenoiser(TextDenoiser):
     """
 
     depth: Tensor | None = None
-    background: str = BACKGROUNDS[0]
+    background: Background = "textured"
     phrase: str = PHRASE
 
     def with_depth(self, depth: Tensor) -> "DepthTextDenoiser":

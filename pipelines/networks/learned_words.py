@@ -170,9 +170,9 @@ class DenoiserInverter:
 
     def condition(self, texts: list[str], word: LearnedWord):
         """What ``noise`` needs to know of the texts; differentiable in the word's vectors."""
-        told = LearnedEncoder(self.denoiser.encoder, (word,)).text_condition(texts)
-        each = torch.eye(len(texts), device=told["context"].device)
-        return self.denoiser.condition(told["context"], told.get("pooled"), each)
+        condition = LearnedEncoder(self.denoiser.encoder, (word,)).text_condition(texts)
+        each = torch.eye(len(texts), device=condition["context"].device)
+        return self.denoiser.condition(condition["context"], condition.get("pooled"), each)
 
     def noise(self, noisy: Tensor, t: Tensor, condition) -> Tensor:
         """eps_hat [B, C, h, w] without guidance; differentiable in the condition."""

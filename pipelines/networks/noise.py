@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
+Prediction = Literal["epsilon", "v_prediction", "sample"]
+PREDICTIONS = get_args(Prediction)
 
 
 def scaled_linear_alphas(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> Tensor:
@@ -36,7 +38,7 @@ def v_target(x0: Tensor, noise: Tensor, t: Tensor, alphas: Tensor) -> Tensor:
     return a.sqrt() * noise - (1 - a).sqrt() * x0
 
 
-def to_epsilon(output: Tensor, noisy: Tensor, t: Tensor, alphas: Tensor, prediction: str) -> Tensor:
+def to_epsilon(output: Tensor, noisy: Tensor, t: Tensor, alphas: Tensor, prediction: Prediction) -> Tensor:
     """eps_hat from a network's output in any of PREDICTIONS."""
     a = _at(alphas, t, noisy)
     if prediction == "epsilon":

@@ -1,4 +1,4 @@
-"""The 3D prior's network: Zero-1-to-3 (Liu et al. 2023), a denoiser told the reference and the pose.
+"""The 3D prior's network: Zero-1-to-3 (Liu et al. 2023), a denoiser conditioned on the reference and the pose.
 
 Layout: UNet with 8 input channels (noisy latent | unscaled reference latent); cross-attention to one
 token, ``cc_projection``(CLIP image embedding | pose 4-vector).  The embedded network adds, by
@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
+from ..core.choices import Pose
 from .latent import LatentDenoiser, ddim_sample
 
 Linear = torch.nn.Linear  # these modules are trained, so host-patched operations must not be used
-POSES = ("zero123", "stable")  # what the pose vector's last entry is: Zero-1-to-3's, Stable Zero123's
+POSES = get_args(Pose)
 
 
 class ViewConditioner(torch.nn.Module):
@@ -46,7 +48,7 @@ class ViewConditioner(torch.nn.Module):
         return torch.cat([token, self.patch_projection(patches) + self.patch_position], 1)
 
 
-def pose_vector(cameras: Cameras, reference: Cameras, convention: str = "zero123") -> Tensor:
+def pose_vector(cameras: Cameras, reference: Cameras, convention: Pose = "zero123") -> Tensor:
     """[B, 4]: polar difference (radians, up = negative), sin and cos of the azimuth difference, and a fourth entry.
 
     convention "zero123": the radius difference, scene units; "stable" (Stable Zero123): the reference's polar angle,
@@ -82,7 +84,7 @@ class ViewDenoiser(LatentDenoiser):
     reference_camera: Cameras | None = None
     reference_latent: Tensor | None = None  # [1, C, h, w] unscaled
     reference_embedding: Tensor | None = None  # [1, D]
-    pose: str = "zero123"
+    pose: Pose = "zero123"
 
     @torch.no_grad()
     def with_reference(self, picture: Tensor, camera: Cameras) -> "ViewDenoiser":

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
+from ..core.choices import Clock
 from ..core.prior import Outline, Prior
-from ..core.schedules import Constant, DynamicFall, DynamicRise, Schedule
+from ..core.schedules import Constant, DynamicFall, DynamicRise, Form, Schedule
 
-CLOCKS = ("local", "global")
+CLOCKS = get_args(Clock)
 
 
 class Combined(Prior):
@@ -97,7 +99,7 @@ class SumPrior(Combined):
         return total
 
 
-def one_clock(parts: Iterable[Prior]) -> str | None:
+def one_clock(parts: Iterable[Prior]) -> Clock | None:
     """The clock of those parts that have one; ValueError when they differ, for a stage has one clock."""
     found = {part.clock for part in parts} - {None}
     if len(found) > 1:
@@ -119,8 +121,8 @@ class DynamicPrior(Combined):
 
     prior3d: Prior
     prior2d: Prior
-    form: str = "exponential"
-    clock: str = "local"
+    form: Form = "exponential"
+    clock: Clock = "local"
     stretch: float = 1.0
     full_2d: bool = False
 
@@ -167,7 +169,7 @@ class DynamicPrior(Combined):
 
 
 def dynamic_clock(
-    step: int, switch: int | None, nerf_total: int, mesh_total: int, clock: str | None = "local"
+    step: int, switch: int | None, nerf_total: int, mesh_total: int, clock: Clock | None = "local"
 ) -> float | None:
     """Clock x in [0, 1] at 0-based overall ``step`` (mesh steps counted after all NeRF steps).
 

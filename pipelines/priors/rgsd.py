@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
+from ..core.choices import Space
 from ..core.errors import InputError, NotFinite
 from ..core.prior import Outline, Prior
 from ..core.schedules import Constant, Schedule
@@ -25,9 +27,11 @@ from ..core.views import RenderBuffers
 from .rgsd_memory import Memory, Target
 from .sds import resize
 
-TAUS = ("draw", "mean")
-REDUCTIONS = ("half sum", "sum", "mean")
-SPACES = ("latents", "pictures")
+Tau = Literal["draw", "mean"]
+TAUS = get_args(Tau)
+Reduction = Literal["half sum", "sum", "mean"]
+REDUCTIONS = get_args(Reduction)
+SPACES = get_args(Space)
 OVERLAP = 0.2  # of the reference's object that the surface must cover
 
 
@@ -50,13 +54,13 @@ class RgsdSettings:
     """
 
     weight: Schedule = Constant(0.025)
-    reduction: str = "half sum"
-    tau: str = "draw"
+    reduction: Reduction = "half sum"
+    tau: Tau = "draw"
     fixed: tuple[float, ...] = (120.0, -120.0)
     slots: int = 4
     reuse: int = 4
     masked: bool = True
-    space: str = "latents"
+    space: Space = "latents"
 
     def __post_init__(self):
         for name, allowed in (("tau", TAUS), ("reduction", REDUCTIONS), ("space", SPACES)):

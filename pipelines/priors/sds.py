@@ -7,6 +7,7 @@ between predicted and true noise, times w(t), is the gradient of the latent.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,9 +18,11 @@ from ..core.prior import Prior
 from ..core.protocols import Denoiser
 from ..core.schedules import Constant, Schedule
 
-REDUCTIONS = ("mean", "sum")
+Reduction = Literal["mean", "sum"]
+REDUCTIONS = get_args(Reduction)
 LOST = 0.01  # share of a network's output that may be nan without stopping the stage
-WEIGHTINGS = ("sigma2", "uniform", "snr")
+Weighting = Literal["sigma2", "uniform", "snr"]
+WEIGHTINGS = get_args(Weighting)
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class SdsSettings:
     t_range: tuple = (0.2, 0.6)
     fixed_t: bool = False
     weight: Schedule = Constant(1.0)
-    reduction: str = "sum"
-    weighting: str = "sigma2"
+    reduction: Reduction = "sum"
+    weighting: Weighting = "sigma2"
 
     def __post_init__(self):
         if self.reduction not in REDUCTIONS:
@@ -63,7 +66,7 @@ class SdsPrior(Prior):
     The loss's *gradient* is exact score distillation, in the product form <stopgrad(g), z> in
     float32 (the regression form loses digits in half precision); its *value* is |g|^2 / 2, which,
     unlike the product, says how far the network wants to move the picture.
-    knows_reference: whether the denoiser has been told the reference picture.
+    knows_reference: whether the denoiser is conditioned on the reference picture.
     """
 
     knows_reference = False

@@ -7,13 +7,15 @@ albedo, so that geometry cannot hide behind texture (M-B.4).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
 
-MODES = ("albedo", "lambertian", "textureless", "normal")
+Mode = Literal["albedo", "lambertian", "textureless", "normal"]
+MODES = get_args(Mode)
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Shading:
              that need none.
     """
 
-    mode: str = "albedo"
+    mode: Mode = "albedo"
     ambient: float = 1.0
     light: Tensor | None = None
 

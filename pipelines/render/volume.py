@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras, Rays
+from ..core.choices import NormalMethod
 from ..core.protocols import RadianceField
 from ..core.views import RenderBuffers
 from ..ops.occupancy import OccupancyGrid, RaySamples, march
@@ -38,7 +39,7 @@ class VolumeSettings:
     near: float = 0.2
     max_samples: int = 1024
     stop: float = 1e-4
-    normal_method: str = "central"
+    normal_method: NormalMethod = "central"
     normal_min_weight: float = 0.0
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..core.cameras import HOME
 from ..core.mesh import Mesh, merge
 from .creatures import CREATURES
 from .patterns import bake_gloss, bake_light
@@ -16,8 +17,6 @@ from .things import THINGS
 from .vehicles import VEHICLES
 from .workbench import SecondWorkbench
 
-REFERENCE_RADIUS = 3.2  # scene units; Consistent123's reference camera (M-A.4)
-REFERENCE_FOVY = math.radians(20.0)
 FRAME_FILL = 0.8  # the object's longer side over the picture's, as the reference view is prepared
 MAX_DEPTH = 1.05  # scene units; keeps side views inside the frame
 VERSIONS = {  # version -> (what is added to the seed, workbench, recipes)
@@ -90,7 +89,7 @@ def _framing(vertices: list[np.ndarray]) -> tuple[float, np.ndarray]:
     points = np.concatenate(vertices)
     low, high = points.min(0), points.max(0)
     extent = high - low
-    frame = 2 * REFERENCE_RADIUS * math.tan(REFERENCE_FOVY / 2)
+    frame = 2 * HOME.radius * math.tan(HOME.fovy / 2)
     # Perspective enlarges the near half, so the silhouette comes out slightly above FRAME_FILL.
     scale = min(FRAME_FILL * frame / max(extent[0], extent[1]), MAX_DEPTH / extent[2])
     return scale * 0.97, (low + high) / 2

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from ..core.cameras import Cameras
+from ..core.cameras import HOME, Cameras
 from ..core.mesh import Mesh
 from ..core.views import Views
 from ..render.surface import render_surface
-from .objects import REFERENCE_FOVY, REFERENCE_RADIUS, ToyObject
+from .objects import ToyObject
 
 
 def reference_camera(size: int) -> Cameras:
     """The camera of the reference picture: front, horizon, radius 3.2, 20 degrees; ``size`` pixels."""
-    return Cameras.orbit(0.0, 0.0, REFERENCE_RADIUS, REFERENCE_FOVY, size, size)
+    return HOME.orbit(0.0, 0.0, size)
 
 
 def render_toy(toy: ToyObject | Mesh, cameras: Cameras, supersample: int = 2) -> Views:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from lift123.pipelines.core.cameras import Cameras, turntable
+from lift123.pipelines.core.cameras import HOME, Cameras, turntable
 from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.networks.view import pose_vector
 from lift123.pipelines.render.surface import render_surface
@@ -99,3 +99,15 @@ def test_turntable_starts_in_front_and_turns_to_plus_x():
     c = turntable(4, 0.0, 3.0, FOVY, 8)
     assert torch.allclose(c.positions[1], torch.tensor([3.0, 0, 0]), atol=1e-5)
     assert len(c[2]) == 1 and len(c[-1]) == 1 and len(c[1:3]) == 2
+
+
+def test_the_home_camera_sees_the_frame_that_its_radius_and_angle_give():
+    c = HOME.orbit(0.4, 0.1, 6)
+    assert float(c.radius) == pytest.approx(HOME.radius) and (c.height, c.width) == (6, 6)
+    frame = 2 * HOME.radius * math.tan(HOME.fovy / 2)
+    assert frame == pytest.approx(1.13, abs=5e-3) and HOME.fovy == FOVY
+    up = c.c2w[0, :3, 1]
+    for share in (-0.5, 0.5):  # the ends of the frame at the origin are the picture's edges
+        clip = c.world_to_clip()[0] @ torch.cat([share * frame * up, torch.ones(1)])
+        assert float(clip[1] / clip[3]) == pytest.approx(2 * share, abs=1e-5)
+    assert torch.equal(HOME.turntable(4, 0.0, 8).c2w, turntable(4, 0.0, HOME.radius, FOVY, 8).c2w)

@@ -104,14 +104,14 @@ def test_a_managed_denoiser_predicts_the_same(plain_text):
     assert both.runtime.vae is plain_text.runtime.vae
     noisy, t = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([10, 900])
     cameras = Cameras.orbit(torch.tensor([0.0, 2.0]), 0.1, 2.0, 0.8, 64, 64)
-    told = both.with_prompt("a red mug").with_guidance(3.0)
+    conditioned = both.with_prompt("a red mug").with_guidance(3.0)
     unet, tower = id(plain_text.runtime.unet), id(plain_text.encoder.model)
     assert loaded_networks() == {tower}
     mm.unload_all_models()
     expected = plain_text.with_prompt("a red mug").with_guidance(3.0).predict_noise(noisy, t, cameras)
-    assert torch.equal(told.predict_noise(noisy, t, cameras), expected) and loaded_networks() == {unet}
+    assert torch.equal(conditioned.predict_noise(noisy, t, cameras), expected) and loaded_networks() == {unet}
     picture = torch.rand(1, 64, 64, 3).requires_grad_()
-    told.encode(picture).sum().backward()
+    conditioned.encode(picture).sum().backward()
     assert float(picture.grad.abs().max()) > 0 and loaded_networks() == {unet}
 
 

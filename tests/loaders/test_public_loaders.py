@@ -63,11 +63,11 @@ def direct(folder, prompts, noisy, t):
 @torch.no_grad()
 def test_text_networks_answer_as_diffusers_does(made, name):
     """At azimuth 0 and 180 degrees the context is exactly the front and back prompts' (M-C.3)."""
-    told = public.load_text_folder(made[name]).with_prompt("a red fox").with_guidance(1.0)
+    conditioned = public.load_text_folder(made[name]).with_prompt("a red fox").with_guidance(1.0)
     cameras = Cameras.orbit([0.0, math.pi], 0.0, 3.0, 0.3, 16, 16)
     noisy, t = noise(2, 4, 8, 8), torch.tensor([300, 700])
     expected = direct(made[name], ["a red fox, front view", "a red fox, back view"], noisy, t)
-    assert torch.allclose(told.predict_noise(noisy, t, cameras), expected, atol=2e-5)
+    assert torch.allclose(conditioned.predict_noise(noisy, t, cameras), expected, atol=2e-5)
     assert (expected[0] - expected[1]).abs().max() > 1e-3, "the prompt matters"
 
 
@@ -78,8 +78,8 @@ def test_guidance_uses_the_negative_prompt(made, name):
     noisy, t = noise(1, 4, 8, 8), torch.tensor([500])
     front = direct(made[name], ["fox, front view"], noisy, t)
     blur = direct(made[name], ["blur"], noisy, t)
-    told, camera = network.with_prompt("fox", "blur").with_guidance(3.0), Cameras.orbit(0.0, 0.0, 3.0, 0.3, 8, 8)
-    guided = told.predict_noise(noisy, t, camera)
+    conditioned, camera = network.with_prompt("fox", "blur").with_guidance(3.0), Cameras.orbit(0.0, 0.0, 3.0, 0.3, 8, 8)
+    guided = conditioned.predict_noise(noisy, t, camera)
     assert torch.allclose(guided, blur + 3 * (front - blur), atol=1e-4)
 
 
@@ -105,14 +105,14 @@ def test_sizes_schedule_and_prediction_come_from_the_files(made):
 def test_zero_terminal_signal_stays_finite(made, tmp_path):
     folder = copy(made, "sd15", tmp_path)
     tiny.scheduler(folder, rescale_betas_zero_snr=True, prediction_type="v_prediction")
-    told = public.load_text_folder(folder).with_prompt("fox")
-    assert 0 < float(told.alphas_cumprod[-1]) < 1e-6
-    assert told.sample(HOME, 2, torch.Generator().manual_seed(1)).isfinite().all()
+    conditioned = public.load_text_folder(folder).with_prompt("fox")
+    assert 0 < float(conditioned.alphas_cumprod[-1]) < 1e-6
+    assert conditioned.sample(HOME, 2, torch.Generator().manual_seed(1)).isfinite().all()
 
 
 def test_sampling_gives_pictures(made):
-    told = public.load_text_folder(made["sdxl"]).with_prompt("fox")
-    assert told.sample(HOME, 2, torch.Generator().manual_seed(1)).shape == (1, 16, 16, 3)
+    conditioned = public.load_text_folder(made["sdxl"]).with_prompt("fox")
+    assert conditioned.sample(HOME, 2, torch.Generator().manual_seed(1)).shape == (1, 16, 16, 3)
 
 
 def test_a_prompt_that_does_not_fit_is_refused_because_its_view_words_would_be_lost(made):
@@ -190,7 +190,7 @@ def test_view_networks_follow_the_published_recipe(made, name, pose):
 
     folder, picture = made[name], noise(40, 40, 3, seed=3).sigmoid()
     camera, noisy, t = Cameras.orbit(1.0, 0.5, 3.0, 0.3, 16, 16), noise(1, 4, 8, 8), torch.tensor([400])
-    told = public.load_view_folder(folder, pose=pose).with_reference(picture, HOME).with_guidance(3.0)
+    conditioned = public.load_view_folder(folder, pose=pose).with_reference(picture, HOME).with_guidance(3.0)
 
     x = torch.nn.functional.interpolate(picture.permute(2, 0, 1)[None], (16, 16), mode="bilinear", antialias=True)
     latent = AutoencoderKL.from_pretrained(folder / "vae", low_cpu_mem_usage=False).encode(x * 2 - 1).latent_dist.mean
@@ -205,8 +205,9 @@ def test_view_networks_follow_the_published_recipe(made, name, pose):
     net = UNet2DConditionModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False)
     yes = net(torch.cat([noisy, latent], 1), t, context).sample
     no = net(torch.cat([noisy, torch.zeros_like(latent)], 1), t, torch.zeros_like(context)).sample
-    assert torch.allclose(told.predict_noise(noisy, t, camera), no + 3 * (yes - no), atol=1e-4)
-    assert told.image_size == 16 and told.sample(camera, 2, torch.Generator().manual_seed(0)).shape == (1, 16, 16, 3)
+    assert torch.allclose(conditioned.predict_noise(noisy, t, camera), no + 3 * (yes - no), atol=1e-4)
+    assert conditioned.image_size == 16
+    assert conditioned.sample(camera, 2, torch.Generator().manual_seed(0)).shape == (1, 16, 16, 3)
 
 
 def test_pose_conventions_differ_in_the_last_entry_only():

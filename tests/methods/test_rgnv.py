@@ -302,14 +302,14 @@ def test_depth_channel_of_distances_and_of_relative_depth():
 
 def test_protocol_of_the_denoiser(network):
     """predict_noise shows the depth channel last, and samples have the picture's size, not the configured one."""
-    told = network.with_prompt("a parrot").with_guidance(1.0)
+    conditioned = network.with_prompt("a parrot").with_guidance(1.0)
     _, depth, _ = _views()
     x, cameras = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(5)), Cameras.orbit(0.0, 0.0, 3.0, 0.3, 32, 32)
-    got = told.with_depth(depth).predict_noise(x, torch.tensor([300]), cameras)
+    got = conditioned.with_depth(depth).predict_noise(x, torch.tensor([300]), cameras)
     context = network.encoder.text_condition(["a parrot, front view"])["context"]
     assert torch.allclose(got, network.runtime.unet(torch.cat([x, depth], 1), 300, context).sample, atol=1e-5)
-    assert not torch.allclose(got, told.predict_noise(x, torch.tensor([300]), cameras), atol=1e-3)
-    assert told.sample(cameras, 2, torch.Generator().manual_seed(0)).shape == (1, 32, 32, 3)
+    assert not torch.allclose(got, conditioned.predict_noise(x, torch.tensor([300]), cameras), atol=1e-3)
+    assert conditioned.sample(cameras, 2, torch.Generator().manual_seed(0)).shape == (1, 32, 32, 3)
 
 
 def test_the_grid_of_a_guide_is_the_papers():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.mesh import Mesh, merge
 from lift123.pipelines.metrics.geometry import (
@@ -178,7 +178,7 @@ def test_eighteen_views():
 
 
 def test_visual_hull_of_a_ball():
-    camera = Cameras.orbit(0.0, 0.0, 3.2, math.radians(20), 128, 128)
+    camera = HOME.orbit(0.0, 0.0, 128)
     rays = camera.rays().flat()
     unit = torch.nn.functional.normalize(rays.directions, dim=-1)
     closest = rays.origins - (rays.origins * unit).sum(-1, keepdim=True) * unit

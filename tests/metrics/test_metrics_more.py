@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from lift123.pipelines.core.cameras import turntable
+from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.mesh import Mesh, merge
 from lift123.pipelines.metrics import perceptual
@@ -251,7 +251,7 @@ def body(kind):
 
 
 def judged(mesh, size=96):
-    views = render_surface(mesh, turntable(VIEWS, 0.0, 3.2, math.radians(20), size), grad=False, want_normal=False)
+    views = render_surface(mesh, HOME.turntable(VIEWS, 0.0, size), grad=False, want_normal=False)
     return multi_face(views.composite(1.0), views.alpha)
 
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from conftest import ROOT
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME, Cameras
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.loaders import embedded
 from lift123.pipelines.networks import noise
@@ -191,7 +191,7 @@ def test_autoencoder_reconstructs_held_out_objects(models):
 @needs_weights
 def test_view_prior_uses_reference_and_pose(models):
     """One-step x0 at high noise is nearer the true novel view than to another object's or another pose's."""
-    cameras = Cameras.orbit([1.3], [0.3], 3.2, math.radians(20), 64, 64)
+    cameras = HOME.orbit([1.3], [0.3], 64)
     home, g = reference_camera(64), torch.Generator().manual_seed(0)
     better = 0
     for i in range(10):
@@ -201,7 +201,8 @@ def test_view_prior_uses_reference_and_pose(models):
         noisy = noise.add_noise(truth, torch.randn(truth.shape, generator=g), t, models.view.alphas_cumprod)
         errors = []
         for reference in (toy, other):
-            conditioned = models.view.with_reference(render_toy(reference, home).on_background(1.0)[0], home).with_guidance(1.0)
+            picture = render_toy(reference, home).on_background(1.0)[0]
+            conditioned = models.view.with_reference(picture, home).with_guidance(1.0)
             guess = noise.to_sample(conditioned.predict_noise(noisy, t, cameras), noisy, t, models.view.alphas_cumprod)
             errors.append(float((guess - truth).square().mean()))
         better += errors[0] < errors[1]
@@ -221,7 +222,8 @@ def test_depth_text_network_uses_depth(models):
         eps = torch.randn(truth.shape, generator=g)
         noisy = noise.add_noise(truth, eps, t, models.text.alphas_cumprod)
         conditioned = models.depth_text.with_prompt(toy.caption)
-        networks = (conditioned.with_depth(own), conditioned.with_depth(wrong), conditioned, models.text.with_prompt(toy.caption))
+        shown = (conditioned.with_depth(own), conditioned.with_depth(wrong))
+        networks = (*shown, conditioned, models.text.with_prompt(toy.caption))
         guesses = [n.with_guidance(1.0).predict_noise(noisy, t, home) for n in networks]
         errors = torch.stack([(guess - eps).square().mean() for guess in guesses])
         better += errors[0] < errors[1:]
@@ -255,7 +257,7 @@ def test_depth_correlates_with_the_truth(models):
 def test_sampling_is_reproducible(models):
     home = reference_camera(64)
     conditioned = models.view.with_reference(render_toy(make_object(heldout_seed(1)), home).on_background(1.0)[0], home)
-    cameras = Cameras.orbit([0.5], [0.2], 3.2, math.radians(20), 64, 64)
+    cameras = HOME.orbit([0.5], [0.2], 64)
     a, b = (conditioned.sample(cameras, 3, torch.Generator().manual_seed(4)) for _ in range(2))
     assert torch.equal(a, b) and a.shape == (1, 64, 64, 3)
 

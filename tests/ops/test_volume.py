@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from lift123.pipelines.core.cameras import Cameras, Rays
+from lift123.pipelines.core.cameras import HOME, Rays
 from lift123.pipelines.ops.occupancy import OccupancyGrid, march, march_reference
 from lift123.pipelines.ops.volrend import (
     accumulate,
@@ -35,7 +35,7 @@ def random_grid(resolution: int, share: float, device: str = "cpu") -> Occupancy
 
 def odd_rays(device: str = "cpu") -> Rays:
     """A camera's rays plus: along axes, inside the cube, missing it, pointing away, of zero and of odd length."""
-    camera = Cameras.orbit(0.7, 0.3, 3.2, math.radians(20), 24, 24).rays().flat()
+    camera = HOME.orbit(0.7, 0.3, 24).rays().flat()
     o = torch.tensor([[0.01, 0.02, 3], [0, 0, 0], [0.3, 0.2, -0.9], [5, 5, 5], [0, 0, 3], [0, 0, 3], [2, 0.1, 0.1]])
     d = torch.tensor([[0.0, 0, -1], [1, 0, 0], [0.2, -3, 0.4], [1, 0, 0], [0, 0, 1], [0, 0, 0], [-0.1, 0, 0]])
     return Rays(torch.cat([o, camera.origins]).to(device), torch.cat([d, camera.directions]).to(device))

@@ -49,18 +49,18 @@ class Counting(OracleDenoiser):
 
     def __init__(self):
         super().__init__(truth, image_size=SIZE)
-        self.times, self.sizes, self.told, self.guidance = [], [], 0, None
+        self.times, self.sizes, self.conditioned, self.guidance = [], [], 0, None
 
     def with_guidance(self, scale):
         self.guidance = scale
         return self
 
     def with_prompt(self, prompt, negative=""):
-        self.told += 1
+        self.conditioned += 1
         return self
 
     def with_reference(self, picture, camera):
-        self.told += 1
+        self.conditioned += 1
         return self
 
     def predict_noise(self, noisy, t, cameras):
@@ -231,7 +231,8 @@ def test_stages_run_in_order_with_all_their_terms():
 
 def test_priors_get_their_own_guidance_and_times_and_only_the_coarse_stage_asks_them():
     _, models, _ = whole()
-    assert (models.text.guidance, models.view.guidance, models.text.told, models.view.told) == (21, 5, 1, 1)
+    assert (models.text.guidance, models.view.guidance) == (21, 5)
+    assert (models.text.conditioned, models.view.conditioned) == (1, 1)
     early, late = 8, 16  # a third of 24, with 4 and 2 views
     assert models.text.sizes == models.view.sizes == [(4, SMALL)] * early + [(2, SIZE)] * late
     for denoiser, top in ((models.text, 600), (models.view, 500)):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lift123.pipelines import magic123
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME, Cameras
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.core.schedules import Constant
@@ -67,7 +67,7 @@ class Latents:
         return self
 
     def with_reference(self, picture, camera):
-        self.told = picture
+        self.conditioned = picture
         return self
 
 
@@ -225,7 +225,7 @@ def test_hemisphere_views_follow_the_reference_azimuth_and_ranges_stay_reproduci
 
 
 def test_a_reference_camera_unlike_the_new_views_is_noticed():
-    far = Cameras.orbit(0.0, 0.0, 3.2, math.radians(20), 8, 8)
+    far = HOME.orbit(0.0, 0.0, 8)
     assert PAPER.nerf.novel.unlike(camera()) == "" and QUICKSTART.nerf.novel.unlike(far) == ""
     for novel, reference in ((PAPER.nerf.novel, far), (QUICKSTART.nerf.novel, camera())):
         assert "radius and fovy" in novel.unlike(reference)

@@ -12,22 +12,22 @@ from test_stages import MESH, NERF, SIZE, _reference
 
 
 class Counting:
-    """A denoiser that says nothing and counts: predictions, encodings, how often it was told its condition."""
+    """A denoiser that says nothing and counts: predictions, encodings, how often it was conditioned."""
 
     alphas_cumprod, image_size = stable_diffusion_alphas(), SIZE
 
     def __init__(self):
-        self.predicted = self.encoded = self.told = 0
+        self.predicted = self.encoded = self.conditioned = 0
 
     def with_guidance(self, guidance):
         return self
 
     def with_reference(self, picture, camera):
-        self.told += 1
+        self.conditioned += 1
         return self
 
     def with_prompt(self, prompt, negative=""):
-        self.told += 1
+        self.conditioned += 1
         return self
 
     def encode(self, images):
@@ -79,7 +79,8 @@ def test_consistent123_asks_its_networks_as_often_as_counted(name):
     expected = len([s for s in novel if s > switch]) + len(late)
     assert models.text.predicted in (expected, expected + 1)
     assert models.view.encoded == models.view.predicted and models.text.encoded == models.text.predicted
-    assert models.view.told <= 2 and models.text.told <= 2, "references and prompts are told once per stage"
+    asked = (models.view.conditioned, models.text.conditioned)
+    assert max(asked) <= 2, "references and prompts are given once per stage"
     assert models.clip.words == 1
     reference, shown = preset_costs.reference_share(preset.nerf)
     assert shown == len(novel) / 16 and reference >= 2 / 16

@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def told(folder):
+def conditioned(folder):
     return public.load_text_folder(folder).with_prompt("A  Red Fox")
 
 
@@ -53,14 +53,14 @@ def direct(folder, noisy, t, context):
         return UNet2DConditionModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False)(noisy, t, context).sample
 
 
-def test_the_gradient_of_score_distillation_is_the_one_diffusers_gives(folder, told):
+def test_the_gradient_of_score_distillation_is_the_one_diffusers_gives(folder, conditioned):
     """w (eps_u + s (eps_c - eps_u) - eps) on pixels in [-1, 1], so twice that on [0, 1]; prompts lower-cased."""
     from diffusers import DDPMScheduler
 
     time, scale = 400, 7.0
     settings = SdsSettings(t_range=(time / 1000, time / 1000), weight=Constant(0.3))
     image = noise(1, S, S, 3).sigmoid().requires_grad_()
-    prior = SdsPrior(told.with_guidance(scale), settings)
+    prior = SdsPrior(conditioned.with_guidance(scale), settings)
     loss = prior.loss(image, FRONT, 0.0, torch.Generator().manual_seed(4)).sum()
     (got,) = torch.autograd.grad(loss, image)
 
@@ -75,21 +75,21 @@ def test_the_gradient_of_score_distillation_is_the_one_diffusers_gives(folder, t
     assert (eps_c - eps_u).abs().max() > 1e-2, "the prompt matters"
 
 
-def test_the_schedule_is_the_cosine(told):
+def test_the_schedule_is_the_cosine(conditioned):
     """Nichol and Dhariwal 2021: abar = cos^2 of (t + 1) / T with offset 0.008, while no beta is clipped."""
     def bar(x):
         return math.cos((x + 0.008) / 1.008 * math.pi / 2) ** 2
 
     for t in (0, 200, 600, 900):
-        assert float(told.alphas_cumprod[t]) == pytest.approx(bar((t + 1) / 1000) / bar(0), abs=1e-5)
-    assert float(told.alphas_cumprod[200]) == pytest.approx(0.898, abs=1e-3), "H-F.1"
-    assert float(told.alphas_cumprod[600]) == pytest.approx(0.339, abs=1e-3)
+        assert float(conditioned.alphas_cumprod[t]) == pytest.approx(bar((t + 1) / 1000) / bar(0), abs=1e-5)
+    assert float(conditioned.alphas_cumprod[200]) == pytest.approx(0.898, abs=1e-3), "H-F.1"
+    assert float(conditioned.alphas_cumprod[600]) == pytest.approx(0.339, abs=1e-3)
 
 
-def test_the_learned_variance_is_ignored(folder, told):
+def test_the_learned_variance_is_ignored(folder, conditioned):
     noisy, t = noise(1, 3, S, S), torch.tensor([300])
     full = direct(folder, noisy, t, words(folder, "a red fox, front view"))
-    plain = told.with_guidance(1.0)
+    plain = conditioned.with_guidance(1.0)
     answer = plain.predict_noise(noisy, t, FRONT)
     assert full.shape[1] == 6 and torch.allclose(answer, full[:, :3], atol=1e-5)
     with torch.no_grad():
@@ -98,11 +98,13 @@ def test_the_learned_variance_is_ignored(folder, told):
     assert torch.equal(plain.predict_noise(noisy, t, FRONT), answer)
 
 
-def test_pictures_are_what_is_diffused(told):
+def test_pictures_are_what_is_diffused(conditioned):
     picture = noise(2, S, S, 3).sigmoid()
-    assert told.image_size == S and torch.allclose(told.runtime.decode(told.encode(picture)), picture, atol=1e-6)
-    assert told.encode(picture).shape == (2, 3, S, S) and float(told.encode(torch.zeros(1, S, S, 3)).max()) == -1
-    views = told.sample(FRONT, 3, torch.Generator().manual_seed(1))
+    assert conditioned.image_size == S
+    assert torch.allclose(conditioned.runtime.decode(conditioned.encode(picture)), picture, atol=1e-6)
+    assert conditioned.encode(picture).shape == (2, 3, S, S)
+    assert float(conditioned.encode(torch.zeros(1, S, S, 3)).max()) == -1
+    views = conditioned.sample(FRONT, 3, torch.Generator().manual_seed(1))
     assert views.shape == (1, S, S, 3) and 0 <= float(views.min()) and float(views.max()) <= 1
 
 

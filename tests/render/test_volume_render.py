@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from lift123.pipelines.core.cameras import Cameras, Rays
+from lift123.pipelines.core.cameras import HOME, Cameras, Rays
 from lift123.pipelines.fields.hash_nerf import HashNerf, HashNerfConfig
 from lift123.pipelines.ops.hashgrid import HashGridConfig
 from lift123.pipelines.ops.occupancy import OccupancyGrid, march
@@ -41,7 +41,7 @@ class SoftBall(Ball):
 
 
 def camera(azimuth=0.0, elevation=0.0, size=33) -> Cameras:
-    return Cameras.orbit(azimuth, elevation, 3.2, math.radians(20), size, size)
+    return HOME.orbit(azimuth, elevation, size)
 
 
 def fitted_grid(field, resolution=32) -> OccupancyGrid:

@@ -6,10 +6,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.toybox import shapes
-from lift123.pipelines.toybox.objects import HELD_OUT_OFFSET, REFERENCE_FOVY, heldout_seed, make_object, train_seed
+from lift123.pipelines.toybox.objects import HELD_OUT_OFFSET, heldout_seed, make_object, train_seed
 from lift123.pipelines.toybox.patterns import PATTERNS, bake_light, paint
 from lift123.pipelines.toybox.recipes import RECIPES
 from lift123.pipelines.toybox.render import reference_camera, render_toy
@@ -67,13 +67,13 @@ def test_rendered_depth_of_a_ball_is_the_closed_form():
     """Depth at the center = radius of the orbit minus the ball's radius; the normal faces the camera."""
     shape = shapes.ellipsoid([0.4, 0.4, 0.4], 40)
     mesh = Mesh(torch.from_numpy(shape.vertices).float(), torch.from_numpy(shape.faces), torch.ones(len(shape.vertices), 3) / 2)
-    camera = Cameras.orbit(0.9, 0.4, 3.2, REFERENCE_FOVY, 65, 65)
+    camera = HOME.orbit(0.9, 0.4, 65)
     views = render_toy(mesh, camera)
     assert float(views.depth[0, 32, 32]) == pytest.approx(3.2 - 0.4, abs=2e-3)
     assert torch.allclose(views.normal[0, 32, 32], camera.positions[0] / 3.2, atol=0.03)
     area = float(views.alpha.sum()) / 65**2
     # The silhouette of a ball of radius r seen from distance d has the half angle asin(r / d).
-    half = math.tan(math.asin(0.4 / 3.2)) / math.tan(REFERENCE_FOVY / 2)
+    half = math.tan(math.asin(0.4 / 3.2)) / math.tan(HOME.fovy / 2)
     assert area == pytest.approx(math.pi * half**2 / 4, rel=0.01)
 
 

@@ -6,10 +6,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.metrics.protocol import eighteen_views
 from lift123.pipelines.toybox import glyphs
-from lift123.pipelines.toybox.objects import HELD_OUT_OFFSET, REFERENCE_FOVY, VERSIONS, make_object
+from lift123.pipelines.toybox.objects import HELD_OUT_OFFSET, VERSIONS, make_object
 from lift123.pipelines.toybox.patterns import HIGHLIGHTS, bake_gloss
 from lift123.pipelines.toybox.render import reference_camera, render_toy
 from lift123.pipelines.toybox.shapes import prism
@@ -78,7 +78,7 @@ def test_captions_name_what_is_there(toys):
 
 def test_framed_like_a_prepared_reference(toys):
     for toy in toys[:25]:
-        alpha = render_toy(toy, Cameras.orbit([0.0, math.pi], [0.0, 0.0], 3.2, REFERENCE_FOVY, 64, 64), 1).alpha > 0.5
+        alpha = render_toy(toy, HOME.orbit([0.0, math.pi], [0.0, 0.0], 64), 1).alpha > 0.5
         rows, columns = torch.nonzero(alpha[0].any(1)), torch.nonzero(alpha[0].any(0))
         longer = max(int(rows.max() - rows.min()), int(columns.max() - columns.min())) + 1
         assert 0.25 * 64 < longer < 0.92 * 64, (toy.seed, toy.name)
@@ -88,7 +88,7 @@ def test_framed_like_a_prepared_reference(toys):
 
 def front_back_distance(toy) -> float:
     """Mean absolute color difference between the front view and the mirrored back view, inside both outlines."""
-    views = render_toy(toy, Cameras.orbit([0.0, math.pi], [0.0, 0.0], 3.2, REFERENCE_FOVY, 48, 48), 1)
+    views = render_toy(toy, HOME.orbit([0.0, math.pi], [0.0, 0.0], 48), 1)
     front, back = views.rgb[0], views.rgb[1].flip(1)
     inside = (views.alpha[0] > 0.5) & (views.alpha[1].flip(1) > 0.5)
     return float((front - back).abs()[inside].mean())

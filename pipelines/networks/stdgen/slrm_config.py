@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from ...ops.flexicubes import CubeGrid
 
-KINDS = ("mesh", "nerf")
+Kind = Literal["mesh", "nerf"]
+KINDS = get_args(Kind)
 IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the picture encoder's training
 
 
@@ -46,7 +48,7 @@ class SlrmConfig:
                    is better off without.
     """
 
-    kind: str = "mesh"
+    kind: Kind = "mesh"
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     width: int = 1024
     layers: int = 16

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ ROOT = "character"
 MOST_VERTICES = 200_000  # of all layers: above it riggers and browsers get slow
 TALLEST, SHORTEST = 3.0, 0.3  # meters
 ARMS = (20.0, 70.0)  # degrees below the horizontal that count as an A-pose
+Facing = Literal["+z", "-z"]
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,10 @@ class ExportFrame:
 
     height: float = 1.6
     floor: bool = True
-    facing: str = "+z"
+    facing: Facing = "+z"
 
     def __post_init__(self):
-        if self.facing not in ("+z", "-z"):
+        if self.facing not in get_args(Facing):
             raise InputError("facing", "+z or -z", repr(self.facing), "VRM 1.0 and glTF face +z, VRM 0.x faces -z.")
         if not SHORTEST <= self.height <= TALLEST:
             raise InputError(

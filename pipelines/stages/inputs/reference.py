@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from ...core.cameras import Cameras
+from ...core.cameras import HOME, Cameras
+from ...core.choices import DepthConvention
 from ...core.errors import InputError
 from ...core.views import Views
 from .picture import crop_resize, find_plain_background, read_image, read_map, read_mask
@@ -16,6 +18,7 @@ from .picture import crop_resize, find_plain_background, read_image, read_map, r
 MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
 MIN_AREA = 0.001  # of the picture; less is a speck, not an object
 BORDER_SHARE = 0.02  # share of mask pixels' bounding side that touches the picture's edge before it counts as cut
+NEAREST = 0.1  # depth of the nearest pixel of a relative map; any number above 0, which Views keeps for "nothing here"
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,11 @@ def prepare_reference(
     size: int = 256,
     border: float = 0.2,
     recenter: bool = True,
-    radius: float = 3.2,
-    fovy: float = math.radians(20.0),
+    radius: float = HOME.radius,
+    fovy: float = HOME.fovy,
     elevation: float = 0.0,
     azimuth: float = 0.0,
-    depth_convention: str = "distance",
+    depth_convention: DepthConvention = "distance",
 ) -> tuple[ReferenceView, list[str]]:
     """The reference view and a report of what was done and noticed.
 
@@ -140,7 +143,7 @@ def _check_settings(size, border, radius, fovy, elevation, depth_convention) -> 
     for name, value, low, high, unit in ranges:
         if not low <= value <= high:  # also catches NaN
             raise InputError(name, f"{low:g} to {high:g} {unit}", f"{value:g}", "Choose a value in that range.")
-    if depth_convention not in ("distance", "inverse"):
+    if depth_convention not in get_args(DepthConvention):
         raise InputError("depth convention", '"distance" or "inverse"', repr(depth_convention), "Choose one of them.")
 
 
@@ -199,12 +202,17 @@ def _frame(rgb, alpha, depth, normal, window, size: int, camera: Cameras) -> Vie
     )
 
 
-def _read_depth(depth: Tensor, height: int, width: int, convention: str) -> Tensor:
+def _read_depth(depth: Tensor, height: int, width: int, convention: DepthConvention) -> Tensor:
     values = read_map(depth, "depth map", height, width).mean(-1)
     low, high = values.min(), values.max()
     values = (values - low) / (high - low).clamp_min(1e-6)
     values = 1 - values if convention == "inverse" else values
-    return values + 0.1  # depth is positive; Views reserves 0 for "nothing here"
+    return values + NEAREST
+
+
+def depth_of_inverse(pictures: Tensor) -> Tensor:
+    """[B, H, W] depths (larger = farther, known up to an affine map) of pictures [B, H, W, C] in [0, 1], near = bright."""
+    return 1 + NEAREST - pictures[..., :3].mean(-1)
 
 
 def _describe(box, height: int, width: int, window, size: int) -> str:

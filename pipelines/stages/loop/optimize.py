@@ -31,6 +31,10 @@ from .step_config import StepConfig
 log = logging.getLogger(__name__)
 OnCheckpoint = Callable[[Scene], None]
 
+# The camera of previews; both are choices for display and touch nothing else.
+PREVIEW_TURN = 0.35  # radians from one preview to the next: once around in 18
+PREVIEW_ELEVATION = 0.25  # radians: a little from above, so that the top is seen, too
+
 
 class Trainee(Protocol):
     """What is optimized."""
@@ -216,9 +220,9 @@ class Loop:
     def preview(self, finished: int) -> Tensor:
         """[S, S, 3] on white from a slowly circling camera, on the CPU."""
         home = self.reference.camera
-        azimuth = home.azimuth + 0.35 * finished / max(self.config.preview_every, 1)
+        azimuth = home.azimuth + PREVIEW_TURN * finished / max(self.config.preview_every, 1)
         size = self.config.size
-        cameras = Cameras.orbit(azimuth, 0.25, home.radius, home.fovy, size, size).to(self.device)
+        cameras = Cameras.orbit(azimuth, PREVIEW_ELEVATION, home.radius, home.fovy, size, size).to(self.device)
         return self.trainee.render(cameras, ALBEDO, None).composite(1.0)[0].clamp(0, 1).cpu()
 
 

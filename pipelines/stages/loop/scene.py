@@ -8,6 +8,7 @@ import struct
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,7 +18,8 @@ from ...core.errors import InputError
 from ...core.views import Views
 from ..inputs.reference import ReferenceView
 
-KINDS = ("nerf", "mesh")
+Kind = Literal["nerf", "mesh"]
+KINDS = get_args(Kind)
 FORMAT = "lift123-scene"
 VERSION = 1
 
@@ -34,7 +36,7 @@ class Scene:
              reference settings.
     """
 
-    kind: str
+    kind: Kind
     tensors: dict
     meta: dict
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
+from ...core.choices import NovelBackground
 from ...core.schedules import Constant, Schedule
 from ...losses import image as losses
 from ...render.shading import ShadingMix
 from .cameras import NovelViews
+
+StepMode = Literal["alternate", "both"]
+ReferenceBackground = Literal["noise", "random", "white"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class StepConfig:
     iterations: int = 5000
     size: int = 128
     reference_size: int = 192
-    mode: str = "alternate"
+    mode: StepMode = "alternate"
     reference_every: int = 4
     reference_every_2d: int = 0
     reference_first: int = 0
@@ -44,14 +49,14 @@ class StepConfig:
     novel: NovelViews = NovelViews()
     shading: ShadingMix = ShadingMix()
     reference_noise: float = 0.0
-    reference_background: str = "noise"
-    novel_background: str = "random"
+    reference_background: ReferenceBackground = "noise"
+    novel_background: NovelBackground = "random"
     rgb: Schedule = Constant(1000.0)
     mask: Schedule = Constant(500.0)
     depth: Schedule = Constant(0.0)
     normal: Schedule = Constant(0.0)
     rgb_inside: bool = False
-    rgb_edge: str = "keep"
+    rgb_edge: losses.Edge = "keep"
     prior: Schedule = Constant(1.0)
     lr_factor: Schedule = Constant(1.0)
     clip_norm: float = 0.0
@@ -60,9 +65,9 @@ class StepConfig:
 
     def __post_init__(self):
         allowed = {
-            "mode": ("alternate", "both"),
-            "reference_background": ("noise", "random", "white"),
-            "novel_background": ("random", "white", "gray"),
+            "mode": get_args(StepMode),
+            "reference_background": get_args(ReferenceBackground),
+            "novel_background": get_args(NovelBackground),
             "rgb_edge": losses.EDGES,
         }
         for name, values in allowed.items():

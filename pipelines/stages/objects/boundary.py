@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor
 
-from ...core.cameras import Cameras
+from ...core.cameras import HOME, Cameras
 from ...core.errors import InputError
 
 
@@ -43,8 +43,8 @@ class ClipBoundary:
     signed: bool = False
     size: int = 128
     elevation: float = 0.0
-    radius: float = 3.2
-    fovy: float = math.radians(20.0)
+    radius: float = HOME.radius
+    fovy: float = HOME.fovy
 
     def __post_init__(self):
         for name in ("interval", "views", "window", "size"):

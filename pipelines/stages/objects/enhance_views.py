@@ -7,27 +7,30 @@ seen in training (Stable Diffusion: never pure white or black), with depth maps 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ...core.cameras import Cameras
+from ...core.choices import NovelBackground
 from ...core.errors import InputError
 from ...core.views import NEUTRAL
 from ...methods.rgnv import ReferenceGuide, RgnvSettings
 from ...metrics.image import psnr, ssim
 from ...networks.depth_text import BACKGROUNDS as KINDS
-from ...networks.depth_text import depth_channel, latent_size
+from ...networks.depth_text import Background, depth_channel, latent_size
 from ...priors.rgsd import RgsdPrior, RgsdSettings
 from ..inputs.picture import find_plain_background
 from ..inputs.reference import ReferenceView
 
-BACKGROUNDS = ("auto", *KINDS)
+Choice = Literal["auto", Background]
+BACKGROUNDS = get_args(Choice)
 ROUGHNESS = 23 / 255  # deviation of the concrete photograph behind the released code's references
 RGSD_GUIDE = RgnvSettings(steps=20, rungs=12, guidance=7.5)
 
 
-def behind(network, background: str = "auto") -> tuple[str, str]:
+def behind(network, background: Choice = "auto") -> tuple[Background, NovelBackground]:
     """Kinds of :func:`backdrop` behind (the reference, views) for one of BACKGROUNDS; "auto" = what the network declares.
 
     "textured" is the released RGNV's: a rough texture behind the reference, plain gray behind views.
@@ -38,7 +41,7 @@ def behind(network, background: str = "auto") -> tuple[str, str]:
     return kind, "white" if kind == "white" else "gray"
 
 
-def backdrop(kind: str, size: int) -> Tensor:
+def backdrop(kind: Background, size: int) -> Tensor:
     """[size, size, 3]: white, neutral gray, or gray "textured" with clouds of several octaves (always the same ones)."""
     if kind not in KINDS:
         raise ValueError(f"background must be one of {KINDS}, got {kind!r}")
@@ -56,7 +59,7 @@ def backdrop(kind: str, size: int) -> Tensor:
 
 
 def reference_guide(
-    network, reference: ReferenceView, settings: RgnvSettings = RgnvSettings(), background: str = "auto",
+    network, reference: ReferenceView, settings: RgnvSettings = RgnvSettings(), background: Choice = "auto",
     device: torch.device | str = "cpu",
 ) -> ReferenceGuide:
     """The guide of a reference view on ``background`` (one of BACKGROUNDS); its words are the reference's prompt.
@@ -76,17 +79,18 @@ def reference_guide(
 
 def rgsd_prior(
     network, reference: ReferenceView, settings: RgsdSettings = RgsdSettings(), guide: RgnvSettings = RGSD_GUIDE,
-    device: torch.device | str = "cpu", background: str = "auto",
+    device: torch.device | str = "cpu", background: Choice = "auto",
 ) -> RgsdPrior:
     """RGSD for ``refine_mesh``, whose shape must stay; views are shown on ``background`` (one of BACKGROUNDS)."""
-    told = reference_guide(network, reference, guide, background, device)
-    return RgsdPrior(told, reference.camera, settings, reference.views.alpha, backdrop=behind(network, background)[1])
+    conditioned = reference_guide(network, reference, guide, background, device)
+    backdrop = behind(network, background)[1]
+    return RgsdPrior(conditioned, reference.camera, settings, reference.views.alpha, backdrop=backdrop)
 
 
 def enhance_views(
     network, reference: ReferenceView, pictures: Tensor, masks: Tensor | None = None, depths: Tensor | None = None,
     cameras: Cameras | None = None, settings: RgnvSettings = RgnvSettings(), *, estimator=None, metric: bool = False,
-    device: torch.device | str = "cpu", background: str = "auto",
+    device: torch.device | str = "cpu", background: Choice = "auto",
 ) -> tuple[Tensor, Tensor, ReferenceGuide]:
     """(before, after, guide): coarse views [B, H, W, 3] and the same with the reference's texture, [B, S, S, 3] on white.
 
@@ -183,7 +187,7 @@ class RoundTrip:
                 for name, found in self.errors.items()]
 
 
-def reconstruct(network, reference: ReferenceView, settings: RgnvSettings = RgnvSettings(), background: str = "auto",
+def reconstruct(network, reference: ReferenceView, settings: RgnvSettings = RgnvSettings(), background: Choice = "auto",
                 device: torch.device | str = "cpu") -> RoundTrip:
     """The paper's Supplementary Table 2 on one picture: inversion and reconstruction with and without depth.
 

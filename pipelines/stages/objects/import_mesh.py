@@ -8,6 +8,7 @@ mesh's own colors, so that refinement starts from what is there.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -32,8 +33,10 @@ from .fit_nerf import new_field
 from .place_mesh import Placement, coverage, place_mesh
 from .surfaces import pack_surface
 
-SURFACES = ("untouched", "refinable")
-COLORS = ("mesh", "picture")
+Surface = Literal["untouched", "refinable"]
+SURFACES = get_args(Surface)
+Colors = Literal["mesh", "picture"]
+COLORS = get_args(Colors)
 NAME = "Mesh import"
 CHUNK = 1 << 18
 UV_TEST_SIDE = 512  # texels per side of the overlap test
@@ -55,8 +58,8 @@ class ImportConfig:
     """
 
     placement: Placement = Placement()
-    surface: str = "untouched"
-    colors: str = "mesh"
+    surface: Surface = "untouched"
+    colors: Colors = "mesh"
     tets: int = 40
     color_field: HashNerfConfig = field(
         default_factory=lambda: HashNerfConfig(

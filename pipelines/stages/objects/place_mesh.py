@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from ...core.mesh import Mesh
 from ...core.views import RenderBuffers, Views
 from ...render.surface import render_surface
 
-UPS = ("y", "-y", "z", "-z", "x", "-x")
+Up = Literal["y", "-y", "z", "-z", "x", "-x"]
+UPS = get_args(Up)
 SEARCH_SIDE = 64  # pixels of the pictures compared while searching
 SEARCH_STEP = 15  # degrees
 NUDGE_SIDE = 256  # pixels of the pictures compared while nudging
@@ -30,7 +32,7 @@ class Placement:
     fit:    scale and move the mesh until its outline fills the same box of the picture as the object's.
     """
 
-    up: str = "y"
+    up: Up = "y"
     turn: float = 0.0
     search: bool = False
     fit: bool = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 
@@ -15,7 +16,7 @@ from ...core.settings import describe
 from ...core.step import OnStep, ignore_step
 from ...core.views import RenderBuffers
 from ...fields.hash_nerf import HashNerf
-from ...fields.tet_sdf import TetSdf
+from ...fields.tet_sdf import Init, TetSdf
 from ...losses.mesh import normal_consistency, uniform_laplacian
 from ...ops.mesh_edges import mesh_edges
 from ...priors.combine import dynamic_clock
@@ -33,7 +34,8 @@ from .fit_nerf import load_field, load_grid, nerf_threshold
 from .surfaces import load_surface, pack_surface, settings_for
 
 log = logging.getLogger(__name__)
-OPTIMIZE = ("both", "texture", "geometry")
+Optimize = Literal["both", "texture", "geometry"]
+OPTIMIZE = get_args(Optimize)
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class MeshConfig(StepConfig):
     reference_size: int = 1024
     novel: NovelViews = NovelViews()
     tets: int = 64
-    optimize: str = "both"
-    init: str = "log"
+    optimize: Optimize = "both"
+    init: Init = "log"
     threshold: float | None = None
     cover_reference: bool = False
     lr_sdf: float = 1e-3

@@ -6,6 +6,7 @@ They are small: 64 pixel pictures on white, seen from one distance, a CPU's time
 
 from __future__ import annotations
 
+from ...core.cameras import HOME
 from ...core.schedules import Constant, Linear
 from ...fields.hash_nerf import HashNerfConfig
 from ...ops.hashgrid import HashGridConfig
@@ -23,7 +24,8 @@ TEXT_GUIDANCE = 3.0
 BAKE = BakeSettings(faces=20000, size=1024)
 
 _STEPS = {"mode": "both", "novel_background": "white", "shading": PLAIN, "preview_every": 10}
-VIEWS = NovelViews(radius=(3.2, 3.2), elevation=(-30.0, 45.0))  # what the embedded view prior was trained on
+# What the embedded view prior was trained on.
+VIEWS = NovelViews(radius=(HOME.radius, HOME.radius), elevation=(-30.0, 45.0))
 SDS = SdsSettings(t_range=(Linear(0.3, 0.02), Linear(0.95, 0.3)), weighting="snr", reduction="mean")
 
 NERF = NerfConfig(

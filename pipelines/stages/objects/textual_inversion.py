@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...core.cameras import Cameras
+from ...core.cameras import HOME
 from ...core.errors import InputError, StopStage
 from ...core.randomness import step_generator
 from ...core.step import OnStep, Step, ignore_step
@@ -229,8 +229,9 @@ def samples(
 ) -> Tensor:
     """[count, S, S, 3] pictures of ``sentence`` ({} is the word), seen from the front."""
     conditioned = inverter.conditioned(word).with_guidance(guidance).with_prompt(sentence.replace("{}", word.mention))
-    camera = Cameras.orbit(torch.zeros(count), 0.0, 3.2, math.radians(20.0), inverter.image_size, inverter.image_size)
-    return conditioned.sample(camera, steps, step_generator(seed, f"{NAME} samples", 0)).detach().float().cpu().clamp(0, 1)
+    camera = HOME.orbit(torch.zeros(count), 0.0, inverter.image_size)
+    pictures = conditioned.sample(camera, steps, step_generator(seed, f"{NAME} samples", 0))
+    return pictures.detach().float().cpu().clamp(0, 1)
 
 
 def noise_error(inverter: TextInverter, word: LearnedWord, picture: Tensor, sentences: tuple[str, ...], draws: int = 16,

@@ -6,14 +6,13 @@ the definitions are in ``pipelines.metrics``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
 
-from ...core.cameras import Cameras, turntable
+from ...core.cameras import HOME, Cameras
 from ...core.errors import InputError
 from ...core.mesh import Mesh
 from ...core.step import OnStep, Step, ignore_step
@@ -184,7 +183,7 @@ def _novel_views(result, subject, reference, networks: Networks, settings) -> No
 
 
 def _sides(result, subject, truth) -> None:
-    cameras = turntable(multiface.VIEWS, 0.0, 3.2, math.radians(20), 96)
+    cameras = HOME.turntable(multiface.VIEWS, 0.0, 96)
 
     def judge(source: Subject) -> multiface.MultiFace:
         buffers = source.draw(cameras)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ...core.cameras import Cameras, turntable
+from ...core.cameras import HOME, Cameras, turntable
 from ...core.mesh import Mesh
 from ...core.views import RenderBuffers
 from ...fields.tet_sdf import TetSdf
-from ...render.shading import MODES, Shading, headlight
+from ...render.shading import MODES, Mode, Shading, headlight
 from ...render.surface import render_surface
 from ...render.volume import VolumeSettings, render_volume
 from ..loop.scene import Scene
@@ -30,7 +29,7 @@ def render_scene(
     scene: Scene,
     cameras: Cameras,
     *,
-    shading: str = "albedo",
+    shading: Mode = "albedo",
     want_normal: bool = True,
     device: torch.device | str = "cpu",
     supersample: int = 1,
@@ -83,9 +82,9 @@ def turntable_views(
     size: int = 256,
     elevation: float = 0.0,
     *,
-    radius: float = 3.2,
-    fovy: float = math.radians(20.0),
-    shading: str = "albedo",
+    radius: float = HOME.radius,
+    fovy: float = HOME.fovy,
+    shading: Mode = "albedo",
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """[F, size, size, 3] on white, once around from the front; angles in radians."""

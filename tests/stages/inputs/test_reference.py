@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from lift123.pipelines.core.errors import InputError
-from lift123.pipelines.stages.inputs.reference import prepare_reference
+from lift123.pipelines.stages.inputs.reference import depth_of_inverse, prepare_reference
 
 
 def _box_picture(height=120, width=200, box=(20, 30, 80, 70), channels=4):
@@ -123,3 +123,9 @@ def test_bad_input_gives_one_clear_error(case):
         prepare_reference(**arguments)
     assert caught.value.name == name
     assert caught.value.remedy and len(str(caught.value)) < 300
+
+
+def test_depth_of_an_inverse_picture_grows_as_it_darkens_and_is_never_nothing():
+    gray = torch.tensor([0.0, 0.25, 1.0])[None, None, :, None].expand(1, 1, 3, 4)
+    depth = depth_of_inverse(gray)
+    assert depth.shape == (1, 1, 3) and torch.allclose(depth[0, 0], torch.tensor([1.1, 0.85, 0.1]))

@@ -1,10 +1,9 @@
 """Thin parts must be in the initial surface: an analytic ball with a wire thinner than a tetrahedron."""
 
-import math
 
 import pytest
 import torch
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.core.views import Views
 from lift123.pipelines.fields.tet_sdf import TetSdf
 from lift123.pipelines.ops.occupancy import OccupancyGrid
@@ -13,7 +12,7 @@ from lift123.pipelines.render.volume import VolumeSettings, render_volume
 from lift123.pipelines.stages.objects.cover import cover, nearest_known, seen_points
 
 FINE = VolumeSettings(step=0.005, max_samples=1024)
-CAMERA = Cameras.orbit(0.0, 0.0, 3.2, math.radians(20), 64, 64)
+CAMERA = HOME.orbit(0.0, 0.0, 64)
 WIRE = 0.012  # half thickness; a tetrahedron of the grid below is about 0.05
 
 

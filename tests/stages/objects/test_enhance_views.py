@@ -1,12 +1,11 @@
 """HiFi-123's tools from a reference view on: preparation, round trip, loading from a folder, RGSD inside the mesh stage."""
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
 from helpers import depth_tiny, public_tiny
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME, Cameras
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.schedules import Constant
 from lift123.pipelines.core.views import NEUTRAL
@@ -49,7 +48,7 @@ def _sides(count=2, size=40):
     from lift123.pipelines.toybox.render import render_toy
 
     azimuth = torch.arange(1, count + 1) * 1.0
-    return render_toy(_wedge(), Cameras.orbit(azimuth, 0.1, 3.2, math.radians(20), size, size), 2)
+    return render_toy(_wedge(), HOME.orbit(azimuth, 0.1, size), 2)
 
 
 def test_views_of_any_size_come_back_on_white_and_keep_their_outline(network):
@@ -222,8 +221,8 @@ def test_depth_text_folder_is_read_and_computes_what_diffusers_does(tmp_path):
     assert load_depth_text_folder(folder, image_size=32).latent_size == 16
     g = torch.Generator().manual_seed(0)
     x, depth = torch.randn(1, 4, 8, 8, generator=g), torch.randn(1, 1, 8, 8, generator=g)
-    told = network.with_prompt("ab").with_guidance(1.0).with_depth(depth)
-    got = told.predict_noise(x, torch.tensor([77]), Cameras.orbit(0.0, 0.0, 3.0, 0.3, 16, 16))
+    conditioned = network.with_prompt("ab").with_guidance(1.0).with_depth(depth)
+    got = conditioned.predict_noise(x, torch.tensor([77]), Cameras.orbit(0.0, 0.0, 3.0, 0.3, 16, 16))
     words = network.encoder.text_condition(["ab, front view"])["context"]
     want = UNet2DConditionModel.from_pretrained(folder / "unet")(torch.cat([x, depth], 1), 77, words).sample
     assert torch.allclose(got, want, atol=1e-5)

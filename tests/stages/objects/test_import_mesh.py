@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import pytest
 import torch
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME, Cameras
 from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.core.mesh import Mesh, merge
 from lift123.pipelines.core.schedules import Constant
@@ -69,7 +69,7 @@ def _wedge() -> Mesh:
 
 @lru_cache
 def _views(size=SIZE, azimuth=0.0, elevation=0.0) -> Views:
-    return render_toy(_wedge(), Cameras.orbit(azimuth, elevation, 3.2, math.radians(20), size, size), 4)
+    return render_toy(_wedge(), HOME.orbit(azimuth, elevation, size), 4)
 
 
 @lru_cache
@@ -327,5 +327,5 @@ def test_node_takes_meshes_and_files():
 def test_rendering_the_imported_scene_equals_rendering_the_mesh():
     """The scene's silhouette is the placed mesh's, pixel for pixel."""
     scene = import_mesh(_wedge(), _reference(), replace(IMPORT, iterations=1, placement=Placement(fit=False)))
-    camera = Cameras.orbit(0.7, 0.2, 3.2, math.radians(20), 40, 40)
+    camera = HOME.orbit(0.7, 0.2, 40)
     assert torch.equal(render_scene(scene, camera).alpha, render_surface(_wedge(), camera, grad=False).alpha)

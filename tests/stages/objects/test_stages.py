@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import pytest
 import torch
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME, Cameras
 from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.core.prior import Prior
@@ -67,7 +67,7 @@ def _truth(cameras: Cameras) -> torch.Tensor:
 
 @lru_cache
 def _reference() -> ReferenceView:
-    camera = Cameras.orbit(0.0, 0.0, 3.2, math.radians(20), SIZE, SIZE)
+    camera = HOME.orbit(0.0, 0.0, SIZE)
     buffers = render_surface(_box(), camera, supersample=4, grad=False)
     safe = buffers.alpha.clamp_min(1e-6)
     return ReferenceView(Views(camera, buffers.rgb / safe[..., None], buffers.alpha, buffers.depth / safe), "a box")
@@ -91,7 +91,7 @@ def _error(scene: Scene, cameras: Cameras) -> float:
     return float((render_scene(scene, cameras, want_normal=False).composite(1.0) - _truth(cameras)).square().mean())
 
 
-SIDES = Cameras.orbit(torch.tensor([1.0, 3.0, 5.0]), 0.2, 3.2, math.radians(20), SIZE, SIZE)
+SIDES = HOME.orbit(torch.tensor([1.0, 3.0, 5.0]), 0.2, SIZE)
 
 
 def test_oracle_prior_shows_the_sides_that_the_reference_does_not():

@@ -1,13 +1,12 @@
 """Textual inversion: a word's vectors reach the network, learn, survive interruptions, and are files ComfyUI reads."""
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
 from conftest import ROOT
 from helpers.comfy_modules import prepare
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.core.views import Views
 from lift123.pipelines.loaders.public import load_text_folder
@@ -73,8 +72,8 @@ def words_of(denoiser, text, name="thing"):
 
 def test_a_word_that_copies_ordinary_tokens_changes_nothing(denoiser):
     """The oracle: a learned word with the vectors of "red bear" must read exactly like "red bear"."""
-    told = LearnedEncoder(denoiser.encoder, (words_of(denoiser, "red bear"),))
-    mine = told.text_condition(["a embedding:thing, front view", "embedding:thing", "no word at all"])
+    learned = LearnedEncoder(denoiser.encoder, (words_of(denoiser, "red bear"),))
+    mine = learned.text_condition(["a embedding:thing, front view", "embedding:thing", "no word at all"])
     theirs = denoiser.encoder.text_condition(["a red bear, front view", "red bear", "no word at all"])
     assert set(mine) == set(theirs)
     for name in theirs:
@@ -85,8 +84,8 @@ def test_a_word_that_copies_ordinary_tokens_changes_nothing(denoiser):
 
 def test_two_words_twice_in_a_sentence(embedded):
     first, second = words_of(embedded, "red", "one"), words_of(embedded, "bear blue", "one-more")
-    told = LearnedEncoder(embedded.encoder, (first, second))
-    mine = told.text_condition(["a embedding:one embedding:one-more, embedding:one cup"])["context"]
+    learned = LearnedEncoder(embedded.encoder, (first, second))
+    mine = learned.text_condition(["a embedding:one embedding:one-more, embedding:one cup"])["context"]
     theirs = embedded.encoder.text_condition(["a red bear blue, red cup"])["context"]
     assert torch.allclose(mine, theirs, atol=1e-5)
 
@@ -111,9 +110,9 @@ def test_the_gradient_is_the_finite_difference(folders):
 
 
 def test_prompts_that_are_too_long_are_refused(embedded):
-    told = LearnedEncoder(embedded.encoder, (words_of(embedded, "bear"),))
+    learned = LearnedEncoder(embedded.encoder, (words_of(embedded, "bear"),))
     with pytest.raises(InputError, match="tokens"):
-        told.text_condition(["red " * 15 + "embedding:thing"])
+        learned.text_condition(["red " * 15 + "embedding:thing"])
 
 
 def test_words_of_another_network_are_refused(embedded):
@@ -126,12 +125,12 @@ def test_words_of_another_network_are_refused(embedded):
 
 
 def test_a_denoiser_that_knows_the_word(embedded):
-    told = knowing(embedded, words_of(embedded, "red bear")).with_prompt("a embedding:thing").with_guidance(2.0)
+    conditioned = knowing(embedded, words_of(embedded, "red bear")).with_prompt("a embedding:thing").with_guidance(2.0)
     plain = embedded.with_prompt("a red bear").with_guidance(2.0)
-    camera = Cameras.orbit(0.4, 0.1, 3.2, math.radians(20), 64, 64)
+    camera = HOME.orbit(0.4, 0.1, 64)
     noisy = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     t = torch.tensor([500])
-    assert torch.allclose(told.predict_noise(noisy, t, camera), plain.predict_noise(noisy, t, camera), atol=1e-4)
+    assert torch.allclose(conditioned.predict_noise(noisy, t, camera), plain.predict_noise(noisy, t, camera), atol=1e-4)
 
 
 # ------------------------------------------------------------------------------------ the stage
@@ -324,8 +323,8 @@ def test_a_comfyui_model_learns_and_its_clip_reads_the_file(reference, tmp_path)
     world.clip.tokenizer.clip_l.embedding_size = comfy_tiny.WIDTH
     read = comfy_denoiser.encode_text(world.clip, prompt)[0][0]
     world.clip.tokenizer.clip_l.embedding_directory = None
-    told = comfy_denoiser.encode_text(inverter.conditioned(done.word).clip, prompt)[0][0]
-    assert torch.allclose(read, told, atol=1e-6) and float((read - unknown).abs().max()) > 1e-3
+    expected = comfy_denoiser.encode_text(inverter.conditioned(done.word).clip, prompt)[0][0]
+    assert torch.allclose(read, expected, atol=1e-6) and float((read - unknown).abs().max()) > 1e-3
 
 
 def test_foreign_and_damaged_files(tmp_path):

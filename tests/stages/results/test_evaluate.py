@@ -10,7 +10,7 @@ from helpers.comfy_modules import prepare
 prepare()
 from lift123.host.specs import Network
 from lift123.nodes import evaluate as node_file
-from lift123.pipelines.core.cameras import Cameras
+from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.core.views import Views
@@ -32,7 +32,7 @@ SMALL = EvaluateSettings(size=64, views="turntable-8")
 
 
 def reference_of(mesh, size=64):
-    camera = Cameras.orbit(0.0, 0.0, 3.2, math.radians(20), size, size)
+    camera = HOME.orbit(0.0, 0.0, size)
     buffers = subject_of_mesh(mesh).draw(camera)
     straight = buffers.rgb / buffers.alpha[..., None].clamp(min=1e-6)
     return ReferenceView(Views(camera, straight.clamp(0, 1), buffers.alpha))
