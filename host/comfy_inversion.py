@@ -62,7 +62,7 @@ def knowing(clip, word: LearnedWord):
         if name not in word.vectors or word.vectors[name].shape[-1] != width:
             got = {key: tuple(v.shape) for key, v in word.vectors.items()}
             raise InputError("embedding", f"{name} of width {width}", f"{word.name!r} with {got}",
-                             "It was learnt for another network: learn it again for this one.")
+                             "It was learned for another network: learn it again for this one.")
         taught = copy.copy(tokenizer)
         taught.embedding_directory = taught.embedding_directory or []
         taught._try_get_embedding = _lookup(tokenizer, word, name)

@@ -32,10 +32,17 @@ DepthText = io.Custom("LIFT123_DEPTH_TEXT")
 Prior = io.Custom("LIFT123_PRIOR")
 Schedule = io.Custom("LIFT123_SCHEDULE")
 Boundary = io.Custom("LIFT123_BOUNDARY")
-Options = io.Custom("LIFT123_OPTIONS")
 Scene = io.Custom("LIFT123_SCENE")
+Options = io.Custom("LIFT123_OPTIONS")
 Canonical = io.Custom("LIFT123_CANONICAL")
 MultiView = io.Custom("LIFT123_MULTIVIEW")
 Slrm = io.Custom("LIFT123_SLRM")
 CharacterViews = io.Custom("LIFT123_CHARACTER_VIEWS")
 Layers = io.Custom("LIFT123_LAYERS")
+
+# What the browser calls a wire, where that is not its name without prefix and underscores (``launch.py sync``).
+SHOWN = {
+    "LIFT123_CLIP": "CLIP SCORER", "LIFT123_DEPTH": "DEPTH NETWORK", "LIFT123_DEPTH_TEXT": "DEPTH-TEXT NETWORK",
+    "LIFT123_OPTIONS": "STAGE OPTIONS", "LIFT123_CANONICAL": "CANONICALIZER",
+    "LIFT123_MULTIVIEW": "MULTI-VIEW NETWORK", "LIFT123_SLRM": "S-LRM",
+}

@@ -175,6 +175,13 @@ def command_train(args, paths: Paths) -> int:
     return _run_script(paths, paths.root / "training" / "train.py", args.extra or ["all"])
 
 
+def command_sync(args, paths: Paths) -> int:
+    """Writes what is generated from the nodes' schemas; with ``--check`` only says what is stale."""
+    environment.ensure(paths)
+    command = [str(paths.python), str(paths.root / "sync" / "run.py"), *(["--check"] if args.check else [])]
+    return subprocess.run(command, cwd=paths.root, env={**os.environ, "LIFT123_HOME": str(paths.home)}).returncode
+
+
 def command_verify(args, paths: Paths) -> int:
     """Every public network whose files are here: loaded strictly, one step, a picture."""
     environment.ensure(paths)
@@ -211,6 +218,8 @@ def parser() -> argparse.ArgumentParser:
     batch = add("batch", command_batch, "every picture in a folder, skipping those that are done", job=True)
     batch.add_argument("folder")
     add("bench", command_bench, "run a benchmark; other arguments go to it").add_argument("name", nargs="?")
+    sync = add("sync", command_sync, "write what is generated from the nodes: translations, help pages, graphs")
+    sync.add_argument("--check", action="store_true", help="write nothing; print what is stale and exit 1")
     weights = add("verify-weights", command_verify, "load every public network that is present, run one step, report",
                   device=True)
     weights.add_argument("networks", nargs="*", help="names or files; default: all that are present ('embedded': our own)")

@@ -20,14 +20,15 @@ class Lift123Extension(ComfyExtension):
     """What ComfyUI asks for at start-up."""
 
     async def on_load(self) -> None:
-        """Adds the pack's model folders, the 'finish with what you have' route and the templates' sample picture."""
+        """Adds the pack's model folders, old names, the 'finish with what you have' route and the templates' sample picture."""
         from server import PromptServer
 
-        from ..host import checkpoints, finish
+        from ..host import checkpoints, finish, renamed
 
         checkpoints.register_folders()
         if getattr(PromptServer, "instance", None) is not None:
             finish.register_route(PromptServer.instance.routes)
+            await renamed.register()
             offer_sample()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
@@ -70,7 +71,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         estimate.Estimate,
         mesh_in.MeshToScene,
         magic123.StageOptionsNode,
-        characters.LoadCharacterEmbedded, characters.LoadCanonicaliser, characters.LoadMultiView, characters.LoadSlrm,
+        characters.LoadCharacterEmbedded, characters.LoadCanonicalizer, characters.LoadMultiView, characters.LoadSlrm,
         characters.ToyCharacter, characters.Canonicalize, characters.CharacterMultiView, characters.ViewsToImages,
         characters.ImagesToViews, characters.LiftLayers,
         layers.RefineLayers, layers.ReplaceLayers, layers.SplitLayers, layers.JoinLayers, layers.SaveLayers, layers.LoadLayers,

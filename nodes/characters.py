@@ -61,13 +61,13 @@ class LoadCharacterEmbedded(Node):
         return io.NodeOutput(*(Network(kind) for kind in ("canonical", "multiview", "slrm")))
 
 
-class LoadCanonicaliser(_Loader):
+class LoadCanonicalizer(_Loader):
     KIND = "canonical"
 
     @classmethod
     def define_schema(cls):
         return io.Schema(
-            node_id="Lift123_LoadCanonicaliser", display_name="Load Canonicalizer", category=f"{CATEGORY}/networks",
+            node_id="Lift123_LoadCanonicalizer", display_name="Load Canonicalizer", category=f"{CATEGORY}/networks",
             description="StdGEN's A-pose network from local files.",
             search_aliases=["stdgen", "a-pose", "charactergen"],
             inputs=_choice("canonical", "StdGEN-canonicalize-1024", "the published folder, with unet/ and ref_unet/"),
@@ -149,7 +149,7 @@ class Canonicalize(Node):
     @classmethod
     def define_schema(cls):
         return io.Schema(
-            node_id="Lift123_Canonicalise", display_name="Canonicalize", category=MENU,
+            node_id="Lift123_Canonicalize", display_name="Canonicalize", category=MENU,
             description="A character in any pose -> the same one in A-pose, from the front (StdGEN Sec. 3.1). The result is an "
                         "ordinary picture: edit it, inpaint it, or skip this node if yours is in A-pose already.",
             search_aliases=["a-pose", "stdgen", "charactergen", "canonical pose"],

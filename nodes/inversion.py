@@ -120,7 +120,7 @@ class TextualInversion(Node):
                                  on_step=monitor, on_checkpoint=lambda part: part.save(file))
         found.save(file)
         if monitor.interrupted is not None:
-            say(f"interrupted; {file.name} keeps what was learnt, resume goes on from there", key)
+            say(f"interrupted; {file.name} keeps what was learned, resume goes on from there", key)
             raise monitor.interrupted
         pictures = to_image(stage.samples(inverter, found.word, sentence, samples, config.guidance, seed=seed))
         prompt = sentence.replace("{}", found.word.mention)

@@ -34,8 +34,8 @@ class ProjectColors(Node):
                 types.CharacterViews.Input("views", tooltip="Six views of the levels that show the layers."),
                 io.Int.Input("subdivide", default=1, min=0, max=3,
                              tooltip="Times every face is cut in four first: vertices carry the colors. Released code: 1."),
-                io.Combo.Input("paint", options=["all layers", "layers without colours"], default="all layers",
-                               tooltip="layers without colours: after Replace Layers, what was kept stays as it is painted, and "
+                io.Combo.Input("paint", options=["all layers", "layers without colors"], default="all layers",
+                               tooltip="layers without colors: after Replace Layers, what was kept stays as it is painted, and "
                                        "only what was refined anew is painted."),
             ],
             outputs=[layers_output("The layers with vertex colors."),

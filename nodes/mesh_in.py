@@ -41,7 +41,7 @@ class MeshToScene(Node):
                 io.Combo.Input("up", options=["y", "-y", "z", "-z", "x", "-x"], default="y",
                                tooltip="The mesh's own axis that points up; GLB files and ComfyUI's meshes use y."),
                 io.Combo.Input("surface", options=["untouched", "refinable"], default="untouched",
-                               tooltip="untouched: vertices and faces stay exactly as they are, only colors are learnt. "
+                               tooltip="untouched: vertices and faces stay exactly as they are, only colors are learned. "
                                        "refinable: the mesh is rebuilt on a grid and its shape may change, too."),
                 io.Combo.Input("colors", options=["mesh", "picture"], default="mesh",
                                tooltip="Start from the mesh's texture or vertex colors, or ignore them and start from "

@@ -23,7 +23,7 @@ _PRESET_TIP = ("Where all settings that are not on this node come from. quicksta
                "radius 1.8 and fovy 40) or hifi123 (standard and paper want radius 3.8; the mesh stage wants RGSD Prior and "
                "what = texture). Estimate Time and Memory says what they cost here.")
 _OPTIONS_TIP = "From Stage Options: single settings that replace the preset's."
-_SCENE_TIP = "What has been learnt so far; any stage, render, save or export node takes it."
+_SCENE_TIP = "What has been learned so far; any stage, render, save or export node takes it."
 _FORM_TIP = "How the weight moves from the 3D to the 2D prior: exponential (the paper's choice), linear, or log."
 _STRETCH_TIP = ("Sigma: slows the ramp down, exp(-x / sigma). 1.5 on the global clock without a CLIP Boundary is strategy (c) of "
                 "Consistent123's Table 6.")

@@ -22,7 +22,7 @@ class DownloadWeights(Node):
             inputs=[
                 io.Combo.Input("name", options=list(registry.BY_NAME), default="depth-anything-v2-small",
                                tooltip="What to get. The loaders use the same names; a name with a suffix is a single file."),
-                io.Boolean.Input("accept_licence", default=False, label_on="yes", label_off="no",
+                io.Boolean.Input("accept_license", default=False, label_on="yes", label_off="no",
                                  tooltip="I have read and accept the license of these weights. Queue once with 'no' to see "
                                          "which license, how many GB, and where the files go."),
             ],
@@ -31,27 +31,27 @@ class DownloadWeights(Node):
         )
 
     @classmethod
-    def validate_inputs(cls, name, accept_licence):
+    def validate_inputs(cls, name, accept_license):
         """The queue stops here, with everything a person wants to know, until the license is accepted."""
         try:
-            _agreed(registry.known(name), accept_licence)
+            _agreed(registry.known(name), accept_license)
             return True
         except InputError as problem:
             return str(problem)
 
     @classmethod
-    def fingerprint_inputs(cls, name, accept_licence):
+    def fingerprint_inputs(cls, name, accept_license):
         """Runs again when files have gone."""
         weights = registry.known(name)
         return [f.path for f in weights.missing(checkpoints.place(weights))]
 
     @classmethod
-    def run(cls, name, accept_licence):
+    def run(cls, name, accept_license):
         from ..host.runner import say
         from ..pipelines.catalog.download import fetch_weights
 
         weights = registry.known(name)
-        _agreed(weights, accept_licence)
+        _agreed(weights, accept_license)
         folder = checkpoints.place(weights)
         done = fetch_weights(weights, folder, Bytes(node_key(cls)))
         lines = [f"{name}: complete in {folder}"]
@@ -65,7 +65,7 @@ def _agreed(weights: registry.Weights, accepted: bool) -> None:
     """InputError until the license is accepted."""
     if not accepted:
         note = f" {weights.note}" if weights.note else ""
-        raise InputError("accept_licence", f"consent to the license of {weights.name}: {weights.license} ({weights.license_url})",
+        raise InputError("accept_license", f"consent to the license of {weights.name}: {weights.license} ({weights.license_url})",
                          "no", f"About {weights.gigabytes:g} GB would go to {weights.place} from {weights.sources[0]}.{note} "
                                "Read the license, then set it to 'yes'.")
 

@@ -248,7 +248,7 @@ def test_a_toy_character_gives_way_to_a_picture_unless_its_truth_is_used():
     shipped = json.loads((ROOT / "workflows" / "api" / "stdgen_quickstart.json").read_text(encoding="utf-8"))
     edited = graph.with_picture(shipped, "lift123/me.png", "x")
     (key,) = (k for k, n in shipped.items() if n["class_type"] == "Lift123_ToyCharacter")
-    stage = next(k for k, n in shipped.items() if n["class_type"] == "Lift123_Canonicalise")
+    stage = next(k for k, n in shipped.items() if n["class_type"] == "Lift123_Canonicalize")
     assert edited[key]["class_type"] == "LoadImage" and edited[key]["inputs"] == {"image": "lift123/me.png"}
     assert edited[stage]["inputs"] == {**shipped[stage]["inputs"], "mask_marks": "background"}
     assert all(edited[k] == n for k, n in shipped.items() if k not in (key, stage))
@@ -363,8 +363,18 @@ def test_commands_fail_with_one_line_and_a_code(tmp_path, capsys):
 def test_launch_py_helps():
     done = subprocess.run([sys.executable, str(ROOT / "launch.py"), "--help"], capture_output=True, text=True)
     assert done.returncode == 0
-    for word in ("demo", "serve", "test", "batch", "bench", "train-embedded"):
+    for word in ("demo", "serve", "test", "batch", "bench", "sync", "train-embedded"):
         assert word in done.stdout
+
+
+def test_sync_runs_its_script_in_the_environment(monkeypatch):
+    calls = []
+    monkeypatch.setattr(environment, "ensure", lambda paths, tests=False: None)
+    monkeypatch.setattr(commands.subprocess, "run", lambda command, **more: calls.append(command) or subprocess.CompletedProcess(
+        command, 1))
+    assert commands.main(["sync", "--check"]) == 1 and calls[0][1:] == [str(ROOT / "sync" / "run.py"), "--check"]
+    commands.main(["sync"])
+    assert calls[1][2:] == [] and calls[1][0] == str(settings.default_paths().python)
 
 
 def test_missing_node_is_a_reason_or_an_error(tmp_path, monkeypatch):

@@ -73,7 +73,7 @@ def test_wrong_sockets_and_missing_files_stop_the_queue(comfy, networks):
 
 
 def test_a_download_waits_for_consent(comfy):
-    prompt = {"1": {"class_type": "Lift123_DownloadWeights", "inputs": {"name": "dpt-large", "accept_licence": False}}}
+    prompt = {"1": {"class_type": "Lift123_DownloadWeights", "inputs": {"name": "dpt-large", "accept_license": False}}}
     with pytest.raises(PromptFailed, match="consent to the license of dpt-large: MIT"):
         comfy.run(prompt)
     assert not (comfy.base / "models" / "lift123_depth" / "dpt-large").exists()

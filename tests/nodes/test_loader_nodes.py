@@ -255,7 +255,7 @@ def test_load_depth_hands_on_the_convention(models, made):
 @pytest.fixture
 def tiny_entry(monkeypatch):
     entry = Weights("tiny", "depth", (WeightFile("config.json"), WeightFile("model.safetensors")), ("https://example.invalid/",),
-                    "MIT", "https://example.invalid/licence", 0.001)
+                    "MIT", "https://example.invalid/license", 0.001)
     monkeypatch.setitem(registry.BY_NAME, "tiny", entry)
     return entry
 
@@ -264,12 +264,12 @@ def test_nothing_is_fetched_without_consent(tiny_entry, monkeypatch):
     from lift123.pipelines.catalog import download
 
     monkeypatch.setattr(download, "fetch", lambda *_: pytest.fail("a connection was opened"))
-    message = weights.DownloadWeights.validate_inputs(name="tiny", accept_licence=False)
-    assert "MIT" in message and "https://example.invalid/licence" in message and "models/lift123_depth/tiny/" in message
+    message = weights.DownloadWeights.validate_inputs(name="tiny", accept_license=False)
+    assert "MIT" in message and "https://example.invalid/license" in message and "models/lift123_depth/tiny/" in message
     with pytest.raises(InputError, match="consent"):
-        weights.DownloadWeights.execute(name="tiny", accept_licence=False)
-    assert weights.DownloadWeights.validate_inputs(name="tiny", accept_licence=True) is True
-    assert "one of" in weights.DownloadWeights.validate_inputs(name="other", accept_licence=True)
+        weights.DownloadWeights.execute(name="tiny", accept_license=False)
+    assert weights.DownloadWeights.validate_inputs(name="tiny", accept_license=True) is True
+    assert "one of" in weights.DownloadWeights.validate_inputs(name="other", accept_license=True)
 
 
 def test_the_node_fetches_what_is_missing_and_reports(models, tiny_entry, monkeypatch):
@@ -288,11 +288,11 @@ def test_the_node_fetches_what_is_missing_and_reports(models, tiny_entry, monkey
     folder = models / "lift123_depth" / "tiny"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
-    before = weights.DownloadWeights.fingerprint_inputs(name="tiny", accept_licence=True)
-    report = weights.DownloadWeights.execute(name="tiny", accept_licence=True).result[0]
+    before = weights.DownloadWeights.fingerprint_inputs(name="tiny", accept_license=True)
+    report = weights.DownloadWeights.execute(name="tiny", accept_license=True).result[0]
     assert asked == ["https://example.invalid/model.safetensors"] and "model.safetensors: 3 bytes" in report
-    assert before == ["model.safetensors"] and weights.DownloadWeights.fingerprint_inputs(name="tiny", accept_licence=True) == []
-    assert "nothing was missing" in weights.DownloadWeights.execute(name="tiny", accept_licence=True).result[0]
+    assert before == ["model.safetensors"] and weights.DownloadWeights.fingerprint_inputs(name="tiny", accept_license=True) == []
+    assert "nothing was missing" in weights.DownloadWeights.execute(name="tiny", accept_license=True).result[0]
 
 
 def test_the_cancel_button_stops_a_download(monkeypatch):

@@ -190,7 +190,7 @@ def test_views_come_apart_and_together_again(toy):
 
 def test_a_network_that_is_not_here_is_named_with_its_place(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "roots", lambda category: [tmp_path])
-    for node, name, place in ((characters.LoadCanonicaliser, "StdGEN-canonicalize-1024", "models/diffusers/"),
+    for node, name, place in ((characters.LoadCanonicalizer, "StdGEN-canonicalize-1024", "models/diffusers/"),
                               (characters.LoadMultiView, "StdGEN-multiview-1024", "models/diffusers/"),
                               (characters.LoadSlrm, "StdGEN-mesh-slrm.pth", "models/")):
         said = node.validate_inputs(name)
@@ -322,7 +322,7 @@ def test_replaced_layers_are_refined_and_painted_alone(toy, rough, refined):
     done, report = refine(mixed, views)
     assert "Replaced: hair" in report and done.complete and not same(done.layers["hair"], other.layers["hair"])
     assert done.layers["hair"].vertex_colors is None
-    final, said = layers_out.ProjectColors.execute(layers=done, paint="layers without colours", **paint).result
+    final, said = layers_out.ProjectColors.execute(layers=done, paint="layers without colors", **paint).result
     assert all(same(final.layers[n], painted.layers[n]) for n in ("body", "clothing"))
     assert final.layers["hair"].vertex_colors is not None and said.startswith("hair") and "body" not in said
     bald = RefinedLayers(rough.layers.replaced("hair", None))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = ("__init__.py", "launch.py", "nodes", "host", "pipelines", "launcher", "verification", "training", "benchmarks",
-        "tests")
+OURS = ("__init__.py", "launch.py", "nodes", "host", "pipelines", "launcher", "sync", "verification", "training",
+        "benchmarks", "tests")
 PAPERS = {"magic123", "consistent123", "hifi123", "stdgen"}
 L1 = {"ops", "losses", "io"}
 L2 = {"render", "fields", "priors", "networks", "loaders", "catalog", "methods", "metrics", "toybox"}
@@ -323,7 +323,7 @@ TABLES = {f"pipelines/toybox/{name}.py" for name in ("recipes", "creatures", "th
 
 
 def test_public_functions_are_documented():
-    files = [path for path in python_files("nodes", "host", "pipelines", "launcher") if relative(path) not in TABLES]
+    files = [path for path in python_files("nodes", "host", "pipelines", "launcher", "sync") if relative(path) not in TABLES]
     wrong = [entry for path in files for entry in undocumented(path)]
     assert not wrong, "\n".join(wrong)
 
@@ -331,7 +331,7 @@ def test_public_functions_are_documented():
 def test_no_unfinished_marks():
     """TODO and the like belong in the issue tracker."""
     wrong = []
-    for path in python_files("nodes", "host", "pipelines", "launcher", "launch.py", "verification", "training",
+    for path in python_files("nodes", "host", "pipelines", "launcher", "sync", "launch.py", "verification", "training",
                              "benchmarks"):
         with open(path, "rb") as file:
             for token in tokenize.tokenize(file.readline):

@@ -41,6 +41,23 @@ def test_every_node_is_listed(comfy):
         assert comfy.info[name]["description"], name
 
 
+def test_prompts_with_old_names_run_and_the_browser_is_told_the_new_ones(comfy):
+    told = comfy.client.get("/node_replacements")
+    assert told["Lift123_Canonicalise"][0]["new_node_id"] == "Lift123_Canonicalize"
+    assert told["Lift123_LoadCanonicaliser"][0]["new_node_id"] == "Lift123_LoadCanonicalizer"
+    entry = comfy.run({
+        "1": {"class_type": "Lift123_ToyCharacter", "inputs": {"size": 32, "pose": 0, "cells": 16, "seed": 10000003}},
+        "2": {"class_type": "Lift123_ExportCharacter", "inputs": {
+            "layers": ["1", 4], "filename_prefix": "lift123/old", "height": 1.6, "facing": "+z",
+            "colors": "vertex colours", "texture_size": 64, "face_budget": 100}},
+        "3": {"class_type": "Lift123_LoadCanonicaliser", "inputs": {"checkpoint": "embedded"}},
+        "4": {"class_type": "Lift123_Canonicalise", "inputs": {
+            "image": ["1", 0], "canonical": ["3", 0], "mask_marks": "object", "complete": True, "steps": 1,
+            "guidance": -1.0, "seed": 1}},
+        "5": {"class_type": "PreviewImage", "inputs": {"images": ["4", 0]}}})
+    assert entry["outputs"]["2"]["3d"] and len(entry["outputs"]["5"]["images"]) == 1
+
+
 def test_missing_optional_libraries_remove_no_node(comfy, tmp_path):
     """Loads the pack as ComfyUI does in a process where none of our requirements can be imported."""
     script = tmp_path / "blocked.py"

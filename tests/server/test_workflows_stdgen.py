@@ -9,7 +9,7 @@ from test_workflows import INPAINTING, api, changed, to_api, ui
 
 SMALL = {"ToyCharacter": {"size": 64, "cells": 16}, "RefineLayers": {"steps": 1, "preset": "quickstart"},
          "PreviewLayers": {"size": 64}, "ProjectColors": {"subdivide": 0}}
-WIRES = {"Canonicalise": "canonical", "CharacterMultiView": "multiview", "LiftLayers": "slrm"}
+WIRES = {"Canonicalize": "canonical", "CharacterMultiView": "multiview", "LiftLayers": "slrm"}
 
 
 def nodes_of(prompt, name):
@@ -46,7 +46,7 @@ def test_what_is_ground_truth_is_labeled(name):
     else:
         assert "ground truth" not in told.lower() and "GROUND TRUTH" not in said
         assert "*mask_marks* to *background*" in told, "a toy's mask marks the object, Load Image's the background"
-    for kind, node in (("canonical", "Canonicalise"), ("multiview", "CharacterMultiView"), ("slrm", "LiftLayers")):
+    for kind, node in (("canonical", "Canonicalize"), ("multiview", "CharacterMultiView"), ("slrm", "LiftLayers")):
         if name == "stdgen_quickstart":  # a network that ships is used
             there = (ROOT / "pipelines" / "embedded" / f"stdgen_{kind}.safetensors").is_file()
             assert bool(nodes_of(prompt, node)) == there, f"build the graph again: {kind} has changed"
@@ -58,10 +58,10 @@ def test_public_graphs_wire_each_network_to_its_stage_and_use_the_papers_numbers
     for stage, wire in WIRES.items():
         for node in nodes_of(prompt, stage).values():
             loader = prompt[node["inputs"][wire][0]]
-            assert loader["class_type"] == {"canonical": "Lift123_LoadCanonicaliser", "multiview": "Lift123_LoadMultiView",
+            assert loader["class_type"] == {"canonical": "Lift123_LoadCanonicalizer", "multiview": "Lift123_LoadMultiView",
                                             "slrm": "Lift123_LoadSlrm"}[wire]
             assert loader["inputs"]["checkpoint"].startswith("StdGEN-")
-    for stage in ("Canonicalise", "CharacterMultiView"):
+    for stage in ("Canonicalize", "CharacterMultiView"):
         assert all((n["inputs"]["steps"], n["inputs"]["guidance"]) == (0, -1.0) for n in nodes_of(prompt, stage).values())
     assert {n["inputs"]["preset"] for n in nodes_of(prompt, "RefineLayers").values()} == {"paper"}
     assert all(n["inputs"]["steps"] == 0 and not n["inputs"]["again"] for n in nodes_of(prompt, "RefineLayers").values())
@@ -73,7 +73,7 @@ def test_editing_refines_and_paints_the_new_hair_alone():
     assert replacing["inputs"]["replace"] == "hair"
     second = next(k for k, n in nodes_of(prompt, "RefineLayers").items() if n["inputs"]["layers"][0] == key)
     paint = next(n for n in nodes_of(prompt, "ProjectColors").values() if n["inputs"]["layers"][0] == second)
-    assert paint["inputs"]["paint"] == "layers without colours"
+    assert paint["inputs"]["paint"] == "layers without colors"
     lifted = prompt[replacing["inputs"]["new"][0]]
     assert paint["inputs"]["views"] == lifted["inputs"]["views"] == prompt[second]["inputs"]["views"], "of the edited picture"
 

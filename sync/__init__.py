@@ -1,0 +1,14 @@
+"""What is generated from the nodes' schemas: ``python3 launch.py sync`` writes it, ``sync --check`` compares.
+
+A schema in ``nodes/`` is the one place for names, types, defaults, ranges, choices and tooltips.  From it come
+
+locales/en/nodeDefs.json   names and tooltips                          ``translations.py``
+locales/en/main.json       menu folders and wire types                 ``translations.py``
+web/docs/*.md              title, first paragraph, Inputs and Outputs  ``pages.py``
+docs/nodes.md              the table between its markers               ``pages.py``
+workflows/*.json           new inputs and outputs, with defaults       ``graphs.py``
+workflows/api/*.json       the whole file                              ``graphs.py``
+
+Everything else in these files is written by hand and stays.  ``files.py`` puts them together, ``definitions.py`` asks
+ComfyUI's own code what its nodes look like; no server is started.
+"""

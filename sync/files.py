@@ -1,0 +1,80 @@
+"""All generated files: what they should hold, which are stale, writing them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..host import renamed
+from . import graphs, pages, translations
+from .definitions import SyncError, object_info, pack_nodes
+
+ROOT = Path(__file__).resolve().parent.parent
+REMEDY = "run launch.py sync"
+
+
+def wanted(root: Path = ROOT) -> dict[Path, str]:
+    """File -> what it should hold, for everything that is generated below ``root``.
+
+    ``definitions.prepare`` comes first.  SyncError names what has to be decided by hand.
+    """
+    nodes = pack_nodes()
+    return locales(nodes, root / "locales" / "en") | documents(nodes, root) | workflows(root / "workflows")
+
+
+def locales(nodes: dict, folder: Path) -> dict[Path, str]:
+    """The two files of translations.  SyncError for a node that has gone and has no new name."""
+    names = folder / "nodeDefs.json"
+    before = set(json.loads(names.read_text(encoding="utf-8"))) if names.is_file() else set()
+    lost = sorted(before - set(nodes) - set(renamed.NODES))
+    if lost:
+        raise SyncError(f"{lost[0]} has gone, but saved graphs have it: say in host/renamed.py what it is called now")
+    return {names: dump(translations.node_definitions(nodes), 2),
+            folder / "main.json": dump(translations.main_words(nodes), 2)}
+
+
+def documents(nodes: dict, root: Path) -> dict[Path, str]:
+    """Help pages, and the list of nodes where there is one."""
+    found = {root / "web" / "docs" / f"{name}.md": node.GET_SCHEMA() for name, node in nodes.items()}
+    done = {page: pages.help_page(schema, read(page)) for page, schema in found.items()}
+    listing = root / "docs" / "nodes.md"
+    return done | ({listing: pages.node_list(nodes, read(listing))} if listing.is_file() else {})
+
+
+def workflows(folder: Path) -> dict[Path, str]:
+    """UI graphs and their API twins."""
+    given = {file: json.loads(read(file)) for file in sorted(folder.glob("*.json"))}
+    info = object_info(set().union(*map(graphs.core_nodes, given.values())))
+    done = {}
+    for file, workflow in given.items():
+        try:
+            full = graphs.filled_in(workflow, info)
+        except SyncError as problem:
+            raise SyncError(f"{file.name}: {problem}") from problem
+        done[file] = dump(full, 1)
+        done[folder / "api" / file.name] = dump(graphs.ui_to_api(full, info), 2)
+    return done
+
+
+def stale(files: dict[Path, str]) -> list[Path]:
+    """Those of :func:`wanted` that hold something else, or are not there."""
+    return [file for file, text in files.items() if read(file) != text]
+
+
+def write(files: dict[Path, str]) -> list[Path]:
+    """Writes those that are stale; returns them."""
+    done = stale(files)
+    for file in done:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(files[file], encoding="utf-8", newline="\n")
+    return done
+
+
+def read(file: Path) -> str:
+    """A text file; empty where there is none."""
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def dump(data: dict, indent: int) -> str:
+    """JSON as these files have it."""
+    return json.dumps(data, indent=indent) + "\n"

@@ -1,0 +1,202 @@
+"""What is generated is what the schemas say; generators leave alone what a person wrote."""
+
+import copy
+import json
+
+import pytest
+from conftest import ROOT
+from helpers.comfy_modules import prepare
+
+prepare()
+from lift123.sync import definitions, files, graphs, pages, translations
+from lift123.sync.definitions import SyncError
+
+NODES = definitions.pack_nodes()
+
+
+@pytest.fixture(scope="module")
+def wanted():
+    return files.wanted()
+
+
+def test_nothing_is_stale(wanted):
+    stale = [file.relative_to(ROOT).as_posix() for file in files.stale(wanted)]
+    assert not stale, f"{files.REMEDY}: {', '.join(stale)}"
+
+
+def test_every_node_has_a_page_and_every_graph_a_twin(wanted):
+    names = {file.relative_to(ROOT).as_posix() for file in wanted}
+    assert {f"web/docs/{name}.md" for name in NODES} <= names
+    for graph in (ROOT / "workflows").glob("*.json"):
+        assert {f"workflows/{graph.name}", f"workflows/api/{graph.name}"} <= names
+
+
+def test_a_second_sync_changes_nothing(wanted, tmp_path):
+    copied = {tmp_path / file.relative_to(ROOT): text for file, text in wanted.items()}
+    assert set(files.write(copied)) == set(copied) and not files.write(copied)
+    assert files.wanted(tmp_path) == copied
+
+
+def test_from_nothing_but_schemas(tmp_path):
+    """Without translations and pages all of them are made; pages then hold the tables alone."""
+    made = files.wanted(tmp_path)
+    assert len(made) == len(NODES) + 2
+    page = made[tmp_path / "web" / "docs" / "Lift123_NerfStage1.md"]
+    assert page.startswith("# NeRF Stage 1\n\nFits a hash-grid NeRF") and "## Good to know" not in page
+    assert "\n| **seed** | INT | Same seed, same machine: same result. Default 0, 0 to 2^32 - 1. |\n" in page
+
+
+# ---------------------------------------------------------------------------------------------- words
+
+
+def test_main_words_cover_every_menu_folder_and_wire(wanted):
+    words = json.loads(wanted[ROOT / "locales" / "en" / "main.json"])
+    folders = {folder for node in NODES.values() for folder in node.GET_SCHEMA().category.split("/")[1:]}
+    assert set(words["nodeCategories"]) == folders and "characters" in folders
+    used = {t for node in NODES.values() for part in [*node.GET_SCHEMA().inputs, *node.GET_SCHEMA().outputs]
+            for t in part.get_io_type().split(",") if t.startswith("LIFT123_")}
+    assert set(words["dataTypes"]) == used
+    assert words["dataTypes"]["LIFT123_SLRM"] == "S-LRM"
+    assert words["dataTypes"]["LIFT123_VIEW_NETWORK"] == "VIEW NETWORK"
+
+
+def test_a_node_does_not_vanish_in_silence(tmp_path):
+    names = tmp_path / "nodeDefs.json"
+    names.write_text(json.dumps({"Lift123_Canonicalise": {}, **dict.fromkeys(NODES, {})}))
+    made = json.loads(files.locales(NODES, tmp_path)[names])  # the old one has a new name
+    assert made == translations.node_definitions(NODES)
+    left = {name: node for name, node in NODES.items() if name != "Lift123_Estimate"}
+    with pytest.raises(SyncError, match="Lift123_Estimate has gone.*host/renamed.py"):
+        files.locales(left, tmp_path)
+
+
+def test_pages_keep_what_a_person_wrote():
+    schema = NODES["Lift123_PreviewLayers"].GET_SCHEMA()
+    page = files.read(ROOT / "web" / "docs" / "Lift123_PreviewLayers.md")
+    torn = page.replace("# Preview Layers", "# Old Name").replace("Height of the pictures", "Side")
+    torn = torn.replace("| **at** |", "| **gone** |")
+    assert torn != page and pages.help_page(schema, torn) == page
+    more = page + "\n## A person's section\n\nStays.\n"
+    assert pages.help_page(schema, more) == more
+    assert "## Good to know\n\n- The mesh output shows the same in a 3D viewer." in page
+
+
+def test_the_list_of_nodes_stands_between_its_markers():
+    with pytest.raises(SyncError, match="lacks the lines"):
+        pages.node_list(NODES, "# Nodes\n")
+    page = pages.node_list(NODES, f"# Nodes\n\n{pages.BEGIN}\nold\n{pages.END}\n\nBelow.\n")
+    assert page.startswith(f"# Nodes\n\n{pages.BEGIN}\n| menu |") and page.endswith(f"|\n{pages.END}\n\nBelow.\n")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| menu")]
+    assert len(rows) == len(NODES) and "old" not in page.split("\n")
+    assert pages.node_list(NODES, page) == page
+
+
+def test_first_sentences():
+    assert pages.first_sentence("Draws it (StdGEN Sec. 3.1). More.") == "Draws it (StdGEN Sec. 3.1)."
+    assert pages.first_sentence("A .glb or .obj file. It is read.") == "A .glb or .obj file."
+    assert pages.first_sentence("One sentence") == "One sentence."
+
+
+# --------------------------------------------------------------------------------------------- graphs
+
+
+def test_converter_on_a_small_graph():
+    """Seeds and uploads have a companion value; muted nodes and their links disappear."""
+    info = {
+        "A": {"input": {"required": {"image": [["x"], {"image_upload": True}], "seed": ["INT", {
+            "control_after_generate": True}], "n": ["INT", {"default": 5}], "in": ["IMAGE"]}},
+            "input_order": {"required": ["image", "seed", "n", "in"]}, "display_name": "Node A"},
+        "B": {"input": {"required": {}}, "input_order": {"required": []}, "display_name": "B"},
+    }
+    slot = {"name": "in", "type": "IMAGE", "link": 7}
+    nodes = [{"id": 2, "type": "A", "inputs": [slot], "widgets_values": ["x", "image", 3, "fixed", 9]},
+             {"id": 1, "type": "B", "title": "mine"}]
+    prompt = graphs.ui_to_api({"nodes": nodes, "links": [[7, 1, 0, 2, 0, "IMAGE"]]}, info)
+    assert prompt["2"] == {"class_type": "A", "_meta": {"title": "Node A"},
+                           "inputs": {"image": "x", "seed": 3, "n": 9, "in": ["1", 0]}}
+    assert prompt["1"]["_meta"]["title"] == "mine"
+    nodes[1]["mode"] = 2
+    assert list(graphs.ui_to_api({"nodes": nodes, "links": [[7, 1, 0, 2, 0, "IMAGE"]]}, info)["2"]["inputs"]) == [
+        "image", "seed", "n"]
+    with pytest.raises(ValueError, match="no node 'C'"):
+        graphs.ui_to_api({"nodes": [{"id": 1, "type": "C"}], "links": []}, info)
+
+
+@pytest.fixture(scope="module")
+def info():
+    return definitions.object_info({"LoadImage", "PreviewImage", "Preview3D"})
+
+
+@pytest.fixture
+def quickstart():
+    return json.loads(files.read(ROOT / "workflows" / "consistent123_quickstart.json"))
+
+
+def with_input(info, node, name, spec, before):
+    """``info`` in which a node has one more required input, in front of ``before``."""
+    info = copy.deepcopy(info)
+    info[node]["input"]["required"][name] = spec
+    order = info[node]["input_order"]["required"]
+    order.insert(order.index(before), name)
+    return info
+
+
+@pytest.mark.parametrize("before", ["iterations", "seed", "preset"])
+def test_a_new_number_gets_its_default_where_it_belongs(info, quickstart, before):
+    """Whatever stands around it (a seed has two values), nothing else of the graph and its twin changes."""
+    more = with_input(info, "Lift123_NerfStage1", "new", ["FLOAT", {"default": 0.25, "min": 0.0, "max": 1.0}], before)
+    full, twin = graphs.filled_in(quickstart, more), graphs.ui_to_api(quickstart, info)
+    after = graphs.ui_to_api(full, more)
+    stage = next(n for n in full["nodes"] if n["type"] == "Lift123_NerfStage1")
+    assert after[str(stage["id"])]["inputs"].pop("new") == 0.25 and after == twin
+    old = next(n for n in quickstart["nodes"] if n["id"] == stage["id"])
+    place = stage["widgets_values"].index(0.25)
+    assert stage["widgets_values"][:place] + stage["widgets_values"][place + 1:] == old["widgets_values"]
+    assert {"name": "new", "type": "FLOAT", "widget": {"name": "new"}, "link": None} in stage["inputs"]
+    assert graphs.filled_in(full, more) == full
+
+
+def test_new_seeds_and_sockets(info, quickstart):
+    """A seed brings its companion; a socket moves the slots that links count."""
+    seed = ["INT", {"default": 7, "control_after_generate": True}]
+    more = with_input(info, "Lift123_ReferenceView", "seed", seed, "size")
+    more = with_input(more, "Lift123_ReferenceView", "extra", ["MASK", {}], "image")
+    linked = copy.deepcopy(quickstart)
+    reference = next(n for n in linked["nodes"] if n["type"] == "Lift123_ReferenceView")
+    full = graphs.filled_in(linked, more)
+    node = next(n for n in full["nodes"] if n["id"] == reference["id"])
+    assert node["inputs"][0] == {"name": "extra", "type": "MASK", "link": None}
+    values = node["widgets_values"]
+    assert values[2:4] == [7, "fixed"] and values[:2] + values[4:] == reference["widgets_values"]
+    by_id = {n["id"]: n for n in full["nodes"]}
+    for link, source, out, target, into, _ in full["links"]:
+        assert by_id[target]["inputs"][into]["link"] == link and link in by_id[source]["outputs"][out]["links"]
+    twin = graphs.ui_to_api(full, more)
+    assert twin[str(node["id"])]["inputs"].pop("seed") == 7 and twin == graphs.ui_to_api(quickstart, info)
+
+
+def test_new_outputs_and_other_words_for_old_ones(info, quickstart):
+    more = copy.deepcopy(info)
+    stage = more["Lift123_NerfStage1"]
+    stage["output_name"], stage["output"] = ["first", *stage["output_name"]], ["MASK", *stage["output"]]
+    full = graphs.filled_in(quickstart, more)
+    node = next(n for n in full["nodes"] if n["type"] == "Lift123_NerfStage1")
+    assert node["outputs"][0] == {"name": "first", "type": "MASK", "links": []} and len(node["outputs"]) == 4
+    ours, theirs = ([link for link in g["links"] if link[1] == node["id"]] for g in (full, quickstart))
+    assert ours and [link[2] for link in ours] == [link[2] + 1 for link in theirs]
+    more = copy.deepcopy(info)
+    more["Lift123_NerfStage1"]["output_name"][1] = "curve"
+    assert graphs.filled_in(quickstart, more)["links"] == quickstart["links"]
+
+
+def test_what_has_gone_is_left_to_a_person(info, quickstart):
+    less = copy.deepcopy(info)
+    less["Lift123_NerfStage1"]["input_order"]["required"].remove("render_size")
+    with pytest.raises(SyncError, match="input render_size has gone"):
+        graphs.filled_in(quickstart, less)
+    less = copy.deepcopy(info)
+    less["Lift123_NerfStage1"]["output_name"].pop()
+    with pytest.raises(SyncError, match="are not among"):
+        graphs.filled_in(quickstart, less)
+    with pytest.raises(SyncError, match="a graph uses NoSuchNode"):
+        definitions.object_info({"NoSuchNode"})
