@@ -8,9 +8,9 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 sys.path += [str(HERE.parent / name) for name in ("benchmarks", "training")]
-sys.path += sorted({str(p.parent) for p in HERE.rglob("test_*.py")})
 from pack import ROOT
 
+pytest_plugins = ["helpers.graphs", "helpers.stdgen_wires"]  # fixtures that several folders use
 DATA = ROOT.parent / "shared" / "data"  # real inputs that are not part of the repository
 
 

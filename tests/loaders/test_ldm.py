@@ -2,18 +2,10 @@
 
 import pytest
 import torch
+from helpers.compare import SEEDS, close, draw
 from lift123.pipelines.loaders import ldm_layout
 
 ldm_tiny = pytest.importorskip("helpers.ldm_tiny")
-SEEDS = (0, 1, 2)
-
-
-def close(ours, theirs, tolerance: float = 2e-5) -> None:
-    """Equal within float32 rounding, relative to the size of the answer; and neither constant nor broken."""
-    assert ours.shape == theirs.shape and bool(torch.isfinite(theirs).all())
-    assert float(theirs.std()) > 1e-3
-    error = float((ours - theirs).abs().max() / theirs.abs().max())
-    assert error < tolerance, error
 
 
 def built(cls, config, state):
@@ -32,10 +24,6 @@ def our_unet(theirs):
     new, unknown = ldm_layout.convert_unet(state, config["layers_per_block"])
     assert not unknown and len(new) == len(state)
     return built(UNet2DConditionModel, config, new), new, config
-
-
-def draw(seed, *shape):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("kind", ldm_tiny.KINDS)

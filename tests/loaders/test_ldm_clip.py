@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from helpers.compare import SEEDS, close, draw
 from lift123.pipelines.loaders import ldm, ldm_clip
 from lift123.pipelines.networks.openai_tokens import openai_tokenizer
-from test_ldm import SEEDS, close, draw
 
 ldm_tiny = pytest.importorskip("helpers.ldm_tiny")
 

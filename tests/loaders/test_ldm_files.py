@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
+from helpers.compare import close, draw
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.loaders import ldm
 from lift123.pipelines.networks.towers import OPENAI_MEAN, OPENAI_STD
 from safetensors.torch import save_file
-from test_ldm import close, draw
 
 ldm_tiny = pytest.importorskip("helpers.ldm_tiny")
 

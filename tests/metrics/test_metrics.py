@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.shapes import ball, box
 from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.mesh import Mesh, merge
@@ -19,23 +20,8 @@ from lift123.pipelines.metrics.geometry import (
 )
 from lift123.pipelines.metrics.image import psnr, ssim
 from lift123.pipelines.metrics.protocol import eighteen_views
-from lift123.pipelines.ops.marching_tets import marching_tets
-from lift123.pipelines.ops.tet_grid import a15_grid
 from lift123.pipelines.ops.voxelize import voxelize
 from lift123.verification.baselines import visual_hull_extrusion
-
-
-def ball(radius=0.5, n=12):
-    grid, tets = a15_grid(n)
-    return Mesh(*marching_tets(grid, grid.norm(dim=-1) - radius, tets))
-
-
-def box(low, high):
-    corners = torch.tensor([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=torch.float32)
-    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
-    faces = torch.tensor([t for a, b, c, d in quads for t in ((a, b, c), (a, c, d))])
-    low, high = torch.tensor(low), torch.tensor(high)
-    return Mesh(low + corners * (high - low), faces)
 
 
 def test_box_helper_is_outward():

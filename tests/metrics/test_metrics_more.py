@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.shapes import ball, body, box, painted
 from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.mesh import Mesh, merge
@@ -17,8 +18,6 @@ from lift123.pipelines.metrics.sets import clip_similarity, frechet_distance, fr
 from lift123.pipelines.metrics.soundness import self_intersections, texel_density
 from lift123.pipelines.render.surface import render_surface
 from lift123.pipelines.toybox.objects import heldout_seed, make_object
-from lift123.pipelines.toybox.shapes import ellipsoid, rounded_box
-from test_metrics import ball, box
 
 
 def seeded(seed=0):
@@ -223,31 +222,6 @@ def test_normal_consistency_limits():
 
 
 # the multi-face score
-
-FEATURES = ((-0.14, None, 0.07, 0.07, (0.05, 0.05, 0.1)), (0.14, None, 0.07, 0.07, (0.05, 0.05, 0.1)),
-            (0.0, 0.02, 0.04, 0.07, (0.8, 0.2, 0.2)), (0.0, -0.16, 0.16, 0.05, (0.6, 0.05, 0.1)))
-
-
-def painted(vertices, faces, directions, height=0.15):
-    """A body with a face (eyes, nose, mouth) painted in every given direction (degrees of azimuth)."""
-    color = torch.tensor([0.85, 0.65, 0.45]).repeat(len(vertices), 1)
-    for degrees in directions:
-        angle = math.radians(degrees)
-        front = torch.tensor([math.sin(angle), 0.0, math.cos(angle)])
-        right = torch.tensor([math.cos(angle), 0.0, -math.sin(angle)])
-        x, y, z = vertices @ right, vertices[:, 1], vertices @ front
-        near = z > 0
-        for cx, cy, rx, ry, tone in FEATURES:
-            cy = height if cy is None else cy
-            spot = near & (((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1)
-            color[spot] = torch.tensor(tone)
-    return Mesh(vertices, faces, color)
-
-
-def body(kind):
-    shape = {"ball": lambda: ellipsoid((0.45, 0.45, 0.45), 60), "egg": lambda: ellipsoid((0.4, 0.5, 0.4), 60),
-             "crate": lambda: rounded_box((0.4, 0.45, 0.4), 0.05, 60)}[kind]()
-    return torch.from_numpy(shape.vertices).float(), torch.from_numpy(np.ascontiguousarray(shape.faces))
 
 
 def judged(mesh, size=96):

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import comfy_tiny, depth_tiny, ldm_tiny, pixel_tiny, public_tiny
+from helpers.control import control as _control
 from lift123.host import comfy_denoiser
 from lift123.pipelines.core import protocols
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.loaders import depth_control, embedded, ldm, public
 from lift123.verification.oracle import OracleDenoiser
 from safetensors.torch import save_file
-from test_enhance_views import _control
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT, CPU = 2, torch.device("cpu")

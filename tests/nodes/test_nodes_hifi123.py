@@ -11,6 +11,7 @@ from helpers import (
     depth_tiny,
     public_tiny,
 )
+from helpers.wedge import reference as _reference
 from lift123.host import checkpoints, specs
 from lift123.nodes import hifi123
 from lift123.pipelines.catalog import registry
@@ -18,7 +19,6 @@ from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.schedules import Constant
 from lift123.pipelines.priors.rgsd import RgsdPrior
 from lift123.pipelines.stages.inputs.reference import ReferenceView
-from test_import_mesh import _reference
 
 
 class Wire:
@@ -85,9 +85,9 @@ def test_depth_pictures_are_inverse_depth():
 
 def test_words_follow_the_views_azimuths(monkeypatch):
     """What Sample Views says of its views is what RGNV Enhance tells the network of them."""
+    from helpers.painter import Painter
     from lift123.nodes import magic123
     from lift123.pipelines.methods.rgnv import ReferenceGuide
-    from test_nodes_magic123 import Painter
 
     class Views(Wire):
         def load(self, device):
@@ -111,10 +111,10 @@ def test_words_follow_the_views_azimuths(monkeypatch):
 
 
 def test_views_come_from_a_viewers_camera():
+    from helpers.painter import Painter
     from lift123.host import convert
     from lift123.nodes import magic123
     from lift123.pipelines.core.cameras import Cameras
-    from test_nodes_magic123 import Painter
 
     class Views(Wire):
         def load(self, device):
@@ -187,11 +187,12 @@ def _rgsd(**given):
 
 
 def test_dmtet_refine_takes_the_prior_and_other_stages_send_it_there():
+    from helpers.wedge import IMPORT
+    from helpers.wedge import wedge as _wedge
     from lift123.host.specs import DynamicSpec, Network, PriorSpec, SumSpec
     from lift123.nodes import stages
     from lift123.pipelines.priors.sds import SdsSettings
     from lift123.pipelines.stages.objects.import_mesh import import_mesh
-    from test_import_mesh import IMPORT, _wedge
 
     scene = import_mesh(_wedge(), _reference(), replace(IMPORT, iterations=5))
     given = {"scene": scene, "iterations": 2, "preset": "quickstart", "render_size": 32, "reference_size": 48}
@@ -210,7 +211,7 @@ def test_dmtet_refine_takes_the_prior_and_other_stages_send_it_there():
 
 def test_a_text_network_and_a_controlnet_make_a_pair(tmp_path, monkeypatch):
     from diffusers import UNet2DConditionModel
-    from test_enhance_views import _control
+    from helpers.control import control as _control
 
     public_tiny.sd(tmp_path / "sd")
     _control(tmp_path / "control", UNet2DConditionModel.from_pretrained(tmp_path / "sd" / "unet"))

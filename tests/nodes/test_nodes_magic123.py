@@ -8,6 +8,7 @@ from helpers.comfy_modules import prepare
 
 prepare()
 from conftest import ROOT
+from helpers.painter import Painter
 from lift123.host.specs import Network, PriorSpec, SumSpec
 from lift123.nodes import magic123 as nodes
 from lift123.nodes import stages
@@ -19,7 +20,6 @@ from lift123.pipelines.core.views import Views
 from lift123.pipelines.priors.sds import SdsSettings
 from lift123.pipelines.stages.inputs.reference import ReferenceView
 from lift123.pipelines.stages.objects.sample_views import around, sample_views
-from lift123.verification.oracle import stable_diffusion_alphas
 
 VIEW, TEXT = (PriorSpec(Network(kind), SdsSettings()) for kind in ("view", "text"))
 
@@ -95,20 +95,6 @@ def test_options_reach_the_stage():
     scene, _, words = stages.NerfStage1.execute(**{k: v for k, v in tiny.items() if v is not None and k in names} | {
         "reference": reference, "options": defaults(nodes.StageOptionsNode, from_above=0.75)}).result
     assert scene.meta["config"]["novel"]["hemisphere"] == 0.75 and "unlike" not in words
-
-
-class Painter:
-    """A view network whose pictures say from where they were asked."""
-
-    image_size, alphas_cumprod, guidance = 8, stable_diffusion_alphas(), None
-
-    def with_reference(self, picture, camera):
-        self.home = camera
-        return self
-
-    def sample(self, cameras, steps, generator):
-        turn = torch.remainder(cameras.azimuth - self.home.azimuth, 6.2832) / 6.2832
-        return turn[:, None, None, None].expand(1, 8, 8, 3) + torch.rand(1, generator=generator) * 1e-3
 
 
 def test_sampled_views_go_around_from_the_pictures_side_and_repeat():

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import public_tiny, slrm_tiny
 from helpers.comfy_modules import prepare
 
 prepare()
 from comfy_execution.graph import ExecutionBlocker
-from lift123.host import checkpoints, specs
+from helpers.stdgen_wires import SAMPLER, SEED, SIZE
+from lift123.host import checkpoints
 from lift123.nodes import characters, layers, layers_out
 from lift123.pipelines.core.character_views import LEVEL_NAMES, CharacterViews
 from lift123.pipelines.core.errors import InputError, StopStage
@@ -18,9 +18,6 @@ from lift123.pipelines.core.layers import LAYER_NAMES, LayeredMesh
 from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.io.glb_reader import read_glb
 from lift123.pipelines.loaders import embedded_characters as small
-from lift123.pipelines.networks.stdgen import canonical, multiview
-from lift123.pipelines.networks.stdgen.codec import PixelCodec
-from lift123.pipelines.networks.stdgen.vision import NoVision
 from lift123.pipelines.stages.characters import refine_layers as stage
 from lift123.pipelines.stages.characters.handedness import mirrored_layers
 from lift123.pipelines.stages.characters.refined_layers import RefinedLayers
@@ -28,15 +25,7 @@ from lift123.pipelines.toybox.characters import make_character, render_levels
 from lift123.pipelines.toybox.characters.character import HALF
 from lift123.pipelines.toybox.characters.mesher import mesh_field
 
-SIZE, SEED = 64, 10000003
-SAMPLER = {"steps": 1, "guidance": -1.0, "seed": 0}
 LEVELS = "complete + no hair + body"
-
-
-@pytest.fixture(scope="module")
-def toy():
-    """(image, mask, a-pose, views, layers, caption) as the node gives them, layers meshed coarsely."""
-    return characters.ToyCharacter.execute(size=SIZE, pose=0, cells=32, seed=SEED).result
 
 
 @pytest.fixture(scope="module")
@@ -65,38 +54,6 @@ def quick():
 def refined(rough, toy):
     """(layers, report) of Refine Layers."""
     return refine(rough, toy[3])
-
-
-@pytest.fixture
-def networks(monkeypatch):
-    """Random networks of the embedded ones' classes on every wire."""
-    codec, words = PixelCodec(small.SHRINK), torch.zeros(2, small.WORDS, small.CONTEXT)
-    rest = {"guidance": 1.0, "steps": 2}
-
-    def build(kind):
-        if kind == "slrm":
-            return slrm_tiny.filled(replace(slrm_tiny.TINY, lora_rank=0), seed=3, scale=0.5)
-        if kind == "canonical":
-            pair = public_tiny.seeded(small.build_small_pair, 0)
-            return canonical.Canonicalizer(pair.unet, pair.reference, codec, NoVision(small.CONTEXT), words, small.SCHEDULE,
-                                           small.SMALL_SIZE, **rest)
-        nets = public_tiny.seeded(small.SmallMultiView, 0)
-        return multiview.MultiView(nets.unet, codec, NoVision(small.CONTEXT), nets.prompts.detach(), small.SCHEDULE,
-                                   small.SMALL_SIZE, eta=0.0, **rest)
-
-    made = {}
-    monkeypatch.setattr(specs.Network, "load", lambda self, device: made.get(self.kind) or made.setdefault(
-        self.kind, build(self.kind).requires_grad_(False) if self.kind == "slrm" else build(self.kind)))
-    return characters.LoadCharacterEmbedded.execute().result
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """ComfyUI's output folder."""
-    import folder_paths
-
-    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path))
-    return tmp_path
 
 
 def refine(given, views, **more):

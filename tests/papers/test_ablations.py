@@ -9,12 +9,13 @@ import bench_runs
 import papers_report
 import pytest
 import torch
+from helpers.counted import networks, small
+from helpers.tiny_stages import SIZE
+from helpers.tiny_stages import reference as _reference
 from lift123.pipelines import consistent123, magic123
 from lift123.pipelines.io.runs import read_run
 from lift123.pipelines.stages.results.evaluate import EvaluateSettings, Networks
 from lift123.pipelines.toybox.objects import heldout_seed, make_object
-from test_preset_costs import networks, small
-from test_stages import SIZE, _reference
 
 
 def short(**changes):

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import depth_tiny
+from helpers.hifi_toys import camera, depth_text, reference
+from helpers.tiny_stages import NERF, SIZE
+from helpers.tiny_stages import box as _box
 from lift123.pipelines import hifi123
-from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.core.schedules import Constant
-from lift123.pipelines.core.views import Views
 from lift123.pipelines.hifi123 import OPEN, PAPER, PRESETS, QUICKSTART, STANDARD
 from lift123.pipelines.render.surface import render_surface
 from lift123.pipelines.render.volume import VolumeSettings
@@ -23,25 +23,12 @@ from lift123.pipelines.stages.objects.fit_nerf import NerfConfig, fit_nerf
 from lift123.pipelines.stages.objects.refine_mesh import refine_mesh
 from lift123.pipelines.stages.results.render_views import render_scene, scene_mesh
 from lift123.verification.oracle import OracleDenoiser
-from test_stages import NERF, SIZE, _box
 
 SMALL = 8  # pixels of the first coarse iterations here
 
 
-def camera(azimuth=0.0, elevation=0.0, size=SIZE):
-    return Cameras.orbit(azimuth, elevation, 3.8, math.radians(20), size, size)
-
-
 def truth(cameras):
     return render_surface(_box(), cameras, supersample=2, grad=False).composite(1.0)
-
-
-@lru_cache
-def reference() -> ReferenceView:
-    buffers = render_surface(_box(), camera(), supersample=4, grad=False)
-    safe = buffers.alpha.clamp_min(1e-6)
-    normal = torch.tensor([0.0, 0.0, 1.0]) * (buffers.alpha > 0)[..., None]
-    return ReferenceView(Views(camera(), buffers.rgb / safe[..., None], buffers.alpha, buffers.depth / safe, normal), "a box")
 
 
 class Counting(OracleDenoiser):
@@ -67,11 +54,6 @@ class Counting(OracleDenoiser):
         self.times += t.tolist()
         self.sizes.append((len(cameras), cameras.height))
         return super().predict_noise(noisy, t, cameras)
-
-
-@lru_cache
-def depth_text():
-    return depth_tiny.network()
 
 
 def networks():

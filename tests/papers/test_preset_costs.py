@@ -5,63 +5,10 @@ from types import SimpleNamespace
 
 import preset_costs
 import pytest
-import torch
+from helpers.counted import Counting, networks, small
+from helpers.tiny_stages import SIZE
+from helpers.tiny_stages import reference as _reference
 from lift123.pipelines import consistent123, hifi123, magic123
-from lift123.verification.oracle import stable_diffusion_alphas
-from test_stages import MESH, NERF, SIZE, _reference
-
-
-class Counting:
-    """A denoiser that says nothing and counts: predictions, encodings, how often it was conditioned."""
-
-    alphas_cumprod, image_size = stable_diffusion_alphas(), SIZE
-
-    def __init__(self):
-        self.predicted = self.encoded = self.conditioned = 0
-
-    def with_guidance(self, guidance):
-        return self
-
-    def with_reference(self, picture, camera):
-        self.conditioned += 1
-        return self
-
-    def with_prompt(self, prompt, negative=""):
-        self.conditioned += 1
-        return self
-
-    def encode(self, images):
-        self.encoded += len(images)
-        return images.permute(0, 3, 1, 2)
-
-    def predict_noise(self, noisy, t, cameras):
-        self.predicted += len(noisy)
-        return torch.zeros_like(noisy)
-
-
-class Rising:
-    """A CLIP scorer whose similarity never settles: the boundary falls to its ceiling."""
-
-    def __init__(self):
-        self.asked, self.words = 0, 0
-
-    def image_embedding(self, images):
-        self.asked += 1
-        angle = torch.tensor(1.5 - 0.1 * self.asked)
-        return torch.stack([angle.cos(), angle.sin()]).expand(len(images), 2)
-
-    def text_embedding(self, prompts):
-        self.words += 1
-        return torch.tensor([[1.0, 0.0]]).expand(len(prompts), 2)
-
-
-def networks() -> SimpleNamespace:
-    return SimpleNamespace(view=Counting(), text=Counting(), clip=Rising())
-
-
-def small(preset, nerf=16, mesh=6):
-    coarse = replace(NERF, iterations=nerf, mesh_iterations=mesh, mode=preset.nerf.mode, reference_first=2)
-    return replace(preset, nerf=coarse, mesh=replace(MESH, iterations=mesh, mode=preset.mesh.mode))
 
 
 @pytest.mark.parametrize("name", ["quickstart", "paper"])
@@ -96,7 +43,7 @@ def test_magic123_asks_only_priors_that_weigh(ratio, text_calls):
 
 
 def test_hifi123_asks_its_coarse_networks_as_often_as_counted():
-    from test_hifi123 import depth_text, reference
+    from helpers.hifi_toys import depth_text, reference
 
     preset = small(hifi123.PRESETS["hifi123 quickstart"], nerf=6, mesh=1)
     preset = replace(preset, mesh=replace(preset.mesh, optimize="texture"), guide=replace(preset.guide, rungs=1, steps=2))
@@ -109,7 +56,9 @@ def test_hifi123_asks_its_coarse_networks_as_often_as_counted():
 @pytest.mark.parametrize("tau, reuse", [("draw", 1), ("draw", 4), ("mean", 1)])
 def test_rgsd_makes_as_many_targets_as_counted(tau, reuse):
     """On average over the levels that are drawn; the stand-in for the guide counts as the real one (``test_rgsd``)."""
-    from test_rgsd import PAPER, _prior, _run
+    from helpers.rgsd_toys import PAPER
+    from helpers.rgsd_toys import prior as _prior
+    from helpers.rgsd_toys import run as _run
 
     paper = hifi123.PAPER
     preset = replace(paper, rgsd=replace(paper.rgsd, tau=tau, reuse=reuse, slots=4))

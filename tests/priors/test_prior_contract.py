@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import comfy_tiny
+from helpers.linear import LinearDenoiser
+from helpers.rgsd_toys import HOME, LossyGuide, ToyGuide
+from helpers.rgsd_toys import ball as _ball
 from lift123.host import comfy_denoiser
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.prior import Prior
@@ -21,8 +24,6 @@ from lift123.pipelines.priors.sds import SdsPrior, SdsSettings
 from lift123.pipelines.priors.text import TextPrior
 from lift123.pipelines.priors.view import ViewPrior
 from lift123.verification.oracle import OracleDenoiser
-from test_priors import LinearDenoiser
-from test_rgsd import HOME, LossyGuide, ToyGuide, _ball
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE, COUNT = 8, 2

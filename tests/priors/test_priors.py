@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.linear import SIZE, LinearDenoiser
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import NotFinite
 from lift123.pipelines.core.prior import Prior
@@ -13,27 +14,6 @@ from lift123.pipelines.priors.combine import DynamicPrior, SumPrior, dynamic_clo
 from lift123.pipelines.priors.sds import SdsPrior, SdsSettings, resize
 from lift123.pipelines.priors.view import ViewPrior, angle_to
 from lift123.verification.oracle import OracleDenoiser, pixel_latents, stable_diffusion_alphas
-
-SIZE = 8
-
-
-class LinearDenoiser:
-    """A linear "VAE" z = A vec(x) and a denoiser with a fixed answer; everything is known."""
-
-    def __init__(self, answer=0.3, size=SIZE, channels=4, dtype=torch.float32):
-        generator = torch.Generator().manual_seed(5)
-        self.matrix = torch.randn(channels * 4, size * size * 3, generator=generator)
-        self.alphas_cumprod = stable_diffusion_alphas()
-        self.image_size, self.channels, self.answer, self.dtype = size, channels, answer, dtype
-        self.calls = []
-
-    def encode(self, images):
-        z = images.flatten(1).to(self.dtype) @ self.matrix.T.to(self.dtype)
-        return z.reshape(len(images), self.channels, 2, 2)
-
-    def predict_noise(self, noisy, t, cameras):
-        self.calls.append((noisy.clone(), t.clone()))
-        return torch.full_like(noisy, self.answer)
 
 
 def _cameras(azimuths, size=SIZE):

@@ -8,10 +8,8 @@ import tokenize
 from pathlib import Path
 
 import pytest
+from helpers.sources import ROOT, python_files, relative
 
-ROOT = Path(__file__).resolve().parents[2]
-OURS = ("__init__.py", "launch.py", "nodes", "host", "pipelines", "launcher", "sync", "verification", "training",
-        "benchmarks", "tests")
 PAPERS = {"magic123", "consistent123", "hifi123", "stdgen"}
 L1 = {"ops", "losses", "io"}
 L2 = {"render", "fields", "priors", "networks", "loaders", "catalog", "methods", "metrics", "toybox"}
@@ -46,20 +44,6 @@ EXCEPTIONS = {
 }
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "server", "execution", "nodes"}
 NEVER_AT_IMPORT = ("comfy", "diffusers", "nvdiffrast", "tinycudann", "open_clip", "xatlas", "transformers")
-
-
-def python_files(*folders: str) -> list:
-    """Python files of the pack's own folders."""
-    found = []
-    for name in folders or OURS:
-        path = ROOT / name
-        found += [path] if path.is_file() else sorted(path.rglob("*.py"))
-    return [p for p in found if "node_modules" not in p.parts]
-
-
-def relative(path: Path) -> str:
-    """Path from the repository root, with slashes."""
-    return path.relative_to(ROOT).as_posix()
 
 
 def imports_of(path: Path) -> list:

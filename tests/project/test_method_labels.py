@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_architecture import ROOT, python_files
+from helpers.sources import ROOT, python_files
 
 METHOD = ROOT / "docs" / "method"
 DOCUMENTS = {"M": "magic123.md", "C": "consistent123.md", "H": "hifi123.md", "S": "stdgen.md"}

@@ -1,44 +1,17 @@
 """The shipped workflows: well formed, equal to their API twins and presets, and running in the real ComfyUI."""
 
-import copy
 import json
 import struct
 import time
 
 import pytest
-from conftest import ROOT
 from helpers.comfy_modules import prepare
+from helpers.graphs import FOLDER, INPAINTING, SMALL, api, built, changed, ui
 from lift123.sync import graphs as to_api
 
-FOLDER = ROOT / "workflows"
-ABLATIONS = ["ablation_boundary", "ablation_coarse_fine", "ablation_loss_weights", "ablation_prior_trade_off",
-             "ablation_schedules", "ablation_strategies", "ablation_two_stages"]
 PICTURES_ONLY = {"ablation_hifi123", "hifi123_inversion", "hifi123_novel_views", "hifi123_rgnv_enhance"}
 NAMES = sorted(p.stem for p in FOLDER.glob("*.json"))
 CORE_NODES = {"LoadImage", "PreviewImage", "Preview3D", "MarkdownNote"}
-INPAINTING = {"CheckpointLoaderSimple", "CLIPTextEncode", "VAEEncodeForInpaint", "KSampler", "VAEDecode"}
-
-
-def ui(name):
-    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def api(name):
-    return json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def changed(prompt, **by_class):
-    """A copy with inputs replaced, by node class without its prefix."""
-    prompt = copy.deepcopy(prompt)
-    for node in prompt.values():
-        node["inputs"].update(by_class.get(node["class_type"].removeprefix("Lift123_"), {}))
-    return prompt
-
-
-@pytest.fixture
-def weights():
-    if not (ROOT / "pipelines" / "embedded" / "settings.json").is_file():
-        pytest.skip("the embedded networks are not here: run 'python3 launch.py train-embedded'")
 
 
 # ---------------------------------------------------------------------------------------- files
@@ -85,32 +58,6 @@ def test_no_machine_paths():
 
 
 # -------------------------------------------------------------------------------------- presets
-
-
-def built(name, *more):
-    """What the prior and boundary nodes of a workflow (and those named in ``more``) hand on, by node id."""
-    prepare()
-    from lift123.nodes import all_nodes
-
-    classes = {n.GET_SCHEMA().node_id: n for n in all_nodes()}
-    light = {f"Lift123_{n}" for n in ("LoadEmbedded", "PriorSchedule", "ViewPrior", "TextPrior", "ClipBoundary",
-                                      "DynamicPrior", "LoadViewPrior", "LoadTextPrior", "LoadClip", *more)}
-    prompt, done = changed(api(name), LoadViewPrior={"checkpoint": "embedded"}, LoadTextPrior={"checkpoint": "embedded"},
-                           LoadClip={"checkpoint": "embedded"}), {}
-
-    def value(given):
-        return run(given[0])[given[1]] if isinstance(given, list) else given
-
-    def run(key):
-        if key not in done:
-            node = prompt[key]
-            done[key] = classes[node["class_type"]].execute(**{k: value(v) for k, v in node["inputs"].items()}).result
-        return done[key]
-
-    for key, node in prompt.items():
-        if node["class_type"] in light:
-            run(key)
-    return prompt, done
 
 
 @pytest.mark.parametrize("name, preset", [("consistent123_quickstart", "QUICKSTART"), ("consistent123", "PAPER")])
@@ -192,15 +139,6 @@ def test_paper_preset_without_its_checkpoints_is_refused_with_instructions(comfy
     with pytest.raises(PromptFailed, match="zero123-xl.ckpt into models/checkpoints/") as refusal:
         comfy.run(api("consistent123"))
     assert "models/lift123_clip" in str(refusal.value) and "Nothing is downloaded" in str(refusal.value)
-
-
-SMALL = dict(
-    NerfStage1={"iterations": 16, "render_size": 32, "reference_size": 32, "preview_every": 2},
-    DynamicStage2={"mesh_iterations": 4},
-    DMTetRefine={"iterations": 4, "render_size": 32, "reference_size": 32, "grid": 8, "preview_every": 2},
-    BakeExport={"texture_size": 128, "face_budget": 500, "supersample": 1, "frames": 4, "turntable_size": 64},
-    ClipBoundary={"interval": 2, "window": 1, "size": 32},
-)
 
 
 def check_results(comfy, entry):

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import ablations
 import pytest
+from helpers.graphs import ABLATIONS, SMALL, api, built, changed
 from lift123.pipelines import consistent123, magic123
-from test_workflows import ABLATIONS, SMALL, api, built, changed, weights  # noqa: F401  (weights is a fixture)
 
 
 def defined(name):

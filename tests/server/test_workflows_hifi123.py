@@ -3,8 +3,7 @@
 
 import pytest
 from helpers.comfy_modules import prepare
-from test_workflows import SMALL, api, changed, ui, weights  # noqa: F401  (weights is a fixture)
-from test_workflows_magic123 import exported, stage
+from helpers.graphs import SMALL, api, changed, exported, stage, ui
 
 FEW = {"steps": 20, "rungs": 2}
 TINY = {**SMALL, "NerfStage1": {**SMALL["NerfStage1"], "iterations": 6}, "ReferenceView": {"size": 96},

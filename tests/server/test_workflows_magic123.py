@@ -1,16 +1,11 @@
 """Magic123's workflows and the five that teach by rewiring: the presets' numbers, and runs in the real ComfyUI."""
 
-import json
 
 import pytest
-from test_workflows import SMALL, api, built, changed, ui, weights  # noqa: F401  (weights is a fixture)
+from helpers.graphs import SMALL, api, built, changed, exported, stage, ui
 
 TINY = {**SMALL, "NerfStage1": {**SMALL["NerfStage1"], "iterations": 6}, "SampleViews": {"views": 2, "steps": 2}}
 GRAPHS = ["prior_2d_only", "prior_3d_only", "prior_both", "magic123_quickstart"]
-
-
-def stage(prompt, name):
-    return next(key for key, node in prompt.items() if node["class_type"] == f"Lift123_{name}")
 
 
 def wired(prompt, done, name, entry="prior"):
@@ -65,17 +60,6 @@ def test_magic123_names_its_checkpoints():
 
 
 # --------------------------------------------------------------------------------------- server
-
-
-def exported(comfy, entry):
-    """The GLB and the manifest of a run."""
-    from lift123.pipelines.io.glb_reader import read_glb
-
-    files = [o["lift123_files"][0] for o in entry["outputs"].values() if "glb" in o.get("lift123_files", [{}])[0]][0]
-    place = {kind: comfy.output / f["subfolder"] / f["filename"] for kind, f in files.items()}
-    mesh = read_glb(place["glb"].read_bytes())
-    assert mesh.texture is not None and len(mesh.faces) > 50
-    return place["glb"], json.loads(place["manifest"].read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", GRAPHS)

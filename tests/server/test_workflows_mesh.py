@@ -4,7 +4,8 @@ import json
 
 import torch
 from helpers.comfy_modules import prepare
-from test_workflows import SMALL, api, changed, to_api, ui, weights  # noqa: F401  (weights is a fixture)
+from helpers.graphs import SMALL, api, changed, ui
+from lift123.sync import graphs as to_api
 
 NAME = "refine_mesh_texture"
 FEW = {"ReferenceView": {"size": 96}, "MeshToScene": {"detail": 64}, "DMTetRefine": SMALL["DMTetRefine"],

@@ -5,7 +5,8 @@ import json
 
 import pytest
 from conftest import ROOT
-from test_workflows import INPAINTING, api, changed, to_api, ui
+from helpers.graphs import INPAINTING, api, changed, ui
+from lift123.sync import graphs as to_api
 
 SMALL = {"ToyCharacter": {"size": 64, "cells": 16}, "RefineLayers": {"steps": 1, "preset": "quickstart"},
          "PreviewLayers": {"size": 64}, "ProjectColors": {"subdivide": 0}}

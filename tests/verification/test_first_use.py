@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 from helpers import public_tiny, slrm_tiny, stdgen_tiny
+from helpers.stdgen_toys import Knows
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.loaders import embedded_characters as small
 from lift123.pipelines.loaders import slrm_files
@@ -14,7 +15,6 @@ from lift123.pipelines.networks.stdgen.schedule import LEADING, ZERO_SNR
 from lift123.pipelines.stages.characters.handedness import mirrored
 from lift123.pipelines.stages.characters.picture import fit_upright
 from lift123.verification import first_use, weights
-from test_stdgen_stages import Knows
 
 SIZE = (64, 40)
 ERROR = "denoising error (1 = knows nothing)"

@@ -1,16 +1,16 @@
 """Canonicalization and multi-view diffusion as stages: what goes in, what comes out, progress, stopping, errors."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from helpers import stdgen_tiny
+from helpers.stdgen_toys import SIZE, Knows, person, six
 from lift123.pipelines.core.character_views import LEVEL_NAMES, CharacterViews
 from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.loaders import embedded_characters as small
 from lift123.pipelines.networks.stdgen import canonical, multiview
 from lift123.pipelines.networks.stdgen.codec import PixelCodec, VaeCodec
-from lift123.pipelines.networks.stdgen.schedule import make_scheduler
 from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
 from lift123.pipelines.stages.characters.multiview import (
     MultiViewSettings,
@@ -21,59 +21,6 @@ from lift123.pipelines.stages.characters.multiview import (
     mask_of_soft_normals,
     views_from_pictures,
 )
-from lift123.pipelines.stages.characters.picture import CharacterPicture
-
-SIZE = (32, 20)
-
-
-@dataclass
-class Knows:
-    """A network that knows the answer: v of ``targets[level]`` [n, H, W, 3] at whatever noise it is shown."""
-
-    targets: dict
-    size: tuple = SIZE
-    codec: object = PixelCodec(2)
-    schedule: dict = field(default_factory=lambda: small.SCHEDULE)
-    steps: int = 4
-    guidance: float = 2.5
-    eta: float = 0.0
-    stock: bool = False
-    soft: bool = False
-    starts: list = field(default_factory=list)
-    asked: list = field(default_factory=list)
-
-    @property
-    def latent_shape(self):
-        shape = tuple(self.codec.encode(self.targets[0]).shape)
-        return shape[1:] if len(self.targets[0]) == 1 else shape
-
-    def decode(self, latents):
-        return self.codec.decode(latents)
-
-    def see(self, picture):
-        self.shown = picture
-        return "seen"
-
-    def show(self, picture, generator=None):
-        self.shown, self.drawn = picture, generator
-        return "seen"
-
-    def predict(self, noisy, t, seen, *rest):
-        level, guidance = rest if len(rest) == 2 else (0, rest[0])
-        self.asked.append((level, t, guidance))
-        if t == 999:
-            self.starts.append(noisy)
-        alpha = make_scheduler(self.schedule).alphas_cumprod[t]
-        clean = self.codec.encode(self.targets[level])
-        epsilon = (noisy - alpha.sqrt() * clean) / (1 - alpha).sqrt()
-        return alpha.sqrt() * epsilon - (1 - alpha).sqrt() * clean
-
-
-def person():
-    rgb, alpha = torch.zeros(60, 40, 3), torch.zeros(60, 40)
-    alpha[5:55, 12:28] = 1
-    rgb[..., 0] = 0.7
-    return CharacterPicture(rgb, alpha)
 
 
 def test_canonicalize_returns_what_the_network_knows():
@@ -109,15 +56,6 @@ def test_previews_of_large_pictures_are_small():
     steps = []
     canonicalize(Knows({0: target}, size=(1024, 64)), person(), CanonicalSettings(steps=1, preview_every=1), on_step=steps.append)
     assert steps[0].preview.shape == (256, 16, 3)
-
-
-def six(level: int, size=SIZE):
-    """Normals and colors of a block on white; each view and level has its own color."""
-    pictures = torch.ones(12, *size, 3)
-    for v in range(6):
-        pictures[v, 4:28, 8:12] = torch.tensor([0.5, 0.5, 1.0])
-        pictures[6 + v, 4:28, 8:12] = torch.tensor([0.1 * v, 0.2 * level, 0.3])
-    return pictures
 
 
 def test_multi_view_runs_each_level_from_the_same_noise():

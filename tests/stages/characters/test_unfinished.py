@@ -5,17 +5,17 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from helpers.comfy_modules import prepare
-from test_stdgen_stages import SIZE, Knows, person, six
+from helpers.stdgen_toys import SIZE, Knows, person, six
 
 prepare()
 import comfy.model_management as mm
+from helpers.stdgen_wires import SAMPLER
 from lift123.host import specs
 from lift123.nodes import characters
 from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
 from lift123.pipelines.stages.characters.multiview import MultiViewSettings, draw_stock_views, draw_views
 from lift123.pipelines.stages.characters.unfinished import Unfinished, run_key
-from test_nodes_stdgen import SAMPLER, folder, networks, toy  # noqa: E402, F401  (fixtures)
 
 PICTURE = torch.rand(64, 40, 3, generator=torch.Generator().manual_seed(5))
 NOISY = MultiViewSettings(unclip_noise=True, preview_every=0)

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.tiny_stages import NERF
+from helpers.tiny_stages import oracle as _oracle
+from helpers.tiny_stages import reference as _reference
 from lift123.pipelines.core.errors import NotFinite, OutOfRoom
 from lift123.pipelines.core.prior import Prior
 from lift123.pipelines.core.schedules import Constant
 from lift123.pipelines.stages.objects import fit_nerf as nerf_stage
 from lift123.pipelines.stages.objects.fit_nerf import fit_nerf
-from test_stages import NERF, _oracle, _reference
 
 
 class Turns(Prior):

@@ -5,6 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers import depth_tiny, public_tiny
+from helpers.control import control as _control
+from helpers.wedge import IMPORT, MESH
+from helpers.wedge import likeness as _likeness
+from helpers.wedge import reference as _reference
+from helpers.wedge import wedge as _wedge
 from lift123.pipelines.core.cameras import HOME, Cameras
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.schedules import Constant
@@ -27,7 +32,6 @@ from lift123.pipelines.stages.objects.enhance_views import (
 )
 from lift123.pipelines.stages.objects.import_mesh import import_mesh
 from lift123.pipelines.stages.objects.refine_mesh import refine_mesh
-from test_import_mesh import IMPORT, MESH, _likeness, _reference, _wedge
 
 QUICK = RgnvSettings(steps=20, rungs=2, guidance=2.0)
 RGSD = {"settings": RgsdSettings(Constant(2e-4)), "guide": replace(QUICK, rungs=3)}
@@ -252,19 +256,6 @@ def test_a_depth_network_is_no_text_network_and_sizes_must_fit(tmp_path):
         load_text_folder(_folder(tmp_path))
     with pytest.raises(InputError, match="multiple"):
         load_depth_text_folder(tmp_path, image_size=18)
-
-
-def _control(folder, unet, seed=8):
-    from diffusers import ControlNetModel
-
-    module = public_tiny.seeded(lambda: ControlNetModel.from_unet(
-        unet, conditioning_embedding_out_channels=(16, 16), load_weights_from_unet=False), seed)
-    with torch.no_grad():  # published ones are small, too: they begin at zero
-        for part in (module.controlnet_down_blocks, module.controlnet_mid_block):
-            for parameter in part.parameters():
-                parameter.mul_(0.3)
-    module.save_pretrained(folder)
-    return module
 
 
 def test_a_controlnet_stands_in_for_the_depth_channel(tmp_path):

@@ -4,11 +4,12 @@ import time
 from dataclasses import replace
 
 import pytest
+from helpers.tiny_stages import MESH, NERF
+from helpers.tiny_stages import reference as _reference
 from lift123.pipelines.core.errors import StopStage
 from lift123.pipelines.core.prior import Prior
 from lift123.pipelines.core.step import Step
 from lift123.pipelines.stages.objects.estimate import StageEstimate, Stopwatch, estimate, report
-from test_stages import MESH, NERF, _reference
 
 
 class Slow(Prior):

@@ -4,6 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.rgsd_toys import ToyGuide
+from helpers.tiny_stages import MESH, NERF
+from helpers.tiny_stages import nerf as _nerf
+from helpers.tiny_stages import oracle as _oracle
+from helpers.tiny_stages import reference as _reference
+from helpers.tiny_stages import same as _same
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.schedules import Constant
 from lift123.pipelines.priors.combine import DynamicPrior, SumPrior
@@ -11,8 +17,6 @@ from lift123.pipelines.priors.rgsd import RgsdPrior, RgsdSettings
 from lift123.pipelines.stages.loop.scene import Scene
 from lift123.pipelines.stages.objects.fit_nerf import fit_nerf
 from lift123.pipelines.stages.objects.refine_mesh import refine_mesh
-from test_rgsd import ToyGuide
-from test_stages import MESH, NERF, _nerf, _oracle, _reference, _same
 
 TEXTURE = replace(MESH, optimize="texture")
 SETTINGS = RgsdSettings(Constant(1.0), "mean", reuse=3, slots=1)

@@ -8,6 +8,7 @@ import torch
 from helpers.comfy_modules import prepare
 
 prepare()
+from helpers.shapes import ball, body, box, painted
 from lift123.host.specs import Network
 from lift123.nodes import evaluate as node_file
 from lift123.pipelines.core.cameras import HOME
@@ -25,8 +26,6 @@ from lift123.pipelines.stages.results.evaluate import (
     evaluate,
     subject_of_mesh,
 )
-from test_metrics import ball, box
-from test_metrics_more import body, painted
 
 SMALL = EvaluateSettings(size=64, views="turntable-8")
 
