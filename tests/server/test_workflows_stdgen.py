@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 from test_workflows import INPAINTING, api, changed, to_api, ui
 
-SMALL = {"ToyCharacter": {"size": 64, "cells": 16}, "RefineLayers": {"steps": 1, "preset": "quickstart"},
+SMALL = {"ToyCharacter": {"size": 64, "cells": 16}, "RefineLayers": {"steps": 1, "preset": "stdgen quickstart"},
          "PreviewLayers": {"size": 64}, "ProjectColors": {"subdivide": 0}}
 WIRES = {"Canonicalize": "canonical", "CharacterMultiView": "multiview", "LiftLayers": "slrm"}
 
@@ -63,7 +63,7 @@ def test_public_graphs_wire_each_network_to_its_stage_and_use_the_papers_numbers
             assert loader["inputs"]["checkpoint"].startswith("StdGEN-")
     for stage in ("Canonicalize", "CharacterMultiView"):
         assert all((n["inputs"]["steps"], n["inputs"]["guidance"]) == (0, -1.0) for n in nodes_of(prompt, stage).values())
-    assert {n["inputs"]["preset"] for n in nodes_of(prompt, "RefineLayers").values()} == {"paper"}
+    assert {n["inputs"]["preset"] for n in nodes_of(prompt, "RefineLayers").values()} == {"stdgen paper"}
     assert all(n["inputs"]["steps"] == 0 and not n["inputs"]["again"] for n in nodes_of(prompt, "RefineLayers").values())
 
 
