@@ -23,6 +23,7 @@ from bench_tools import ROOT, load_pack, machine, table
 
 load_pack()
 
+from lift123.pipelines import stdgen
 from lift123.pipelines.core.layers import LayeredMesh
 from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.io.color import encode_png
@@ -30,10 +31,11 @@ from lift123.pipelines.metrics.geometry import mesh_facts, sample_surface
 from lift123.pipelines.metrics.layers import penetration
 from lift123.pipelines.ops.closest import closest_point
 from lift123.pipelines.stages.characters.export import character_picture, section_layers
-from lift123.pipelines.stages.characters.refine_layers import QUICKSTART, reaches, refine_layers
+from lift123.pipelines.stages.characters.refine_layers import reaches, refine_layers
 from lift123.pipelines.stages.characters.refined_layers import RefinedLayers, load_layers, save_layers
 from lift123.pipelines.toybox.characters import A_POSE, heldout_character, render_levels
 
+CONFIG = stdgen.TOY.refine  # true views are sharp
 COARSE_CELLS, VIEW_SIZE, SAMPLES = 32, 128, 20_000
 WARP, WAVES, FREQUENCY, NOISE = 0.03, 8, 2.5, 0.005  # scene units, number, radians per unit, scene units
 TINTS = {"body": (0.86, 0.68, 0.58), "clothing": (0.45, 0.6, 0.85), "hair": (0.75, 0.6, 0.35)}
@@ -69,7 +71,7 @@ def surface_distance(a: Mesh, b: Mesh) -> float:
 def inside(layers: LayeredMesh, name: str) -> tuple[float, float]:
     """(deepest, share) of a layer's vertices inside any inner layer, beyond the tolerance."""
     found = [
-        penetration(layers[name], layers[n], QUICKSTART.tolerance) for n in layers.names[: layers.names.index(name)]
+        penetration(layers[name], layers[n], CONFIG.tolerance) for n in layers.names[: layers.names.index(name)]
     ]
     return max((f["deepest"] for f in found), default=0.0), max((f["share"] for f in found), default=0.0)
 
@@ -83,7 +85,7 @@ def run_one(index: int, args) -> tuple[dict, tuple]:
         return json.loads(kept.read_text(encoding="utf-8")), (truth, coarse, load_layers(mesh_file).layers)
     views = render_levels(truth, VIEW_SIZE)
     start, cpu = time.perf_counter(), time.process_time()
-    refined = refine_layers(coarse, views, QUICKSTART)
+    refined = refine_layers(coarse, views, CONFIG)
     spent = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
     figures = {"caption": character.caption, **spent, "layers": {}, "notes": refined.notes}
     for name in truth:
@@ -95,7 +97,7 @@ def run_one(index: int, args) -> tuple[dict, tuple]:
             "vertices": facts["vertices"], "watertight": facts["watertight"],
         }
     args.work.mkdir(parents=True, exist_ok=True)
-    save_layers(mesh_file, RefinedLayers(refined.layers, reach=reaches(refined.layers, QUICKSTART.tolerance)))
+    save_layers(mesh_file, RefinedLayers(refined.layers, reach=reaches(refined.layers, CONFIG.tolerance)))
     kept.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     return figures, (truth, coarse, refined.layers)
 
@@ -143,7 +145,7 @@ def main(argv: list[str] | None = None) -> None:
     text = __doc__.split("\n\n", 1)[1].split("\n\n", 1)[1].strip()
     (args.out / "refine_layers.md").write_text(
         f"# Multi-layer refinement with true normals\n\n{machine()}\n\n{text}\n\n"
-        f"Tolerance {QUICKSTART.tolerance} scene units.  Mean ratio of distances: {means}.\n\n{table(head, rows)}\n"
+        f"Tolerance {CONFIG.tolerance} scene units.  Mean ratio of distances: {means}.\n\n{table(head, rows)}\n"
         f"![truth, input and refined: from the front; cut open, from the right; clothing from the front left; hair from "
         f"behind](refine_layers.png)\n\n{LOOKED_AT}\n",
         encoding="utf-8",

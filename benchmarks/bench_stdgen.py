@@ -23,40 +23,30 @@ from pathlib import Path
 import torch
 from bench_refine_layers import inside, surface_distance
 from bench_tools import ROOT, machine, table
+from lift123.pipelines import stdgen
 from lift123.pipelines.core.character_views import CharacterViews
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.layers import LAYER_NAMES, LayeredMesh
 from lift123.pipelines.core.ortho import six_views
 from lift123.pipelines.io.color import encode_png
 from lift123.pipelines.loaders import embedded_characters as small
-from lift123.pipelines.loaders.embedded_slrm import load_small_slrm
 from lift123.pipelines.metrics.geometry import chamfer, volumetric_iou
 from lift123.pipelines.metrics.image import psnr
 from lift123.pipelines.render.surface import render_surface
-from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
+from lift123.pipelines.stages.characters.canonicalize import canonicalize
 from lift123.pipelines.stages.characters.export import character_picture, exploded
 from lift123.pipelines.stages.characters.lift_layers import lift_layers
-from lift123.pipelines.stages.characters.multiview import MultiViewSettings, draw_views
+from lift123.pipelines.stages.characters.multiview import draw_views
 from lift123.pipelines.stages.characters.picture import CharacterPicture
-from lift123.pipelines.stages.characters.project_colors import project_colors
-from lift123.pipelines.stages.characters.refine_layers import QUICKSTART, refine_layers, with_steps
 from lift123.pipelines.stages.characters.refined_layers import RefinedLayers, load_layers, save_layers
 from lift123.pipelines.toybox.characters import heldout_character, input_picture, render_levels
 from lift123.verification.means import summary
 
 STARTS = ("picture", "a-pose", "views")
-PICTURE_SIZE, VIEW_SIZE, RESOLUTION, SEED = 256, 128, 96, 42
-STEPS = 6  # of the refinement, as in the quickstart's graph: soft views bear no more
+PICTURE_SIZE, VIEW_SIZE, RESOLUTION = 256, 128, 96
+PRESET = stdgen.QUICKSTART
 DIGITS = {"iou": 3, "distance": 4, "chamfer": 5}
 NOTE = Path(__file__).resolve().parent / "notes" / "stdgen.md"
-
-
-class Networks:
-    """The embedded networks, loaded once."""
-
-    def __init__(self, folder: Path):
-        self.canonical = small.EmbeddedCanonical(folder).load()
-        self.multiview, self.slrm = small.EmbeddedMultiView(folder).load(), load_small_slrm(folder=folder)
 
 
 def scaled(views: CharacterViews, size: int) -> torch.Tensor:
@@ -86,7 +76,7 @@ def compare(made: LayeredMesh, truth: LayeredMesh) -> dict[str, dict]:
     return found
 
 
-def handed_on(start: str, character, truth_views: CharacterViews, networks: Networks) -> tuple[CharacterViews, torch.Tensor]:
+def handed_on(start: str, character, truth_views: CharacterViews, networks) -> tuple[CharacterViews, torch.Tensor]:
     """(six views of three levels, the A-pose picture they were drawn from)."""
     if start == "views":
         return truth_views, truth_views.color[0, 0]
@@ -94,11 +84,11 @@ def handed_on(start: str, character, truth_views: CharacterViews, networks: Netw
     if start == "picture":
         rgba = input_picture(character, 0, PICTURE_SIZE)
         shown = CharacterPicture(rgba[..., :3], rgba[..., 3])
-        front = canonicalize(networks.canonical, shown, CanonicalSettings(seed=SEED, preview_every=0)).picture
-    return draw_views(networks.multiview, front, MultiViewSettings(seed=SEED, preview_every=0)), front
+        front = canonicalize(networks.canonical, shown, PRESET.canonical).picture
+    return draw_views(networks.multiview, front, PRESET.views), front
 
 
-def run_one(index: int, start: str, networks: Networks, args) -> dict:
+def run_one(index: int, start: str, networks, args) -> dict:
     """Figures of one character; pictures and meshes are kept beside them."""
     place = args.work / f"{start}-{index}"
     kept = place.with_suffix(".json")
@@ -109,11 +99,10 @@ def run_one(index: int, start: str, networks: Networks, args) -> dict:
     small_truth, large_truth = (render_levels(truth, size) for size in (small.SMALL_SIZE[0], VIEW_SIZE))
     views, front = handed_on(start, character, small_truth, networks)
     figures = {"caption": character.caption, "drawn": float(psnr(scaled(views, VIEW_SIZE), large_truth.color[0]).mean())}
-    coarse = lift_layers(views, networks.slrm)
+    coarse = lift_layers(views, networks.slrm, PRESET.lift)
     try:
-        refined = refine_layers(coarse, views, with_steps(QUICKSTART, STEPS), seed=SEED)
-        painted = project_colors(refined.layers, views).layers
-        figures["notes"] = refined.notes
+        refined = stdgen.finish(coarse, views, PRESET)
+        painted, figures["notes"] = refined.layers, refined.notes
     except InputError as problem:  # a character that cannot be refined counts as its coarse layers
         painted, figures["failed"] = coarse, str(problem)
     figures |= {"coarse": compare(coarse, truth), "refined": compare(painted, truth),
@@ -213,7 +202,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--fresh", action="store_true")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    networks, found = Networks(args.weights), {}
+    networks, found = small.load_embedded_characters(folder=args.weights), {}
     args.out.mkdir(parents=True, exist_ok=True)
     chosen = range(args.first, args.first + args.characters)
     for start in args.starts.split(","):

@@ -17,7 +17,7 @@ LIFT123_CANONICAL      ``specs.Network`` of kind "canonical": any pose -> A-pose
 LIFT123_MULTIVIEW      ``specs.Network`` of kind "multiview": A-pose -> six views per peel level
 LIFT123_SLRM           ``specs.Network`` of kind "slrm": views -> layers
 LIFT123_CHARACTER_VIEWS ``pipelines.core.character_views.CharacterViews``
-LIFT123_LAYERS         ``pipelines.stages.characters.refine_layers.RefinedLayers``
+LIFT123_LAYERS         ``pipelines.stages.characters.refined_layers.RefinedLayers``
 LIFT123_SCENE          ``pipelines.stages.loop.scene.Scene``
 """
 

@@ -18,6 +18,9 @@ from .files import scene_path
 
 MENU = f"{CATEGORY}/characters"
 MESH_TYPES = [io.Mesh, io.File3DGLB, io.File3DOBJ, io.File3DAny]
+PRESETS = ["stdgen quickstart", "stdgen toy", "stdgen paper"]
+# Choices of graphs that were saved earlier: their quickstart had 80 steps.
+FORMER = {"quickstart": "stdgen toy", "paper": "stdgen paper"}
 _LAYERS_TIP = "A character in layers, from S-LRM, Refine Layers, Join Layers or Load Layers."
 _FRAME_TIP = "in a frame of its own: +Y up, facing +Z, inside [-1, 1]."
 
@@ -116,11 +119,14 @@ class RefineLayers(Node):
             inputs=[
                 types.Layers.Input("layers", tooltip=_LAYERS_TIP),
                 types.CharacterViews.Input("views", tooltip="Six views of three levels with normals, from Character Multi-View."),
-                io.Combo.Input("preset", options=["quickstart", "paper"], default="quickstart",
-                               tooltip="quickstart: small pictures, a CPU; paper: 1024 pixels and the released code's steps."),
+                io.Combo.Input("preset", options=PRESETS, default="stdgen quickstart",
+                               tooltip="stdgen quickstart: small pictures, a CPU, few steps for the embedded network's soft "
+                                       "views; stdgen toy: the same with more steps, for sharp views; stdgen paper: 1024 pixels "
+                                       "and the released code's steps."),
                 io.Int.Input("steps", default=0, min=0, max=2000,
-                             tooltip="Of each layer's first fit, and of the second in proportion; 0 = the preset's own (80; "
-                                     "paper: 200). Few steps show quickly whether the graph does what you want."),
+                             tooltip="Of each layer's first fit, and of the second in proportion; 0 = the preset's own "
+                                     "(quickstart: 6; toy: 80; paper: 200). Few steps show quickly whether the graph does what "
+                                     "you want."),
                 io.Boolean.Input("again", default=False,
                                  tooltip="Start over: layers that are finished are refined again, from the layers that the "
                                          "refinement began with."),
@@ -138,13 +144,22 @@ class RefineLayers(Node):
         )
 
     @classmethod
+    def validate_inputs(cls, preset):
+        """Takes former choices, too, which ComfyUI itself would refuse."""
+        if preset is None or preset in PRESETS or preset in FORMER:
+            return True
+        return f"preset must be one of {', '.join(PRESETS)}, got {preset!r}"
+
+    @classmethod
     def run(cls, layers, views, preset, steps, again, seed, hair_segments=None):
+        from ..pipelines import stdgen
         from ..pipelines.stages.characters import refine_layers as stage
+        from ..pipelines.stages.characters.refine_config import with_steps
 
         resume = layers if layers.finished and not again else None
         if resume is not None and layers.complete:
             return io.NodeOutput(layers, "\n".join([*stage.report(layers), "Every layer is finished already."]))
-        place, config = device_with_room(), stage.with_steps(stage.PRESETS[preset], steps)
+        place, config = device_with_room(), with_steps(stdgen.PRESETS[FORMER.get(preset, preset)].refine, steps)
         done = run_stage("Refine Layers", lambda hooks: stage.refine_layers(
             layers.start.to(place), views.to(place), config, hair_segments=hair_segments,
             resume=resume and resume.to(place), seed=seed, on_step=hooks["on_step"],

@@ -22,8 +22,10 @@ from ..networks.stdgen.codec import PixelCodec
 from ..networks.stdgen.conditions import DOMAINS
 from ..networks.stdgen.multiview import VIEWS, MultiView, build_multiview
 from ..networks.stdgen.schedule import ZERO_SNR
+from ..networks.stdgen.slrm import Slrm
 from ..networks.stdgen.vision import NoVision
 from .embedded import FOLDER, load_module
+from .embedded_slrm import load_small_slrm
 
 SMALL_SIZE = (64, 40)  # pixels, height and width; the window is the published one, 24 columns narrower than high
 SHRINK = 2
@@ -138,3 +140,19 @@ class EmbeddedCanonical:
         texts = torch.zeros(2, WORDS, CONTEXT, device=device)
         return Canonicalizer(pair.unet, pair.reference, PixelCodec(SHRINK), NoVision(CONTEXT), texts, SCHEDULE, SMALL_SIZE,
                              guidance=1.0, steps=STEPS)
+
+
+@dataclass(frozen=True)
+class EmbeddedCharacterModels:
+    """Everything StdGEN's quickstart needs; all frozen, float32, on one device."""
+
+    canonical: Canonicalizer
+    multiview: MultiView
+    slrm: Slrm
+
+
+def load_embedded_characters(device: torch.device | str = "cpu", folder: Path = FOLDER) -> EmbeddedCharacterModels:
+    """All three networks; InputError when a file is not there."""
+    return EmbeddedCharacterModels(
+        EmbeddedCanonical(folder).load(device), EmbeddedMultiView(folder).load(device), load_small_slrm(device, folder)
+    )

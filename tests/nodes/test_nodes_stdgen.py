@@ -12,6 +12,7 @@ from comfy_execution.graph import ExecutionBlocker
 from helpers.stdgen_wires import SAMPLER, SEED, SIZE
 from lift123.host import checkpoints
 from lift123.nodes import characters, layers, layers_out
+from lift123.pipelines import stdgen
 from lift123.pipelines.core.character_views import LEVEL_NAMES, CharacterViews
 from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.core.layers import LAYER_NAMES, LayeredMesh
@@ -20,6 +21,7 @@ from lift123.pipelines.io.glb_reader import read_glb
 from lift123.pipelines.loaders import embedded_characters as small
 from lift123.pipelines.stages.characters import refine_layers as stage
 from lift123.pipelines.stages.characters.handedness import mirrored_layers
+from lift123.pipelines.stages.characters.refine_config import with_steps
 from lift123.pipelines.stages.characters.refined_layers import RefinedLayers
 from lift123.pipelines.toybox.characters import make_character, render_levels
 from lift123.pipelines.toybox.characters.character import HALF
@@ -43,10 +45,11 @@ def rough():
 @pytest.fixture(scope="module", autouse=True)
 def quick():
     """The quickstart's refinement with a few steps and small pictures."""
-    few = {name: replace(getattr(stage.QUICKSTART, name), steps=2) for name in ("body", "outer", "detail")}
-    short = replace(stage.QUICKSTART, size=32, even=2, preview_every=0, **few)
+    preset = stdgen.QUICKSTART
+    few = {name: replace(getattr(preset.refine, name), steps=2) for name in ("body", "outer", "detail")}
+    short = replace(preset.refine, size=32, even=2, preview_every=0, **few)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(stage.PRESETS, "quickstart", short)
+        patch.setitem(stdgen.PRESETS, preset.name, replace(preset, refine=short))
         yield short
 
 
@@ -57,7 +60,7 @@ def refined(rough, toy):
 
 
 def refine(given, views, **more):
-    settings = {"preset": "quickstart", "steps": 0, "again": False, "seed": 0, **more}
+    settings = {"preset": "stdgen quickstart", "steps": 0, "again": False, "seed": 0, **more}
     return layers.RefineLayers.execute(layers=given, views=views, **settings).result
 
 
@@ -214,9 +217,10 @@ def test_refine_works_from_inside_out_and_leaves_finished_characters_alone(toy, 
 
 
 def test_steps_of_both_fits_change_together():
-    paper = stage.with_steps(stage.PAPER, 50)
+    config = stdgen.PAPER.refine
+    paper = with_steps(config, 50)
     assert (paper.body.steps, paper.outer.steps, paper.detail.steps) == (50, 50, 25)
-    assert stage.with_steps(stage.PAPER, 1).detail.steps == 1 and stage.with_steps(stage.PAPER, 0) is stage.PAPER
+    assert with_steps(config, 1).detail.steps == 1 and with_steps(config, 0) is config
 
 
 def test_refine_refuses_what_it_cannot_do(toy, rough):

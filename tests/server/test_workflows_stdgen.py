@@ -8,7 +8,7 @@ from conftest import ROOT
 from helpers.graphs import INPAINTING, api, changed, ui
 from lift123.sync import graphs as to_api
 
-SMALL = {"ToyCharacter": {"size": 64, "cells": 16}, "RefineLayers": {"steps": 1, "preset": "quickstart"},
+SMALL = {"ToyCharacter": {"size": 64, "cells": 16}, "RefineLayers": {"steps": 1, "preset": "stdgen quickstart"},
          "PreviewLayers": {"size": 64}, "ProjectColors": {"subdivide": 0}}
 WIRES = {"Canonicalize": "canonical", "CharacterMultiView": "multiview", "LiftLayers": "slrm"}
 
@@ -64,7 +64,7 @@ def test_public_graphs_wire_each_network_to_its_stage_and_use_the_papers_numbers
             assert loader["inputs"]["checkpoint"].startswith("StdGEN-")
     for stage in ("Canonicalize", "CharacterMultiView"):
         assert all((n["inputs"]["steps"], n["inputs"]["guidance"]) == (0, -1.0) for n in nodes_of(prompt, stage).values())
-    assert {n["inputs"]["preset"] for n in nodes_of(prompt, "RefineLayers").values()} == {"paper"}
+    assert {n["inputs"]["preset"] for n in nodes_of(prompt, "RefineLayers").values()} == {"stdgen paper"}
     assert all(n["inputs"]["steps"] == 0 and not n["inputs"]["again"] for n in nodes_of(prompt, "RefineLayers").values())
 
 
@@ -103,7 +103,8 @@ def exported(comfy, entry):
 
 
 def test_a_toy_character_runs_to_a_glb_with_named_layers(comfy):
-    prompt = changed(api("stdgen_toy"), **SMALL)
+    former = {"steps": 1, "preset": "quickstart"}  # as graphs said it that were saved earlier
+    prompt = changed(api("stdgen_toy"), **{**SMALL, "RefineLayers": former})
     entry = comfy.run(prompt, timeout=600)
     scene, manifest = exported(comfy, entry)
     root = scene["nodes"][scene["scenes"][0]["nodes"][0]]

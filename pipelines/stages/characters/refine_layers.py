@@ -21,15 +21,10 @@ from . import layer_clean as clean
 from .handedness import handedness, mirrored_layers
 from .layer_fit import FitConfig, LayerTask, fit_layer
 from .layer_masks import LayerMask, best_shift, layer_mask
-from .layer_presets import PAPER, QUICKSTART, RefineConfig
+from .refine_config import RefineConfig
 from .refined_layers import RefinedLayers
 from .view_order import level_remarks
 
-__all__ = [
-    "PAPER", "PRESETS", "QUICKSTART", "RefineConfig", "RefinedLayers",
-    "reaches", "refine_layers", "refine_whole", "replace_layers", "replaced", "report", "with_steps",
-]
-PRESETS = {"paper": PAPER, "quickstart": QUICKSTART}
 log = logging.getLogger(__name__)
 LEVEL_OF = {"body": 2, "clothing": 1, "hair": 0}  # the peel level that shows a layer outermost
 OnLayer = Callable[["RefinedLayers"], None]
@@ -38,7 +33,7 @@ OnLayer = Callable[["RefinedLayers"], None]
 def refine_layers(
     layers: LayeredMesh,
     views: CharacterViews,
-    config: RefineConfig = QUICKSTART,
+    config: RefineConfig,
     *,
     keep: tuple[str, ...] = (),
     hair_segments: Tensor | None = None,
@@ -82,17 +77,8 @@ def refine_layers(
     return replace(done, reach=reaches(done.layers, config.tolerance))
 
 
-def with_steps(config: RefineConfig, steps: int) -> RefineConfig:
-    """``config`` with ``steps`` iterations (>= 1) of each layer's first fit, and of the second in proportion; 0 = its own."""
-    if not steps:
-        return config
-    second = max(1, round(config.detail.steps * steps / config.body.steps))
-    fits = {"body": steps, "outer": steps, "detail": second}
-    return replace(config, **{name: replace(getattr(config, name), steps=count) for name, count in fits.items()})
-
-
 def refine_whole(
-    mesh: Mesh, views: CharacterViews, config: RefineConfig = QUICKSTART, seed: int = 0, on_step: OnStep = ignore_step
+    mesh: Mesh, views: CharacterViews, config: RefineConfig, seed: int = 0, on_step: OnStep = ignore_step
 ) -> RefinedLayers:
     """A character that was not taken apart, as the layer "body", against level 0 and without expansion (S-D.2)."""
     config = replace(

@@ -6,6 +6,7 @@ import pytest
 import torch
 import trimesh
 from helpers import layer_toys
+from lift123.pipelines import stdgen
 from lift123.pipelines.core.character_views import CharacterViews
 from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.core.layers import LayeredMesh
@@ -18,26 +19,25 @@ from lift123.pipelines.ops.dilate import carried, dilate
 from lift123.pipelines.stages.characters import layer_clean, layer_masks
 from lift123.pipelines.stages.characters.handedness import handedness, mirrored, mirrored_layers
 from lift123.pipelines.stages.characters.refine_layers import (
-    PAPER,
-    QUICKSTART,
-    RefinedLayers,
     refine_layers,
     refine_whole,
     replace_layers,
     replaced,
     report,
 )
+from lift123.pipelines.stages.characters.refined_layers import RefinedLayers
 
 SIZE = 64
+SMALL, PAPER = stdgen.TOY.refine, stdgen.PAPER.refine
 
 
 def short(steps=1, detail=0, **more):
-    """QUICKSTART with few steps."""
+    """The small refinement with few steps."""
     fits = {
-        n: dataclasses.replace(getattr(QUICKSTART, n), steps=steps if n != "detail" else detail)
+        n: dataclasses.replace(getattr(SMALL, n), steps=steps if n != "detail" else detail)
         for n in ("body", "outer", "detail")
     }
-    return dataclasses.replace(QUICKSTART, size=SIZE, **fits, **more)
+    return dataclasses.replace(SMALL, size=SIZE, **fits, **more)
 
 
 def ball(radius: float, level=3) -> Mesh:
@@ -90,7 +90,7 @@ def test_no_outer_layer_reaches_into_an_inner_one(refined):
     for pair, found in result.reach.items():
         assert found["share"] == 0, (pair, found)
     for outer, inner in (("clothing", "body"), ("hair", "body")):
-        assert penetration(result.layers[outer], result.layers[inner], QUICKSTART.tolerance)["share"] == 0
+        assert penetration(result.layers[outer], result.layers[inner], SMALL.tolerance)["share"] == 0
 
 
 def test_progress_counts_every_step_of_every_layer(refined):

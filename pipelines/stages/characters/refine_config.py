@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ...ops.remesh_optimizer import RemeshConfig
 from .layer_fit import FitConfig
 
 
@@ -55,42 +54,10 @@ class RefineConfig:
     preview_every: int = 10
 
 
-_FIRST = {"shortest": 0.005, "longest": 0.02, "gain": 0.05, "local": False, "decay": 0.995}
-PAPER = RefineConfig(
-    size=1024,
-    body=FitConfig(200, RemeshConfig(rate=0.08, every=1, **_FIRST)),
-    outer=FitConfig(200, RemeshConfig(rate=0.01, every=30, **_FIRST)),
-    detail=FitConfig(
-        100,
-        RemeshConfig(rate=0.03, decay=0.99, shortest=0.0002, longest=0.005),
-        explicit=True,
-        collision=0.0,
-        expansion=0.0,
-    ),
-)
-
-_COARSE = {"shortest": 0.02, "longest": 0.04, "gain": 0.05, "local": False, "decay": 0.985}
-QUICKSTART = RefineConfig(
-    size=128,
-    body=FitConfig(80, RemeshConfig(rate=0.1, every=2, **_COARSE), expansion=0.0, whole_mask=True),
-    outer=FitConfig(80, RemeshConfig(rate=0.1, every=2, **_COARSE), expansion=0.0, whole_mask=True),
-    detail=FitConfig(
-        30, RemeshConfig(rate=0.05, decay=0.97, shortest=0.02, longest=0.04, every=2),
-        explicit=True, expansion=0.0, whole_mask=True,
-    ),
-    masked=("clothing", "hair"),
-    mask_front_only=False,
-    dilate=("clothing", "hair"),
-    push_before=0.0,
-    push_after=0.0,
-    carry=0.2,
-    follow=0.15,
-    even=40,
-    least_part=30,
-    least_part_after=20,
-    smooth=1,
-    smooth_shrinks=False,
-    least_area=0.0,
-    push_out=True,
-    register=0,
-)
+def with_steps(config: RefineConfig, steps: int) -> RefineConfig:
+    """``config`` with ``steps`` iterations (>= 1) of each layer's first fit, and of the second in proportion; 0 = its own."""
+    if not steps:
+        return config
+    second = max(1, round(config.detail.steps * steps / config.body.steps))
+    fits = {"body": steps, "outer": steps, "detail": second}
+    return replace(config, **{name: replace(getattr(config, name), steps=count) for name, count in fits.items()})
