@@ -8,6 +8,7 @@ graphs ``workflows/ablation_*.json`` are the same variants at the quickstart pre
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from bench_tools import load_pack
 
@@ -79,25 +80,31 @@ def printed(names: str, **sets: str) -> dict:
     return found
 
 
+def _vary(base: consistent123.Preset, name: str, told: str, use: str = "both", **changes) -> Variant:
+    return Variant(name, told, replace(base, **changes), use)
+
+
+def _weighed(base: consistent123.Preset, name: str, rgb: float, mask: float, depth: float) -> Variant:
+    """The reference view's weights as Table 4 gives them, relative to the paper's default."""
+    told = f"rgb {rgb:g}, mask {mask:g}, depth {depth:g}"
+    factors = {"rgb": rgb / 1000, "mask": mask / 500, "depth": depth / 10}
+    nerf = {k: Constant(getattr(base.nerf, k)(1.0) * f) for k, f in factors.items()}
+    mesh = {k: Constant(getattr(base.mesh, k)(1.0) * f) for k, f in factors.items()}
+    return _vary(base, f"weights-{name}", told, nerf=replace(base.nerf, **nerf), mesh=replace(base.mesh, **mesh))
+
+
+def _bounded(base: consistent123.Preset, name: str, window: int, delta: float) -> Variant:
+    """The CLIP boundary with Table 5's window and threshold, the latter relative to the paper's default."""
+    scaled = base.boundary.threshold * delta / 2.5e-4
+    return _vary(base, f"boundary-{name}", f"L {window}, delta {delta:g} (here {scaled:g})",
+                 boundary=replace(base.boundary, window=window, threshold=scaled))
+
+
 def consistent_ablations(base: consistent123.Preset) -> list[Ablation]:
     """Consistent123's ablations around a preset whose weights and delta stand for the paper's default."""
     default = Variant("default", "as published", base)
 
-    def vary(name: str, told: str, use: str = "both", **changes) -> Variant:
-        return Variant(name, told, replace(base, **changes), use)
-
-    def weighed(name: str, rgb: float, mask: float, depth: float) -> Variant:
-        told = f"rgb {rgb:g}, mask {mask:g}, depth {depth:g}"
-        factors = {"rgb": rgb / 1000, "mask": mask / 500, "depth": depth / 10}
-        nerf = {k: Constant(getattr(base.nerf, k)(1.0) * f) for k, f in factors.items()}
-        mesh = {k: Constant(getattr(base.mesh, k)(1.0) * f) for k, f in factors.items()}
-        return vary(f"weights-{name}", told, nerf=replace(base.nerf, **nerf), mesh=replace(base.mesh, **mesh))
-
-    def bounded(name: str, window: int, delta: float) -> Variant:
-        scaled = base.boundary.threshold * delta / 2.5e-4
-        return vary(f"boundary-{name}", f"L {window}, delta {delta:g} (here {scaled:g})",
-                    boundary=replace(base.boundary, window=window, threshold=scaled))
-
+    vary, weighed, bounded = partial(_vary, base), partial(_weighed, base), partial(_bounded, base)
     fixed = replace(base.boundary, floor=0.6, ceiling=0.6)
     return [
         Ablation(

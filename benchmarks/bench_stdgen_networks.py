@@ -24,6 +24,9 @@ from bench_tools import ROOT, load_pack, machine, table
 load_pack()
 canonical = importlib.import_module("lift123.pipelines.networks.stdgen.canonical")
 multiview = importlib.import_module("lift123.pipelines.networks.stdgen.multiview")
+canonical_folder = importlib.import_module("lift123.pipelines.loaders.canonical_folder")
+multiview_folder = importlib.import_module("lift123.pipelines.loaders.multiview_folder")
+attention = importlib.import_module("lift123.pipelines.networks.stdgen.attention")
 loading = importlib.import_module("lift123.pipelines.loaders.stdgen_files")
 
 LISTINGS = ROOT.parent / "shared" / "checkpoints"
@@ -73,16 +76,16 @@ def networks(name: str, size: tuple[int, int]):
             main, reference = modules
             noisy, seen, token, text = tensors(device, dtype, (2, 4, height, width), (2, 4, height, width), (2, 1, WIDTH),
                                                (2, WORDS, WIDTH))
-            canonical.look(reference, seen, 999, text)
+            attention.look(reference, seen, 999, text)
             return main(noisy, 999, token).sample
 
-        return canonical.load_pair, run
+        return canonical_folder.load_pair, run
 
     def run(modules, device, dtype):
         x, text, labels = tensors(device, dtype, (24, 8, height, width), (24, WORDS, WIDTH), (24, 2 * WIDTH))
         return multiview.run_unet(modules, x, 976, text, labels)
 
-    return multiview.load_unet, run
+    return multiview_folder.load_unet, run
 
 
 def count_operations(name: str) -> float:
@@ -93,7 +96,7 @@ def count_operations(name: str) -> float:
         if name == "multiview":
             return multiview.build_multiview(multiview.MULTIVIEW_CONFIG)
         pair = canonical.build_main(CONFIGS["unet"]), canonical.build_reference(CONFIGS["ref_unet"])
-        canonical.share_reference(*pair)
+        attention.share_reference(*pair)
         return pair
 
     modules, size = loading.on_meta(build), canonical.SIZE if name == "canonical" else multiview.SIZE

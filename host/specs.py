@@ -116,9 +116,9 @@ def _loader(network: Network):
 
 def _character_loader(network: Network):
     """``(path, device) -> network`` for one of StdGEN's kinds."""
+    from ..pipelines.loaders.canonical_folder import CanonicalFolder
+    from ..pipelines.loaders.multiview_folder import MultiViewFolder
     from ..pipelines.loaders.slrm_files import load_slrm
-    from ..pipelines.networks.stdgen.canonical import CanonicalFolder
-    from ..pipelines.networks.stdgen.multiview import MultiViewFolder
 
     stock = network.option == "era3d" or (network.option == "auto" and "era3d" in network.name.lower())
     return {"canonical": lambda path, device: CanonicalFolder(path).load(device),

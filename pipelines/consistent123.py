@@ -17,13 +17,13 @@ from .core.choices import Clock
 from .core.schedules import Form
 from .core.step import OnStep, ignore_step
 from .networks.clip import ClipScorer
+from .presets import small_networks
 from .priors.combine import DynamicPrior
 from .priors.sds import SdsSettings
 from .priors.view import ViewPrior
 from .stages.inputs.reference import ReferenceView
 from .stages.loop.optimize import OnCheckpoint
 from .stages.loop.scene import Scene
-from .stages.objects import small_networks
 from .stages.objects.boundary import ClipBoundary, clip_boundary
 from .stages.objects.fit_nerf import NerfConfig, fit_nerf
 from .stages.objects.priors import PriorNetworks, guided, text_prior, view_prior

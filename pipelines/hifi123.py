@@ -23,6 +23,7 @@ from .fields.hash_nerf import HashNerfConfig
 from .methods.rgnv import RgnvSettings
 from .networks.depth_text import DepthTextDenoiser
 from .ops.hashgrid import HashGridConfig
+from .presets import small_networks
 from .priors.combine import SumPrior
 from .priors.rgsd import RgsdPrior, RgsdSettings
 from .priors.sds import SdsSettings
@@ -32,7 +33,6 @@ from .stages.inputs.reference import ReferenceView
 from .stages.loop.cameras import NovelViews
 from .stages.loop.optimize import OnCheckpoint
 from .stages.loop.scene import Scene
-from .stages.objects import small_networks
 from .stages.objects.enhance_views import rgsd_prior
 from .stages.objects.fit_nerf import NerfConfig, fit_nerf
 from .stages.objects.priors import PriorNetworks, text_prior, view_prior

@@ -19,6 +19,7 @@ from .core.errors import InputError
 from .core.prior import Prior
 from .core.schedules import Constant, Linear
 from .core.step import OnStep, ignore_step
+from .presets import small_networks
 from .priors.combine import SumPrior
 from .priors.sds import SdsSettings
 from .render.shading import ShadingMix
@@ -26,7 +27,6 @@ from .stages.inputs.reference import ReferenceView
 from .stages.loop.cameras import NovelViews
 from .stages.loop.optimize import OnCheckpoint
 from .stages.loop.scene import Scene
-from .stages.objects import small_networks
 from .stages.objects.fit_nerf import NerfConfig, fit_nerf
 from .stages.objects.priors import PriorNetworks, text_prior, view_prior
 from .stages.objects.refine_mesh import MeshConfig, refine_mesh

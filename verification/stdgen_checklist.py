@@ -11,7 +11,7 @@ import torch
 
 from ..pipelines.core.errors import InputError
 from ..pipelines.loaders.folders import optional_json, read_state, weight_files
-from ..pipelines.networks.stdgen.multiview import PROMPT_FILES, make_prompts, read_prompts
+from ..pipelines.loaders.multiview_folder import PROMPT_FILES, make_prompts, read_prompts
 from ..pipelines.networks.stdgen.schedule import LEADING, ZERO_SNR
 
 # component -> number of tensors that the reference definitions give it (S-G)

@@ -115,13 +115,15 @@ def loaded_character(kind: str, name: str, path: Path, device):
     from ..pipelines.loaders import embedded_characters as small
     from ..pipelines.loaders import embedded_slrm as slrm_embedded
     from ..pipelines.loaders import slrm_files
-    from ..pipelines.networks.stdgen import canonical, multiview, slrm
+    from ..pipelines.loaders.canonical_folder import CanonicalFolder
+    from ..pipelines.loaders.multiview_folder import MultiViewFolder
+    from ..pipelines.networks.stdgen import slrm
 
     own = name == "embedded"
     if kind == "canonical":
-        return (small.EmbeddedCanonical() if own else canonical.CanonicalFolder(path)).load(device)
+        return (small.EmbeddedCanonical() if own else CanonicalFolder(path)).load(device)
     if kind == "multiview":
-        return (small.EmbeddedMultiView() if own else multiview.MultiViewFolder(path, is_stock(name))).load(device)
+        return (small.EmbeddedMultiView() if own else MultiViewFolder(path, is_stock(name))).load(device)
     if own:
         return slrm.SlrmFile(slrm_embedded.load_small_slrm(device), [])
     return slrm_files.load_slrm(path, device=device)

@@ -1,0 +1,1 @@
+"""Scalar terms on pictures, meshes and layers, each differentiable and a mean."""

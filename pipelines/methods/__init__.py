@@ -1,0 +1,1 @@
+"""Algorithms that run a frozen network without training it: inversion, reference-guided enhancement (RGNV)."""

@@ -1,0 +1,1 @@
+"""Pictures of scenes: surfaces by rasterization, density by volume rendering, shading, normal maps."""

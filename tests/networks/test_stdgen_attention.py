@@ -95,7 +95,7 @@ def test_the_main_unet_attends_to_its_own_and_the_references_tokens(pair):
 def test_the_reference_unet_stops_at_its_last_norm_and_says_the_same(pair):
     """Its remains are the layers of a complete UNet up to there, and nothing behind the last norm runs."""
     from diffusers import UNet2DConditionModel
-    from lift123.pipelines.loaders.stdgen_files import diffusers_options
+    from lift123.pipelines.networks.stdgen.unet_config import diffusers_options
 
     whole = tiny.seeded(lambda: UNet2DConditionModel(**diffusers_options(stdgen_tiny.CANONICAL)), 6).double()
     state = {k: v for k, v in whole.state_dict().items() if k in pair.reference.state_dict()}

@@ -7,9 +7,11 @@ import torch
 from helpers import public_tiny as tiny
 from helpers import stdgen_tiny
 from lift123.pipelines.core.errors import InputError
+from lift123.pipelines.loaders import canonical_folder, multiview_folder
 from lift123.pipelines.loaders import stdgen_files as loading
 from lift123.pipelines.networks.stdgen import canonical, multiview
-from lift123.pipelines.networks.stdgen.schedule import make_scheduler, read_schedule_file, sample
+from lift123.pipelines.networks.stdgen.schedule import make_scheduler, sample
+from lift123.pipelines.networks.stdgen.unet_config import diffusers_options
 
 
 def listing(name: str) -> dict:
@@ -72,8 +74,8 @@ def test_our_constants_are_the_published_configurations():
 
     for ours, name in ((canonical.CANONICAL_CONFIG, "stdgen_canonicalize_config_used"),
                        (multiview.MULTIVIEW_CONFIG, "era3d_unet_config_used")):
-        theirs = loading.diffusers_options(published(name))
-        mine = loading.diffusers_options(ours)
+        theirs = diffusers_options(published(name))
+        mine = diffusers_options(ours)
         with torch.device("meta"):
             a, b = UNet2DConditionModel(**mine).config, UNet2DConditionModel(**theirs).config
         a, b = ({k: tuple(v) if isinstance(v, list) else v for k, v in c.items() if k[0] != "_"} for c in (a, b))
@@ -93,12 +95,12 @@ def test_variants_are_told_apart():
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
 def test_a_multi_view_folder(tmp_path, suffix):
     unet = stdgen_tiny.multiview_folder(tmp_path, multiview.build_multiview, suffix=suffix)
-    network = multiview.MultiViewFolder(tmp_path).load()
+    network = multiview_folder.MultiViewFolder(tmp_path).load()
     x, text, labels = torch.randn(12, 8, 8, 4), torch.randn(12, 3, tiny.WIDTH), torch.randn(12, 24)
     with torch.no_grad():
         ours = multiview.run_unet(network.unet, x, 5, text, labels)
         assert torch.allclose(ours, multiview.run_unet(unet, x, 5, text, labels), atol=1e-4)
-    half = multiview.MultiViewFolder(tmp_path).load(dtype=torch.float16)
+    half = multiview_folder.MultiViewFolder(tmp_path).load(dtype=torch.float16)
     assert next(half.unet.parameters()).dtype == torch.float16 and next(half.codec.vae.parameters()).dtype == torch.float32
     assert network.size == (1024, 576) and network.latent_shape == (12, 4, 512, 288)  # this autoencoder halves only
     assert network.prompts.shape == (2, 6, stdgen_tiny.LENGTH, tiny.WIDTH) and network.normalizer is None
@@ -106,7 +108,7 @@ def test_a_multi_view_folder(tmp_path, suffix):
 
 def test_fixed_prompts_come_from_the_published_files_or_the_text_encoder(tmp_path):
     stdgen_tiny.multiview_folder(tmp_path, multiview.build_multiview)
-    made = multiview.read_prompts(tmp_path, "cpu", torch.float32)
+    made = multiview_folder.read_prompts(tmp_path, "cpu", torch.float32)
     from lift123.pipelines.loaders.public import text_towers
 
     tower = text_towers(tmp_path, False, "cpu", torch.float32)
@@ -114,20 +116,20 @@ def test_fixed_prompts_come_from_the_published_files_or_the_text_encoder(tmp_pat
     assert torch.allclose(made[1, 3], back[0]) and not torch.allclose(made[0, 3], back[0])
     torch.save(torch.full((6, 4, 3), 2.0).half(), tmp_path / "clr_embeds.pt")
     torch.save(torch.full((6, 4, 3), 1.0).half(), tmp_path / "normal_embeds.pt")
-    assert multiview.read_prompts(tmp_path, "cpu", torch.float32)[:, 0, 0, 0].tolist() == [1, 2]  # normals come first
+    assert multiview_folder.read_prompts(tmp_path, "cpu", torch.float32)[:, 0, 0, 0].tolist() == [1, 2]  # normals come first
     torch.save(torch.zeros(8, 4, 3), tmp_path / "clr_embeds.pt")
     with pytest.raises(InputError, match="clr_embeds.pt, got"):
-        multiview.read_prompts(tmp_path, "cpu", torch.float32)
+        multiview_folder.read_prompts(tmp_path, "cpu", torch.float32)
     torch.save({"mean": torch.zeros(1, 12), "std": torch.ones(1, 12)}, tmp_path / "x.bin")
     (tmp_path / "image_normalizer").mkdir()
     (tmp_path / "x.bin").rename(tmp_path / "image_normalizer" / "pytorch_model.bin")
-    mean, std = multiview.read_normalizer(tmp_path, "cpu")
+    mean, std = multiview_folder.read_normalizer(tmp_path, "cpu")
     assert mean.shape == std.shape == (1, 12)
 
 
 def test_a_canonical_folder_with_its_dead_keys(tmp_path):
     main, reference = stdgen_tiny.canonical_folder(tmp_path, canonical.build_main, canonical.build_reference)
-    network = canonical.CanonicalFolder(tmp_path).load()
+    network = canonical_folder.CanonicalFolder(tmp_path).load()
     pair = canonical.ReferencePair(main, reference)
     generator = torch.Generator().manual_seed(0)
     noisy, clean = (torch.randn(1, 4, 8, 4, generator=generator) for _ in range(2))
@@ -146,7 +148,7 @@ def test_a_canonical_folder_with_its_dead_keys(tmp_path):
 def test_guidance_of_the_multi_view_network_is_two_passes(tmp_path):
     """The unconditional half: no condition latents, and a class vector of zeros, level code included."""
     stdgen_tiny.multiview_folder(tmp_path, multiview.build_multiview)
-    network = multiview.MultiViewFolder(tmp_path).load()
+    network = multiview_folder.MultiViewFolder(tmp_path).load()
     generator = torch.Generator().manual_seed(0)
     noisy = torch.randn(12, 4, 8, 4, generator=generator)
     shown = multiview.Shown(*(torch.randn(*s, generator=generator) for s in ((1, 4, 8, 4), (1, 12))))
@@ -165,25 +167,25 @@ def test_wrong_variants_are_named(tmp_path):
     ortho = stdgen_tiny.multiview_folder(folders["ortho"], multiview.build_multiview, stdgen_tiny.ORTHO)
     stdgen_tiny.canonical_folder(folders["canonical"], canonical.build_main, canonical.build_reference)
     with pytest.raises(InputError, match="pose heads in .* got a multi-view network without pose heads"):
-        multiview.MultiViewFolder(folders["ortho"]).load()
-    assert multiview.MultiViewFolder(folders["ortho"], stock=True).load().unet.pose_heads is None
-    assert multiview.MultiViewFolder(folders["headed"], stock=True).load().unet.pose_heads is not None
+        multiview_folder.MultiViewFolder(folders["ortho"]).load()
+    assert multiview_folder.MultiViewFolder(folders["ortho"], stock=True).load().unet.pose_heads is None
+    assert multiview_folder.MultiViewFolder(folders["headed"], stock=True).load().unet.pose_heads is not None
     with pytest.raises(InputError, match="got a canonicalization network"):
-        multiview.MultiViewFolder(folders["canonical"]).load()
+        multiview_folder.MultiViewFolder(folders["canonical"]).load()
     with pytest.raises(InputError, match="a canonicalization network in .*unet, got a multi-view network with pose heads"):
-        canonical.CanonicalFolder(folders["headed"]).load()
+        canonical_folder.CanonicalFolder(folders["headed"]).load()
     stdgen_tiny.save(folders["mixed"], "unet", ortho.state_dict(), stdgen_tiny.MULTIVIEW)
     with pytest.raises(InputError, match="regress_elevation = False"):
-        multiview.MultiViewFolder(folders["mixed"], stock=True).load()
+        multiview_folder.MultiViewFolder(folders["mixed"], stock=True).load()
     stdgen_tiny.save(folders["swapped"], "unet", tiny.seeded(
         lambda: multiview.build_multiview(stdgen_tiny.MULTIVIEW), 1).state_dict(),
         {**stdgen_tiny.MULTIVIEW, "cd_attention_mid": True})
     with pytest.raises(InputError, match="cd_attention_mid = False, got True"):
-        multiview.MultiViewFolder(folders["swapped"]).load()
+        multiview_folder.MultiViewFolder(folders["swapped"]).load()
     plain = {k: v for k, v in ortho.state_dict().items() if "_mv." not in k}
     stdgen_tiny.save(folders["swapped"], "unet", plain, stdgen_tiny.ORTHO)
     with pytest.raises(InputError, match="got a plain Stable Diffusion UNet"):
-        multiview.MultiViewFolder(folders["swapped"]).load()
+        multiview_folder.MultiViewFolder(folders["swapped"]).load()
 
 
 def test_one_missing_key_of_a_folder_is_named(tmp_path):
@@ -191,12 +193,12 @@ def test_one_missing_key_of_a_folder_is_named(tmp_path):
     lost = "mid_block.attentions.0.transformer_blocks.0.attn_mv.to_out.0.bias"
     stdgen_tiny.save(tmp_path, "unet", {k: v for k, v in unet.state_dict().items() if k != lost}, stdgen_tiny.MULTIVIEW)
     with pytest.raises(InputError, match=f"missing: {lost}"):
-        multiview.MultiViewFolder(tmp_path).load()
+        multiview_folder.MultiViewFolder(tmp_path).load()
     with pytest.raises(InputError, match="a folder ref_unet/"):
         stdgen_tiny.save(tmp_path, "unet", {**unet.state_dict(), "camera_embedding.0.weight": torch.ones(1)}, {})
         stdgen_tiny.canonical_folder(tmp_path / "c", canonical.build_main, canonical.build_reference)
         (tmp_path / "c" / "ref_unet").rename(tmp_path / "c" / "elsewhere")
-        canonical.CanonicalFolder(tmp_path / "c").load()
+        canonical_folder.CanonicalFolder(tmp_path / "c").load()
 
 
 def test_published_schedules(tmp_path):
@@ -204,7 +206,7 @@ def test_published_schedules(tmp_path):
     from lift123.pipelines.networks.stdgen.schedule import LEADING, ZERO_SNR
 
     for settings, first, last in ((ZERO_SNR, 999, 24), (LEADING, 976, 1)):
-        scheduler = make_scheduler(read_schedule_file(tmp_path, "scheduler", settings))
+        scheduler = make_scheduler(loading.read_schedule_file(tmp_path, "scheduler", settings))
         scheduler.set_timesteps(40)
         assert [int(scheduler.timesteps[0]), int(scheduler.timesteps[-1])] == [first, last]
     assert float(make_scheduler(ZERO_SNR).alphas_cumprod[-1]) == 0
@@ -212,7 +214,7 @@ def test_published_schedules(tmp_path):
     (tmp_path / "scheduler").mkdir()
     (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps({
         "_class_name": "DDIMScheduler", "beta_schedule": "linear", "clip_sample": True, "steps_offset": 0, "skip_prk": True}))
-    scheduler = make_scheduler(read_schedule_file(tmp_path, "scheduler", ZERO_SNR))
+    scheduler = make_scheduler(loading.read_schedule_file(tmp_path, "scheduler", ZERO_SNR))
     assert (scheduler.config.clip_sample, scheduler.config.steps_offset) == (False, 1)
 
 
@@ -281,7 +283,7 @@ def test_assumptions_are_checked_against_the_files(tmp_path):
         assert checklist(tmp_path, "multiview")[1].startswith(wanted)
     with pytest.raises(InputError, match="clr_embeds.pt"):
         prompt_difference(tmp_path)
-    made = multiview.make_prompts(tmp_path, "cpu", torch.float32)
+    made = multiview_folder.make_prompts(tmp_path, "cpu", torch.float32)
     torch.save(made[0].half(), tmp_path / "normal_embeds.pt")
     torch.save(made[1].half(), tmp_path / "clr_embeds.pt")
     assert 0 < prompt_difference(tmp_path) < 0.01

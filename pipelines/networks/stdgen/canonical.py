@@ -8,23 +8,16 @@ context token.  The published files also hold a class and a camera embedding tha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ...core.modules import AnyModule
-from ...loaders.folders import load_component
-from ...loaders.stdgen_files import CANONICAL, DEAD, UNUSED, diffusers_options, fill, on_meta, read_unet
 from ..attention import self_attentions
 from .attention import LastNorm, SingleKey, look, share_reference
-from .codec import VaeCodec
-from .schedule import ZERO_SNR, read_schedule_file
-from .vision import SquashedVision
+from .unet_config import diffusers_options
 
-TEXTS = ("", "high quality, best quality")  # of the reference UNet, without and with guidance
 SIZE = (1024, 640)  # of the pictures, height and width
-REMEDY = "Choose the folder StdGEN-canonicalize-1024, with unet/ and ref_unet/ as published."
 CANONICAL_CONFIG = {
     "sample_size": 96, "in_channels": 4, "out_channels": 4, "layers_per_block": 2, "block_out_channels": (320, 640, 1280, 1280),
     "attention_head_dim": (5, 10, 20, 20), "cross_attention_dim": 1024, "use_linear_projection": True,
@@ -135,40 +128,3 @@ class Canonicalizer:
             return answer
         without, conditional = answer.chunk(2)
         return without + guidance * (conditional - without)
-
-
-@dataclass(frozen=True)
-class CanonicalFolder:
-    """The published folder StdGEN-canonicalize-1024 (S-A.1)."""
-
-    folder: Path
-
-    def load(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None,
-             antialias: bool = False) -> Canonicalizer:
-        """All networks on ``device``; UNets and towers in half precision except on a CPU.
-
-        antialias: of the resize before CLIP.  InputError for an incomplete folder or another network.
-        """
-        from diffusers import AutoencoderKL
-        from transformers import CLIPVisionModelWithProjection
-
-        from ...loaders.public import half_unless_cpu, text_towers
-
-        folder, dtype = Path(self.folder), dtype or half_unless_cpu(device)
-        unet, reference = load_pair(folder, dtype)
-        vision = load_component(CLIPVisionModelWithProjection, folder, "image_encoder", device, dtype)
-        vae = load_component(AutoencoderKL, folder, "vae", device, torch.float32)
-        texts = text_towers(folder, False, device, dtype).text_tokens(list(TEXTS))
-        return Canonicalizer(unet.to(device), reference.to(device), VaeCodec(vae), SquashedVision(vision, False, antialias),
-                             texts, read_schedule_file(folder, "scheduler-zerosnr", ZERO_SNR))
-
-
-def load_pair(folder: Path, dtype: torch.dtype) -> tuple[AnyModule, AnyModule]:
-    """(main, reference) UNet of a folder, connected, on the CPU."""
-    config, state = read_unet(folder, "unet", (CANONICAL,), REMEDY)
-    unet = fill(on_meta(lambda: build_main(config)), state, folder / "unet", DEAD, dtype)
-    del state
-    config, state = read_unet(folder, "ref_unet", (CANONICAL,), REMEDY)
-    reference = fill(on_meta(lambda: build_reference(config)), state, folder / "ref_unet", UNUSED, dtype)
-    share_reference(unet, reference)
-    return unet, reference

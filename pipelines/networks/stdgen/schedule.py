@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ...core.errors import InputError
-from ...loaders.folders import read_json
 
 # S-A.5: the canonicalizer's, should its file be missing; zero terminal signal, trailing steps (Lin et al. 2024).
 ZERO_SNR = {
@@ -24,12 +22,6 @@ LEADING = {
     "prediction_type": "v_prediction", "timestep_spacing": "leading", "set_alpha_to_one": False,
 }
 FORCED = {"steps_offset": 1, "clip_sample": False}  # whatever the files say (S-A.5)
-
-
-def read_schedule_file(folder: Path, name: str, otherwise: dict) -> dict:
-    """The scheduler's settings in ``folder/name``; ``otherwise`` where there is no such file."""
-    path = Path(folder) / name / "scheduler_config.json"
-    return read_json(path) if path.is_file() else dict(otherwise)
 
 
 def make_scheduler(settings: dict):

@@ -45,6 +45,56 @@ def local_edge(faces: wp.array2d(dtype=wp.int64), face: int, u: int, v: int):
 
 
 @wp.func
+def way_out(
+    clip: wp.array2d(dtype=wp.vec4),
+    faces: wp.array2d(dtype=wp.int64),
+    view: int,
+    face: int,
+    row: int,
+    column: int,
+    height: int,
+    width: int,
+    axis: int,
+    way: float,
+):
+    """(k, iu, iv, u, v): the edge of ``face`` that the way crosses last, its vertices and their places in the frame.
+
+    iu is -1 where there is none, or where a vertex lies behind the camera.
+    """
+    iu = int(-1)
+    iv = int(-1)
+    k = int(0)
+    best = float(-1.0e30)
+    u = wp.vec2(0.0, 0.0)
+    v = wp.vec2(0.0, 0.0)
+    for corner in range(3):
+        ia = int(faces[face, corner])
+        ib = int(faces[face, (corner + 1) % 3])
+        ca = clip[view, ia]
+        cb = clip[view, ib]
+        if ca[3] <= W_MIN or cb[3] <= W_MIN:
+            return 0, -1, -1, u, v
+        a = in_frame(ca, row, column, height, width, axis, way)
+        b = in_frame(cb, row, column, height, width, axis, way)
+        if (a[1] >= 0.0) != (b[1] >= 0.0):
+            t = crossing(a, b)
+            if t > best:
+                best = t
+                k = corner
+                if a[1] >= 0.0:
+                    iu = ia
+                    iv = ib
+                    u = a
+                    v = b
+                else:
+                    iu = ib
+                    iv = ia
+                    u = b
+                    v = a
+    return k, iu, iv, u, v
+
+
+@wp.func
 def walk(
     clip: wp.array2d(dtype=wp.vec4),
     faces: wp.array2d(dtype=wp.int64),
@@ -63,36 +113,7 @@ def walk(
     Returns (edge, face): edge is 3 face + k of the silhouette edge met before the neighbor's center, or NOTHING,
     or ARRIVED with the face that covers the center.
     """
-    iu = int(-1)
-    iv = int(-1)
-    k = int(0)
-    best = float(-1.0e30)
-    u = wp.vec2(0.0, 0.0)
-    v = wp.vec2(0.0, 0.0)
-    for corner in range(3):
-        ia = int(faces[start, corner])
-        ib = int(faces[start, (corner + 1) % 3])
-        ca = clip[view, ia]
-        cb = clip[view, ib]
-        if ca[3] <= W_MIN or cb[3] <= W_MIN:
-            return NOTHING, start
-        a = in_frame(ca, row, column, height, width, axis, way)
-        b = in_frame(cb, row, column, height, width, axis, way)
-        if (a[1] >= 0.0) != (b[1] >= 0.0):
-            t = crossing(a, b)
-            if t > best:
-                best = t
-                k = corner
-                if a[1] >= 0.0:
-                    iu = ia
-                    iv = ib
-                    u = a
-                    v = b
-                else:
-                    iu = ib
-                    iv = ia
-                    u = b
-                    v = a
+    k, iu, iv, u, v = way_out(clip, faces, view, start, row, column, height, width, axis, way)
     if iu < 0:
         return NOTHING, start
     face = int(start)

@@ -1,0 +1,1 @@
+"""StdGEN's stages: canonicalize, six views, layers, refinement, colors, export."""

@@ -1,0 +1,1 @@
+"""From a picture to the reference view: mask, depth, camera."""

@@ -1,0 +1,1 @@
+"""The one optimization loop: scene, cameras, optimizer, step; stages of ``objects`` configure it."""

@@ -1,0 +1,1 @@
+"""What leaves: rendered views, baked assets, scores of a finished scene."""

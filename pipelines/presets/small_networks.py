@@ -6,17 +6,17 @@ They are small: 64 pixel pictures on white, seen from one distance, a CPU's time
 
 from __future__ import annotations
 
-from ...core.cameras import HOME
-from ...core.schedules import Constant, Linear
-from ...fields.hash_nerf import HashNerfConfig
-from ...ops.hashgrid import HashGridConfig
-from ...priors.sds import SdsSettings
-from ...render.shading import PLAIN
-from ...render.volume import VolumeSettings
-from ..loop.cameras import NovelViews
-from ..results.asset import BakeSettings
-from .fit_nerf import NerfConfig
-from .refine_mesh import MeshConfig
+from ..core.cameras import HOME
+from ..core.schedules import Constant, Linear
+from ..fields.hash_nerf import HashNerfConfig
+from ..ops.hashgrid import HashGridConfig
+from ..priors.sds import SdsSettings
+from ..render.shading import PLAIN
+from ..render.volume import VolumeSettings
+from ..stages.loop.cameras import NovelViews
+from ..stages.objects.fit_nerf import NerfConfig
+from ..stages.objects.refine_mesh import MeshConfig
+from ..stages.results.asset import BakeSettings
 
 REFERENCE_SIZE = 256  # pixels
 VIEW_GUIDANCE = 1.5  # the small prior is unimodal enough: more guidance only saturates colors

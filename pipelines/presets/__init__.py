@@ -1,0 +1,1 @@
+"""Settings that several papers share: composed from stages, above them and below the papers."""
