@@ -3,8 +3,8 @@
 A file is a paper and a folder is a layer.  Start with ``consistent123.py``: a paper is a page.
 Labels such as (M-C.5) are sections of ``docs/method``: what paper, released code and this pack do there.
 
-Conventions (every module relies on them; ``tests/test_conventions.py`` pins them)
-----------------------------------------------------------------------------------
+Conventions (every module relies on them; ``tests/core`` and ``tests/render`` pin them)
+--------------------------------------------------------------------------------------
 World              right-handed, +Y up, the object faces +Z, inside [-1, 1]^3 "scene units"
                    (the frame of glTF and of ComfyUI).
 Camera             OpenGL: looks down -Z, +X right, +Y up; ``c2w`` is rigid with determinant +1;
@@ -13,7 +13,7 @@ Azimuth            0 = +Z (front), positive towards +X: the camera moves to its 
 Elevation          0 = horizon, positive up.  Radians.
 Image              row 0 is the top; [B, H, W, C] float32; the center of pixel (row i, column j)
                    lies at (x, y) = (j + 0.5, i + 0.5) in pixels.
-Color             sRGB in [0, 1]; linearized only where a file format demands it.
+Color              sRGB in [0, 1]; linearized only where a file format demands it.
 Depth              positive distance along the camera's -Z, scene units; 0 where alpha is 0.
 Normals            world space, unit length, 0 where alpha is 0; colored only for display.
 SDF                negative inside.  Tetrahedra are positively oriented; faces are
@@ -31,9 +31,24 @@ Fields             ``core/protocols.py``: density and color in space, a surface.
 
 Layers (imports run downwards only; ``tests/project/test_architecture.py`` executes this table)
 ----------------------------------------------------------------------------------------
-papers   magic123, consistent123, hifi123, stdgen      presets and compositions
-stages   optimize, fit_nerf, boundary, refine_mesh, bake, ...
-L2       render, fields, priors, models, metrics, toybox
-L1       ops, losses, io
-L0       core
+papers             magic123, consistent123, hifi123, stdgen: presets and compositions, siblings
+presets            settings that several papers share
+stages.characters  a figure becomes layers: canonicalize, multiview, lift, refine, paint, export
+stages.results     bake, render, evaluate
+stages.objects     NeRF, boundary, mesh, meshes from elsewhere, priors of one picture, words
+stages.loop        the one loop and its step, cameras, optimizers, scenes
+stages.inputs      pictures and reference views
+L2                 render, fields, priors, networks, loaders, catalog, methods, metrics, toybox
+L1                 ops, losses, io
+L0                 core: cameras, meshes, schedules, errors, randomness, plugs
+
+Where to start
+--------------
+a prior              ``core/prior.py``, then ``priors/view.py``
+a stage              ``stages/loop/optimize.py``, then ``stages/objects/fit_nerf.py``
+a node               ``host/base.py``, ``host/runner.py``, then ``nodes/render.py``
+a checkpoint layout  ``loaders/public.py`` and ``loaders/ldm.py``; what exists and where: ``catalog/registry.py``
+a metric             ``metrics/image.py``, then ``stages/results/evaluate.py``
+a language           ``locales/en``, which ``launch.py sync`` writes
+Recipes with the files of each: ``CONTRIBUTING.md``.
 """
