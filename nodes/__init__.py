@@ -1,7 +1,7 @@
-"""ComfyUI <-> pipelines: the only code that imports comfy, folder_paths or server.
+"""The nodes: each a schema with a tooltip on everything, a conversion, a call into ``pipelines``.
 
-Nodes only translate: a schema with a tooltip on everything, a conversion, a call into ``pipelines``.
-Start with ``base.py`` (what every node does first) and ``runner.py`` (how a long stage runs).
+What they share (running a long stage, wires, files, checkpoints) stands in ``host``; these two are the only rooms that
+import comfy, folder_paths or server.  A new node is listed in :func:`all_nodes`.
 """
 
 from __future__ import annotations
