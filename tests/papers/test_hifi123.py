@@ -94,47 +94,6 @@ def same(a: Scene, b: Scene, prefix="") -> bool:
 # ------------------------------------------------------------------------------------------ numbers
 
 
-def test_coarse_numbers_are_those_the_paper_prints():
-    """H-C.1 and H-G, written down once more."""
-    nerf, grid = PAPER.nerf, PAPER.nerf.field.grid
-    assert (grid.levels, grid.log2_table, grid.features) == (16, 19, 2)
-    assert (nerf.iterations, nerf.early_size, nerf.size) == (3000, 64, 128)
-    assert PAPER.text.times(0.5, 1000) == (200, 600) and PAPER.view.times(0.5, 1000) == (200, 500)
-    assert (PAPER.text_guidance, PAPER.view_guidance) == (20 + 1, 5.0)
-    for novel in (PAPER.nerf.novel, PAPER.mesh.novel):
-        assert (novel.elevation, novel.azimuth, novel.fovy, novel.radius) == ((-10, 60), (-180, 180), 20, (3.8, 3.8))
-        assert (novel.progressive_start, novel.hemisphere, novel.stratified) == (1.0, 0.0, False)
-    assert (PAPER.radius, PAPER.fovy) == (3.8, 20) and novel.unlike(camera()) == ""
-    assert PAPER.radius * math.tan(math.radians(PAPER.fovy / 2)) == pytest.approx(0.670, abs=5e-4)
-
-
-def test_fine_numbers_are_those_the_paper_prints():
-    """H-B.1, H-D."""
-    mesh, guide = PAPER.mesh, PAPER.guide
-    assert (mesh.iterations, mesh.size, mesh.reference_size, mesh.optimize) == (1000, 1024, 1024, "texture")
-    assert (guide.steps, guide.rungs, guide.guidance, guide.inject, guide.depth) == (20, 12, 7.5, True, True)
-    others = (mesh.mask, mesh.depth, mesh.normal, mesh.mesh_normal, mesh.mesh_laplacian)
-    assert all(term(x) == 0 for term in others for x in (0.0, 0.5, 1.0)), "reference colors and RGSD only"
-    assert (PAPER.rgsd.tau, PAPER.rgsd.reuse, len(PAPER.rgsd.fixed)) == ("draw", 1, 2)
-
-
-def test_open_choices_are_the_specifications_defaults():
-    """H-B.4, H-B.8, H-C.5, H-D."""
-    nerf, mesh, rgsd = PAPER.nerf, PAPER.mesh, PAPER.rgsd
-    assert [nerf.novel_at(step / 3000) for step in (0, 999, 1000, 2999)] == [(4, 64), (4, 64), (2, 128), (2, 128)]
-    assert (nerf.rgb(0.5), nerf.mask(0.5), nerf.depth(1.0), nerf.normal(1.0)) == (500, 50, 0.05, 0.05)
-    assert nerf.depth(0.0) == nerf.normal(0.0) == 0, "a ramp"
-    assert (nerf.normal_tv(0.5), nerf.normal_3d(0.5), nerf.orientation(0.5), nerf.opacity(0.5)) == (8, 8, 1, 0.1)
-    assert nerf.opaque(0.5) / math.log(2) == pytest.approx(0.1) and nerf.normal_blur(0.5) == nerf.entropy(1.0) == 0
-    assert (nerf.lr_grid, nerf.lr_mlp, nerf.field.grid.finest, nerf.field.hidden, nerf.field.layers) == (1e-2, 1e-3, 4096, 64, 2)
-    assert nerf.mode == mesh.mode == "both" and nerf.novel_background == "white" and mesh.novel_background == "gray"
-    assert (PAPER.text.weight(0.5), PAPER.view.weight(0.5)) == (0.01, 0.1)
-    assert {(s.reduction, s.weighting) for s in (PAPER.text, PAPER.view)} == {("sum", "sigma2")}
-    assert (mesh.rgb(0.5), rgsd.weight(0.5), rgsd.reduction, rgsd.fixed) == (1000, 0.025, "half sum", (120, -120))
-    assert (mesh.lr_grid, mesh.lr_mlp) == (1e-2, 1e-3)
-    assert [mesh.lr_factor(x) for x in (0.0, 0.7, 1.0)] == pytest.approx([1, 1, 0.1])
-
-
 def test_open_choices_are_named_by_existing_settings():
     for path, reason in OPEN.items():
         value = PAPER

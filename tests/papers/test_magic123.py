@@ -18,7 +18,6 @@ from lift123.pipelines.losses import image as losses
 from lift123.pipelines.magic123 import (
     BALANCES,
     PAPER,
-    PRESETS,
     PRINTED,
     QUICKSTART,
     Balance,
@@ -149,41 +148,6 @@ def test_trade_off_refuses_what_means_nothing():
 
 
 # ------------------------------------------------------------------------------------------ presets
-
-
-def test_paper_numbers():
-    """The last column of M-H, and M-B.4 to M-B.7, M-C.2, M-C.3, written down once more."""
-    nerf, mesh = PAPER.nerf, PAPER.mesh
-    assert (nerf.iterations, nerf.size, nerf.reference_size, mesh.iterations, mesh.size) == (5000, 128, 192, 5000, 1024)
-    for config in (nerf, mesh):
-        assert (config.rgb(0.5), config.mask(0.5), config.rgb_inside, config.reference_background) == (5, 0.5, True, "white")
-        assert (config.mode, config.reference_every, config.reference_every_2d, config.reference_first) == (
-            "alternate", 4, 2, 100)
-        assert (config.shading.lambertian, config.shading.textureless, config.shading.ambient) == (0.8, 0.2, (0.1, 1.0))
-        assert config.novel_background == "random"
-    assert (nerf.shading.normal_until * nerf.iterations, mesh.shading.normal_until) == (1000, 0)
-    assert (2 * nerf.depth(0.5), mesh.depth(0.5)) == (0.01, 0), "0.01 times half of 1 - rho"
-    assert (nerf.normal_tv(0.5), nerf.normal_blur(0.5), nerf.blur_stop_gradient, nerf.normal_3d(0.5)) == (0.5, 0.5, False, 0)
-    assert (nerf.orientation(0.5), nerf.entropy(0.25), nerf.entropy(0.5), nerf.entropy(1.0)) == (1e-2, 5e-4, 1e-3, 1e-3)
-    assert (nerf.opacity(0.5), nerf.reference_noise, nerf.ema_decay, nerf.ema_every) == (0, 1e-3, 0.95, 100)
-    assert (nerf.lr_grid, nerf.lr_mlp, nerf.field.blob_density, nerf.field.blob_sigma) == (1e-2, 1e-3, 10, 0.2)
-    assert (mesh.mesh_normal(0.5), mesh.mesh_laplacian(0.5), mesh.tets, mesh.init, mesh.rgb_edge) == (
-        0.1, 0.1, 64, "clamp", "soft")
-    assert (mesh.lr_sdf, mesh.lr_deform, mesh.lr_grid, mesh.lr_mlp) == (1e-3, 1e-3, 1e-2, 1e-3)
-    assert PAPER.text.times(0.5, 1000) == PAPER.view.times(0.5, 1000) == (200, 600)
-    assert PAPER.mesh_text.times(0.5, 1000) == PAPER.mesh_view.times(0.5, 1000) == (20, 500)
-    assert {s.weighting for s in (PAPER.text, PAPER.view, PAPER.mesh_text, PAPER.mesh_view)} == {"sigma2"}
-    assert (PAPER.text_guidance, PAPER.view_guidance, PAPER.angle_scaling, PAPER.ratio) == (101, 5, True, 1)
-    assert (PAPER.radius, PAPER.fovy, PAPER.recenter) == (1.8, 40, False)
-
-
-def test_printed_differs_from_released_where_the_specification_says():
-    assert (PRINTED.nerf.shading.lambertian, PRINTED.nerf.shading.normal_until * 5000) == (0.75, 3000)
-    assert 2 * PRINTED.nerf.depth(0.5) == 2 * PRINTED.mesh.depth(0.5) == 0.001
-    assert PRINTED.nerf.blur_stop_gradient and PRINTED.mesh.rgb_edge == "keep" and PRINTED.nerf.level_start == 1
-    off = (PRINTED.nerf.normal_tv, PRINTED.nerf.orientation, PRINTED.nerf.entropy, PRINTED.mesh.mesh_normal)
-    assert all(term(x) == 0 for term in off for x in (0.0, 0.5, 1.0))
-    assert set(PRESETS) == {f"magic123 {name}" for name in ("quickstart", "standard", "paper", "printed")}
 
 
 def test_standard_guidance_101_is_the_codes_formula():

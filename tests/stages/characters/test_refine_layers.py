@@ -283,37 +283,3 @@ def test_the_papers_way_runs_with_views_that_stand_aside(coarse, views):
     result = refine_layers(coarse, aside, config)
     assert result.complete and any("shifted sideways by [-3, " in n for n in result.notes), result.notes
     assert penetration(result.layers["clothing"], result.layers["body"], 0.02)["share"] == 0
-
-
-def test_the_papers_numbers_are_the_papers():
-    """S-D.4 to S-D.6."""
-    body, outer, detail = PAPER.body, PAPER.outer, PAPER.detail
-    assert (body.steps, body.optimizer.rate, body.optimizer.every) == (200, 0.08, 1)
-    assert (outer.steps, outer.optimizer.rate, outer.optimizer.every) == (200, 0.01, 30)
-    assert (body.optimizer.shortest, body.optimizer.longest, body.optimizer.gain, body.optimizer.local) == (
-        0.005,
-        0.02,
-        0.05,
-        False,
-    )
-    assert (body.expansion, body.collision, body.gate, body.mask_inside, body.mask_outside) == (0.1, 100, 0.05, 1, 10)
-    assert (detail.steps, detail.optimizer.rate, detail.optimizer.decay, detail.optimizer.gain) == (
-        100,
-        0.03,
-        0.99,
-        0.2,
-    )
-    assert (detail.optimizer.shortest, detail.optimizer.longest, detail.refresh, detail.explicit) == (
-        0.0002,
-        0.005,
-        20,
-        True,
-    )
-    assert (detail.collision, detail.expansion, PAPER.size, PAPER.dilate, PAPER.push_before) == (
-        0,
-        0,
-        1024,
-        ("clothing",),
-        0.01,
-    )
-    assert PAPER.masked == ("hair",) and PAPER.mask_front_only and PAPER.register == 200
