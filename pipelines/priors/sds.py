@@ -38,7 +38,7 @@ class SdsSettings:
                sqrt(1 - abar) / sqrt(abar), which makes the gradient exactly z - z0_hat.
     """
 
-    t_range: tuple = (0.2, 0.6)
+    t_range: tuple[float | Schedule, float | Schedule] = (0.2, 0.6)
     fixed_t: bool = False
     weight: Schedule = Constant(1.0)
     reduction: Reduction = "sum"
@@ -52,7 +52,7 @@ class SdsSettings:
 
     def times(self, progress: float, steps: int) -> tuple[int, int]:
         """Lowest and highest integer time, both inclusive, at ``progress``."""
-        low, high = (v(progress) if callable(v) else float(v) for v in self.t_range)
+        low, high = (float(v(progress) if callable(v) else v) for v in self.t_range)
         top = steps - 1
         first, last = (min(max(round(v * steps), 0), top) for v in (low, high))
         if first > last:

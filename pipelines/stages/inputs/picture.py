@@ -104,8 +104,9 @@ def _connected_to_rim(free: Tensor) -> Tensor:
     """Pixels of ``free`` [H, W] connected (4 neighbors) with the picture's rim."""
     from scipy import ndimage
 
-    labels, _ = ndimage.label(free.numpy())
-    labels = torch.from_numpy(labels)
+    found = ndimage.label(free.numpy())
+    assert isinstance(found, tuple)  # labels and their number: no output array was given
+    labels = torch.from_numpy(found[0])
     rim = torch.cat([labels[0], labels[-1], labels[:, 0], labels[:, -1]]).unique()
     return free & torch.isin(labels, rim[rim > 0])
 

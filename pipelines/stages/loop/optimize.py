@@ -185,6 +185,7 @@ class Loop:
     def _prior_terms(self, step: int, progress: float, generator, rendered: list) -> dict:
         """The priors' term.  Beyond ``views_at_once`` views, earlier ones are back-propagated at once."""
         config = self.config
+        assert self.prior is not None  # no novel views without one
         cameras = config.novel.sample(*config.novel_at(progress), progress, self.reference.camera, generator)
         prior = self.prior.at(self.clock(step))
         cameras = prior.choose(step, cameras)

@@ -164,8 +164,7 @@ def unpack_reference(tensors: dict, meta: dict) -> ReferenceView:
     """The reference view kept in a scene's tensors and meta."""
     part = {k[len("reference/") :]: v for k, v in tensors.items() if k.startswith("reference/")}
     cameras = Cameras(part["c2w"], part["fovy"], meta["size"], meta["size"])
-    maps = {name: part.get(name) for name in ("rgb", "alpha", "depth", "normal")}
-    views = Views(cameras, **maps, depth_is_metric=meta["depth_is_metric"])
+    views = Views(cameras, part["rgb"], part["alpha"], part.get("depth"), part.get("normal"), meta["depth_is_metric"])
     return ReferenceView(views, meta["prompt"], meta["negative"])
 
 

@@ -68,6 +68,7 @@ def bake(mesh: Mesh, albedo: ColorFn, size: int = 1024, padding: int = 8, supers
 def _surface_points(mesh: Mesh, size: int, supersample: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Covered texels [N] and their scene points [N, 3], once per sub-texel (no texel twice in one piece)."""
     fine = size * supersample
+    assert mesh.uvs is not None and mesh.face_uvs is not None  # it was unwrapped
     u, v = mesh.uvs.float().unbind(-1)
     clip = torch.stack([2 * u - 1, 1 - 2 * v, torch.zeros_like(u), torch.ones_like(u)], dim=-1)  # row 0 at v = 0
     raster = rasterize(clip[None], mesh.face_uvs, fine, fine)
@@ -86,7 +87,9 @@ def _pad(texture: Tensor, painted: Tensor, padding: int) -> Tensor:
     if not bool(painted.any()):
         raise InputError("mesh", "UVs that cover at least one texel", "none", "Unwrap the mesh or enlarge the texture.")
     mean = texture[painted].mean(0)
-    distance, (row, column) = distance_transform_edt(~painted.cpu().numpy(), return_indices=True)
+    found = distance_transform_edt(~painted.cpu().numpy(), return_indices=True)
+    assert isinstance(found, tuple)  # distances and indices: both were asked for
+    distance, (row, column) = found
     row, column = (torch.from_numpy(i).long().to(texture.device) for i in (row, column))
     close = torch.from_numpy(distance <= padding).to(texture.device)
     return torch.where(close[..., None], texture[row, column], mean)

@@ -117,7 +117,8 @@ def subject_of_mesh(mesh: Mesh) -> Subject:
     def draw(cameras: Cameras) -> RenderBuffers:
         parts = [render_surface(mesh, cameras[i : i + BATCH], supersample=2, want_normal=False, grad=False)
                  for i in range(0, len(cameras), BATCH)]
-        return RenderBuffers(*(torch.cat([getattr(p, name) for p in parts]) for name in ("rgb", "alpha", "depth")))
+        rgb, alpha, depth = (torch.cat([getattr(p, name) for p in parts]) for name in ("rgb", "alpha", "depth"))
+        return RenderBuffers(rgb, alpha, depth)
 
     return Subject(mesh, draw)
 

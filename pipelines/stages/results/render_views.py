@@ -72,7 +72,7 @@ def scene_mesh(scene: Scene, device: torch.device | str = "cpu", resolution: int
         field = load_field(scene, device)
         surface = TetSdf.from_density(field.density, resolution, nerf_threshold(scene), field, device)
     mesh = surface.extract().detach()
-    colors = torch.cat([surface.color.albedo(part) for part in mesh.vertices.split(CHUNK)])
+    colors = torch.cat([surface.albedo(part) for part in mesh.vertices.split(CHUNK)])
     return replace(mesh, vertex_colors=colors.detach()).to("cpu")
 
 
@@ -113,7 +113,7 @@ def _surface_drawer(scene: Scene, want_normal: bool, device, supersample: int):
     def draw(cameras: Cameras, shading: Shading) -> RenderBuffers:
         lit = shading if shading.needs_normal else None
         return render_surface(
-            mesh, cameras, surface.color.albedo, lit, supersample=supersample, want_normal=want_normal, grad=False
+            mesh, cameras, surface.albedo, lit, supersample=supersample, want_normal=want_normal, grad=False
         )
 
     return draw
@@ -130,6 +130,6 @@ def _volume_drawer(scene: Scene, want_normal: bool, device, supersample: int):
 
 
 def _join(parts: list[RenderBuffers]) -> RenderBuffers:
-    joined = {name: torch.cat([getattr(p, name) for p in parts]).cpu() for name in ("rgb", "alpha", "depth")}
-    normal = None if parts[0].normal is None else torch.cat([p.normal for p in parts]).cpu()
-    return RenderBuffers(**joined, normal=normal)
+    rgb, alpha, depth = (torch.cat([getattr(p, name) for p in parts]).cpu() for name in ("rgb", "alpha", "depth"))
+    normals = [p.normal for p in parts if p.normal is not None]
+    return RenderBuffers(rgb, alpha, depth, torch.cat(normals).cpu() if normals else None)
