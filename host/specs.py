@@ -51,7 +51,14 @@ class Network:
         return repr((self, sorted((name, path.stat().st_mtime_ns) for name, path in files.items())))
 
     def load(self, device: torch.device):
-        """The network on ``device``; loaded once per process and device."""
+        """The network on ``device``; loaded once per process and device.
+
+        Outside of inference mode, whoever asks first: tensors made in it could never serve a stage that differentiates.
+        """
+        with torch.inference_mode(False):
+            return self._load(device)
+
+    def _load(self, device: torch.device):
         self.check()
         if self.name == checkpoints.EMBEDDED:
             if self.kind in registry.CHARACTER_KINDS:

@@ -286,7 +286,7 @@ def test_it_has_the_members_of_its_protocol_with_the_same_arguments(name, root):
 def test_no_denoiser_is_missing_here(root):
     """Every class of the pack that predicts noise is tested above."""
     found, bases = set(), {}
-    for path in (p for folder in ("pipelines", "host", "nodes") for p in (ROOT / folder).rglob("*.py")):
+    for path in (p for folder in ("pipelines", "host", "nodes", "verification") for p in (ROOT / folder).rglob("*.py")):
         if path.name == "protocols.py":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -113,5 +113,5 @@ def test_a_conditioned_denoiser_understands_the_word(worlds):
 
 
 def test_words_of_other_networks_are_refused(worlds):
-    with pytest.raises(InputError, match="learnt for another network"):
+    with pytest.raises(InputError, match="learned for another network"):
         comfy_inversion.knowing(worlds("sd15").clip, LearnedWord("mugly", {"clip_l": torch.zeros(1, 768)}))

@@ -308,3 +308,11 @@ def test_the_packs_folders_are_registered(models):
     for name in ("lift123_clip", "lift123_depth"):
         assert folder_paths.get_folder_paths(name) == [str(models / name)]
         folder_paths.folder_names_and_paths.pop(name)
+
+
+def test_a_network_that_was_first_asked_for_in_inference_mode_can_be_differentiated():
+    """It is loaded once for all: ComfyUI calls nodes in that mode, and tensors made in it never leave it."""
+    specs._embedded.cache_clear()
+    with torch.inference_mode():
+        network = specs.Network("text").load(torch.device("cpu"))
+    assert not any(p.is_inference() for p in network.runtime.vae.parameters())

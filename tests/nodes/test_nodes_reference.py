@@ -35,7 +35,8 @@ def test_graphs_from_before_the_second_toybox_mean_the_first():
     assert inputs == [*GIVEN, "version"] and reference.ToyObject.GET_SCHEMA().inputs[-1].optional
     saved = json.loads((ROOT / "workflows" / "refine_mesh_texture.json").read_text(encoding="utf-8"))
     values = next(n["widgets_values"] for n in saved["nodes"] if n["type"] == "Lift123_ToyObject")
-    assert len(values) == len(GIVEN) + 1 and isinstance(values[-2], int), "the value after the seed is the seed's own"
+    assert len(values) == len(GIVEN) + 2 and isinstance(values[-3], int), "the value after the seed is the seed's own"
+    assert values[-1] == "1", "what sync has appended means the first version"
 
 
 def test_every_version_can_be_chosen():
