@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from ..pipelines.core.cameras import Cameras
+from ..pipelines.core.choices import Pose
 from ..pipelines.core.errors import InputError
 from ..pipelines.networks.noise import NoisePath
 from ..pipelines.networks.text import VIEWS, view_weights
@@ -311,7 +312,7 @@ class ModelViewDenoiser(ModelDenoiser):
     """
 
     clip_vision: object = None
-    convention: str = "zero123"
+    convention: Pose = "zero123"
     reference_camera: Cameras | None = None
     reference_latent: Tensor | None = None
     reference_embedding: Tensor | None = None

@@ -13,7 +13,9 @@ from pathlib import Path
 import torch
 
 from ..pipelines.catalog import registry
+from ..pipelines.core.choices import Clock
 from ..pipelines.core.errors import InputError
+from ..pipelines.core.schedules import Form
 from . import checkpoints
 
 
@@ -203,8 +205,8 @@ class DynamicSpec:
 
     prior_3d: object
     prior_2d: object
-    form: str = "exponential"
-    clock: str = "local"
+    form: Form = "exponential"
+    clock: Clock = "local"
     stretch: float = 1.0
     full_2d: bool = False
 

@@ -13,6 +13,7 @@ from ..host import comfy_checks as checks
 from ..host import types
 from ..host.base import CATEGORY, Node, node_key
 from ..host.runner import say
+from ..pipelines.core.choices import Pose
 
 log = logging.getLogger(__name__)
 GUIDANCE = {"text": 7.5, "view": 3.0}
@@ -34,7 +35,7 @@ class ComfyNetwork:
     clip: object = None
     clip_vision: object = None
     image_size: int = 0
-    convention: str = "zero123"
+    convention: Pose = "zero123"
     node_key: str | None = None
 
     @property

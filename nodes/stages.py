@@ -11,8 +11,9 @@ from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import to_image
 from ..host.runner import run_stage, say
 from ..host.specs import BoundarySpec, DynamicSpec
+from ..pipelines.core.choices import Clock
 from ..pipelines.core.errors import InputError
-from ..pipelines.core.schedules import Constant
+from ..pipelines.core.schedules import Constant, Form
 from ..pipelines.core.settings import configured
 
 PRESETS = ["quickstart", "standard", "paper", "magic123 quickstart", "magic123 standard", "magic123 paper",
@@ -235,7 +236,7 @@ class DMTetRefine(Node):
         return io.NodeOutput(result)
 
 
-def dynamic(prior_3d, prior_2d, form: str, clock: str, stretch: float = 1.0, full_2d: bool = False) -> DynamicSpec:
+def dynamic(prior_3d, prior_2d, form: Form, clock: Clock, stretch: float = 1.0, full_2d: bool = False) -> DynamicSpec:
     """The ramp between two priors, from the node's words."""
     return DynamicSpec(prior_3d, prior_2d, form, "local" if clock == "phase_local" else clock, stretch, full_2d)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..core.choices import Pose
 from ..core.errors import InputError
 from ..core.modules import AnyModule
 from ..networks.latent import LatentRuntime
@@ -127,7 +128,7 @@ def take_apart(state: dict[str, Tensor], kind: str, title: str = "the file", ema
     return Parts(kind, unet, vae, tower, projection, alphas, prediction, pad, ledger.close(title))
 
 
-def load_view_file(path: Path, device: torch.device | str = "cpu", pose: str = "zero123", dtype: torch.dtype | None = None,
+def load_view_file(path: Path, device: torch.device | str = "cpu", pose: Pose = "zero123", dtype: torch.dtype | None = None,
                    ema: bool = True) -> ViewDenoiser:
     """A Zero-1-to-3 network from one file.
 

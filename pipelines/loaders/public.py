@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from ..core.choices import Pose
 from ..core.errors import InputError
 from ..networks.clip import ClipScorer
 from ..networks.depth import PublicDepth
@@ -34,7 +35,7 @@ def half_unless_cpu(device) -> torch.dtype:
     return torch.float32 if torch.device(device).type == "cpu" else torch.float16
 
 
-def load_view_folder(folder: Path, device: torch.device | str = "cpu", pose: str = "zero123",
+def load_view_folder(folder: Path, device: torch.device | str = "cpu", pose: Pose = "zero123",
                      dtype: torch.dtype | None = None) -> ViewDenoiser:
     """A Zero-1-to-3 network.  pose: one of ``view.POSES``; Stable Zero123 needs "stable".  InputError if it is not one."""
     from transformers import CLIPVisionModelWithProjection

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.modules import AnyModule
-from .noise import to_epsilon
+from .noise import Prediction, to_epsilon
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class LatentRuntime:
     unet: AnyModule
     vae: AnyModule
     alphas_cumprod: Tensor
-    prediction: str
+    prediction: Prediction
     image_size: int
 
     def encode(self, images: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ...core.cameras import Cameras
-from ...core.choices import NovelBackground
 from ...core.errors import InputError
 from ...core.views import NEUTRAL
 from ...methods.rgnv import ReferenceGuide, RgnvSettings
@@ -30,7 +29,7 @@ ROUGHNESS = 23 / 255  # deviation of the concrete photograph behind the released
 RGSD_GUIDE = RgnvSettings(steps=20, rungs=12, guidance=7.5)
 
 
-def behind(network, background: Choice = "auto") -> tuple[Background, NovelBackground]:
+def behind(network, background: Choice = "auto") -> tuple[Background, Literal["white", "gray"]]:
     """Kinds of :func:`backdrop` behind (the reference, views) for one of BACKGROUNDS; "auto" = what the network declares.
 
     "textured" is the released RGNV's: a rough texture behind the reference, plain gray behind views.
