@@ -42,6 +42,8 @@ NODES = {node.old: node for node in (
 INPUTS = {"Lift123_DownloadWeights": {"accept_licence": "accept_license"}}
 # (node, input) -> {old choice: new choice}
 CHOICES = {
+    # this node's quickstart was the refinement at its full length: 80 steps unless the node said otherwise
+    ("Lift123_RefineLayers", "preset"): {"quickstart": "stdgen toy", "paper": "stdgen paper"},
     ("Lift123_ProjectColors", "paint"): {"layers without colours": "layers without colors"},
     ("Lift123_ExportCharacter", "colors"): {"vertex colours": "vertex colors"},
     ("Lift123_RgnvEnhance", "background"): {"grey": "gray"},

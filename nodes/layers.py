@@ -19,8 +19,6 @@ from .files import scene_path
 MENU = f"{CATEGORY}/characters"
 MESH_TYPES = [io.Mesh, io.File3DGLB, io.File3DOBJ, io.File3DAny]
 PRESETS = ["stdgen quickstart", "stdgen toy", "stdgen paper"]
-# Choices of graphs that were saved earlier: their quickstart had 80 steps.
-FORMER = {"quickstart": "stdgen toy", "paper": "stdgen paper"}
 _LAYERS_TIP = "A character in layers, from S-LRM, Refine Layers, Join Layers or Load Layers."
 _FRAME_TIP = "in a frame of its own: +Y up, facing +Z, inside [-1, 1]."
 
@@ -144,13 +142,6 @@ class RefineLayers(Node):
         )
 
     @classmethod
-    def validate_inputs(cls, preset):
-        """Takes former choices, too, which ComfyUI itself would refuse."""
-        if preset is None or preset in PRESETS or preset in FORMER:
-            return True
-        return f"preset must be one of {', '.join(PRESETS)}, got {preset!r}"
-
-    @classmethod
     def run(cls, layers, views, preset, steps, again, seed, hair_segments=None):
         from ..pipelines import stdgen
         from ..pipelines.stages.characters import refine_layers as stage
@@ -159,7 +150,7 @@ class RefineLayers(Node):
         resume = layers if layers.finished and not again else None
         if resume is not None and layers.complete:
             return io.NodeOutput(layers, "\n".join([*stage.report(layers), "Every layer is finished already."]))
-        place, config = device_with_room(), with_steps(stdgen.PRESETS[FORMER.get(preset, preset)].refine, steps)
+        place, config = device_with_room(), with_steps(stdgen.PRESETS[preset].refine, steps)
         done = run_stage("Refine Layers", lambda hooks: stage.refine_layers(
             layers.start.to(place), views.to(place), config, hair_segments=hair_segments,
             resume=resume and resume.to(place), seed=seed, on_step=hooks["on_step"],

@@ -23,7 +23,7 @@ OLD = {
         "image": ["1", 0], "canonical": ["2", 0], "mask_marks": "object", "complete": False, "steps": 0,
         "guidance": -1.0, "seed": 42}},
     "4": {"class_type": "Lift123_ProjectColors", "inputs": {
-        "layers": ["1", 4], "views": ["1", 3], "subdivide": 0, "paint": "layers without colours"}},
+        "layers": ["12", 0], "views": ["1", 3], "subdivide": 0, "paint": "layers without colours"}},
     "5": {"class_type": "Lift123_ExportCharacter", "inputs": {
         "layers": ["4", 0], "filename_prefix": "lift123/old", "height": 1.6, "facing": "+z", "colors": "vertex colours",
         "texture_size": 1024, "face_budget": 20000}},
@@ -37,6 +37,8 @@ OLD = {
         "radius": 3.2, "fovy": 20.0, "mask_marks": "object", "depth_convention": "inverse-depth"}},
     "10": {"class_type": "Lift123_LoadEmbedded", "inputs": {}},
     "11": {"class_type": "PreviewImage", "inputs": {"images": ["8", 0]}},
+    "12": {"class_type": "Lift123_RefineLayers", "inputs": {
+        "layers": ["1", 4], "views": ["1", 3], "preset": "quickstart", "steps": 0, "again": False, "seed": 0}},
 }
 
 
@@ -88,6 +90,7 @@ def test_only_names_change():
     done, before = renamed.current(OLD), copy.deepcopy(OLD)
     assert OLD == before and done["4"]["inputs"] == {**OLD["4"]["inputs"], "paint": "layers without colors"}
     assert done["5"]["inputs"]["colors"] == "vertex colors" and done["8"]["inputs"]["background"] == "gray"
+    assert done["12"]["inputs"] == {**OLD["12"]["inputs"], "preset": "stdgen toy"}
     assert done["7"]["inputs"] == {"name": "dpt-large", "accept_license": True}
     assert done["3"] == {"class_type": "Lift123_Canonicalize", "inputs": OLD["3"]["inputs"]}
     assert all(done[key] == OLD[key] for key in ("1", "6", "9", "10", "11"))

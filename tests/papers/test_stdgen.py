@@ -11,7 +11,7 @@ from helpers import layer_toys
 from helpers.comfy_modules import prepare
 
 prepare()
-from lift123.host import specs
+from lift123.host import renamed, specs
 from lift123.nodes import characters, layers, layers_out
 from lift123.pipelines import stdgen
 from lift123.pipelines.core.errors import InputError, StopStage
@@ -246,16 +246,14 @@ def test_the_nodes_offer_the_pages_presets_and_tell_their_numbers():
     ("quickstart", 0, stdgen.TOY.refine), ("quickstart", 6, stdgen.QUICKSTART.refine), ("paper", 0, stdgen.PAPER.refine)])
 def test_graphs_saved_with_former_choices_give_what_they_gave(monkeypatch, figure, preset, steps, wanted):
     """The three pairs that shipped graphs had when "quickstart" meant 80 steps on the node."""
-    values = {"preset": preset, "steps": steps, "again": False, "seed": 0}
-    assert layers.RefineLayers.validate_inputs(preset) is True
+    saved = {"class_type": "Lift123_RefineLayers", "inputs": {"preset": preset, "steps": steps, "again": False, "seed": 0}}
+    values = renamed.current({"1": saved})["1"]["inputs"]
     found = settings_of(monkeypatch, figure, PUBLISHED, {layers.RefineLayers: [values]})
     assert found == {"refine": [wanted]}
     if preset == "quickstart":
         assert (wanted.body.steps, wanted.outer.steps, wanted.detail.steps) == ((80, 80, 30) if not steps else (6, 6, 2))
 
 
-def test_unknown_presets_are_refused_before_anything_runs():
-    assert "stdgen toy" in layers.RefineLayers.validate_inputs("standard")
-    assert layers.RefineLayers.validate_inputs(None) is True, "from a wire"
+def test_a_character_without_layers_is_refused():
     with pytest.raises(InputError, match="at least one layer"):
         stdgen.finish(layer_toys.figure(cells=16).select(()), layer_toys.views_of(layer_toys.figure(cells=16), 16))
