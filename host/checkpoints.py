@@ -1,8 +1,8 @@
 """Where the files of public networks are on this machine.  Local files only: nothing is ever downloaded from here.
 
-The table of names is ``pipelines/catalog/registry.py``; a name that is not in it works as well, if it is a folder (or
-file) in the right place.  A hub name "org/name" means the folder ``org/name``, ``org--name`` or ``name`` of that place, or
-a snapshot in Hugging Face's own cache.
+Kinds are in ``pipelines/catalog/kinds.py``, published names in ``pipelines/catalog/registry.py``; a name that is in no
+table works as well, if it is a folder (or file) in the right place.  A hub name "org/name" means the folder
+``org/name``, ``org--name`` or ``name`` of that place, or a snapshot in Hugging Face's own cache.
 """
 
 from __future__ import annotations
@@ -11,17 +11,12 @@ import re
 from pathlib import Path
 
 from ..pipelines.catalog import registry
+from ..pipelines.catalog.kinds import CHECKPOINTS, KINDS
 from ..pipelines.core.errors import InputError
 
 EMBEDDED = "embedded"
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 _SAFE = re.compile(r"[\w.+ -]+(/[\w.+ -]+)*")
-_MARKS = {  # a local folder is offered for a kind when it has one of these
-    "view": ("cc_projection", "clip_camera_projection"), "text": ("text_encoder",),
-    "clip": ("open_clip_config.json", "config.json"), "depth": ("config.json",),
-    "depth_text": ("depth_estimator",), "depth_control": ("config.json",),
-    "canonical": ("ref_unet",), "multiview": ("image_normalizer", "image_noising_scheduler"), "slrm": (),
-}
 
 
 def names(kind: str) -> list[str]:
@@ -36,16 +31,12 @@ def names(kind: str) -> list[str]:
 
 def has_embedded(kind: str) -> bool:
     """Whether a network of this kind ships with the pack."""
-    from ..pipelines.loaders.embedded import FOLDER, EmbeddedModels
-
-    if kind in registry.CHARACTER_KINDS:
-        return (FOLDER / f"stdgen_{kind}.safetensors").is_file()
-    return kind in EmbeddedModels.__dataclass_fields__
+    return bool(KINDS[kind].embedded)
 
 
 def _local_folders(kind: str) -> list[str]:
     found = []
-    for root in roots(registry.FOLDERS[kind]):
+    for root in roots(KINDS[kind].folder):
         for folder in _folders(root):
             inner = [] if _marked(kind, folder) else [f"{folder.name}/{p.name}" for p in _folders(folder) if _marked(kind, p)]
             found += [folder.name] if _marked(kind, folder) else inner
@@ -57,7 +48,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _marked(kind: str, folder: Path) -> bool:
-    return any((folder / mark).exists() for mark in _MARKS[kind])
+    return any((folder / mark).exists() for mark in KINDS[kind].marks)
 
 
 def _local_files(kind: str) -> list[str]:
@@ -65,12 +56,12 @@ def _local_files(kind: str) -> list[str]:
     import folder_paths
 
     table = [w.name for w in registry.of_kind(kind) if w.single]
-    if registry.SINGLE.get(kind) != "checkpoints":
+    if KINDS[kind].single != CHECKPOINTS:
         return [n for n in table if _file(kind, n) is not None]
     others = {w.name for w in registry.TABLE if w.single and w.kind != kind}
-    listed = [n.replace("\\", "/") for n in folder_paths.get_filename_list("checkpoints") if registry.is_single(n)]
+    listed = [n.replace("\\", "/") for n in folder_paths.get_filename_list(CHECKPOINTS) if registry.is_single(n)]
     return [n for n in listed if (last := n.rpartition("/")[2]) not in others
-            and (last in table or ("zero123" in last.lower()) == (kind == "view"))]
+            and (last in table or KINDS[kind].owns(last))]
 
 
 def roots(category: str) -> list[Path]:
@@ -86,7 +77,7 @@ def register_folders() -> None:
     """Tells ComfyUI the pack's own model folders, so that extra_model_paths.yaml and the browser know them."""
     import folder_paths
 
-    for category in dict.fromkeys((*registry.FOLDERS.values(), *registry.SINGLE.values())):
+    for category in dict.fromkeys((*(k.folder for k in KINDS.values()), *(k.single for k in KINDS.values() if k.single))):
         if category not in folder_paths.folder_names_and_paths:
             folder_paths.add_model_folder_path(category, str(Path(folder_paths.models_dir) / category))
 
@@ -113,7 +104,7 @@ def find(kind: str, name: str) -> Path:
         if missing:
             raise _absent(known, [f.path for f in missing], "none" if folder is None else "some")
     if folder is None:
-        where = f"models/{registry.FOLDERS[kind]}/{name}/"
+        where = f"models/{KINDS[kind].folder}/{name}/"
         raise InputError("checkpoint", "one of " + ", ".join(names(kind)), repr(name),
                          f"Choose a name from the list, or put the folder at {where}.")
     return folder
@@ -131,7 +122,7 @@ def weight_files(kind: str, name: str) -> dict[str, Path]:
 
     if name == EMBEDDED:
         return {p.name: p for p in sorted(FOLDER.glob("*.safetensors"))}
-    if kind not in registry.FOLDERS and kind not in registry.SINGLE:
+    if kind not in KINDS:
         path = folder_paths.get_full_path(kind, name)
         return {} if path is None else {name: Path(path)}
     try:
@@ -146,7 +137,7 @@ def weight_files(kind: str, name: str) -> dict[str, Path]:
 
 def _find_folder(kind: str, name: str) -> Path | None:
     spellings = dict.fromkeys((name, name.replace("/", "--"), name.rpartition("/")[2]))
-    for root in roots(registry.FOLDERS[kind]):
+    for root in roots(KINDS[kind].folder):
         for spelling in spellings:
             if (root / spelling).is_dir():
                 return root / spelling
@@ -168,8 +159,8 @@ def _cached_snapshot(name: str) -> Path | None:
 
 
 def _file(kind: str, name: str) -> Path | None:
-    category = registry.SINGLE.get(kind)
-    return None if category is None else next((p / name for p in roots(category) if (p / name).is_file()), None)
+    category = KINDS[kind].single
+    return None if not category else next((p / name for p in roots(category) if (p / name).is_file()), None)
 
 
 def _find_file(kind: str, name: str) -> Path:
@@ -179,7 +170,7 @@ def _find_file(kind: str, name: str) -> Path:
     if found is None and known is not None:
         raise _absent(known, [name], "none")
     if found is None:
-        where = f"models/{registry.SINGLE[kind]}/" if kind in registry.SINGLE else "a folder (this kind has no single files)"
+        where = f"models/{KINDS[kind].single}/" if KINDS[kind].single else "a folder (this kind has no single files)"
         raise InputError("checkpoint", f"the file {name} in {where}", "no such file", "Put it there, or choose another name.")
     return found
 

@@ -7,12 +7,12 @@ result caches small, and lets one prior node serve several references.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 
-from ..pipelines.catalog import registry
+from ..pipelines.catalog.kinds import KINDS, resolve
 from ..pipelines.core.choices import Clock
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Form
@@ -23,7 +23,7 @@ from . import checkpoints
 class Network:
     """A frozen network by name.  name: "embedded" or a checkpoint.
 
-    kind: "view", "text", "clip", "depth", "depth_text", or one of StdGEN's: "canonical", "multiview", "slrm".
+    kind: a name of ``pipelines.catalog.kinds.KINDS`` that is loaded alone.
 
     option: view networks: the pose convention; depth networks: what large numbers mean; multi-view networks: "stdgen" or
     "era3d"; "auto" = known by the name (pose, multi-view) or the network's configuration (depth).
@@ -41,10 +41,8 @@ class Network:
             return
         path = checkpoints.find(self.kind, self.name)
         if path.is_dir():
-            from ..pipelines.loaders import public
-
-            public.check_folder(self.kind, path)
-        elif self.kind in ("view", "text"):
+            KINDS[self.kind].check(path)
+        else:
             _check_file(self.kind, str(path), path.stat().st_mtime_ns)
 
     def identity(self) -> str:
@@ -63,36 +61,22 @@ class Network:
     def _load(self, device: torch.device):
         self.check()
         if self.name == checkpoints.EMBEDDED:
-            if self.kind in registry.CHARACTER_KINDS:
-                return _embedded_character(self.kind, str(device))
-            return getattr(_embedded(str(device)), self.kind)
+            kind = KINDS[self.kind]
+            return kind.pick(_embedded(kind.embedded, str(device)))
         path = checkpoints.find(self.kind, self.name)
         return _from_disk(self, str(path), path.stat().st_mtime_ns, str(device))
 
 
-@lru_cache(maxsize=2)
-def _embedded(device: str):
-    from ..pipelines.loaders.embedded import load_embedded
-
-    return load_embedded(torch.device(device))
-
-
-@lru_cache(maxsize=6)
-def _embedded_character(kind: str, device: str):
-    from ..pipelines.loaders import embedded_characters as small
-    from ..pipelines.loaders import embedded_slrm as slrm_embedded
-
-    makers = {"canonical": lambda d: small.EmbeddedCanonical().load(d), "multiview": lambda d: small.EmbeddedMultiView().load(d),
-              "slrm": slrm_embedded.load_small_slrm}
-    return makers[kind](torch.device(device))
+@lru_cache(maxsize=8)
+def _embedded(loader: str, device: str):
+    """What a record's ``embedded`` loads; kinds of one set share it."""
+    return resolve(loader)(torch.device(device))
 
 
 @lru_cache(maxsize=16)
 def _check_file(kind: str, path: str, stamp: int) -> None:
     """Once per file: names and shapes of all its tensors (an InputError is raised again every time)."""
-    from ..pipelines.loaders import ldm
-
-    ldm.check_file(Path(path), kind)
+    KINDS[kind].check(Path(path))
 
 
 @lru_cache(maxsize=4)
@@ -100,39 +84,10 @@ def _from_disk(network: Network, path: str, stamp: int, device: str):
     """A network from its folder or single file, sharing the device; ``stamp`` makes a replaced file a new one."""
     from . import managed
 
+    kind = KINDS[network.kind]
     managed.make_room(Path(path), torch.device(device))
-    if network.kind in registry.CHARACTER_KINDS:
-        return _character_loader(network)(Path(path), torch.device(device))
-    return managed.take_turns(_loader(network)(Path(path), torch.device(device)), torch.device(device))
-
-
-def _loader(network: Network):
-    """``(path, device) -> network`` for a name that is known to be there."""
-    from ..pipelines.loaders import depth_text_folder, ldm, public
-
-    single = registry.is_single(network.name)
-    if network.kind == "view":
-        pose = registry.pose_of(network.name) if network.option == "auto" else network.option
-        return partial(ldm.load_view_file if single else public.load_view_folder, pose=pose)
-    if network.kind == "depth_text":
-        return depth_text_folder.load_depth_text_folder
-    if network.kind == "depth":
-        return partial(public.load_depth_folder, convention=network.option)
-    if network.kind == "clip" and single:
-        return partial(public.load_clip_file, architecture=registry.known(network.name).architecture)
-    return {"text": ldm.load_text_file if single else public.load_text_folder, "clip": public.load_clip_folder}[network.kind]
-
-
-def _character_loader(network: Network):
-    """``(path, device) -> network`` for one of StdGEN's kinds."""
-    from ..pipelines.loaders.canonical_folder import CanonicalFolder
-    from ..pipelines.loaders.multiview_folder import MultiViewFolder
-    from ..pipelines.loaders.slrm_files import load_slrm
-
-    stock = network.option == "era3d" or (network.option == "auto" and "era3d" in network.name.lower())
-    return {"canonical": lambda path, device: CanonicalFolder(path).load(device),
-            "multiview": lambda path, device: MultiViewFolder(path, stock).load(device),
-            "slrm": lambda path, device: load_slrm(path, device=device).network}[network.kind]
+    loaded = kind.load(Path(path), network.name, torch.device(device), network.option)
+    return managed.take_turns(loaded, torch.device(device)) if kind.takes_turns else loaded
 
 
 @dataclass(frozen=True)

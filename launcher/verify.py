@@ -21,26 +21,25 @@ docs/verification.md lists what can be put there; --models names another models 
 the same checks on the networks that ship with the pack."""
 
 
-_EMBEDDED = Path(__file__).resolve().parent.parent / "pipelines" / "embedded"
-
-
 def default_models(paths: Paths) -> list:
     """The models folders of the ComfyUI that the launcher runs."""
     return [paths.base / "models", paths.comfyui / "models"]
 
 
 def chosen(found: list, names: list) -> list:
-    """The networks of ``found`` that were asked for: by name, "embedded", or a path; all of them without names.
+    """The networks of ``found`` that were asked for: by name, "embedded" (all that ship), or a path; without
+    names, all that do not ship.
 
     Raises LaunchError for a name that is neither present nor a path.
     """
+    shipped, found = [i for i in found if i.get("shipped")], [i for i in found if not i.get("shipped")]
     if not names:
         return found
     result, here = [], [item for item in found if installed(item)]
     for name in names:
         match = [item for item in here if name in (item["name"], item["path"])]
         if not match and name == "embedded":
-            match = [{"kind": kind, "name": name, "path": name, "missing": [], "known": True} for kind in embedded_kinds()]
+            match = shipped
         if not match and Path(name).is_file():
             match = [{"kind": "file", "name": Path(name).name, "path": str(Path(name).resolve()), "missing": [], "known": True}]
         if not match:
@@ -56,12 +55,6 @@ def chosen(found: list, names: list) -> list:
 def installed(item: dict) -> bool:
     """Whether some of its files are here."""
     return item.get("installed", True)
-
-
-def embedded_kinds() -> list:
-    """Kinds of networks that ship with the pack; StdGEN's where their files do."""
-    stdgen = [k for k in ("canonical", "multiview", "slrm") if (_EMBEDDED / f"stdgen_{k}.safetensors").is_file()]
-    return ["view", "text", "clip", "depth", "depth_text", *stdgen]
 
 
 def run_script(paths: Paths, arguments: list, out: Path):

@@ -15,7 +15,7 @@ from ..host.unfinished import AGAIN, Shelf
 from ..pipelines.core.character_views import LEVEL_NAMES
 from ..pipelines.core.errors import InputError
 from .layers import MENU, layers_output
-from .networks import _choice, _Loader
+from .networks import Loader, choice
 
 LEVELS = {"complete + no hair + body": (0, 1, 2), "complete": (0,), "complete + no hair": (0, 1)}
 DILATE = {"as trained": None, "yes": True, "no": False}
@@ -61,7 +61,7 @@ class LoadCharacterEmbedded(Node):
         return io.NodeOutput(*(Network(kind) for kind in ("canonical", "multiview", "slrm")))
 
 
-class LoadCanonicalizer(_Loader):
+class LoadCanonicalizer(Loader):
     KIND = "canonical"
 
     @classmethod
@@ -70,12 +70,12 @@ class LoadCanonicalizer(_Loader):
             node_id="Lift123_LoadCanonicalizer", display_name="Load Canonicalizer", category=f"{CATEGORY}/networks",
             description="StdGEN's A-pose network from local files.",
             search_aliases=["stdgen", "a-pose", "charactergen"],
-            inputs=_choice("canonical", "StdGEN-canonicalize-1024", "the published folder, with unet/ and ref_unet/"),
+            inputs=choice("canonical"),
             outputs=[types.Canonical.Output("canonical", display_name="canonicalizer", tooltip="For Canonicalize.")],
         )
 
 
-class LoadMultiView(_Loader):
+class LoadMultiView(Loader):
     KIND = "multiview"
 
     @classmethod
@@ -84,13 +84,13 @@ class LoadMultiView(_Loader):
             node_id="Lift123_LoadMultiView", display_name="Load Multi-View Network", category=f"{CATEGORY}/networks",
             description="StdGEN's or stock Era3D's six-view network from local files; a name with 'era3d' means the latter.",
             search_aliases=["stdgen", "era3d", "six views"],
-            inputs=_choice("multiview", "StdGEN-multiview-1024", "the published folder, with unet/ and image_encoder/"),
+            inputs=choice("multiview"),
             outputs=[types.MultiView.Output("multiview", display_name="multi-view network",
                                             tooltip="For Character Multi-View.")],
         )
 
 
-class LoadSlrm(_Loader):
+class LoadSlrm(Loader):
     KIND = "slrm"
 
     @classmethod
@@ -99,7 +99,7 @@ class LoadSlrm(_Loader):
             node_id="Lift123_LoadSlrm", display_name="Load S-LRM", category=f"{CATEGORY}/networks",
             description="StdGEN's semantic large reconstruction model from a local file; LoRA weights in it are merged.",
             search_aliases=["stdgen", "lrm", "instantmesh"],
-            inputs=_choice("slrm", "StdGEN-mesh-slrm.pth", "no folders"),
+            inputs=choice("slrm"),
             outputs=[types.Slrm.Output("slrm", display_name="s-lrm", tooltip="For S-LRM: views to layers.")],
         )
 

@@ -15,12 +15,13 @@ from ..host.base import CATEGORY, Node, device_with_room
 from ..host.convert import object_mask, parse_angles, to_image
 from ..host.specs import Network
 from ..pipelines.catalog import registry
+from ..pipelines.catalog.kinds import KINDS, resolve
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant
-from ..pipelines.networks.depth_text import BACKGROUNDS as KINDS
-from .networks import _choice, _Loader
+from ..pipelines.networks.depth_text import BACKGROUNDS as KNOWN_BACKGROUNDS
+from .networks import Loader, choice
 
-BACKGROUNDS = ("auto", *KINDS)
+BACKGROUNDS = ("auto", *KNOWN_BACKGROUNDS)
 ABLATION = {  # the paper's Fig. 7 -> settings of RgnvSettings
     "all": {}, "no attention": {"inject": False}, "no depth": {"depth": False}, "noise instead of inversion": {"start": "noise"},
 }
@@ -28,7 +29,7 @@ NETWORK_TIP = "From Load Embedded Networks, Load Depth-Text Network or Load Dept
 DEPTH_TIP = "Estimates depth where none is known: of the views, and of the reference if it has none."
 
 
-class LoadDepthText(_Loader):
+class LoadDepthText(Loader):
     KIND = "depth_text"
 
     @classmethod
@@ -37,7 +38,7 @@ class LoadDepthText(_Loader):
             node_id="Lift123_LoadDepthText", display_name="Load Depth-Text Network", category=f"{CATEGORY}/networks",
             description="Depth-conditioned Stable Diffusion 2 from a local diffusers folder: the network behind HiFi-123.",
             search_aliases=["hifi123", "depth2img", "stable diffusion 2 depth", "sd2 depth"],
-            inputs=_choice("depth_text", "stable-diffusion-2-depth", "diffusers layout, UNet with 5 input channels"),
+            inputs=choice("depth_text"),
             outputs=[types.DepthText.Output("depth_text", display_name="depth-text network",
                                             tooltip="For RGNV Enhance, RGSD Prior and Invert and Reconstruct.")],
         )
@@ -112,11 +113,10 @@ class ControlledNetwork:
 @lru_cache(maxsize=1)
 def _pair(network: ControlledNetwork, text: str, control: str, stamp: int, device: str):
     from ..host import managed
-    from ..pipelines.loaders.depth_control import load_depth_control
 
     for path in (text, control):
         managed.make_room(Path(path), torch.device(device))
-    loaded = load_depth_control(Path(text), Path(control), torch.device(device), strength=network.strength)
+    loaded = resolve(KINDS["depth_control"].loader)(Path(text), Path(control), torch.device(device), strength=network.strength)
     return managed.take_turns(loaded, torch.device(device))
 
 

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..host import checkpoints, types
 from ..host.base import CATEGORY, Node
 from ..host.specs import Network
-from ..pipelines.catalog import registry
+from ..pipelines.catalog.kinds import KINDS
 
 
 class LoadEmbedded(Node):
@@ -36,7 +36,7 @@ class LoadEmbedded(Node):
         return io.NodeOutput(*(Network(kind) for kind in ("view", "text", "clip", "depth", "depth_text")))
 
 
-class _Loader(Node):
+class Loader(Node):
     """A loader of one kind of public network from local files."""
 
     KIND = ""
@@ -68,13 +68,15 @@ class _Loader(Node):
         return io.NodeOutput(network)
 
 
-def _choice(kind: str, default: str, layouts: str) -> list:
-    folder = registry.FOLDERS[kind]
-    single = f", or a file of models/{registry.SINGLE[kind]}/" if kind in registry.SINGLE else ""
+def choice(name: str) -> list:
+    """The inputs of a kind's loader: a name from the list, or a hub name."""
+    kind = KINDS[name]
+    folder, default = kind.folder, kind.default
+    single = f", or a file of models/{kind.single}/" if kind.single else ""
     return [
         io.Combo.Input(
-            "checkpoint", options=list(dict.fromkeys([*checkpoints.names(kind), default])), default=default,
-            tooltip=f"A network by name: a folder of ComfyUI's models/{folder}/ ({layouts}){single}, or 'embedded'. "
+            "checkpoint", options=list(dict.fromkeys([*checkpoints.names(name), default])), default=default,
+            tooltip=f"A network by name: a folder of ComfyUI's models/{folder}/ ({kind.layouts}){single}, or 'embedded'. "
                     "Nothing is downloaded: if files are missing, the error says which go where."),
         io.String.Input(
             "hub_name", default="", optional=True, advanced=True, placeholder="org/name",
@@ -83,7 +85,7 @@ def _choice(kind: str, default: str, layouts: str) -> list:
     ]
 
 
-class LoadViewPrior(_Loader):
+class LoadViewPrior(Loader):
     KIND = "view"
 
     @classmethod
@@ -93,7 +95,7 @@ class LoadViewPrior(_Loader):
             description="A Zero-1-to-3 style network from local files: a diffusers folder, or an original checkpoint.",
             search_aliases=["zero123", "novel view", "stable zero123"],
             inputs=[
-                *_choice("view", "zero123-xl", "diffusers layout"),
+                *choice("view"),
                 io.Combo.Input("pose", options=["auto", "zero123", "stable"], default="auto", optional=True, advanced=True,
                                tooltip="What the network was told about cameras in training: Zero-1-to-3's or Stable "
                                        "Zero123's. 'auto' goes by the name; the files look alike."),
@@ -107,7 +109,7 @@ class LoadViewPrior(_Loader):
         return cls.hand_out(cls.network(checkpoint, hub_name, pose))
 
 
-class LoadTextPrior(_Loader):
+class LoadTextPrior(Loader):
     KIND = "text"
 
     @classmethod
@@ -117,12 +119,12 @@ class LoadTextPrior(_Loader):
             description="A Stable Diffusion 1.x, 2.x or SDXL network, or DeepFloyd IF, from local files: a diffusers folder, or "
                         "a checkpoint file (1.x and 2.x).",
             search_aliases=["stable diffusion", "text to image", "sdxl", "deepfloyd if", "pixel diffusion"],
-            inputs=_choice("text", "stable-diffusion-2-1-base", "diffusers layout"),
+            inputs=choice("text"),
             outputs=[types.TextNetwork.Output("text", display_name="text network", tooltip="For Text Prior.")],
         )
 
 
-class LoadClip(_Loader):
+class LoadClip(Loader):
     KIND = "clip"
 
     @classmethod
@@ -132,12 +134,12 @@ class LoadClip(_Loader):
             description="A CLIP network from local files (open_clip's or transformers' layout); scores pictures against a "
                         "prompt.",
             search_aliases=["clip", "open_clip"],
-            inputs=_choice("clip", "clip-vit-base-patch16", "open_clip's or transformers' layout"),
+            inputs=choice("clip"),
             outputs=[types.Clip.Output("clip", display_name="clip", tooltip="For CLIP Boundary.")],
         )
 
 
-class LoadDepth(_Loader):
+class LoadDepth(Loader):
     KIND = "depth"
 
     @classmethod
@@ -147,7 +149,7 @@ class LoadDepth(_Loader):
             description="A depth estimator of transformers from a local folder: DPT / MiDaS, Depth Anything, ZoeDepth.",
             search_aliases=["depth", "midas", "dpt", "depth anything"],
             inputs=[
-                *_choice("depth", "depth-anything-v2-small", "transformers layout"),
+                *choice("depth"),
                 io.Combo.Input("convention", options=["auto", "inverse", "distance"], default="auto", optional=True,
                                advanced=True,
                                tooltip="What the network's large numbers mean: near (inverse) or far (distance). 'auto' reads "

@@ -47,7 +47,8 @@ Where to start
 a prior              ``core/prior.py``, then ``priors/view.py``
 a stage              ``stages/loop/optimize.py``, then ``stages/objects/fit_nerf.py``
 a node               ``host/base.py``, ``host/runner.py``, then ``nodes/render.py``
-a checkpoint layout  ``loaders/public.py`` and ``loaders/ldm.py``; what exists and where: ``catalog/registry.py``
+a checkpoint layout  ``loaders/public.py`` and ``loaders/ldm.py``; kinds: ``catalog/kinds.py``,
+                     published names: ``catalog/registry.py``
 a metric             ``metrics/image.py``, then ``stages/results/evaluate.py``
 a language           ``locales/en``, which ``launch.py sync`` writes
 Recipes with the files of each: ``CONTRIBUTING.md``.

@@ -51,8 +51,8 @@ def measure(weights: Path, count: int, steps: int | None = None, pictures: list 
 
     pictures: collects (posed input, canonical, true front, made views, true views) of each character.
     """
-    draw = small.EmbeddedMultiView(weights).load() if (weights / small.MULTIVIEW_FILE).exists() else None
-    stand = small.EmbeddedCanonical(weights).load() if (weights / small.CANONICAL_FILE).exists() else None
+    draw = small.load_small_multiview(folder=weights) if (weights / small.MULTIVIEW_FILE).exists() else None
+    stand = small.load_small_canonical(folder=weights) if (weights / small.CANONICAL_FILE).exists() else None
     rows, fronts, chained = [], [], []
     for index in range(count):
         character = heldout_character(index)

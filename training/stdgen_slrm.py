@@ -70,7 +70,7 @@ def draw_bank(points: PointBank, characters: CharacterBank, weights: Path, log=p
 
     The same characters must be in both banks.
     """
-    draw, stand = small.EmbeddedMultiView(weights).load(), small.EmbeddedCanonical(weights).load()
+    draw, stand = small.load_small_multiview(folder=weights), small.load_small_canonical(folder=weights)
     count, drawn = min(points.count, characters.count), []
     for i in range(count):
         front = points.views([i])[0, 0]

@@ -13,14 +13,15 @@ from pathlib import Path
 import torch
 
 from ..pipelines.catalog import registry
+from ..pipelines.catalog.kinds import CHECKPOINTS, KINDS
+from ..pipelines.catalog.options import is_stock
 from ..pipelines.core.cameras import Cameras
 from ..pipelines.core.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = ("view", "text", "clip", "depth", "depth_text", *registry.CHARACTER_KINDS)
-LISTED = KINDS[4:]  # there are few of these, so those that are absent are listed, too
 ROWS = {"cpu": 32, "cuda": 64}  # of StdGEN's latents, whose full height is 128; 64 is a size that it was trained at
 PROMPT, OTHER = "a pink bear striped with brown", "a blue car"  # the sample picture shows the first
+EMBEDDED = "embedded"
 TIME = 0.4  # of the noise schedule, where the denoising error is measured
 PICTURED = {"canonical": "a toy character; its A-pose as drawn; the true one",
             "multiview": "the true front view; front colors as drawn, level by level; their normals",
@@ -31,27 +32,33 @@ SUSPICIOUS = 0.7  # a network that knows nothing has an error of 1
 def candidates(models: list[Path]) -> list[dict]:
     """Every network of the registry of which some file is present, then other files in models/checkpoints.
 
-    Of the LISTED kinds also those that are absent: their "installed" is False, their path the folder that they go into.
+    Of announced kinds also those that are absent: their "installed" is False, their path the folder that they go into.
     """
     found = []
-    for entry in (e for e in registry.TABLE if e.kind in KINDS):
+    for entry in (e for e in registry.TABLE if not KINDS[e.kind].pair):
         item = {"kind": entry.kind, "name": entry.name, "known": True}
         place = next((p for root in models if (p := root / entry.category / entry.name).exists()), None)
         if place is not None:
             missing = [] if entry.single else [f.path for f in entry.missing(place)]
             found.append({**item, "path": str(place), "missing": missing})
-        elif entry.kind in LISTED and models:
+        elif KINDS[entry.kind].announced and models:
             folder = models[0] / entry.category / ("" if entry.single else entry.name)
             found.append({**item, "path": str(folder), "missing": [f.path for f in entry.files], "installed": False})
     names = {item["name"] for item in found}
     for root in models:
-        folder = root / "checkpoints"
+        folder = root / CHECKPOINTS
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
             name = path.relative_to(folder).as_posix()
             if path.is_file() and registry.is_single(name) and name not in names:
                 names.add(name)
                 found.append({"kind": "file", "name": name, "path": str(path), "missing": [], "known": False})
     return found
+
+
+def shipped() -> list[dict]:
+    """The embedded networks, one item per kind; verified when asked for."""
+    item = {"name": EMBEDDED, "path": EMBEDDED, "missing": [], "known": True, "shipped": True}
+    return [{"kind": kind.name, **item} for kind in KINDS.values() if kind.embedded]
 
 
 def sample(size: int) -> torch.Tensor:
@@ -74,59 +81,30 @@ def save(images: list[torch.Tensor], path: Path) -> str:
 
 
 def kind_of_file(path: Path) -> str:
-    """"view" or "text" of a single file that is in no table."""
-    from ..pipelines.loaders import ldm
-
-    for kind in ("view", "text"):
+    """The kind of a single file that is in no table; InputError where no check of a kind passes it."""
+    problems = []
+    for kind in (k for k in KINDS.values() if k.file_checker):
         try:
-            ldm.check_file(path, kind)
-            return kind
+            kind.check(path)
+            return kind.name
         except InputError as problem:
-            told = problem
-    raise told
+            problems.append(problem)
+    raise problems[-1]
 
 
 def loaded(kind: str, name: str, path: Path, device):
-    """The network, from its folder or file, as the loader nodes load it."""
-    from ..pipelines.loaders import depth_text_folder, embedded, ldm, public
-
-    if kind in registry.CHARACTER_KINDS:
-        return loaded_character(kind, name, path, device)
-    if name == "embedded":
-        return getattr(embedded.load_embedded(device), kind)
-    single = path.is_file()
-    if kind == "view":
-        return (ldm.load_view_file if single else public.load_view_folder)(path, device, pose=registry.pose_of(name))
-    if kind == "text":
-        return (ldm.load_text_file if single else public.load_text_folder)(path, device)
-    if kind == "clip" and single:
-        return public.load_clip_file(path, device, architecture=registry.known(name).architecture)
-    return {"clip": public.load_clip_folder, "depth": public.load_depth_folder,
-            "depth_text": depth_text_folder.load_depth_text_folder}[kind](path, device)
+    """The network, from its folder or file, as the loader nodes load it; S-LRM as a ``SlrmFile``."""
+    if kind == "slrm":
+        return loaded_slrm(name, path, device)
+    return KINDS[kind].load_embedded(device) if name == EMBEDDED else KINDS[kind].load(path, name, device)
 
 
-def is_stock(name: str) -> bool:
-    """Whether a multi-view network is stock Era3D, by the loader node's rule."""
-    return "era3d" in name.lower()
-
-
-def loaded_character(kind: str, name: str, path: Path, device):
-    """One of StdGEN's three networks; S-LRM as a ``SlrmFile``."""
-    from ..pipelines.loaders import embedded_characters as small
-    from ..pipelines.loaders import embedded_slrm as slrm_embedded
+def loaded_slrm(name: str, path: Path, device):
+    """S-LRM with what its file's names said, for the report."""
     from ..pipelines.loaders import slrm_files
-    from ..pipelines.loaders.canonical_folder import CanonicalFolder
-    from ..pipelines.loaders.multiview_folder import MultiViewFolder
-    from ..pipelines.networks.stdgen import slrm
+    from ..pipelines.networks.stdgen.slrm import SlrmFile
 
-    own = name == "embedded"
-    if kind == "canonical":
-        return (small.EmbeddedCanonical() if own else CanonicalFolder(path)).load(device)
-    if kind == "multiview":
-        return (small.EmbeddedMultiView() if own else MultiViewFolder(path, is_stock(name))).load(device)
-    if own:
-        return slrm.SlrmFile(slrm_embedded.load_small_slrm(device), [])
-    return slrm_files.load_slrm(path, device=device)
+    return SlrmFile(KINDS["slrm"].load_embedded(device), []) if name == EMBEDDED else slrm_files.load_slrm(path, device=device)
 
 
 def size_of(module: torch.nn.Module) -> dict:
@@ -273,30 +251,34 @@ def peak_memory(device) -> dict:
     return {**memory, "host bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
 
 
+def looked_at(kind: str, name: str, path: Path, network, device, steps: int, picture: Path) -> dict:
+    """What one step of a network shows; of a kind without an instrument, that there is none."""
+    looks = {
+        "view": lambda: denoiser_step(network, kind, device, steps, picture),
+        "text": lambda: denoiser_step(network, kind, device, steps, picture),
+        "depth_text": lambda: depth_text_step(network, device, steps, picture),
+        "clip": lambda: clip_step(network, device),
+        "depth": lambda: depth_step(network, device, picture),
+        **dict.fromkeys(PICTURED, lambda: character_step(kind, name, path, network, device, steps, picture)),
+    }
+    return looks[kind]() if kind in looks else {"doubts": [f"loaded, but nothing here looks at a {kind} network"]}
+
+
 def verify(kind: str, name: str, path: Path, device, steps: int, picture: Path) -> dict:
     """The whole report of one network; "error" instead of results where it was refused."""
     report = {"name": name, "kind": kind, "path": str(path), "device": str(device)}
     try:
         if kind == "file":
             kind = report["kind"] = kind_of_file(path)
-        if path.is_file() and kind in ("view", "text"):
-            from ..pipelines.loaders import ldm
-
-            report["tensors"] = ldm.check_file(path, kind)
+        if path.is_file() and (tensors := KINDS[kind].check(path)):
+            report["tensors"] = tensors
         from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401  their import is not loading
         from transformers import CLIPTextModel, CLIPVisionModelWithProjection  # noqa: F401
 
         begin = time.perf_counter()
         network = loaded(kind, name, path, device)
         report["loading seconds"] = time.perf_counter() - begin
-        if kind in registry.CHARACTER_KINDS:
-            report.update(character_step(kind, name, path, network, device, steps, picture))
-        elif kind in ("view", "text"):
-            report.update(denoiser_step(network, kind, device, steps, picture))
-        elif kind == "depth_text":
-            report.update(depth_text_step(network, device, steps, picture))
-        else:
-            report.update(clip_step(network, device) if kind == "clip" else depth_step(network, device, picture))
+        report.update(looked_at(kind, name, path, network, device, steps, picture))
     except InputError as problem:
         report["error"] = str(problem)
     return {**report, **peak_memory(device)}

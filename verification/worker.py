@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
 from bench_tools import load_pack
 
 load_pack()
-from lift123.verification.weights import candidates, verify
+from lift123.verification.weights import candidates, shipped, verify
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     args = parser.parse_args()
     device = "cuda" if args.device in ("auto", "gpu") and torch.cuda.is_available() else "cpu"
     if args.what == "list":
-        result = candidates(args.models)
+        result = candidates(args.models) + shipped()
     else:
         kind, name, path = args.network
         steps = args.steps or (4 if device == "cpu" else 20)

@@ -13,15 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError
+from .kinds import KINDS
 
 HUB = "https://huggingface.co/{}/resolve/main/"
 SUFFIXES = (".safetensors", ".ckpt", ".pth")
-CHARACTER_KINDS = ("canonical", "multiview", "slrm")  # StdGEN's three networks
-KINDS = ("view", "text", "clip", "depth", "depth_text", "depth_control", *CHARACTER_KINDS)
-FOLDERS = {"view": "diffusers", "text": "diffusers", "depth_text": "diffusers", "depth_control": "diffusers",
-           "clip": "lift123_clip", "depth": "lift123_depth", "canonical": "diffusers", "multiview": "diffusers",
-           "slrm": "lift123_slrm"}  # models/<this>/<name>/
-SINGLE = {"view": "checkpoints", "text": "checkpoints", "clip": "lift123_clip", "slrm": "lift123_slrm"}  # models/<this>/<name>
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,7 @@ class Weights:
     @property
     def category(self) -> str:
         """ComfyUI's category of model folders, also the name of the folder below ``models/``."""
-        return (SINGLE if self.single else FOLDERS)[self.kind]
+        return KINDS[self.kind].single if self.single else KINDS[self.kind].folder
 
     @property
     def place(self) -> str:
@@ -242,6 +237,11 @@ BY_NAME = {w.name: w for w in TABLE}
 def of_kind(kind: str) -> list[Weights]:
     """The table's entries of one kind, folders first."""
     return sorted((w for w in TABLE if w.kind == kind), key=lambda w: w.single)
+
+
+def licenses(kind: str) -> tuple[str, ...]:
+    """License texts of a kind's published networks, each once."""
+    return tuple(dict.fromkeys(w.license for w in of_kind(kind)))
 
 
 def known(name: str) -> Weights:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,28 +20,22 @@ TEXTS = ("", "high quality, best quality")  # of the reference UNet, without and
 REMEDY = "Choose the folder StdGEN-canonicalize-1024, with unet/ and ref_unet/ as published."
 
 
-@dataclass(frozen=True)
-class CanonicalFolder:
-    """The published folder StdGEN-canonicalize-1024 (S-A.1)."""
+def load_canonical_folder(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None,
+                          antialias: bool = False) -> Canonicalizer:
+    """The published folder StdGEN-canonicalize-1024 (S-A.1) on ``device``; half precision except on a CPU.
 
-    folder: Path
+    antialias: of the resize before CLIP.  InputError for an incomplete folder or another network.
+    """
+    from diffusers import AutoencoderKL
+    from transformers import CLIPVisionModelWithProjection
 
-    def load(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None,
-             antialias: bool = False) -> Canonicalizer:
-        """All networks on ``device``; UNets and towers in half precision except on a CPU.
-
-        antialias: of the resize before CLIP.  InputError for an incomplete folder or another network.
-        """
-        from diffusers import AutoencoderKL
-        from transformers import CLIPVisionModelWithProjection
-
-        folder, dtype = Path(self.folder), dtype or half_unless_cpu(device)
-        unet, reference = load_pair(folder, dtype)
-        vision = load_component(CLIPVisionModelWithProjection, folder, "image_encoder", device, dtype)
-        vae = load_component(AutoencoderKL, folder, "vae", device, torch.float32)
-        texts = text_towers(folder, False, device, dtype).text_tokens(list(TEXTS))
-        return Canonicalizer(unet.to(device), reference.to(device), VaeCodec(vae), SquashedVision(vision, False, antialias),
-                             texts, read_schedule_file(folder, "scheduler-zerosnr", ZERO_SNR))
+    folder, dtype = Path(folder), dtype or half_unless_cpu(device)
+    unet, reference = load_pair(folder, dtype)
+    vision = load_component(CLIPVisionModelWithProjection, folder, "image_encoder", device, dtype)
+    vae = load_component(AutoencoderKL, folder, "vae", device, torch.float32)
+    texts = text_towers(folder, False, device, dtype).text_tokens(list(TEXTS))
+    return Canonicalizer(unet.to(device), reference.to(device), VaeCodec(vae), SquashedVision(vision, False, antialias),
+                         texts, read_schedule_file(folder, "scheduler-zerosnr", ZERO_SNR))
 
 
 def load_pair(folder: Path, dtype: torch.dtype) -> tuple[AnyModule, AnyModule]:

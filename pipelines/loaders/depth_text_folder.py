@@ -27,7 +27,7 @@ def load_depth_text_folder(
     InputError for networks with 4 (text) or 9 (inpainting) channels, and for incomplete folders.
     """
     folder, dtype = Path(folder), dtype or half_unless_cpu(device)
-    check_folder("depth_text", folder)
+    check_folder(folder, "depth_text")
     runtime = latent_runtime(folder, device, dtype)
     shrink = 2 ** (len(config_of(folder, "vae")["block_out_channels"]) - 1)
     published = runtime.unet.config.sample_size == PUBLISHED[0] and shrink == 8

@@ -115,31 +115,19 @@ def start_alike(pair: ReferencePair) -> None:
     pair.reference.conv_in.conv.weight.copy_(looks)
 
 
-@dataclass(frozen=True)
-class EmbeddedMultiView:
-    """The multi-view network that ships with the pack; folder: where its file lies."""
-
-    folder: Path = FOLDER
-
-    def load(self, device: torch.device | str = "cpu") -> MultiView:
-        """Frozen, float32; InputError when the file is not there."""
-        nets = load_module(SmallMultiView(), Path(self.folder) / MULTIVIEW_FILE, device)
-        return MultiView(nets.unet, PixelCodec(SHRINK), NoVision(CONTEXT), nets.prompts.detach(), SCHEDULE, SMALL_SIZE,
-                         guidance=1.0, steps=STEPS, eta=0.0, soft=True)
+def load_small_multiview(device: torch.device | str = "cpu", folder: Path = FOLDER) -> MultiView:
+    """The multi-view network that ships with the pack, frozen, float32; InputError when its file is not in ``folder``."""
+    nets = load_module(SmallMultiView(), Path(folder) / MULTIVIEW_FILE, device)
+    return MultiView(nets.unet, PixelCodec(SHRINK), NoVision(CONTEXT), nets.prompts.detach(), SCHEDULE, SMALL_SIZE,
+                     guidance=1.0, steps=STEPS, eta=0.0, soft=True)
 
 
-@dataclass(frozen=True)
-class EmbeddedCanonical:
-    """The canonicalizer that ships with the pack; folder: where its file lies."""
-
-    folder: Path = FOLDER
-
-    def load(self, device: torch.device | str = "cpu") -> Canonicalizer:
-        """Frozen, float32; InputError when the file is not there."""
-        pair = load_module(build_small_pair(), Path(self.folder) / CANONICAL_FILE, device)
-        texts = torch.zeros(2, WORDS, CONTEXT, device=device)
-        return Canonicalizer(pair.unet, pair.reference, PixelCodec(SHRINK), NoVision(CONTEXT), texts, SCHEDULE, SMALL_SIZE,
-                             guidance=1.0, steps=STEPS)
+def load_small_canonical(device: torch.device | str = "cpu", folder: Path = FOLDER) -> Canonicalizer:
+    """The canonicalizer that ships with the pack, frozen, float32; InputError when its file is not in ``folder``."""
+    pair = load_module(build_small_pair(), Path(folder) / CANONICAL_FILE, device)
+    texts = torch.zeros(2, WORDS, CONTEXT, device=device)
+    return Canonicalizer(pair.unet, pair.reference, PixelCodec(SHRINK), NoVision(CONTEXT), texts, SCHEDULE, SMALL_SIZE,
+                         guidance=1.0, steps=STEPS)
 
 
 @dataclass(frozen=True)
@@ -154,5 +142,5 @@ class EmbeddedCharacterModels:
 def load_embedded_characters(device: torch.device | str = "cpu", folder: Path = FOLDER) -> EmbeddedCharacterModels:
     """All three networks; InputError when a file is not there."""
     return EmbeddedCharacterModels(
-        EmbeddedCanonical(folder).load(device), EmbeddedMultiView(folder).load(device), load_small_slrm(device, folder)
+        load_small_canonical(device, folder), load_small_multiview(device, folder), load_small_slrm(device, folder)
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,29 +21,23 @@ from .stdgen_files import HEADED, HEADLESS, fill, on_meta, read_schedule_file, r
 PROMPT_FILES = ("normal_embeds.pt", "clr_embeds.pt")  # in DOMAINS' order
 
 
-@dataclass(frozen=True)
-class MultiViewFolder:
-    """StdGEN-multiview-1024, or, with ``stock``, MacLab-Era3D-512-6view in either release (S-B.1, S-B.7)."""
+def load_multiview_folder(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None,
+                          stock: bool = False) -> MultiView:
+    """StdGEN-multiview-1024, or, with ``stock``, MacLab-Era3D-512-6view in either release (S-B.1, S-B.7).
 
-    folder: Path
-    stock: bool = False
+    UNet and picture tower in half precision except on a CPU.  InputError for an incomplete folder or another network.
+    """
+    from diffusers import AutoencoderKL
+    from transformers import CLIPVisionModelWithProjection
 
-    def load(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> MultiView:
-        """All networks on ``device``; UNet and picture tower in half precision except on a CPU.
-
-        InputError for an incomplete folder or another network.
-        """
-        from diffusers import AutoencoderKL
-        from transformers import CLIPVisionModelWithProjection
-
-        folder, dtype = Path(self.folder), dtype or half_unless_cpu(device)
-        unet = load_unet(folder, dtype, self.stock)
-        vision = load_component(CLIPVisionModelWithProjection, folder, "image_encoder", device, dtype)
-        vae = load_component(AutoencoderKL, folder, "vae", device, torch.float32)
-        return MultiView(
-            unet.to(device), VaeCodec(vae), SquashedVision(vision, corners=not self.stock, antialias=self.stock),
-            read_prompts(folder, device, dtype), read_schedule_file(folder, "scheduler", LEADING),
-            STOCK_SIZE if self.stock else SIZE, self.stock, read_normalizer(folder, device))
+    folder, dtype = Path(folder), dtype or half_unless_cpu(device)
+    unet = load_unet(folder, dtype, stock)
+    vision = load_component(CLIPVisionModelWithProjection, folder, "image_encoder", device, dtype)
+    vae = load_component(AutoencoderKL, folder, "vae", device, torch.float32)
+    return MultiView(
+        unet.to(device), VaeCodec(vae), SquashedVision(vision, corners=not stock, antialias=stock),
+        read_prompts(folder, device, dtype), read_schedule_file(folder, "scheduler", LEADING),
+        STOCK_SIZE if stock else SIZE, stock, read_normalizer(folder, device))
 
 
 def load_unet(folder: Path, dtype: torch.dtype, stock: bool = False) -> AnyModule:

@@ -43,7 +43,7 @@ def load_view_folder(folder: Path, device: torch.device | str = "cpu", pose: Pos
     folder, dtype = Path(folder), dtype or half_unless_cpu(device)
     if pose not in POSES:
         raise InputError("pose", " or ".join(POSES), repr(pose), "Choose one of them.")
-    check_folder("view", folder)
+    check_folder(folder, "view")
     conditioner = _projection(folder).to(device)
     _check_width(config_of(folder, "unet")["cross_attention_dim"], conditioner.cc_projection.out_features,
                  "the pose projection", folder)
@@ -63,12 +63,12 @@ def load_text_folder(folder: Path, device: torch.device | str = "cpu", dtype: to
     if is_pixel_folder(Path(folder)):
         return load_pixel_folder(folder, device, dtype)
     folder, dtype = Path(folder), dtype or half_unless_cpu(device)
-    check_folder("text", folder)
+    check_folder(folder, "text")
     two = config_of(folder, "unet").get("addition_embed_type") == "text_time"
     return TextDenoiser(latent_runtime(folder, device, dtype), text_towers(folder, two, device, dtype))
 
 
-def check_folder(kind: str, folder: Path) -> None:
+def check_folder(folder: Path, kind: str) -> None:
     """InputError for a folder whose configuration files say that it is no network of this kind.  Reads no weights."""
     if kind == "view":
         unet = _check_unet(folder, 8, "a Zero-1-to-3 network")

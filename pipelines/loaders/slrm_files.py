@@ -52,6 +52,11 @@ def load_slrm(
     return SlrmFile(network, report)
 
 
+def load_network(path: Path, device: torch.device | str = "cpu") -> Slrm:
+    """The network of :func:`load_slrm` alone, as the nodes use it."""
+    return load_slrm(path, device=device).network
+
+
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """name -> tensor of a checkpoint file, names without prefixes."""
     path = Path(path)

@@ -95,12 +95,12 @@ def test_variants_are_told_apart():
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
 def test_a_multi_view_folder(tmp_path, suffix):
     unet = stdgen_tiny.multiview_folder(tmp_path, multiview.build_multiview, suffix=suffix)
-    network = multiview_folder.MultiViewFolder(tmp_path).load()
+    network = multiview_folder.load_multiview_folder(tmp_path)
     x, text, labels = torch.randn(12, 8, 8, 4), torch.randn(12, 3, tiny.WIDTH), torch.randn(12, 24)
     with torch.no_grad():
         ours = multiview.run_unet(network.unet, x, 5, text, labels)
         assert torch.allclose(ours, multiview.run_unet(unet, x, 5, text, labels), atol=1e-4)
-    half = multiview_folder.MultiViewFolder(tmp_path).load(dtype=torch.float16)
+    half = multiview_folder.load_multiview_folder(tmp_path, dtype=torch.float16)
     assert next(half.unet.parameters()).dtype == torch.float16 and next(half.codec.vae.parameters()).dtype == torch.float32
     assert network.size == (1024, 576) and network.latent_shape == (12, 4, 512, 288)  # this autoencoder halves only
     assert network.prompts.shape == (2, 6, stdgen_tiny.LENGTH, tiny.WIDTH) and network.normalizer is None
@@ -129,7 +129,7 @@ def test_fixed_prompts_come_from_the_published_files_or_the_text_encoder(tmp_pat
 
 def test_a_canonical_folder_with_its_dead_keys(tmp_path):
     main, reference = stdgen_tiny.canonical_folder(tmp_path, canonical.build_main, canonical.build_reference)
-    network = canonical_folder.CanonicalFolder(tmp_path).load()
+    network = canonical_folder.load_canonical_folder(tmp_path)
     pair = canonical.ReferencePair(main, reference)
     generator = torch.Generator().manual_seed(0)
     noisy, clean = (torch.randn(1, 4, 8, 4, generator=generator) for _ in range(2))
@@ -148,7 +148,7 @@ def test_a_canonical_folder_with_its_dead_keys(tmp_path):
 def test_guidance_of_the_multi_view_network_is_two_passes(tmp_path):
     """The unconditional half: no condition latents, and a class vector of zeros, level code included."""
     stdgen_tiny.multiview_folder(tmp_path, multiview.build_multiview)
-    network = multiview_folder.MultiViewFolder(tmp_path).load()
+    network = multiview_folder.load_multiview_folder(tmp_path)
     generator = torch.Generator().manual_seed(0)
     noisy = torch.randn(12, 4, 8, 4, generator=generator)
     shown = multiview.Shown(*(torch.randn(*s, generator=generator) for s in ((1, 4, 8, 4), (1, 12))))
@@ -167,25 +167,25 @@ def test_wrong_variants_are_named(tmp_path):
     ortho = stdgen_tiny.multiview_folder(folders["ortho"], multiview.build_multiview, stdgen_tiny.ORTHO)
     stdgen_tiny.canonical_folder(folders["canonical"], canonical.build_main, canonical.build_reference)
     with pytest.raises(InputError, match="pose heads in .* got a multi-view network without pose heads"):
-        multiview_folder.MultiViewFolder(folders["ortho"]).load()
-    assert multiview_folder.MultiViewFolder(folders["ortho"], stock=True).load().unet.pose_heads is None
-    assert multiview_folder.MultiViewFolder(folders["headed"], stock=True).load().unet.pose_heads is not None
+        multiview_folder.load_multiview_folder(folders["ortho"])
+    assert multiview_folder.load_multiview_folder(folders["ortho"], stock=True).unet.pose_heads is None
+    assert multiview_folder.load_multiview_folder(folders["headed"], stock=True).unet.pose_heads is not None
     with pytest.raises(InputError, match="got a canonicalization network"):
-        multiview_folder.MultiViewFolder(folders["canonical"]).load()
+        multiview_folder.load_multiview_folder(folders["canonical"])
     with pytest.raises(InputError, match="a canonicalization network in .*unet, got a multi-view network with pose heads"):
-        canonical_folder.CanonicalFolder(folders["headed"]).load()
+        canonical_folder.load_canonical_folder(folders["headed"])
     stdgen_tiny.save(folders["mixed"], "unet", ortho.state_dict(), stdgen_tiny.MULTIVIEW)
     with pytest.raises(InputError, match="regress_elevation = False"):
-        multiview_folder.MultiViewFolder(folders["mixed"], stock=True).load()
+        multiview_folder.load_multiview_folder(folders["mixed"], stock=True)
     stdgen_tiny.save(folders["swapped"], "unet", tiny.seeded(
         lambda: multiview.build_multiview(stdgen_tiny.MULTIVIEW), 1).state_dict(),
         {**stdgen_tiny.MULTIVIEW, "cd_attention_mid": True})
     with pytest.raises(InputError, match="cd_attention_mid = False, got True"):
-        multiview_folder.MultiViewFolder(folders["swapped"]).load()
+        multiview_folder.load_multiview_folder(folders["swapped"])
     plain = {k: v for k, v in ortho.state_dict().items() if "_mv." not in k}
     stdgen_tiny.save(folders["swapped"], "unet", plain, stdgen_tiny.ORTHO)
     with pytest.raises(InputError, match="got a plain Stable Diffusion UNet"):
-        multiview_folder.MultiViewFolder(folders["swapped"]).load()
+        multiview_folder.load_multiview_folder(folders["swapped"])
 
 
 def test_one_missing_key_of_a_folder_is_named(tmp_path):
@@ -193,12 +193,12 @@ def test_one_missing_key_of_a_folder_is_named(tmp_path):
     lost = "mid_block.attentions.0.transformer_blocks.0.attn_mv.to_out.0.bias"
     stdgen_tiny.save(tmp_path, "unet", {k: v for k, v in unet.state_dict().items() if k != lost}, stdgen_tiny.MULTIVIEW)
     with pytest.raises(InputError, match=f"missing: {lost}"):
-        multiview_folder.MultiViewFolder(tmp_path).load()
+        multiview_folder.load_multiview_folder(tmp_path)
     with pytest.raises(InputError, match="a folder ref_unet/"):
         stdgen_tiny.save(tmp_path, "unet", {**unet.state_dict(), "camera_embedding.0.weight": torch.ones(1)}, {})
         stdgen_tiny.canonical_folder(tmp_path / "c", canonical.build_main, canonical.build_reference)
         (tmp_path / "c" / "ref_unet").rename(tmp_path / "c" / "elsewhere")
-        canonical_folder.CanonicalFolder(tmp_path / "c").load()
+        canonical_folder.load_canonical_folder(tmp_path / "c")
 
 
 def test_published_schedules(tmp_path):

@@ -139,7 +139,7 @@ def test_other_stages_and_mixed_parts_are_refused(folder, tmp_path, damage, told
     path = copy / "unet" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
     with pytest.raises(InputError, match=told):
-        public.check_folder("text", copy)
+        public.check_folder(copy, "text")
 
 
 def test_missing_weights_and_tokens_are_named(folder, tmp_path):

@@ -119,15 +119,15 @@ def test_train_go_on_export_and_use(scripts, tmp_path):
     assert max(sizes) < 10e6, sizes
     assert (tmp_path / "e" / small.CANONICAL_FILE).read_bytes() == (tmp_path / "w" / small.CANONICAL_FILE).read_bytes()
     rgba = bank.get("input", 0, 0)
-    stand = small.EmbeddedCanonical(tmp_path / "w").load()
+    stand = small.load_small_canonical(folder=tmp_path / "w")
     front = canonicalize(stand, CharacterPicture(rgba[..., :3], rgba[..., 3]), CanonicalSettings(steps=1)).picture
     assert front.shape == (64, 40, 3) and bool(torch.isfinite(front).all())
-    views = draw_views(small.EmbeddedMultiView(tmp_path / "w").load(), front, MultiViewSettings((0, 2), steps=1))
+    views = draw_views(small.load_small_multiview(folder=tmp_path / "w"), front, MultiViewSettings((0, 2), steps=1))
     assert views.color.shape == (2, 6, 64, 64, 3)
     row = scripts.measure.compare(views, views)
     assert row["body: PSNR"] == 100 and row["complete: overlap"] == 1 and row["body: degrees"] < 0.1
     with pytest.raises(InputError, match="stdgen_multiview"):
-        small.EmbeddedMultiView(tmp_path / "e").load()
+        small.load_small_multiview(folder=tmp_path / "e")
 
 
 def test_the_small_networks_are_the_published_classes():

@@ -159,12 +159,12 @@ def test_the_stages_run_with_networks_from_folders(tmp_path):
     """Sizes that halve to odd numbers included; half the pixels of the tiny autoencoder are latents."""
     stdgen_tiny.multiview_folder(tmp_path / "m", multiview.build_multiview)
     stdgen_tiny.canonical_folder(tmp_path / "c", canonical.build_main, canonical.build_reference)
-    first = replace(canonical_folder.CanonicalFolder(tmp_path / "c").load(), size=(32, 20), steps=2)
+    first = replace(canonical_folder.load_canonical_folder(tmp_path / "c"), size=(32, 20), steps=2)
     vision = first.vision  # the tiny tower is narrower than the tiny context
     first = replace(first, vision=Widened(vision, 16))
     result = canonicalize(first, person())
     assert result.picture.shape == (32, 20, 3) and bool(torch.isfinite(result.picture).all())
-    second = replace(multiview_folder.MultiViewFolder(tmp_path / "m").load(), size=(32, 18), steps=2)
+    second = replace(multiview_folder.load_multiview_folder(tmp_path / "m"), size=(32, 18), steps=2)
     views = draw_views(second, result.picture, MultiViewSettings((0, 1)))
     assert views.color.shape == (2, 6, 32, 32, 3) and not torch.equal(views.color[0], views.color[1])
     again = draw_views(second, result.picture, MultiViewSettings((0, 1)))
