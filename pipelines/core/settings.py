@@ -7,6 +7,9 @@ from dataclasses import fields, is_dataclass
 from . import schedules
 
 
+FORMER = {"grey": "gray"}  # words of scenes that were saved earlier
+
+
 def describe(value):
     """A configuration as JSON, for a scene's meta."""
     if type(value).__name__ in schedules.FORMS:
@@ -25,4 +28,6 @@ def configured(template, data):
     if is_dataclass(template):
         known = {f.name: getattr(template, f.name) for f in fields(template)}
         return type(template)(**{k: configured(known[k], v) for k, v in data.items() if k in known})
-    return tuple(configured(None, v) for v in data) if isinstance(data, list) else data
+    if isinstance(data, list):
+        return tuple(configured(None, v) for v in data)
+    return FORMER.get(data, data) if isinstance(data, str) else data
