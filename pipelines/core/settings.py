@@ -6,7 +6,6 @@ from dataclasses import fields, is_dataclass
 
 from . import schedules
 
-
 FORMER = {"grey": "gray"}  # words of scenes that were saved earlier
 
 
