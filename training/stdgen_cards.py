@@ -28,7 +28,7 @@ CARDS = {
     "canonical": ("Small canonicalizer", (
         "The network classes of StdGEN's canonicalizer (a UNet whose self-attention sees a reference UNet's keys and values), in "
         "squares of 2 x 2 pixels instead of latents, 64 x 40 pixels, v-prediction, mostly from pure noise and sampled in one "
-        "step; no guidance. Cells carry a learnt code of their place, and attention began with what is alike "
+        "step; no guidance. Cells carry a learned code of their place, and attention began with what is alike "
         "(`small.start_alike`)"), (
         "Hands, faces and hems are soft, stripes and plaid become one color, and what the pose hides is guessed. On those 20 "
         "characters it stood at 21.8 dB after 2,200 steps already: it wants more characters rather than more steps.")),
