@@ -56,7 +56,7 @@ def private(value):
     return value.detach().clone() if isinstance(value, torch.Tensor) else value
 
 
-def device() -> torch.device:
+def comfy_device() -> torch.device:
     """Where ComfyUI wants work done."""
     import comfy.model_management
 
@@ -64,13 +64,13 @@ def device() -> torch.device:
 
 
 def device_with_room(gigabytes: float = 4.0) -> torch.device:
-    """:func:`device` after ComfyUI has moved its own models out of the way, where that is needed."""
+    """:func:`comfy_device` after ComfyUI has moved its own models out of the way, where that is needed."""
     import comfy.model_management as mm
 
-    place = mm.get_torch_device()
-    if place.type != "cpu":
-        mm.free_memory(gigabytes * 2**30 + mm.extra_reserved_memory(), place)
-    return place
+    device = mm.get_torch_device()
+    if device.type != "cpu":
+        mm.free_memory(gigabytes * 2**30 + mm.extra_reserved_memory(), device)
+    return device
 
 
 def node_key(cls) -> str | None:

@@ -82,7 +82,7 @@ def register_folders() -> None:
             folder_paths.add_model_folder_path(category, str(Path(folder_paths.models_dir) / category))
 
 
-def place(weights: registry.Weights) -> Path:
+def location(weights: registry.Weights) -> Path:
     """The folder into which the files of an entry belong: where some of them are, else ComfyUI's first."""
     places = roots(weights.category)
     if weights.single:
@@ -178,7 +178,7 @@ def _find_file(kind: str, name: str) -> Path:
 def _absent(weights: registry.Weights, missing: list[str], got: str) -> InputError:
     sources = " or ".join(s.removeprefix("https://").removesuffix("/resolve/main/").rstrip("/") for s in weights.sources)
     return InputError(
-        "checkpoint", f"the files of {weights.name!r} in {weights.place}", got,
-        f"Put {', '.join(missing)} into {weights.place}. They are published at {sources} (about {weights.gigabytes:g} GB, "
+        "checkpoint", f"the files of {weights.name!r} in {weights.location}", got,
+        f"Put {', '.join(missing)} into {weights.location}. They are published at {sources} (about {weights.gigabytes:g} GB, "
         f"license: {weights.license}). {weights.note}{' ' * bool(weights.note)}Nothing is downloaded automatically: the node "
         f"Download Weights gets them when you ask it to. Choose {EMBEDDED!r} to run without any download.")

@@ -121,12 +121,12 @@ class Backbone:
 
     def denoise(self, x: Tensor, sigma: Tensor, positive: list, negative: list, guidance: float) -> Tensor:
         """x_0 [B, C, h, w] under classifier-free guidance, for the network's own x and sigma [B]; no gradient."""
-        place = self.model.load_device
+        device = self.model.load_device
         with torch.no_grad(), torch.inference_mode():
             try:
                 network, options = self.opened({"positive": positive, "negative": negative}, len(x))
                 sample = comfy.samplers.sampling_function(
-                    network, x.to(place), sigma.to(place), negative, positive, guidance, model_options=options, seed=0)
+                    network, x.to(device), sigma.to(device), negative, positive, guidance, model_options=options, seed=0)
             finally:
                 self.close()
         return sample.clone().to(x.device).float()
@@ -256,13 +256,13 @@ def process(backbone: Backbone, prompts: list, avoid: list) -> tuple[list, list]
     """CONDITIONINGs -> (processed conditions for each of ``prompts``, for ``avoid``); call in inference mode."""
     convert = comfy.sampler_helpers.convert_cond
     views, negative = [convert(c) for c in prompts], convert(avoid)
-    place = backbone.model.load_device
+    device = backbone.model.load_device
     shape = (1, *backbone.latent_shape)
-    blank = torch.zeros(shape, device=place)
+    blank = torch.zeros(shape, device=device)
     try:
         network, _ = backbone.opened({**{f"view{i}": v for i, v in enumerate(views)}, "negative": negative})
         done = [comfy.samplers.process_conds(
-            network, blank, {"positive": view, "negative": list(negative)}, place, latent_image=blank, seed=0,
+            network, blank, {"positive": view, "negative": list(negative)}, device, latent_image=blank, seed=0,
             latent_shapes=[shape]) for view in views]
     finally:
         backbone.close()
@@ -336,12 +336,12 @@ class ModelViewDenoiser(ModelDenoiser):
         """Picture and pose through ``cc_projection`` with the unscaled reference latent, and zeros of both."""
         if self.reference_latent is None:
             raise ValueError("the view prior has no reference picture yet: call with_reference first")
-        network, place = self.backbone.model.model, self.backbone.model.load_device
+        network, device = self.backbone.model.model, self.backbone.model.load_device
         mm.load_models_gpu([self.backbone.model])
         embedding = self.reference_embedding.expand(len(cameras), -1)
         tokens = torch.cat([embedding, self.pose(cameras).to(embedding)], -1)[:, None]
-        context = network.cc_projection(tokens.to(device=place, dtype=network.get_dtype_inference())).float()
-        latent = self.reference_latent.to(place).expand(len(cameras), -1, -1, -1)
+        context = network.cc_projection(tokens.to(device=device, dtype=network.get_dtype_inference())).float()
+        latent = self.reference_latent.to(device).expand(len(cameras), -1, -1, -1)
         return [_entry(context, latent)], [_entry(torch.zeros_like(context), torch.zeros_like(latent))]
 
 

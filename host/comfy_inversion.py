@@ -94,7 +94,7 @@ class ModelInverter:
         self.clip = copy.copy(denoiser.clip)
         self.clip.cond_stage_model = without_overwriting(differentiable(denoiser.clip.patcher))
         self.options = backbone.model.model_options.get("transformer_options", {})
-        self.place, self.path = backbone.model.load_device, backbone.path
+        self.device, self.path = backbone.model.load_device, backbone.path
         self.half = self.network.get_dtype_inference() == torch.float16
 
     @property
@@ -128,12 +128,12 @@ class ModelInverter:
         encoded = [encoder.cond_stage_model.encode_token_weights(encoder.tokenize(text)) for text in texts]
         if len({e[0].shape for e in encoded}) != 1:
             raise InputError("templates", "sentences that fit the text encoder's window", "longer ones", "Shorten them.")
-        noise = torch.zeros((1, *self.denoiser.backbone.latent_shape), device=self.place)
+        noise = torch.zeros((1, *self.denoiser.backbone.latent_shape), device=self.device)
         side = self.denoiser.image_size
         found = self.network.extra_conds(
-            cross_attn=torch.cat([e[0] for e in encoded]).to(self.place), noise=noise, device=self.place, width=side,
+            cross_attn=torch.cat([e[0] for e in encoded]).to(self.device), noise=noise, device=self.device, width=side,
             height=side, prompt_type="positive", seed=0, latent_shapes=[noise.shape],
-            pooled_output=None if encoded[0][1] is None else torch.cat([e[1] for e in encoded]).to(self.place))
+            pooled_output=None if encoded[0][1] is None else torch.cat([e[1] for e in encoded]).to(self.device))
         return {name: value.cond for name, value in found.items()}
 
     def noise(self, noisy: Tensor, t: Tensor, condition: dict) -> Tensor:
@@ -142,7 +142,7 @@ class ModelInverter:
         before, mm.in_training = mm.in_training, True  # some networks compute in place otherwise
         try:
             sample = self.network.apply_model(
-                x.to(self.place), self.path.sigmas[t].to(self.place), transformer_options=dict(self.options), **condition)
+                x.to(self.device), self.path.sigmas[t].to(self.device), transformer_options=dict(self.options), **condition)
         finally:
             mm.in_training = before
         return self.path.epsilon(x, sample.to(x.device).float(), t)

@@ -37,9 +37,9 @@ class TurnTaker:
     def load(self) -> None:
         """Brings all weights to the device, moving other models away where that is needed."""
         mm.load_models_gpu([self._patcher], memory_required=self._room, force_full_load=True)
-        place, holder = self._patcher.load_device, self._patcher.model
-        if any(p.device.type != place.type for p in holder.parameters()):
-            holder.to(place)  # --novram leaves plain modules behind, which cannot cast their weights as they go
+        device, holder = self._patcher.load_device, self._patcher.model
+        if any(p.device.type != device.type for p in holder.parameters()):
+            holder.to(device)  # --novram leaves plain modules behind, which cannot cast their weights as they go
         if not torch.is_inference_mode_enabled():
             make_ordinary(holder)
 

@@ -11,7 +11,7 @@ from ..pipelines.core.errors import InputError
 
 
 @dataclass(frozen=True)
-class Place:
+class Slot:
     """One numbered slot for files that belong together.
 
     folder: absolute; subfolder: relative to the output folder; stem: "<prefix>_00001_" as core numbers files.
@@ -32,7 +32,7 @@ class Place:
         return {"filename": self.path(extension, suffix).name, "subfolder": self.subfolder, "type": "output"}
 
 
-def claim(prefix: str) -> Place:
+def claim(prefix: str) -> Slot:
     """The next free slot for ``prefix`` in the output folder; raises InputError if it cannot be written."""
     import folder_paths
 
@@ -42,9 +42,9 @@ def claim(prefix: str) -> Place:
             prefix, folder_paths.get_output_directory())
     except OSError as problem:
         raise not_writable(prefix, problem) from problem
-    place = Place(Path(folder), subfolder.replace(os.sep, "/"), f"{name}_{counter:05}_")
-    check_writable(place.folder, prefix)
-    return place
+    slot = Slot(Path(folder), subfolder.replace(os.sep, "/"), f"{name}_{counter:05}_")
+    check_writable(slot.folder, prefix)
+    return slot
 
 
 def check_prefix(prefix: str, name: str = "filename_prefix") -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..pipelines.core.errors import InputError, StopStage
 from ..pipelines.core.step import Step
 from . import finish
-from .outputs import Place, claim
+from .outputs import Slot, claim
 
 log = logging.getLogger(__name__)
 PREVIEW_SECONDS = 0.5  # each preview is JPEG-encoded on the server's own loop: two per second are plenty
@@ -118,11 +118,11 @@ def say(text: str, node_key: str | None) -> None:
         log.debug("progress text skipped: %s", problem)
 
 
-def peak_bytes(place: torch.device | None = None) -> int:
+def peak_bytes(device: torch.device | None = None) -> int:
     """Peak memory so far: of the GPU in use, otherwise of this process (current where the system keeps no peak)."""
-    place = place or mm.get_torch_device()
-    if place.type == "cuda":
-        return torch.cuda.max_memory_allocated(place)
+    device = device or mm.get_torch_device()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     try:
         import resource
 
@@ -144,12 +144,12 @@ def duration(seconds: float) -> str:
 
 
 def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, before=None, loader: str = "Load Scene",
-              place: Callable[[], Place] | None = None):
+              new_slot: Callable[[], Slot] | None = None):
     """Runs ``stage({"on_step": ..., "on_checkpoint": ...})`` and returns its scene (or whatever else it makes).
 
     before: the scene the stage starts from, if any; its seconds by stage are carried on.
     loader: the node that reads partial results back.
-    place: asked for where they are saved; None = the next free name.
+    new_slot: asked for where they are saved; None = the next free name.
 
     On interruption or an error the partial result is saved under output/lift123/ and named in the log, in
     the node's text and in the error; ``loader`` continues from it.  Results without ``save`` are not kept, but for
@@ -169,7 +169,7 @@ def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, 
             if isinstance(problem, InputError) and not checkpoints:
                 raise  # refused before any work
             advice = " Out of memory: lower render_size, novel_batch or grid." if mm.is_oom(problem) else ""
-            path = rescue(checkpoints[-1], name, place) if checkpoints else None
+            path = rescue(checkpoints[-1], name, new_slot) if checkpoints else None
             if path is None and not advice:
                 raise
             where = f" What it has so far is in output/{path}; {loader} continues from it." if path else ""
@@ -179,7 +179,7 @@ def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, 
                 raise InputError(problem.name, problem.expected, problem.got, problem.remedy + where) from problem
             raise RuntimeError(message) from problem
     if monitor.interrupted is not None:
-        path = rescue(scene if hasattr(scene, "save") or not checkpoints else checkpoints[-1], name, place)
+        path = rescue(scene if hasattr(scene, "save") or not checkpoints else checkpoints[-1], name, new_slot)
         if path is not None:
             say(f"{name} interrupted; what it has so far is in output/{path}; {loader} continues from it.", node_key)
         raise monitor.interrupted
@@ -195,12 +195,12 @@ def timed(scene, before, name: str, seconds: float):
     return replace(scene, meta={**scene.meta, "seconds": spent})
 
 
-def rescue(scene, name: str, place: Callable[[], Place] | None = None) -> str | None:
+def rescue(scene, name: str, new_slot: Callable[[], Slot] | None = None) -> str | None:
     """Saves a partial result; its path relative to ComfyUI's output folder, or None if there is none."""
     if not hasattr(scene, "save"):
         return None
     try:
-        slot = claim(f"lift123/partial_{name.lower().replace(' ', '_')}") if place is None else place()
+        slot = claim(f"lift123/partial_{name.lower().replace(' ', '_')}") if new_slot is None else new_slot()
         scene.save(slot.path("safetensors"))
         return slot.relative("safetensors")
     except Exception as problem:  # the interruption or the first error matters more

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from ..pipelines.core.errors import InputError
-from .outputs import Place, check_writable
+from .outputs import Slot, check_writable
 
 log = logging.getLogger(__name__)
 FOLDER = "lift123/unfinished"  # below ComfyUI's output folder, beside the partial scenes: its temp folder is emptied at a start
@@ -28,7 +28,7 @@ class Shelf:
         from ..pipelines.stages.characters.unfinished import Unfinished
 
         self.key = key
-        path = self._place().path("safetensors")
+        path = self._slot().path("safetensors")
         if not path.is_file():
             return None
         try:
@@ -37,20 +37,20 @@ class Shelf:
             log.warning("%s begins anew: %s", self.stage, problem)
             return None
 
-    def place(self) -> Place:
+    def slot(self) -> Slot:
         """The run's file, in a folder that can be written; InputError where it cannot."""
-        place = self._place()
-        place.folder.mkdir(parents=True, exist_ok=True)
-        check_writable(place.folder, FOLDER)
-        return place
+        slot = self._slot()
+        slot.folder.mkdir(parents=True, exist_ok=True)
+        check_writable(slot.folder, FOLDER)
+        return slot
 
     def clear(self) -> None:
         """Removes the file of a run that has come to its end."""
         if self.key:
-            self._place().path("safetensors").unlink(missing_ok=True)
+            self._slot().path("safetensors").unlink(missing_ok=True)
 
-    def _place(self) -> Place:
+    def _slot(self) -> Slot:
         import folder_paths
 
         name = hashlib.sha256(f"{self.key} {self.network}".encode()).hexdigest()[:16]
-        return Place(Path(folder_paths.get_output_directory()) / FOLDER, FOLDER, f"{self.stage.lower().replace(' ', '_')}_{name}")
+        return Slot(Path(folder_paths.get_output_directory()) / FOLDER, FOLDER, f"{self.stage.lower().replace(' ', '_')}_{name}")

@@ -178,10 +178,10 @@ def pictures(folder: str) -> list[Path]:
     import folder_paths
 
     root = folder_paths.get_input_directory()
-    place = Path(root) / folder.strip()
-    if not folder_paths.is_within_directory(root, str(place)) or not place.is_dir():
+    path = Path(root) / folder.strip()
+    if not folder_paths.is_within_directory(root, str(path)) or not path.is_dir():
         raise InputError("folder", "a folder inside ComfyUI's input folder", repr(folder), "Copy the pictures there.")
-    return sorted(p for p in place.iterdir() if p.suffix.lower() in ENDINGS and p.is_file())
+    return sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS and p.is_file())
 
 
 def side_text(path: Path) -> bytes:
@@ -239,8 +239,8 @@ def is_done(graph: dict, key: str | None, element: runs.Element) -> bool:
 
     wanted = {runs.key_of(graph, writer, key, element) for writer in writers(graph, key)}
     root = Path(folder_paths.get_output_directory())
-    place = (root / element.prefix).parent
-    found = {run.key for path in place.glob(f"{Path(element.prefix).name}_*{records.DONE}")
+    folder = (root / element.prefix).parent
+    found = {run.key for path in folder.glob(f"{Path(element.prefix).name}_*{records.DONE}")
              if (run := records.read_run(path, root)) is not None}
     return bool(wanted) and wanted <= found
 
@@ -301,12 +301,12 @@ class Results(Node):
         title = f"{folder}: {len(found) - failed} done, {failed} failed"
         text, csv = markdown(head, rows), comma_separated(head, rows)
         picture, sheet = to_image(short_table(title, head, rows)), to_image(contact_sheet(found))
-        place = claim(filename_prefix)
-        save_bytes(place.path("csv"), csv.encode())
-        save_png(picture, place.path("png", "table"))
-        save_png(sheet, place.path("png", "sheet"))
+        slot = claim(filename_prefix)
+        save_bytes(slot.path("csv"), csv.encode())
+        save_png(picture, slot.path("png", "table"))
+        save_png(sheet, slot.path("png", "sheet"))
         say(title, node_key(cls))
-        files = {"csv": place.result("csv"), "table": place.result("png", "table"), "sheet": place.result("png", "sheet")}
+        files = {"csv": slot.result("csv"), "table": slot.result("png", "table"), "sheet": slot.result("png", "sheet")}
         return io.NodeOutput(text, picture, sheet, csv, ui={
             "images": [files["table"], files["sheet"]], "text": (f"{title}\n\n{text}",), "lift123_files": [files]})
 
@@ -316,10 +316,10 @@ def gathered(folder: str, newest_only: bool) -> list[records.Run]:
     import folder_paths
 
     root = Path(folder_paths.get_output_directory())
-    place = root / folder.strip()
-    if not folder_paths.is_within_directory(str(root), str(place)):
+    path = root / folder.strip()
+    if not folder_paths.is_within_directory(str(root), str(path)):
         raise InputError("folder", "a folder inside ComfyUI's output folder", repr(folder), "Name it relative to that folder.")
-    found = records.gather(root, folder.strip(), newest_only) if place.is_dir() else []
+    found = records.gather(root, folder.strip(), newest_only) if path.is_dir() else []
     if not found:
         raise InputError("folder", "runs of Bake and Export", f"none below {folder!r}", "Check its name, or run the batch first.")
     return found

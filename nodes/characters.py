@@ -176,10 +176,10 @@ class Canonicalize(Node):
 
         cover = object_mask(mask, mask_marks)
         picture = read_character(image[0], None if cover is None else cover[0], complete)
-        settings, place = CanonicalSettings(seed=seed, **chosen(steps, guidance)), device_with_room()
-        network, shelf = canonical.load(place), Shelf("Canonicalize", canonical)
+        settings, device = CanonicalSettings(seed=seed, **chosen(steps, guidance)), device_with_room()
+        network, shelf = canonical.load(device), Shelf("Canonicalize", canonical)
         done = run_stage("Canonicalize", lambda hooks: canonicalize(
-            network, picture, settings, resume=shelf.find, device=place, **hooks), node_key(cls), None, AGAIN, shelf.place)
+            network, picture, settings, resume=shelf.find, device=device, **hooks), node_key(cls), None, AGAIN, shelf.slot)
         shelf.clear()
         result = to_image(done.picture)
         return io.NodeOutput(result, to_image(done.shown), "\n".join(picture.report), ui=ui.PreviewImage(result, cls=cls))
@@ -215,16 +215,16 @@ class CharacterMultiView(Node):
         from ..pipelines.stages.characters import multiview as stage
         from ..pipelines.stages.characters.picture import read_character
 
-        place = device_with_room()
-        network, shelf = multiview.load(place), Shelf("Multi-view", multiview)
+        device = device_with_room()
+        network, shelf = multiview.load(device), Shelf("Multi-view", multiview)
         settings = stage.MultiViewSettings(levels=LEVELS[levels], seed=seed, **chosen(steps, guidance))
         if network.stock:
             picture = read_character(image[0])
             work = partial(stage.draw_stock_views, network, picture, settings)
         else:
             work = partial(stage.draw_views, network, image[0], settings, done=views)
-        found = run_stage("Multi-view", lambda hooks: work(resume=shelf.find, device=place, **hooks), node_key(cls), None, AGAIN,
-                          shelf.place)
+        found = run_stage("Multi-view", lambda hooks: work(resume=shelf.find, device=device, **hooks), node_key(cls), None, AGAIN,
+                          shelf.slot)
         shelf.clear()
         colors = to_image(found.color.flatten(0, 1))
         return io.NodeOutput(found, colors, to_image(found.encoded_normal().flatten(0, 1)), ui=ui.PreviewImage(colors, cls=cls))
@@ -301,8 +301,8 @@ class LiftLayers(Node):
         from ..pipelines.stages.characters.lift_layers import LiftConfig, lift_layers
         from ..pipelines.stages.characters.refined_layers import RefinedLayers
 
-        place = device_with_room()
-        network = slrm.load(place)
+        device = device_with_room()
+        network = slrm.load(device)
         found = run_stage("S-LRM", lambda hooks: lift_layers(
-            views.to(place), network, LiftConfig(dilate=DILATE[dilate]), on_step=hooks["on_step"]), node_key(cls))
+            views.to(device), network, LiftConfig(dilate=DILATE[dilate]), on_step=hooks["on_step"]), node_key(cls))
         return io.NodeOutput(RefinedLayers(found.to("cpu")))

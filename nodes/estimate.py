@@ -51,14 +51,14 @@ class Estimate(Node):
         for part in (prior, mesh_prior):
             if part is not None:
                 part.check(reference)
-        place, known, pages = device_with_room(), presets(), []
-        coarse, fine = ((None if p is None else p.build(reference, place)) for p in (prior, mesh_prior or prior))
+        device, known, pages = device_with_room(), presets(), []
+        coarse, fine = ((None if p is None else p.build(reference, device)) for p in (prior, mesh_prior or prior))
         for name in GROUPS.get(preset, [preset]):
             chosen = known[name]
             nerf = replace(chosen.nerf, mesh_iterations=chosen.mesh.iterations)
             say(f"measuring {name} ...", node_key(cls))
-            stages = estimate(reference, coarse, fine, nerf, chosen.mesh, device=place, patience=patience,
-                              peak=lambda: peak_bytes(place),
+            stages = estimate(reference, coarse, fine, nerf, chosen.mesh, device=device, patience=patience,
+                              peak=lambda: peak_bytes(device),
                               watch=lambda step: mm.throw_exception_if_processing_interrupted())
             pages.append(f"{name}\n{report(stages, duration)}")
             say("\n\n".join(pages), node_key(cls))

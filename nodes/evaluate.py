@@ -60,15 +60,15 @@ class Evaluate(Node):
     def run(cls, source, size, intersections, seed, views, lpips, reference=None, truth=None, clip=None):
         from ..pipelines.stages.results.evaluate import EvaluateSettings, evaluate, subject_of_mesh, subject_of_scene
 
-        place, key = device_with_room(), node_key(cls)
+        device, key = device_with_room(), node_key(cls)
         if hasattr(source, "meta") and hasattr(source, "tensors"):
-            subject, reference = subject_of_scene(source, place), reference or source.reference
+            subject, reference = subject_of_scene(source, device), reference or source.reference
         else:
             subject = subject_of_mesh(any_mesh(source, "source"))
         with finish.listening(key or "Evaluate") as asked:
             monitor = Monitor(key, asked)
             result = told(lambda: evaluate(
-                subject, reference, None if truth is None else any_mesh(truth, "truth"), networks(clip, lpips, place),
+                subject, reference, None if truth is None else any_mesh(truth, "truth"), networks(clip, lpips, device),
                 EvaluateSettings(size, views, intersections, seed), monitor), monitor)
         return shown(cls, result, "Evaluate")
 
@@ -130,7 +130,7 @@ def plain_json(value: dict) -> dict:
     return plain(value)
 
 
-def networks(clip, lpips: str, place):
+def networks(clip, lpips: str, device):
     """The scorers that are there, and a sentence for each that is not."""
     from ..pipelines.metrics import perceptual
     from ..pipelines.stages.results.evaluate import Networks
@@ -143,12 +143,12 @@ def networks(clip, lpips: str, place):
         except InputError as problem:
             return str(problem)
 
-    scorer = None if clip is None else clip.load(place)
+    scorer = None if clip is None else clip.load(device)
     return Networks(
-        Networks().clip if scorer is None else lambda pictures: scorer.image_embedding(pictures.to(place)),
+        Networks().clip if scorer is None else lambda pictures: scorer.image_embedding(pictures.to(device)),
         "" if clip is None else f"CLIP '{clip.name}'",
-        "switched off" if lpips == "off" else local(lambda: perceptual.load_lpips(lpips, folders, place)), lpips,
-        local(lambda: perceptual.load_contextual(folders, place)))
+        "switched off" if lpips == "off" else local(lambda: perceptual.load_lpips(lpips, folders, device)), lpips,
+        local(lambda: perceptual.load_contextual(folders, device)))
 
 
 def weight_folders() -> list[Path]:

@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import Types, io
 
 from ..host import types
-from ..host.base import CATEGORY, Node, device, node_key
+from ..host.base import CATEGORY, Node, comfy_device, node_key
 from ..host.convert import to_comfy_mesh, to_image
 from ..host.outputs import check_before_work, claim
 from ..host.runner import say
@@ -78,22 +78,22 @@ class BakeExport(Node):
         from ..pipelines.render.surface import render_surface
         from ..pipelines.stages.results.render_views import contact_sheet
 
-        place, key = claim(filename_prefix), node_key(cls)
+        slot, key = claim(filename_prefix), node_key(cls)
         say("baking the texture", key)
         mesh = textured(scene, texture_size, face_budget, supersample)
         made = record(scene, mesh, cls.hidden.prompt if cls.hidden is not None else None, metrics, filename_prefix, key)
-        glb = write_glb(place.path("glb"), mesh, plain(repeatable(made)), name="lift123")
+        glb = write_glb(slot.path("glb"), mesh, plain(repeatable(made)), name="lift123")
         say("rendering the turntable", key)
         cameras = HOME.turntable(frames, math.radians(elevation), turntable_size)
         with torch.no_grad():
             pictures = to_image(torch.cat([render_surface(mesh, cameras[i]).composite(1.0) for i in range(frames)]))
-        save_png(contact_sheet(pictures), place.path("png", "sheet"))
-        save_animation(pictures, place.path("webp", "turntable"))
-        made["results"]["glb"] = describe_file(place.path("glb"))
-        write_manifest(place.path("json", "manifest"), made)
+        save_png(contact_sheet(pictures), slot.path("png", "sheet"))
+        save_animation(pictures, slot.path("webp", "turntable"))
+        made["results"]["glb"] = describe_file(slot.path("glb"))
+        write_manifest(slot.path("json", "manifest"), made)
         forget_failure(filename_prefix)
         return io.NodeOutput(Types.File3D(BytesIO(glb), "glb"), to_comfy_mesh(mesh), to_image(mesh.texture), pictures,
-                             ui=results(place))
+                             ui=results(slot))
 
 
 def textured(scene, texture_size: int, face_budget: int, supersample: int):
@@ -103,13 +103,13 @@ def textured(scene, texture_size: int, face_budget: int, supersample: int):
     from ..pipelines.stages.results.asset import BakeSettings, textured_mesh
 
     settings = replace(BakeSettings(), size=texture_size, faces=face_budget, supersample=supersample)
-    return textured_mesh(scene, settings, device=device())
+    return textured_mesh(scene, settings, device=comfy_device())
 
 
-def results(place) -> dict:
+def results(slot) -> dict:
     """What the browser and scripts see: the GLB, the moving and the flat turntable, and all files by kind."""
-    files = {"glb": place.result("glb"), "turntable": place.result("webp", "turntable"),
-             "contact_sheet": place.result("png", "sheet"), "manifest": place.result("json", "manifest")}
+    files = {"glb": slot.result("glb"), "turntable": slot.result("webp", "turntable"),
+             "contact_sheet": slot.result("png", "sheet"), "manifest": slot.result("json", "manifest")}
     return {"3d": [files["glb"]], "images": [files["turntable"], files["contact_sheet"]], "animated": (True,),
             "lift123_files": [files]}
 

@@ -72,10 +72,10 @@ class SaveScene(Node):
 
     @classmethod
     def run(cls, scene, filename_prefix):
-        place = claim(filename_prefix)
-        scene.save(place.path("safetensors"))
-        name = place.relative("safetensors")
-        return io.NodeOutput(name, ui={"text": (name,), "lift123_files": [{"scene": place.result("safetensors")}]})
+        slot = claim(filename_prefix)
+        scene.save(slot.path("safetensors"))
+        name = slot.relative("safetensors")
+        return io.NodeOutput(name, ui={"text": (name,), "lift123_files": [{"scene": slot.result("safetensors")}]})
 
 
 class LoadScene(Node):

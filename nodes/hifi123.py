@@ -205,14 +205,14 @@ class RgnvEnhance(Node):
         settings = _settings(steps, rungs, guidance=guidance, corrections=corrections, lock=keep_background,
                              object_only=object_only, space=space, **ABLATION[ablation],
                              layers=tuple(n.strip() for n in layers.split(",") if n.strip()))
-        place = device_with_room()
-        estimator = None if depth_network is None else depth_network.load(place)
-        reference = _with_depth(reference, estimator, place, settings.depth)
+        device = device_with_room()
+        estimator = None if depth_network is None else depth_network.load(device)
+        reference = _with_depth(reference, estimator, device, settings.depth)
         masks = object_mask(mask, mask_marks)
         depths = None if depth is None else depth_of_inverse(depth)
         before, after, guide = enhance_views(
-            depth_text_network.load(place), reference, views[..., :3], masks, depths, cameras, settings, estimator=estimator,
-            device=place, background=background)
+            depth_text_network.load(device), reference, views[..., :3], masks, depths, cameras, settings, estimator=estimator,
+            device=device, background=background)
         spent = guide.spent
         report = (f"{len(views)} views at {guide.image_size} px: {spent.pictures} evaluations in {spent.calls} calls of the "
                   f"network, {2 * rungs if settings.inject else 0} of them for the reference; layers: "
@@ -249,9 +249,9 @@ class InvertReconstruct(Node):
 
         depth_text_network.check()
         settings = _settings(steps, rungs, corrections=corrections)
-        place = device_with_room()
-        reference = _with_depth(reference, None if depth_network is None else depth_network.load(place), place, True)
-        trip = reconstruct(depth_text_network.load(place), reference, settings, background, place)
+        device = device_with_room()
+        reference = _with_depth(reference, None if depth_network is None else depth_network.load(device), device, True)
+        trip = reconstruct(depth_text_network.load(device), reference, settings, background, device)
         shown = to_image(torch.stack(list(trip.pictures.values())))
         return io.NodeOutput(shown, "\n".join(trip.report()), ui=ui.PreviewImage(shown, cls=cls))
 
@@ -350,13 +350,13 @@ def _settings(steps: int, rungs: int, **others):
     return RgnvSettings(steps=steps, rungs=rungs, **others)
 
 
-def _with_depth(reference, estimator, place, wanted: bool):
+def _with_depth(reference, estimator, device, wanted: bool):
     """The reference with a depth map where it is wanted, absent, and can be estimated."""
     if not wanted or reference.views.depth is not None or estimator is None:
         return reference
     from ..pipelines.stages.inputs.picture_depth import depth_of_reference
 
-    depth = depth_of_reference(reference, estimator, place)[None]
+    depth = depth_of_reference(reference, estimator, device)[None]
     return replace(reference, views=replace(reference.views, depth=depth, depth_is_metric=False))
 
 

@@ -109,8 +109,8 @@ class TextualInversion(Node):
             raise InputError("sentence", "a sentence with {} for the word", repr(sentence), "Add {} to it.")
         text_network.check()
         file = embedding_file(name)
-        place = device_with_room()
-        inverter = inverter_of(text_network.load(place))
+        device = device_with_room()
+        inverter = inverter_of(text_network.load(device))
         before = stage.Inversion.load(file) if resume and file.is_file() else None
 
         key = node_key(cls)

@@ -150,10 +150,10 @@ class RefineLayers(Node):
         resume = layers if layers.finished and not again else None
         if resume is not None and layers.complete:
             return io.NodeOutput(layers, "\n".join([*stage.report(layers), "Every layer is finished already."]))
-        place, config = device_with_room(), with_steps(stdgen.PRESETS[preset].refine, steps)
+        device, config = device_with_room(), with_steps(stdgen.PRESETS[preset].refine, steps)
         done = run_stage("Refine Layers", lambda hooks: stage.refine_layers(
-            layers.start.to(place), views.to(place), config, hair_segments=hair_segments,
-            resume=resume and resume.to(place), seed=seed, on_step=hooks["on_step"],
+            layers.start.to(device), views.to(device), config, hair_segments=hair_segments,
+            resume=resume and resume.to(device), seed=seed, on_step=hooks["on_step"],
             on_layer=hooks["on_checkpoint"]), node_key(cls), loader="Load Layers")
         return io.NodeOutput(done.to("cpu"), "\n".join(stage.report(done)))
 
@@ -178,10 +178,10 @@ class SaveLayers(Node):
 
     @classmethod
     def run(cls, layers, filename_prefix):
-        place = claim(filename_prefix)
-        layers.save(place.path("safetensors"))
-        name = place.relative("safetensors")
-        return io.NodeOutput(name, ui={"text": (name,), "lift123_files": [{"scene": place.result("safetensors")}]})
+        slot = claim(filename_prefix)
+        layers.save(slot.path("safetensors"))
+        name = slot.relative("safetensors")
+        return io.NodeOutput(name, ui={"text": (name,), "lift123_files": [{"scene": slot.result("safetensors")}]})
 
 
 class LoadLayers(Node):

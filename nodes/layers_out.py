@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import Types, io, ui
 
 from ..host import types
-from ..host.base import CATEGORY, Node, device, device_with_room, node_key
+from ..host.base import CATEGORY, Node, comfy_device, device_with_room, node_key
 from ..host.convert import to_comfy_mesh, to_image
 from ..host.outputs import check_before_work, claim
 from ..host.runner import run_stage, say
@@ -47,10 +47,10 @@ class ProjectColors(Node):
     def run(cls, layers, views, subdivide, paint):
         from ..pipelines.stages.characters.project_colors import ColorConfig, project_colors
 
-        place, given = device_with_room(), layers.layers
+        device, given = device_with_room(), layers.layers
         only = None if paint == "all layers" else tuple(n for n in given if given[n].vertex_colors is None)
         done = run_stage("Project colors", lambda hooks: project_colors(
-            given.to(place), views.to(place), ColorConfig(subdivide=subdivide), on_step=hooks["on_step"], only=only),
+            given.to(device), views.to(device), ColorConfig(subdivide=subdivide), on_step=hooks["on_step"], only=only),
             node_key(cls))
         lines = [f"{name}: {share:.0%} of the vertices seen" for name, share in done.seen.items()]
         return io.NodeOutput(replace(layers, layers=done.layers.to("cpu")), "\n".join([*lines, *done.notes]))
@@ -81,7 +81,7 @@ class PreviewLayers(Node):
 
         if not len(layers.layers):
             raise InputError("layers", "at least one layer", "none", "Check the node that made them.")
-        found = layers.layers.to(device())
+        found = layers.layers.to(comfy_device())
         if mode == "apart":
             found = stage.exploded(found)
         elif mode != "together":
@@ -129,7 +129,7 @@ class ExportCharacter(Node):
         from ..pipelines.stages.characters import export as stage
         from ..pipelines.stages.characters.project_colors import bake_layers
 
-        place, key, found = claim(filename_prefix), node_key(cls), layers.layers
+        slot, key, found = claim(filename_prefix), node_key(cls), layers.layers
         frame = stage.ExportFrame(height=height, facing=facing)
         say("checking the layers", key)
         checks = stage.export_checks(found, frame)
@@ -139,12 +139,12 @@ class ExportCharacter(Node):
         if colors == "textures":
             say("baking the textures", key)
             found = bake_layers(found, texture_size, face_budget)
-        glb = stage.write_character(place.path("glb"), found, frame, plain(repeatable(made)))
-        save_png(shown, place.path("png", "sheet"))
-        made["results"]["glb"] = describe_file(place.path("glb"))
-        write_manifest(place.path("json", "manifest"), made)
+        glb = stage.write_character(slot.path("glb"), found, frame, plain(repeatable(made)))
+        save_png(shown, slot.path("png", "sheet"))
+        made["results"]["glb"] = describe_file(slot.path("glb"))
+        write_manifest(slot.path("json", "manifest"), made)
         forget_failure(filename_prefix)
-        return io.NodeOutput(Types.File3D(BytesIO(glb), "glb"), shown, "\n".join(lines), ui=character_results(place))
+        return io.NodeOutput(Types.File3D(BytesIO(glb), "glb"), shown, "\n".join(lines), ui=character_results(slot))
 
 
 def character_record(layers, checks: list, graph, prefix: str, node: str | None) -> dict:
@@ -160,8 +160,8 @@ def character_record(layers, checks: list, graph, prefix: str, node: str | None)
                         batch_record(prefix, graph, node))
 
 
-def character_results(place) -> dict:
+def character_results(slot) -> dict:
     """What the browser and scripts see."""
-    files = {"glb": place.result("glb"), "contact_sheet": place.result("png", "sheet"),
-             "manifest": place.result("json", "manifest")}
+    files = {"glb": slot.result("glb"), "contact_sheet": slot.result("png", "sheet"),
+             "manifest": slot.result("json", "manifest")}
     return {"3d": [files["glb"]], "images": [files["contact_sheet"]], "lift123_files": [files]}

@@ -192,8 +192,8 @@ class SampleViews(Node):
         turns = tuple(math.radians(angle) for angle in parse_angles(azimuths, "azimuths"))
         cameras = around(reference, views, math.radians(elevation), turns) if camera is None else to_cameras(camera, 64, 64)
         view_network.check()
-        place = device_with_room()
-        denoiser = view_network.load(place)
+        device = device_with_room()
+        denoiser = view_network.load(device)
         denoiser = denoiser.with_guidance(guidance) if guidance else denoiser
         shown = to_image(sample_views(denoiser, reference, cameras, steps, seed))
         return io.NodeOutput(shown, angles_of(cameras, reference.camera), ui=ui.PreviewImage(shown, cls=cls))

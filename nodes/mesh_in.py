@@ -67,20 +67,20 @@ class MeshToScene(Node):
 
         placement = Placement(up, turn, find_turn, fit)
         config = ImportConfig(placement, surface, colors, grid).with_detail(detail)
-        source, place = any_mesh(mesh, "mesh"), device_with_room()
+        source, device = any_mesh(mesh, "mesh"), device_with_room()
         scene = run_stage("Mesh import", lambda hooks: import_mesh(
-            source, reference, config, seed=seed, device=place, on_step=hooks["on_step"]), node_key(cls))
-        picture = comparison(scene, place)
+            source, reference, config, seed=seed, device=device, on_step=hooks["on_step"]), node_key(cls))
+        picture = comparison(scene, device)
         return io.NodeOutput(scene, picture, "\n".join(scene.meta["imported"]["report"]),
                              ui=ui.PreviewImage(picture, cls=cls))
 
 
-def comparison(scene, place: torch.device):
+def comparison(scene, device: torch.device):
     """IMAGE of three pictures: the reference, the scene from there, and where their outlines differ."""
     from ..pipelines.stages.results.render_views import render_scene
 
     reference = scene.reference
-    seen = render_scene(scene, reference.camera, want_normal=False, device=place)
+    seen = render_scene(scene, reference.camera, want_normal=False, device=device)
     ours, theirs = seen.alpha[0, ..., None], reference.views.alpha[0, ..., None]
     marks = 1 - torch.cat([ours, (ours + theirs) / 2, theirs], -1) * 0.8
     return to_image(torch.cat([reference.on_background(), seen.composite(1.0)[0], marks], 1))

@@ -7,7 +7,7 @@ import math
 from comfy_api.latest import io, ui
 
 from ..host import types
-from ..host.base import CATEGORY, Node, device
+from ..host.base import CATEGORY, Node, comfy_device
 from ..host.convert import depth_picture, object_mask, to_comfy_mesh, to_image, to_mask
 from ..pipelines.core.cameras import HOME
 
@@ -108,8 +108,8 @@ class EstimateDepth(Node):
 
         from ..pipelines.stages.inputs.picture_depth import depth_of_reference
 
-        views, place = reference.views, device()
-        depth = depth_of_reference(reference, depth_network.load(place), place)[None]
+        views, device = reference.views, comfy_device()
+        depth = depth_of_reference(reference, depth_network.load(device), device)[None]
         picture = depth_picture(depth, views.alpha)
         reference = replace(reference, views=replace(views, depth=depth, depth_is_metric=False))
         return io.NodeOutput(reference, picture, ui=ui.PreviewImage(picture, cls=cls))
@@ -141,8 +141,8 @@ class DepthPicture(Node):
     def run(cls, image, depth_network, mask_marks, mask=None):
         from ..pipelines.stages.inputs.picture_depth import depth_of_picture
 
-        place = device()
-        depth, cover = depth_of_picture(image, depth_network.load(place), object_mask(mask, mask_marks), place)
+        device = comfy_device()
+        depth, cover = depth_of_picture(image, depth_network.load(device), object_mask(mask, mask_marks), device)
         picture = depth_picture(depth[None], cover[None])
         return io.NodeOutput(picture, ui=ui.PreviewImage(picture, cls=cls))
 

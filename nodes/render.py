@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..host import types
-from ..host.base import CATEGORY, Node, device
+from ..host.base import CATEGORY, Node, comfy_device
 from ..host.convert import any_mesh, depth_picture, from_cameras, normal_picture, to_cameras, to_image, to_mask
 from ..pipelines.core.cameras import HOME, turntable
 
@@ -67,7 +67,7 @@ def render_any(source, cameras):
     if hasattr(source, "meta") and hasattr(source, "tensors"):
         from ..pipelines.stages.results.render_views import render_scene
 
-        return render_scene(source, cameras, device=device())
+        return render_scene(source, cameras, device=comfy_device())
     from ..pipelines.render.surface import render_surface
 
     with torch.no_grad():

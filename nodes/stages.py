@@ -117,12 +117,12 @@ class NerfStage1(Node):
         remark = config.novel.unlike(reference.camera) if prior is not None else ""
         if remark:
             say(remark, node_key(cls))
-        place = device_with_room()
-        built = None if prior is None else prior.build(reference, place)
-        gate = None if boundary is None else boundary.build(reference, place)
+        device = device_with_room()
+        built = None if prior is None else prior.build(reference, device)
+        gate = None if boundary is None else boundary.build(reference, device)
         result = run_stage("NeRF stage 1", lambda hooks: fit_nerf(
             reference, built, config, scene=scene, boundary=gate, stop_at_boundary=gate is not None, seed=seed,
-            device=place, **hooks), node_key(cls), scene)
+            device=device, **hooks), node_key(cls), scene)
         plot = boundary_plot(result)
         words = " ".join(part for part in (report(result), remark) if part)
         return io.NodeOutput(result, plot, words, ui=ui.PreviewImage(plot, cls=cls))
@@ -164,11 +164,11 @@ class DynamicStage2(Node):
             raise InputError("scene", "a NeRF scene", f"a {scene.kind} scene", "Use DMTet Refine for meshes.")
         prior = dynamic(prior_3d, prior_2d, form, clock, stretch, full_2d)
         prior.check(scene.reference)
-        place = device_with_room()
-        built = prior.build(scene.reference, place)
+        device = device_with_room()
+        built = prior.build(scene.reference, device)
         config = overridden(configured(NerfConfig(), scene.meta["config"]), mesh_iterations=mesh_iterations)
         result = run_stage("NeRF stage 2", lambda hooks: fit_nerf(
-            scene.reference, built, config, scene=scene, device=place, **hooks), node_key(cls), scene)
+            scene.reference, built, config, scene=scene, device=device, **hooks), node_key(cls), scene)
         return io.NodeOutput(result, prior)
 
 
@@ -229,10 +229,10 @@ class DMTetRefine(Node):
         config = replace(config, optimize=what)
         if prior is not None:
             prior.check(scene.reference)
-        place = device_with_room()
-        built = None if prior is None else prior.build(scene.reference, place)
+        device = device_with_room()
+        built = None if prior is None else prior.build(scene.reference, device)
         result = run_stage("DMTet refine", lambda hooks: refine_mesh(
-            built, scene, config, device=place, **hooks), node_key(cls), scene)
+            built, scene, config, device=device, **hooks), node_key(cls), scene)
         return io.NodeOutput(result)
 
 

@@ -43,7 +43,7 @@ class DownloadWeights(Node):
     def fingerprint_inputs(cls, name, accept_license):
         """Runs again when files have gone."""
         weights = registry.known(name)
-        return [f.path for f in weights.missing(checkpoints.place(weights))]
+        return [f.path for f in weights.missing(checkpoints.location(weights))]
 
     @classmethod
     def run(cls, name, accept_license):
@@ -52,7 +52,7 @@ class DownloadWeights(Node):
 
         weights = registry.known(name)
         _agreed(weights, accept_license)
-        folder = checkpoints.place(weights)
+        folder = checkpoints.location(weights)
         done = fetch_weights(weights, folder, Bytes(node_key(cls)))
         lines = [f"{name}: complete in {folder}"]
         lines += [f"{f.path.relative_to(folder).as_posix()}: {f.size} bytes, {f.note}; SHA-256 {f.sha256}" for f in done]
@@ -66,7 +66,7 @@ def _agreed(weights: registry.Weights, accepted: bool) -> None:
     if not accepted:
         note = f" {weights.note}" if weights.note else ""
         raise InputError("accept_license", f"consent to the license of {weights.name}: {weights.license} ({weights.license_url})",
-                         "no", f"About {weights.gigabytes:g} GB would go to {weights.place} from {weights.sources[0]}.{note} "
+                         "no", f"About {weights.gigabytes:g} GB would go to {weights.location} from {weights.sources[0]}.{note} "
                                "Read the license, then set it to 'yes'.")
 
 

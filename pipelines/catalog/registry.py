@@ -70,12 +70,12 @@ class Weights:
         return KINDS[self.kind].single if self.single else KINDS[self.kind].folder
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where its files go, for people: ``models/<category>/`` or ``models/<category>/<name>/``."""
         return f"models/{self.category}/" + ("" if self.single else f"{self.name}/")
 
     def urls(self, file: WeightFile) -> list[tuple[str, str]]:
-        """(address, path below the place) of everything that will do for ``file``, best first."""
+        """(address, path below the location) of everything that will do for ``file``, best first."""
         return [(source + (file.remote or path), path) for source in self.sources for path in file.paths()]
 
     def missing(self, folder: Path | None) -> list[WeightFile]:

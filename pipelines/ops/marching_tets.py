@@ -44,8 +44,8 @@ class TetTopology:
         unique, index = np.unique(keys, return_inverse=True)
         edges = np.stack([unique // vertex_count, unique % vertex_count], axis=-1)
         tet_edges = torch.from_numpy(index.reshape(-1, 6).astype(np.int32))
-        place = tets.device
-        return TetTopology(tets.to(torch.int32), torch.from_numpy(edges).to(place), tet_edges.to(place), vertex_count)
+        device = tets.device
+        return TetTopology(tets.to(torch.int32), torch.from_numpy(edges).to(device), tet_edges.to(device), vertex_count)
 
     def to(self, device) -> TetTopology:
         """The same tables on another device."""

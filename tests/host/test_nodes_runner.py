@@ -180,9 +180,9 @@ def test_nodes_leave_inference_mode_and_work_on_copies():
 
 
 def test_names_in_the_output_folder(output):
-    place = outputs.claim("a/b")
-    assert place.relative("glb") == "a/b_00001_.glb" and json.dumps(place.result("glb"))
-    place.path("glb").write_text("x")
+    slot = outputs.claim("a/b")
+    assert slot.relative("glb") == "a/b_00001_.glb" and json.dumps(slot.result("glb"))
+    slot.path("glb").write_text("x")
     assert outputs.claim("a/b").relative("glb") == "a/b_00002_.glb"
     for bad in ("", "../x", "/etc/x", "a/../../x", "a/"):
         with pytest.raises(InputError):

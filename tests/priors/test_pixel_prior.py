@@ -160,7 +160,7 @@ def test_missing_weights_and_tokens_are_named(folder, tmp_path):
 
 def test_the_table_names_folder_files_gate_and_stand_in(tmp_path):
     entry = registry.known("IF-I-XL-v1.0")
-    assert entry.place == "models/diffusers/IF-I-XL-v1.0/" and "license" in entry.license and "consent" in entry.note
+    assert entry.location == "models/diffusers/IF-I-XL-v1.0/" and "license" in entry.license and "consent" in entry.note
     assert "stable-diffusion-2-1-base" in entry.note
     for file in entry.files:
         path = tmp_path / file.paths()[-1]
