@@ -48,7 +48,7 @@ def train_vae(bank: Bank, out: Path, weights: Path, steps: int, minutes=None):
     """Reconstruction (L1 + MSE); saves the weights and the latents' scale.
 
     The latents get a little fixed noise and a light pull towards zero instead of the full variational
-    term: at this size the learnt posterior noise slows training down tenfold.
+    term: at this size the learned posterior noise slows training down tenfold.
     """
     vae = embedded.build_vae().to(bank.device)
     rng = np.random.Generator(np.random.PCG64(11))
@@ -102,7 +102,7 @@ def train_clip(bank: Bank, out: Path, weights: Path, steps: int, minutes=None, s
     """Symmetric contrastive loss over captions, half of them completed by the view's name.
 
     start: folder of trained weights to continue from.  Their text tower is then kept, hidden states of captions
-    without new words included, so that networks that read them stay valid; new words are learnt.
+    without new words included, so that networks that read them stay valid; new words are learned.
     """
     tokenizer = WordTokenizer(vocabulary(), 16)
     model = embedded.build_clip(tokenizer.vocab_size)

@@ -1,4 +1,4 @@
-"""A surface that never changes: someone else's mesh, of which only the color is learnt."""
+"""A surface that never changes: someone else's mesh, of which only the color is learned."""
 
 from __future__ import annotations
 

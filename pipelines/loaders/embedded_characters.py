@@ -1,7 +1,7 @@
 """The small canonicalizer and multi-view network of the pack: the published classes in 64 x 40 pixels.
 
 What differs from the published ones is configuration: squares of 2 x 2 pixels for latents (toy characters and normal maps
-are nothing that the pack's autoencoder knows), prompts of one learnt token, no CLIP (zeros), no pose heads, no guidance,
+are nothing that the pack's autoencoder knows), prompts of one learned token, no CLIP (zeros), no pose heads, no guidance,
 and one step: trained mostly at pure noise, they are regressions, and further steps add more grain than detail (cards).
 The canonicalizer starts from random numbers where the published one starts from Stable Diffusion, whose features know what
 and where they are; so that its attention finds the reference at all, cells carry a code of their place, and training
@@ -63,7 +63,7 @@ class SmallMultiView(torch.nn.Module):
 
 
 class PlacedConv(torch.nn.Module):
-    """A UNet's first convolution, and a learnt code of each cell's place that is added to its answer.
+    """A UNet's first convolution, and a learned code of each cell's place that is added to its answer.
 
     place: [1, C, H, W], begun as sines and cosines of the cell's coordinates with rising frequency (Mildenhall et al. 2020).
     """

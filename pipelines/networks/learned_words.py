@@ -190,7 +190,7 @@ def knowing(denoiser: TextDenoiser, *words: LearnedWord) -> TextDenoiser:
         got = {key: tuple(v.shape) for key, v in word.vectors.items()}
         if {t.key: t.width for t in towers} != {k: s[-1] for k, s in got.items()}:
             raise InputError("embedding", ", ".join(f"{t.key} of width {t.width}" for t in towers),
-                             f"{word.name!r} with {got}", "It was learnt for another network: learn it again for this one.")
+                             f"{word.name!r} with {got}", "It was learned for another network: learn it again for this one.")
     device = towers[0].table.weight.device
     placed = tuple(replace(w, vectors={k: v.to(device) for k, v in w.vectors.items()}) for w in words)
     return replace(denoiser, encoder=LearnedEncoder(denoiser.encoder, placed))

@@ -1,6 +1,6 @@
 """Creatures of the toybox's second version.  Entries of one table: each takes a workbench and returns its noun.
 
-All look along +Z before they are turned; their backs differ from their fronts by fixed conventions that can be learnt.
+All look along +Z before they are turned; their backs differ from their fronts by fixed conventions that can be learned.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def test_a_conditioned_denoiser_understands_the_word(worlds):
     assert torch.allclose(answer(conditioned, "a red embedding:mugly"), plain, atol=1e-5)
     assert torch.allclose(answer(conditioned, "a red mug"), plain, atol=1e-6)
     unknown = answer(denoiser(world), "a red embedding:mugly")
-    assert float((unknown - plain).abs().max()) > 1e-3, "the shared CLIP learnt the word"
+    assert float((unknown - plain).abs().max()) > 1e-3, "the shared CLIP learned the word"
 
 
 def test_words_of_other_networks_are_refused(worlds):

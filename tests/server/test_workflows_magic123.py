@@ -111,10 +111,10 @@ def test_realfusion_style_learns_a_word_and_lifts_with_it(comfy, weights):  # no
     word = {"name": "lift123_test_word", "steps": 2, "batch": 1, "samples": 2, "resume": False}
     prompt = changed(api("realfusion_style"), **TINY, TextualInversion=word)
     told = prompt[stage(prompt, "TextPrior")]["inputs"]
-    learnt = stage(prompt, "TextualInversion")
-    assert (told["text_network"], told["prompt"]) == ([learnt, 0], [learnt, 1]), "the word reaches the prior"
+    learned = stage(prompt, "TextualInversion")
+    assert (told["text_network"], told["prompt"]) == ([learned, 0], [learned, 1]), "the word reaches the prior"
     entry = comfy.run(prompt, timeout=900)
     glb, manifest = exported(comfy, entry)
     assert glb.name.startswith("realfusion_style") and "NeRF stage 1" in manifest["timings_seconds"]
     assert (comfy.base / "models" / "embeddings" / "lift123_test_word.safetensors").is_file()
-    assert len(entry["outputs"][learnt]["images"]) == 2
+    assert len(entry["outputs"][learned]["images"]) == 2

@@ -37,7 +37,7 @@ def test_refining_keeps_the_mesh_and_gives_it_a_texture(comfy, weights):  # noqa
 
 
 def test_a_learnt_word_reaches_the_text_prior(comfy, weights):  # noqa: F811
-    """RealFusion's way: the word is learnt from the picture, and the 2D prior's prompt names it."""
+    """RealFusion's way: the word is learned from the picture, and the 2D prior's prompt names it."""
     prompt = changed(api(NAME), **FEW)
     ids = {node["class_type"].removeprefix("Lift123_"): key for key, node in prompt.items()}
     defaults = {name: spec[1].get("default") for name, spec in

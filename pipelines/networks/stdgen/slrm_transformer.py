@@ -78,7 +78,7 @@ class Block(torch.nn.Module):
 
 
 class TriplaneTransformer(torch.nn.Module):
-    """Learnt tokens, plane by plane, row by row, that gather a triplane from the pictures' tokens."""
+    """Learned tokens, plane by plane, row by row, that gather a triplane from the pictures' tokens."""
 
     def __init__(self, config: SlrmConfig):
         super().__init__()

@@ -153,7 +153,7 @@ class Loop:
             config = self.config
             raise OutOfRoom(
                 self.trainee.name, step + 1, f"render size {config.size} and reference size {config.reference_size}",
-                "Lower the render size, the reference size or the grid, or close other programs. What was learnt is kept.",
+                "Lower the render size, the reference size or the grid, or close other programs. What was learned is kept.",
             )
         self.views_at_once = (self.views_at_once + 1) // 2
         self.trainee.zero_grad()

@@ -1,6 +1,6 @@
 """A mesh from elsewhere as a Scene, so that the mesh stage can refine it under a reference picture and priors.
 
-Two ways: the surface stays exactly as it is and only its colors are learnt ("untouched"), or it becomes a signed
+Two ways: the surface stays exactly as it is and only its colors are learned ("untouched"), or it becomes a signed
 distance on a tetrahedral grid whose shape may change, too ("refinable").  In both the color field first learns the
 mesh's own colors, so that refinement starts from what is there.
 """
@@ -47,7 +47,7 @@ UV_OVERLAP = 1.05  # covered area counted once per triangle over counted once pe
 class ImportConfig:
     """How a mesh becomes a scene.
 
-    surface:    "untouched" (vertices and faces stay, only colors are learnt) or "refinable".
+    surface:    "untouched" (vertices and faces stay, only colors are learned) or "refinable".
     colors:     "mesh" starts from its texture or vertex colors; "picture" ignores them and starts from the
                 reference object's mean color, as a mesh without colors does.
     tets:       A15 cells per side of a refinable surface.

@@ -123,7 +123,7 @@ class TextInverter(Protocol):
 
 @dataclass(frozen=True)
 class Inversion:
-    """A word, learnt or half learnt.
+    """A word, learned or half learned.
 
     moments: the optimizer's, by tower; meta: JSON: steps done and planned, seed, settings, losses every few steps.
     """
@@ -261,7 +261,7 @@ class _Run:
         if {k: v.shape[1] for k, v in vectors.items()} != widths:
             got = {k: v.shape[1] for k, v in vectors.items()}
             raise InputError("embedding", f"vectors of widths {widths}", f"{got}",
-                             "It was learnt for another network: choose another name, or switch resume off.")
+                             "It was learned for another network: choose another name, or switch resume off.")
         LearnedWord(name, vectors)  # refuses names that are no file names
         self.vectors = {k: v.detach().clone().float().to(device).requires_grad_() for k, v in vectors.items()}
         self.optimizer = torch.optim.AdamW(list(self.vectors.values()), lr=config.lr, weight_decay=1e-2)

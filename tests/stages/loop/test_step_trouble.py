@@ -1,4 +1,4 @@
-"""What the loop does when numbers or memory run out: nothing learnt is lost, and the message says what to do."""
+"""What the loop does when numbers or memory run out: nothing learned is lost, and the message says what to do."""
 
 import math
 from dataclasses import replace

@@ -132,7 +132,7 @@ def test_the_meshs_own_colors_are_the_start(kind):
 
 
 def test_background_is_not_painted_onto_a_mesh_that_is_too_large():
-    """Where the mesh sticks out of the picture's object, white must not be learnt."""
+    """Where the mesh sticks out of the picture's object, white must not be learned."""
     large = _bare(_wedge()).transformed(1.15)
     scene = import_mesh(large, _reference(), replace(IMPORT, placement=Placement(fit=False)))
     assert "outlines differ" in " ".join(scene.meta["imported"]["report"])

@@ -156,7 +156,7 @@ def test_networks_from_folders_learn_every_tower(folders, reference):
         assert set(done.word.vectors) == towers
         for key, value in done.word.vectors.items():
             assert value.shape == (2, start[key].shape[1]) and bool(torch.isfinite(value).all())
-            assert float((value - start[key].mean(0)).abs().max()) > 1e-3, "nothing was learnt"
+            assert float((value - start[key].mean(0)).abs().max()) > 1e-3, "nothing was learned"
 
 
 def test_pictures_at_once_only_cost_memory(embedded, reference):
@@ -313,9 +313,9 @@ def test_a_comfyui_model_learns_and_its_clip_reads_the_file(reference, tmp_path)
         inverter = inverter_of(comfy_denoiser.ModelTextDenoiser(backbone, clip=world.clip))
         done = invert(reference, inverter, "bear-3", replace(CONFIG, steps=2, vectors=2), start="mug")
         again = invert(reference, inverter, "bear-3", replace(CONFIG, steps=2, vectors=2), start="mug")
-    learnt = done.word.vectors["clip_l"]
-    assert learnt.shape == (2, comfy_tiny.WIDTH) and torch.equal(learnt, again.word.vectors["clip_l"])
-    assert float((learnt - inverter.start("mug")["clip_l"]).abs().max()) > 1e-3
+    learned = done.word.vectors["clip_l"]
+    assert learned.shape == (2, comfy_tiny.WIDTH) and torch.equal(learned, again.word.vectors["clip_l"])
+    assert float((learned - inverter.start("mug")["clip_l"]).abs().max()) > 1e-3
     done.save(tmp_path / "bear-3.safetensors")
     prompt = "a photo of embedding:bear-3, front view"
     unknown = comfy_denoiser.encode_text(world.clip, prompt)[0][0]
