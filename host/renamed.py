@@ -2,8 +2,8 @@
 
 One table, three kinds of names.  Old names are accepted and never offered.
 
-- In the browser ComfyUI offers to replace a node of an old name (``io.NodeReplace``); widgets load by position, so
-  renamed inputs need nothing there.
+- In the browser ``web/js/renamed.js`` opens old graphs with today's names; widgets load by position, so renamed inputs
+  need nothing there.  Where that script is absent, ComfyUI offers to replace a node (``io.NodeReplace``).
 - A prompt (API format) is rewritten by :func:`current` before ComfyUI looks at it.  ComfyUI would replace nodes in
   prompts, too, but it knows neither renamed inputs nor renamed choices, and fails where an optional input is not
   connected or a node has no ``_meta``.

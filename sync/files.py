@@ -19,7 +19,8 @@ def wanted(root: Path = ROOT) -> dict[Path, str]:
     ``definitions.prepare`` comes first.  SyncError names what has to be decided by hand.
     """
     nodes = pack_nodes()
-    return locales(nodes, root / "locales" / "en") | documents(nodes, root) | workflows(root / "workflows")
+    return (locales(nodes, root / "locales" / "en") | documents(nodes, root) | workflows(root / "workflows")
+            | {root / "web" / "js" / "renamed_tables.js": former_names()})
 
 
 def locales(nodes: dict, folder: Path) -> dict[Path, str]:
@@ -39,6 +40,16 @@ def documents(nodes: dict, root: Path) -> dict[Path, str]:
     done = {page: pages.help_page(schema, read(page)) for page, schema in found.items()}
     listing = root / "docs" / "nodes.md"
     return done | ({listing: pages.node_list(nodes, read(listing))} if listing.is_file() else {})
+
+
+def former_names() -> str:
+    """The tables of ``host/renamed.py`` that the page needs, as a JavaScript module."""
+    choices: dict[str, dict] = {}
+    for (node, name), words in renamed.CHOICES.items():
+        choices.setdefault(node, {})[name] = words
+    return ("// Written by launch.py sync from host/renamed.py.\n"
+            f"export const NODES = {dump({old: node.new for old, node in renamed.NODES.items()}, 2).rstrip()};\n"
+            f"export const CHOICES = {dump(choices, 2).rstrip()};\n")
 
 
 def workflows(folder: Path) -> dict[Path, str]:

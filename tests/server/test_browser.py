@@ -22,6 +22,7 @@ FEW = {  # enough to pass through every stage; quality has its own benchmark
     "Lift123_DMTetRefine": {"iterations": 20},
     "Lift123_BakeExport": {"texture_size": 256, "frames": 8, "turntable_size": 96},
 }
+FORMER = {"Lift123_Canonicalize": "Lift123_Canonicalise", "Lift123_LoadCanonicalizer": "Lift123_LoadCanonicaliser"}
 # What ComfyUI's own page complains about in a new installation; what it asks of the internet is ignored, too.
 HOST_NOISE = ("/api/userdata", "/user.css", "ComfyApp graph accessed before initialization")
 
@@ -136,3 +137,29 @@ def test_the_browser_offers_the_missing_checkpoints_of_a_template(comfy, tmp_pat
     wanted = [node["widgets_values"][0] for node in json.loads((ROOT / "workflows" / "consistent123.json").read_text())["nodes"]
               if node["properties"].get("models")]
     assert len(wanted) == 3 and all(name in report["text"] for name in wanted), report["text"]
+
+
+def test_a_graph_of_former_names_opens_with_todays(comfy, tmp_path):
+    """Nothing is missing, no error is shown, and values and wires stay."""
+    old = json.loads((ROOT / "workflows" / "stdgen.json").read_text(encoding="utf-8"))
+    now = {}
+    for node in old["nodes"]:
+        now[node["id"]] = node["type"]
+        for new, former in FORMER.items():
+            if node["type"] == new:
+                node["type"] = former
+        if node["type"] == "Lift123_ProjectColors":
+            node["widgets_values"][1] = "layers without colours"
+    assert set(FORMER.values()) <= {node["type"] for node in old["nodes"]}
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(old), encoding="utf-8")
+    report = drive(comfy, tmp_path, workflow=str(path))
+    assert report["graph"]["missing"] == [] and sorted(report["graph"]["types"]) == sorted(now.values())
+    shipped = json.loads((ROOT / "workflows" / "api" / "stdgen.json").read_text(encoding="utf-8"))
+    sent = report["graph"]["api"]
+    for key, node in shipped.items():
+        if node["class_type"] in (*FORMER, "Lift123_ProjectColors"):
+            expected = dict(node["inputs"])
+            if node["class_type"] == "Lift123_ProjectColors":
+                expected["paint"] = "layers without colors"
+            assert (sent[key]["class_type"], sent[key]["inputs"]) == (node["class_type"], expected)
