@@ -125,6 +125,10 @@ def command_serve(args, paths: Paths) -> int:
         raise LaunchError(f"ComfyUI ended (code {server.exit_code()})")
 
 
+# Two workers, each with one thread and about 3 GB; one of them has the tests in the server (tests/conftest.py).
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
+
+
 def command_test(args, paths: Paths) -> int:
     """All tests, those in the real server and the real browser included; more arguments go to pytest."""
     environment.ensure(paths, tests=True)
@@ -132,7 +136,7 @@ def command_test(args, paths: Paths) -> int:
     env = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **os.environ, "LIFT123_HOME": str(paths.home)}
     env["LIFT123_NO_BROWSER"] = reason
     env["LIFT123_CHROMIUM"] = browser.find_chromium(paths)
-    command = [str(paths.python), "-m", "pytest", *(args.extra or ["tests"])]
+    command = [str(paths.python), "-m", "pytest", *(args.extra or ["tests", *SIDE_BY_SIDE])]
     return subprocess.run(command, cwd=paths.root, env=env).returncode
 
 

@@ -31,12 +31,20 @@ def comfy(tmp_path_factory):
         yield running
 
 
-def pytest_collection_modifyitems(items):
-    """Tests that use the ComfyUI fixture are marked ``server`` and run last, one after the other."""
+def pytest_collection_modifyitems(config, items):
+    """Tests that use the ComfyUI fixture are marked ``server`` and run one after the other.
+
+    Alone they run last.  Of several workers (``-n 2 --dist loadgroup``) one takes all of them and starts with them, since
+    they share a server and take longest; the others take modules as they are.
+    """
+    shared = config.getoption("dist", "no") == "loadgroup"
     for item in items:
-        if "comfy" in getattr(item, "fixturenames", ()):
+        server = "comfy" in getattr(item, "fixturenames", ())
+        if server:
             item.add_marker(pytest.mark.server)
-    items.sort(key=lambda item: item.get_closest_marker("server") is not None)
+        if shared:
+            item.add_marker(pytest.mark.xdist_group("server" if server else item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: (item.get_closest_marker("server") is not None) != shared)
 
 
 def pytest_report_header():
