@@ -206,7 +206,7 @@ def invert(
     until: int | None = None,
     seed: int = 0,
     on_step: OnStep = ignore_step,
-    on_checkpoint: Callable[[Inversion], None] | None = None,
+    on_checkpoint: Callable[[Inversion], object] | None = None,
 ) -> Inversion:
     """The word ``embedding:<name>`` for the object of ``reference``.
 
