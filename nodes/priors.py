@@ -127,7 +127,7 @@ class CombinePriors(Node):
     @classmethod
     def define_schema(cls):
         letters = "abcd"
-        inputs = [
+        inputs: list[io.Input] = [
             io.Float.Input(f"weight_{x}", default=1.0, min=0.0, max=1000.0, step=0.01, round=0.0001,
                            tooltip=f"Multiplies prior {x}'s loss.") for x in letters
         ]
@@ -199,4 +199,4 @@ def parse_knots(text: str) -> tuple[tuple[float, float], ...]:
     xs = [x for x, _ in knots]
     if any(not 0 <= x <= 1 for x in xs) or any(b <= a for a, b in zip(xs, xs[1:])):
         raise InputError("knots", "progress increasing within 0..1", str(xs), remedy)
-    return knots
+    return tuple((x, value) for x, value in knots)
