@@ -52,7 +52,7 @@ def batch_record(prefix: str, graph: dict | None, node: str | None) -> dict | No
     return {"item": element.name, "value": element.value, "key": key_of(graph, node, list_node, element)}
 
 
-def key_of(graph: dict, node: str, list_node: str, element: Element) -> str:
+def key_of(graph: dict, node: str, list_node: str | None, element: Element) -> str:
     """What makes this run this run: the element's content and all settings on the way to ``node``."""
     return runs.run_key(graph, node, {list_node: element.identity})
 

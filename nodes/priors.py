@@ -53,7 +53,7 @@ def _settings(weight, t_min, t_max, fixed_t, reduction, weighting, t_min_schedul
     from ..pipelines.priors.sds import SdsSettings
 
     low, high = (v if s is None else s for v, s in ((t_min, t_min_schedule), (t_max, t_max_schedule)))
-    ends = [[v(x) if callable(v) else v for x in (0.0, 0.25, 0.5, 0.75, 1.0)] for v in (low, high)]
+    ends = [[v if isinstance(v, float | int) else v(x) for x in (0.0, 0.25, 0.5, 0.75, 1.0)] for v in (low, high)]
     if any(a > b for a, b in zip(*ends)) or min(ends[0]) < 0 or max(ends[1]) > 1:
         raise InputError("t_min", "0 <= t_min <= t_max <= 1 at all times", f"{ends[0]} and {ends[1]} over the stage",
                          "Swap or widen the range.")
