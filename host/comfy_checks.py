@@ -5,10 +5,13 @@ Reading attributes only; nothing is loaded or computed here.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ..pipelines.core.errors import InputError
 
+ComfyObject = Any  # a MODEL, CLIP, VAE or CLIP_VISION: its networks differ by family, so its attributes do
 KINDS = {3: "a pixel model", 5: "a depth-conditioned model", 7: "an upscaler",
          8: "a picture-conditioned model (Zero-1-to-3 or InstructPix2Pix)", 9: "an inpainting model"}
 NATIVE = {"SDXL": 1024, "SD15": 512}  # core's latent formats -> pixels; SD 2.x shares the second
@@ -57,7 +60,7 @@ def check_text_model(model, vae) -> None:
                          "Use Model as View Network for it.")
     if extra or (not from_patches and channels is not None and channels != wanted):
         raise InputError("model", f"a text-to-image model ({wanted} input channels)",
-                         f"{KINDS.get(channels, 'a model that wants further pictures')} ({channels} input channels)",
+                         f"{KINDS.get(channels or 0, 'a model that wants further pictures')} ({channels} input channels)",
                          "Load the ordinary version of this model, without 'inpainting' or 'depth' in its name.")
 
 

@@ -15,6 +15,7 @@ import math
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import comfy.conds
 import comfy.model_management as mm
@@ -28,10 +29,11 @@ from torch import Tensor
 from ..pipelines.core.cameras import Cameras
 from ..pipelines.core.choices import Pose
 from ..pipelines.core.errors import InputError
+from ..pipelines.core.modules import AnyModule
 from ..pipelines.networks.noise import NoisePath
 from ..pipelines.networks.text import VIEWS, view_weights
 from ..pipelines.networks.view import pose_vector, resize
-from .comfy_checks import long_prompt
+from .comfy_checks import ComfyObject, long_prompt
 
 log = logging.getLogger(__name__)
 NOT_IMAGES = (sampling.IMG_TO_IMG, sampling.IMG_TO_IMG_FLOW, sampling.COSMOS_RFLOW, sampling.V_PREDICTION_DDPM)
@@ -44,13 +46,13 @@ def noise_path(model) -> NoisePath:
         kinds = ", ".join(c.__name__ for c in type(ms).__mro__[1:3])
         raise InputError("model", "an image model that predicts noise, v or flow", f"model sampling {kinds}",
                          "Load a text-to-image model, for example Stable Diffusion 1.5, 2.1 or XL.")
-    sigmas = ms.sigmas.detach().float().cpu().clone()
+    sigmas = cast(Any, ms).sigmas.detach().float().cpu().clone()
     if isinstance(ms, sampling.CONST):
         return NoisePath.flow(sigmas, float(getattr(ms, "noise_scale", 1.0)))
     return NoisePath.exploding(sigmas)
 
 
-def private_autoencoder(vae, device: torch.device, room: int = 0) -> torch.nn.Module:
+def private_autoencoder(vae, device: torch.device, room: int = 0) -> AnyModule:
     """A copy of the VAE's network that gradients may cross, in float32, resident on ``device``.
 
     room: bytes of activations to make place for, besides the weights.
@@ -207,7 +209,7 @@ class ModelTextDenoiser(ModelDenoiser):
     views: the processed conditions of ", front view", ", side view" and ", back view"; negative: of what to avoid.
     """
 
-    clip: object = None
+    clip: ComfyObject = None
     views: tuple[list, ...] = ()
     negative: tuple = ()
 
@@ -311,7 +313,7 @@ class ModelViewDenoiser(ModelDenoiser):
     convention: what the fourth pose number is, one of ``pipelines.networks.view.POSES``.
     """
 
-    clip_vision: object = None
+    clip_vision: ComfyObject = None
     convention: Pose = "zero123"
     reference_camera: Cameras | None = None
     reference_latent: Tensor | None = None
@@ -328,20 +330,25 @@ class ModelViewDenoiser(ModelDenoiser):
         return replace(self, reference_camera=camera, reference_latent=latent,
                        reference_embedding=embedding.clone().float()).doubted()
 
+    def _reference(self) -> tuple[Cameras, Tensor, Tensor]:
+        """Camera, latent and embedding; ValueError before there is a reference."""
+        if self.reference_camera is None or self.reference_latent is None or self.reference_embedding is None:
+            raise ValueError("the view prior has no reference picture yet: call with_reference first")
+        return self.reference_camera, self.reference_latent, self.reference_embedding
+
     def pose(self, cameras: Cameras) -> Tensor:
         """[B, 4] what the MODEL is told about the cameras."""
-        return pose_vector(cameras, self.reference_camera, self.convention)
+        return pose_vector(cameras, self._reference()[0], self.convention)
 
     def conditions(self, cameras: Cameras) -> tuple[list, list]:
         """Picture and pose through ``cc_projection`` with the unscaled reference latent, and zeros of both."""
-        if self.reference_latent is None:
-            raise ValueError("the view prior has no reference picture yet: call with_reference first")
+        _, raw, embedding = self._reference()
         network, device = self.backbone.model.model, self.backbone.model.load_device
         mm.load_models_gpu([self.backbone.model])
-        embedding = self.reference_embedding.expand(len(cameras), -1)
+        embedding = embedding.expand(len(cameras), -1)
         tokens = torch.cat([embedding, self.pose(cameras).to(embedding)], -1)[:, None]
         context = network.cc_projection(tokens.to(device=device, dtype=network.get_dtype_inference())).float()
-        latent = self.reference_latent.to(device).expand(len(cameras), -1, -1, -1)
+        latent = raw.to(device).expand(len(cameras), -1, -1, -1)
         return [_entry(context, latent)], [_entry(torch.zeros_like(context), torch.zeros_like(latent))]
 
 

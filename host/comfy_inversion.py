@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from ..pipelines.core.errors import InputError
+from ..pipelines.core.modules import AnyModule
 from ..pipelines.networks.learned_words import LearnedWord
 from .comfy_denoiser import ModelTextDenoiser
 
 
-def differentiable(patcher) -> torch.nn.Module:
+def differentiable(patcher) -> AnyModule:
     """A private copy of a patcher's network, with its patches, whose weights are ordinary tensors on the device."""
     if patcher.is_dynamic():
         patcher = patcher.get_non_dynamic_delegate()
@@ -32,7 +33,7 @@ def differentiable(patcher) -> torch.nn.Module:
     return twin.to(patcher.load_device).eval().requires_grad_(False)
 
 
-def without_overwriting(network: torch.nn.Module) -> torch.nn.Module:
+def without_overwriting(network: AnyModule) -> AnyModule:
     """The network, its normalizations reading copies: core's text towers add in place to what backward needs."""
     for module in network.modules():
         if isinstance(module, torch.nn.LayerNorm):

@@ -62,14 +62,13 @@ def to_comfy_mesh(mesh: Mesh) -> Types.MESH:
     """Our mesh -> MESH.  Per-corner UVs become per-vertex ones: vertices on a seam are doubled."""
     mesh = mesh.detach().to("cpu")
     vertices, faces, uvs, colors = mesh.vertices, mesh.faces, None, mesh.vertex_colors
-    if mesh.uvs is not None:
+    if mesh.uvs is not None and mesh.face_uvs is not None:
         pairs = torch.stack([mesh.faces.reshape(-1), mesh.face_uvs.reshape(-1)], dim=1)
         unique, index = torch.unique(pairs, dim=0, return_inverse=True)
         vertices, uvs, faces = vertices[unique[:, 0]], mesh.uvs[unique[:, 1]], index.reshape(-1, 3)
         colors = None if colors is None else colors[unique[:, 0]]
-    batch = {"uvs": uvs, "vertex_colors": colors, "texture": mesh.texture}
-    batch = {name: None if value is None else value.float()[None] for name, value in batch.items()}
-    return Types.MESH(vertices.float()[None], faces.long()[None], **batch)
+    uvs, colors, texture = (None if value is None else value.float()[None] for value in (uvs, colors, mesh.texture))
+    return Types.MESH(vertices.float()[None], faces.long()[None], uvs=uvs, vertex_colors=colors, texture=texture)
 
 
 def from_comfy_mesh(mesh, name: str = "mesh") -> Mesh:

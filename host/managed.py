@@ -11,11 +11,13 @@ import copy
 import inspect
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import TypeVar, cast
 
 import comfy.model_management as mm
 import comfy.model_patcher
 import torch
 
+Same = TypeVar("Same")
 DIFFERENTIATED = {"vae"}  # fields whose networks gradients cross
 ENCODE_BYTES = 3 * 1767 * 4  # per pixel: an autoencoder's forward and backward in float32 (core's own estimate, thrice)
 
@@ -71,11 +73,12 @@ class TurnTaker:
 def make_ordinary(module: torch.nn.Module) -> None:
     """Replaces inference tensors among the weights: what was moved while another node ran could not be differentiated."""
     for part in module.modules():
-        for table in (part._parameters, part._buffers):
-            for name, value in table.items():
-                if value is not None and value.is_inference():
-                    copied = value.detach().clone()
-                    table[name] = torch.nn.Parameter(copied, False) if table is part._parameters else copied
+        for name, value in part._parameters.items():
+            if value is not None and value.is_inference():
+                part._parameters[name] = torch.nn.Parameter(value.detach().clone(), False)
+        for name, value in part._buffers.items():
+            if value is not None and value.is_inference():
+                part._buffers[name] = value.detach().clone()
 
 
 def modules_of(thing) -> list[torch.nn.Module]:
@@ -90,13 +93,15 @@ def modules_of(thing) -> list[torch.nn.Module]:
     return list({id(m): m for m in nested}.values())
 
 
-def take_turns(network, device: torch.device):
+def take_turns(network: Same, device: torch.device) -> Same:
     """A loaded network of ``pipelines.networks`` with everything but its autoencoder under ComfyUI's management.
 
     On a CPU, the network itself.
     """
     device = torch.device(device)
-    return network if device.type == "cpu" else under_management(network, device)
+    if device.type == "cpu":
+        return network
+    return cast(Same, under_management(network, device))  # what stands in for it counts as an instance of its class
 
 
 def under_management(network, device: torch.device):

@@ -75,7 +75,7 @@ def _current_node(node):
     kind = node_name(kind)
     names, inputs = INPUTS.get(kind, {}), {}
     for name, value in given.items():
-        name = names.get(name, name)
+        name = names[name] if name in names else name
         choices = CHOICES.get((kind, name), {})
         inputs[name] = choices.get(value, value) if isinstance(value, str) else value
     return {**node, "class_type": kind, "inputs": inputs}

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import comfy.model_management as mm
 import comfy.utils
@@ -24,6 +25,7 @@ from . import finish
 from .outputs import Slot, claim
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 PREVIEW_SECONDS = 0.5  # each preview is JPEG-encoded on the server's own loop: two per second are plenty
 TEXT_SECONDS = 0.5
 WARM_UP = 8  # iterations before a time is promised: two periods of reference and novel views
@@ -77,6 +79,7 @@ class Monitor:
     def status(self, now: float) -> str:
         """One line for people: stage, iteration, losses, remaining time, remark."""
         step = self.last
+        assert step is not None and self.started is not None, "it speaks of the last step"
         began, before = self.started
         done = step.index - before
         parts = [f"{step.stage} {step.index}/{step.total}"]
@@ -143,8 +146,8 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
-def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, before=None, loader: str = "Load Scene",
-              new_slot: Callable[[], Slot] | None = None):
+def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, before=None, loader: str = "Load Scene",
+              new_slot: Callable[[], Slot] | None = None) -> Result:
     """Runs ``stage({"on_step": ..., "on_checkpoint": ...})`` and returns its scene (or whatever else it makes).
 
     before: the scene the stage starts from, if any; its seconds by stage are carried on.
@@ -183,7 +186,7 @@ def run_stage(name: str, stage: Callable[[dict], object], node_key: str | None, 
         if path is not None:
             say(f"{name} interrupted; what it has so far is in output/{path}; {loader} continues from it.", node_key)
         raise monitor.interrupted
-    if monitor.finished_early:
+    if monitor.finished_early and monitor.last is not None:
         say(f"{name} finished early at {monitor.last.index}/{monitor.last.total}", node_key)
     return timed(scene, before, name, time.monotonic() - began) if hasattr(scene, "meta") else scene
 

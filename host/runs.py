@@ -44,7 +44,7 @@ def hand_out(list_node: str, elements: list[Element]) -> None:
 
 def batch_record(prefix: str, graph: dict | None, node: str | None) -> dict | None:
     """For the manifest of a result written under ``prefix`` by ``node``: element and key; None outside a batch."""
-    if prefix not in _by_prefix or not graph or node not in graph:
+    if prefix not in _by_prefix or not graph or node is None or node not in graph:
         return None
     list_node, element = _by_prefix[prefix]
     if list_node not in runs.upstream(graph, node):
@@ -52,7 +52,7 @@ def batch_record(prefix: str, graph: dict | None, node: str | None) -> dict | No
     return {"item": element.name, "value": element.value, "key": key_of(graph, node, list_node, element)}
 
 
-def key_of(graph: dict, node: str, list_node: str, element: Element) -> str:
+def key_of(graph: dict, node: str, list_node: str | None, element: Element) -> str:
     """What makes this run this run: the element's content and all settings on the way to ``node``."""
     return runs.run_key(graph, node, {list_node: element.identity})
 
@@ -75,7 +75,7 @@ def absorb(schema: io.Schema, problem: Exception) -> io.NodeOutput | None:
     """What a node gives instead of raising ``problem``: blocked outputs for this element; None outside a batch."""
     context = get_executing_context()
     graph = running_graph(context.prompt_id) if context is not None else None
-    if graph is None:
+    if context is None or graph is None:
         return None
     before = runs.upstream(graph, context.node_id) - {context.node_id}
     lists = [key for key in before if graph[key]["class_type"] == LIST and _elements.get(key)]

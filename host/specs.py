@@ -9,14 +9,59 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from ..pipelines.catalog.kinds import KINDS, resolve
 from ..pipelines.core.choices import Clock
 from ..pipelines.core.errors import InputError
-from ..pipelines.core.schedules import Form
+from ..pipelines.core.prior import Prior
+from ..pipelines.core.schedules import Form, Schedule
 from . import checkpoints
+
+if TYPE_CHECKING:  # what stages are made of comes with them
+    from ..pipelines.priors.sds import SdsSettings
+    from ..pipelines.stages.inputs.reference import ReferenceView
+    from ..pipelines.stages.objects.boundary import ClipBoundary
+
+
+class AnyNetwork(Protocol):
+    """What travels on a network's wire: a :class:`Network`, or what stands in for one."""
+
+    @property
+    def kind(self) -> str:
+        """One of ``pipelines.catalog.kinds.KINDS``."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What a manifest says about it."""
+        ...
+
+    def check(self) -> None:
+        """InputError while nothing has been computed."""
+        ...
+
+    def load(self, device: torch.device) -> Any:
+        """The network on ``device``; its class follows from ``kind``."""
+        ...
+
+
+class Spec(Protocol):
+    """A prior that is not built yet."""
+
+    def kinds(self) -> set[str]:
+        """Kinds of its networks, by ``pipelines.catalog.kinds.KINDS``."""
+        ...
+
+    def check(self, reference: ReferenceView) -> None:
+        """InputError before any work."""
+        ...
+
+    def build(self, reference: ReferenceView, device: torch.device) -> Prior:
+        """The prior on ``device``, conditioned on the reference view."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -100,8 +145,8 @@ class PriorSpec:
     angle_scaling: view networks; weight grows with the angle from the reference (0 at it, 1 behind it).
     """
 
-    network: Network
-    settings: object
+    network: AnyNetwork
+    settings: SdsSettings
     guidance: float | None = None
     prompt: str = ""
     negative: str = ""
@@ -135,7 +180,7 @@ class PriorSpec:
 class SumSpec:
     """Several priors at once, each with its own weight over progress."""
 
-    parts: tuple[tuple[object, object], ...]
+    parts: tuple[tuple[Spec, Schedule], ...]
 
     def kinds(self) -> set[str]:
         return set().union(*(part.kinds() for part, _ in self.parts))
@@ -158,8 +203,8 @@ class SumSpec:
 class DynamicSpec:
     """Consistent123's dynamic prior: from the 3D prior to the 2D prior."""
 
-    prior_3d: object
-    prior_2d: object
+    prior_3d: Spec
+    prior_2d: Spec
     form: Form = "exponential"
     clock: Clock = "local"
     stretch: float = 1.0
@@ -192,7 +237,7 @@ class BoundarySpec:
     """The CLIP boundary: which network scores, and the rule (``pipelines.stages.objects.boundary.ClipBoundary``)."""
 
     clip: Network
-    rule: object
+    rule: ClipBoundary
     prompt: str = ""
 
     def check(self, reference) -> None:

@@ -139,7 +139,7 @@ def listed(source: str, folder: str, values: str, name: str) -> tuple[list[runs.
         identities = [hashlib.sha256(p.read_bytes() + side_text(p)).hexdigest() for p in contents]
     else:
         contents = numbers(values) if source == NUMBERS else [v.strip() for v in values.splitlines() if v.strip()]
-        names = [f"{v:g}" if source == NUMBERS else v for v in contents]
+        names = [v if isinstance(v, str) else f"{v:g}" for v in contents]
         identities = contents
     if not contents or len(contents) > MOST:
         raise InputError("values" if source != PICTURES else "folder", f"1 to {MOST} {source}", f"{len(contents)}",
@@ -344,9 +344,9 @@ def contact_sheet(found: list[records.Run], side: int = 192, most: int = 100):
     from ..pipelines.stages.results.render_views import contact_sheet as arrange
 
     cells = []
-    for run in [r for r in found if r.sheet is not None][:most]:
-        with Image.open(run.sheet) as file:
+    for name, sheet in [(r.name, r.sheet) for r in found if r.sheet is not None][:most]:
+        with Image.open(sheet) as file:
             width = file.width // 6 if file.width >= 6 * 64 else file.width  # Bake and Export's sheets have six columns
             first = file.convert("RGB").crop((0, 0, width, min(width, file.height))).resize((side, side))
-        cells.append(labeled(torch.from_numpy(np.array(first)).float() / 255, run.name))
+        cells.append(labeled(torch.from_numpy(np.array(first)).float() / 255, name))
     return arrange(torch.stack(cells)) if cells else torch.ones(side, side, 3)

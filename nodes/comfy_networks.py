@@ -30,10 +30,10 @@ class ComfyNetwork:
     """
 
     kind: str
-    model: object
-    vae: object
-    clip: object = None
-    clip_vision: object = None
+    model: checks.ComfyObject
+    vae: checks.ComfyObject
+    clip: checks.ComfyObject = None
+    clip_vision: checks.ComfyObject = None
     image_size: int = 0
     convention: Pose = "zero123"
     node_key: str | None = None
@@ -142,7 +142,7 @@ def checked(network: ComfyNetwork, hidden) -> ComfyNetwork:
     return network
 
 
-def convention(model) -> str:
+def convention(model) -> Pose:
     """The pose convention by the checkpoint's file name; "stable", which core assumes for all, where it has none."""
     source = getattr(model, "cached_patcher_init", None)
     path = next((a for a in (source[1] if source else ()) if isinstance(a, str)), "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from io import BytesIO
+from pathlib import Path
 
 import torch
 from comfy_api.latest import Types, io
@@ -81,6 +82,7 @@ class BakeExport(Node):
         slot, key = claim(filename_prefix), node_key(cls)
         say("baking the texture", key)
         mesh = textured(scene, texture_size, face_budget, supersample)
+        assert mesh.texture is not None, "it has just been baked"
         made = record(scene, mesh, cls.hidden.prompt if cls.hidden is not None else None, metrics, filename_prefix, key)
         glb = write_glb(slot.path("glb"), mesh, plain(repeatable(made)), name="lift123")
         say("rendering the turntable", key)
@@ -158,7 +160,7 @@ def read_metrics(text: str) -> dict:
     return value
 
 
-def used_weights(graph) -> list[tuple[str, object]]:
+def used_weights(graph) -> list[tuple[str, Path]]:
     """(name, path) of the weight files that the graph's loaders name; what is not there is left out."""
     from ..host.checkpoints import weight_files
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from comfy_api.latest import io, ui
@@ -13,13 +14,19 @@ from comfy_api.latest import io, ui
 from ..host import checkpoints, types
 from ..host.base import CATEGORY, Node, device_with_room
 from ..host.convert import object_mask, parse_angles, to_image
-from ..host.specs import Network
+from ..host.specs import AnyNetwork, Network
 from ..pipelines.catalog import registry
 from ..pipelines.catalog.kinds import KINDS, resolve
+from ..pipelines.core.choices import Space
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant
 from ..pipelines.networks.depth_text import BACKGROUNDS as KNOWN_BACKGROUNDS
 from .networks import Loader, choice
+
+if TYPE_CHECKING:
+    from ..pipelines.methods.rgnv import RgnvSettings
+    from ..pipelines.priors.rgsd import RgsdSettings
+    from ..pipelines.stages.objects.enhance_views import Choice
 
 BACKGROUNDS = ("auto", *KNOWN_BACKGROUNDS)
 ABLATION = {  # the paper's Fig. 7 -> settings of RgnvSettings
@@ -301,7 +308,7 @@ class RgsdPrior(Node):
 
     @classmethod
     def run(cls, depth_text_network, prompt, weight, guidance, steps, rungs, reuse, slots, tau, fixed_views, reduction,
-            object_only, corrections, background, space="latents"):
+            object_only, corrections, background, space: Space = "latents"):
         from ..pipelines.priors.rgsd import RgsdSettings
 
         guide = _settings(steps, rungs, guidance=guidance, corrections=corrections, object_only=object_only)
@@ -318,11 +325,11 @@ class RgsdSpec:
     ``BACKGROUNDS``.
     """
 
-    network: object
-    settings: object
-    guide: object
+    network: AnyNetwork
+    settings: RgsdSettings
+    guide: RgnvSettings
     prompt: str = ""
-    background: str = "auto"
+    background: Choice = "auto"
 
     def kinds(self) -> set[str]:
         return {"depth_text"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from comfy_api.latest import io, ui
@@ -12,14 +13,18 @@ from ..host import finish, types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import to_image
 from ..host.runner import Monitor, say
+from ..host.specs import AnyNetwork
 from ..pipelines.core.errors import InputError
+
+if TYPE_CHECKING:
+    from ..pipelines.stages.objects.textual_inversion import TextInverter
 
 
 @dataclass(frozen=True)
 class LearnedNetwork:
     """A text network that also knows the words of some embedding files; stands in for ``specs.Network`` on the wires."""
 
-    network: object
+    network: AnyNetwork
     files: tuple[str, ...]
     kind: str = "text"
 
@@ -139,7 +144,7 @@ def embedding_file(name: str) -> Path:
     return Path(folder_paths.get_folder_paths("embeddings")[0]) / f"{name.strip()}.safetensors"
 
 
-def inverter_of(denoiser):
+def inverter_of(denoiser) -> TextInverter:
     """A ``TextInverter`` for a text denoiser of whatever family."""
     from ..pipelines.networks.learned_words import DenoiserInverter
     from ..pipelines.networks.text import TextDenoiser

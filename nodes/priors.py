@@ -53,7 +53,7 @@ def _settings(weight, t_min, t_max, fixed_t, reduction, weighting, t_min_schedul
     from ..pipelines.priors.sds import SdsSettings
 
     low, high = (v if s is None else s for v, s in ((t_min, t_min_schedule), (t_max, t_max_schedule)))
-    ends = [[v(x) if callable(v) else v for x in (0.0, 0.25, 0.5, 0.75, 1.0)] for v in (low, high)]
+    ends = [[v if isinstance(v, float | int) else v(x) for x in (0.0, 0.25, 0.5, 0.75, 1.0)] for v in (low, high)]
     if any(a > b for a, b in zip(*ends)) or min(ends[0]) < 0 or max(ends[1]) > 1:
         raise InputError("t_min", "0 <= t_min <= t_max <= 1 at all times", f"{ends[0]} and {ends[1]} over the stage",
                          "Swap or widen the range.")
@@ -127,7 +127,7 @@ class CombinePriors(Node):
     @classmethod
     def define_schema(cls):
         letters = "abcd"
-        inputs = [
+        inputs: list[io.Input] = [
             io.Float.Input(f"weight_{x}", default=1.0, min=0.0, max=1000.0, step=0.01, round=0.0001,
                            tooltip=f"Multiplies prior {x}'s loss.") for x in letters
         ]
@@ -199,4 +199,4 @@ def parse_knots(text: str) -> tuple[tuple[float, float], ...]:
     xs = [x for x, _ in knots]
     if any(not 0 <= x <= 1 for x in xs) or any(b <= a for a, b in zip(xs, xs[1:])):
         raise InputError("knots", "progress increasing within 0..1", str(xs), remedy)
-    return knots
+    return tuple((x, value) for x, value in knots)

@@ -187,5 +187,6 @@ class ToyObject(Node):
         cameras = HOME.orbit(math.radians(azimuth), math.radians(elevation), size)
         views = render_toy(toy, cameras, supersample=2)
         picture = to_image(views.on_background(1.0))
+        assert views.depth is not None, "toys are rendered with it"
         return io.NodeOutput(picture, to_mask(views.alpha), depth_picture(views.depth, views.alpha), toy.caption,
                              to_comfy_mesh(toy.mesh), ui=ui.PreviewImage(picture, cls=cls))

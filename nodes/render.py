@@ -56,6 +56,7 @@ class RenderViews(Node):
         if what == "depth":
             images = depth_picture(buffers.depth / alpha.clamp_min(1e-3), alpha)
         elif what == "normal":
+            assert buffers.normal is not None, "render_any asks for them"
             images = normal_picture(buffers.normal, alpha)
         else:
             images = to_image(buffers.composite(1.0))

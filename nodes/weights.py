@@ -83,7 +83,7 @@ class Bytes:
         from ..host.runner import say
 
         mm.throw_exception_if_processing_interrupted()
-        if name != self.file:
+        if self.bar is None or name != self.file:
             self.file, self.bar = name, comfy.utils.ProgressBar(max(total or 1, 1))
             say(f"{name}: {(total or 0) / 1e6:.0f} MB", self.key)
         self.bar.update_absolute(have, max(total or have, 1))

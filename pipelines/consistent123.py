@@ -146,6 +146,7 @@ def explore(
 ) -> Scene:
     """The first act alone: the 3D prior until the CLIP boundary fires; :func:`run` goes on from there."""
     preset = aligned(preset)
+    assert preset.boundary is not None, "the act ends at it"
     boundary = clip_boundary(models.clip, reference.prompt, preset.boundary)
     prior = view_only(reference, models, preset, "nerf")
     return fit_nerf(reference, prior, preset.nerf, boundary=boundary, stop_at_boundary=True, seed=seed, device=device,

@@ -171,6 +171,7 @@ def run(
     """
     heard = _Heard(on_step)
     if a_pose is None:
+        assert picture is not None, "one of the two is given"
         settings = replace(preset.canonical, seed=seed)
         a_pose = canonicalize(models.canonical, picture, settings, device=device, on_step=heard).picture
         if heard.stopped:

@@ -44,8 +44,7 @@ def object_info(core: set[str]) -> dict:
 
 def core_info(name: str) -> dict:
     """What the server says of one of ComfyUI's own nodes: inputs, their order, outputs, display name."""
-    import nodes
-
+    nodes = importlib.import_module("nodes")  # ComfyUI's; as a statement it would read as this pack's
     if name in EXTRAS:
         found = getattr(importlib.import_module(EXTRAS[name]), name)
         return found.GET_NODE_INFO_V1()

@@ -47,6 +47,7 @@ def make_bank(folder: Path, seeds: list[int], views: int, size: int = 64, log=pr
         toy = make_object(seeds[i], version)
         cameras = object_cameras(seeds[i], views, size)
         rendered = render_toy(toy, cameras)
+        assert rendered.depth is not None, "toys are rendered with it"
         rgb[i] = (rendered.on_background(1.0).clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()
         pose[i] = torch.stack([cameras.azimuth, cameras.elevation], -1).numpy()
         mask[i] = (rendered.alpha[0] * 255 + 0.5).to(torch.uint8).numpy()
@@ -71,6 +72,7 @@ def make_depth_maps(folder: Path, seeds: list[int], views: int, size: int, log=p
     maps = np.lib.format.open_memmap(path, "r+" if done else "w+", np.float16, (n, views, 2, size, size))
     for i in range(done, n):
         rendered = render_toy(make_object(seeds[i], version), object_cameras(seeds[i], views, 64), supersample=1)
+        assert rendered.depth is not None, "toys are rendered with it"
         both = [depth_channel(rendered.depth, rendered.alpha, size, metric) for metric in (True, False)]
         maps[i] = torch.cat(both, 1).to(torch.float16).numpy()
         if (i + 1) % 500 == 0 or i + 1 == n:
@@ -97,17 +99,21 @@ class Stacked:
         index = np.arange(len(self))[first]
         flat = np.atleast_1d(index)
         rest = [np.broadcast_to(r, flat.shape) for r in rest]
-        owner, out = np.searchsorted(self.starts, flat, side="right") - 1, None
+        owner = np.searchsorted(self.starts, flat, side="right") - 1
+        out: np.ndarray | None = None
         for i in np.unique(owner):
             mine = owner == i
             found = self.parts[i][(flat[mine] - self.starts[i], *(r[mine] for r in rest))]
             out = np.empty((len(flat), *found.shape[1:]), found.dtype) if out is None else out
             out[mine] = found
+        assert out is not None, "some entry is asked for"
         return out if np.ndim(index) else out[0]
 
 
 class Bank:
     """Read access to finished (or growing) banks, several of them as one; pictures and cameras come on ``device``."""
+
+    depth_maps: np.ndarray  # of ``make_depth_maps``, where a measurement has had them made
 
     def __init__(self, *folders: Path, device="cpu"):
         self.device, self.folders = device, folders

@@ -59,6 +59,7 @@ def sample_points(layers: LayeredMesh, generator: torch.Generator) -> tuple[torc
         for index, name in enumerate(layers):
             share = count // len(layers) + (index < count % len(layers))
             mesh = layers[name]
+            assert mesh.vertex_colors is not None, "toys have them"
             area = mesh.face_normals().norm(dim=-1)
             face = torch.multinomial(area, share, replacement=True, generator=generator)
             weights = torch.empty(share, 3).exponential_(generator=generator)
@@ -117,6 +118,7 @@ class PointBank:
     def views(self, picks, drawn: bool = False) -> torch.Tensor:
         """[B, 6, 64, 64, 3] in [0, 1]: true views, or those that small networks drew (drawn.npy, the same shape)."""
         source = self.drawn if drawn else self.arrays["views"]
+        assert source is not None, "this bank has drawn views"
         return torch.from_numpy(np.array(source[picks])).float() / 255
 
     def points(self, picks, columns) -> dict:

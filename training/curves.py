@@ -24,10 +24,10 @@ def read_curve(path: Path) -> np.ndarray:
 
 def draw(runs: dict, title: str, path: Path) -> None:
     """One panel per run, side by side; runs: name -> [N, 3]."""
-    import matplotlib
+    import matplotlib  # pyright: ignore[reportMissingImports]  (installed by who draws)
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
 
     figure, axes = pyplot.subplots(1, len(runs), figsize=(4.2 * len(runs), 2.8), dpi=80, squeeze=False)
     for panel, (name, data) in zip(axes[0], runs.items(), strict=True):

@@ -48,7 +48,7 @@ def measure_clip(bank: Bank, models) -> dict:
     """Caption retrieval among the held-out objects' distinct captions."""
     captions = sorted(set(bank.captions))
     truth = torch.tensor([captions.index(c) for c in bank.captions])
-    result = {"candidates": len(captions)}
+    result: dict[str, float] = {"candidates": len(captions)}
     text = models.clip.text_embedding(captions)
     for name, view in (("reference view", 0), ("novel view", 1)):
         images = models.clip.image_embedding(bank.pictures(np.arange(bank.count), view))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ class SlrmWeights:
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum of terms by name."""
-        return sum(getattr(self, name) * value for name, value in terms.items())
+        return cast(Tensor, sum(getattr(self, name) * value for name, value in terms.items()))
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def surface_terms(depth: Tensor, normal: Tensor, deviation: Tensor, truth: Truth
 
     depth: [B, H, W] and normal: [B, H, W, 3], both premultiplied by coverage as renderers give them.
     """
+    assert truth.depth is not None and truth.normal is not None, "a mesh's truth has both"
     inside = truth.alpha
     area = inside.sum().clamp_min(1)
     cosine = (torch.nn.functional.normalize(normal, dim=-1, eps=EPS) * truth.normal).sum(-1)

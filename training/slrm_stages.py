@@ -85,6 +85,7 @@ def mesh_terms(network: Slrm, planes, cameras: OrthoCameras, truth: Truth, keep=
     rgb, semantics = (on_points(f, planes, found.vertices) for f in (network.decoder.colors, network.decoder.semantics))
     mesh = Mesh(slrm_to_scene(found.vertices), found.faces, rgb)
     seen = render_surface(mesh, cameras, shading=None, want_normal=True)
+    assert seen.normal is not None, "they are asked for"
     parts = [render_surface(Mesh(mesh.vertices, mesh.faces, part), cameras, shading=None).rgb
              for part in (semantics[:, :3], semantics[:, 3:].expand(-1, 3))]
     classes = torch.cat([parts[0], parts[1][..., :1]], -1)

@@ -30,7 +30,8 @@ def start(network) -> None:
             layer.adaLN_modulation[1].weight.mul_(0.3)
         for name in ("net_deformation", "net_weight"):
             last = getattr(network.decoder, name)[6]
-            last.weight.zero_(), last.bias.zero_()
+            last.weight.zero_()
+            last.bias.zero_()
 
 
 def waves(values: torch.Tensor) -> torch.Tensor:

@@ -70,7 +70,7 @@ def measure(weights: Path, count: int, steps: int | None = None, pictures: list 
             outlines = [(p < 0.95).any(-1).float() for p in (canonical.picture, front, canonical.shown)]
             fronts.append({"PSNR": psnr(canonical.picture, front), "PSNR of the given picture": psnr(canonical.shown, front),
                            "overlap": overlap(*outlines[:2]), "overlap of the given picture": overlap(outlines[2], outlines[1])})
-        if draw and stand:
+        if draw and canonical is not None:
             chained.append(compare(draw_views(draw, canonical.picture, MultiViewSettings(steps=steps, preview_every=0)), truth))
         if pictures is not None:
             pictures.append((posed, canonical, truth.color[0, 0], made, truth))

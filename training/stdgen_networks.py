@@ -221,8 +221,8 @@ def main() -> None:
     if args.stage == "measure":
         from stdgen_measure import measure, sheet
 
-        pictures = [] if args.sheet else None
-        found = measure(args.weights, args.held_out, pictures=pictures)
+        pictures: list = []
+        found = measure(args.weights, args.held_out, pictures=pictures if args.sheet else None)
         if args.sheet:
             sheet(pictures, args.sheet)
         (args.work / "stdgen_measured.json").write_text(json.dumps(found, indent=1), encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -71,16 +73,17 @@ def _signed_distance(solid: Tensor) -> Tensor:
 
     framed = np.pad(solid.cpu().numpy(), 1)
     # pixel centers next to the outline are half a pixel away from it
-    inside, outside = distance_transform_edt(framed) - 0.5, distance_transform_edt(~framed) - 0.5
+    inside, outside = (cast(np.ndarray, distance_transform_edt(where)) - 0.5 for where in (framed, ~framed))
     distance = np.where(framed, -inside, outside)[1:-1, 1:-1]
     return torch.from_numpy(distance.astype(np.float32)).to(solid.device)
 
 
 def _spread(rgb: Tensor, solid: Tensor) -> Tensor:
     """Background pixels take the color of the nearest object pixel, a pixel inside the outline."""
+    import numpy as np
     from scipy.ndimage import binary_erosion, distance_transform_edt
 
-    core = binary_erosion(solid.cpu().numpy())
+    core = cast(np.ndarray, binary_erosion(solid.cpu().numpy()))
     core = core if core.any() else solid.cpu().numpy()
-    row, column = distance_transform_edt(~core, return_distances=False, return_indices=True)
+    row, column = cast(np.ndarray, distance_transform_edt(~core, return_distances=False, return_indices=True))
     return rgb[torch.from_numpy(row).long(), torch.from_numpy(column).long()]

@@ -135,6 +135,7 @@ def look_at_slrm(network, figure: Figure) -> Findings:
     facts["handedness"] = hand.note()
     doubts += unclear + (["its world is mirrored: the layers have to be mirrored to fit"] if hand.is_mirrored else [])
     full = full.to("cpu").detach()
+    assert full.vertex_colors is not None, "the network's surfaces are colored"
     seen = render_attributes(full.vertices, full.faces, full.vertex_colors, six_views(views.color.shape[2]))
     return Findings(facts, doubts, [views.color[0, 0], *(seen[..., :3] + 1 - seen[..., 3:])[[0, 2, 3]]])
 
@@ -185,7 +186,7 @@ def _denoising(predict, clean: Tensor, schedule: dict) -> tuple[dict, list[str]]
     told, end = schedule.get("prediction_type", "epsilon"), float(make_scheduler(schedule).alphas_cumprod[-1])
     facts = {"prediction": told, "schedule": f"{end:.5f} at its end", "denoising error (1 = knows nothing)": errors[told],
              "read otherwise": ", ".join(f"{k} {v:.3g}" for k, v in errors.items() if k != told)}
-    best = min(errors, key=errors.get)
+    best = min(errors, key=lambda kind: errors[kind])
     if not finite:
         return facts, ["its answer is not finite"]
     if errors[best] < min(KNOWS_LITTLE, CLEARLY_BETTER * errors[told]):

@@ -46,7 +46,7 @@ class LiteralRgsd:
         state = a.sqrt() * latents + (1 - a).sqrt() * noise
         return (state - target).square().sum()
 
-    def _pair(self, depth: Tensor):
+    def _pair(self, depth: Tensor | None):
         """Inversion under classifier-free guidance between two empty prompts, evaluated in full."""
 
         def noise(state: Tensor, rung: int, level: int) -> Tensor:

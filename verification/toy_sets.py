@@ -53,6 +53,7 @@ def geometry_hash(toy: ToyObject, digits: int = 4) -> str:
     corners = mesh.vertices[mesh.faces].double()
     volume = torch.linalg.det(corners).sum() / 6
     area = torch.linalg.norm(torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), dim=-1).sum() / 2
+    assert mesh.vertex_colors is not None, "toys have them"
     facts = [float(volume), float(area), *mesh.vertices.double().mean(0).tolist(), *mesh.vertex_colors.double().mean(0).tolist()]
     text = f"{toy.caption} {len(mesh.vertices)} {len(mesh.faces)} {np.round(facts, digits) + 0.0}"
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -148,6 +148,7 @@ def denoiser_step(denoiser, kind: str, device, steps: int, picture_path: Path) -
     begin = time.perf_counter()
     (latents * ((1 - abar) * (epsilon - noise))).sum().backward()
     wait(device)
+    assert images.grad is not None, "backward has just been called"
     report.update({"backward seconds": time.perf_counter() - begin, "latents": list(latents.shape[1:]),
                    "latent spread": float(latents.detach().std()), "denoising error": error,
                    "gradient": float(images.grad.norm())})
@@ -266,7 +267,7 @@ def looked_at(kind: str, name: str, path: Path, network, device, steps: int, pic
 
 def verify(kind: str, name: str, path: Path, device, steps: int, picture: Path) -> dict:
     """The whole report of one network; "error" instead of results where it was refused."""
-    report = {"name": name, "kind": kind, "path": str(path), "device": str(device)}
+    report: dict = {"name": name, "kind": kind, "path": str(path), "device": str(device)}
     try:
         if kind == "file":
             kind = report["kind"] = kind_of_file(path)

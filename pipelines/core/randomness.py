@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import torch
 
 
@@ -11,6 +13,14 @@ def step_generator(seed: int, name: str, step: int) -> torch.Generator:
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64, Steele et al. 2014
         mixed = ((mixed ^ (mixed >> shift)) * factor) % 2**64
     return torch.Generator().manual_seed((mixed ^ (mixed >> 31)) % 2**63)
+
+
+@overload
+def on_device(generator: torch.Generator, device: torch.device) -> torch.Generator: ...
+
+
+@overload
+def on_device(generator: None, device: torch.device) -> None: ...
 
 
 def on_device(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:

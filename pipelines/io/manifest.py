@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any, overload
 
 from .glb import save_bytes
 
@@ -108,6 +109,14 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+@overload
+def plain(value: dict) -> dict: ...
+
+
+@overload
+def plain(value: object) -> Any: ...
 
 
 def plain(value):

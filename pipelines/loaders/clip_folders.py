@@ -11,7 +11,7 @@ from torch import Tensor
 from ..core.errors import InputError
 from ..core.modules import AnyModule
 from ..networks.clip import ClipScorer
-from ..networks.towers import OPENAI_MEAN, OPENAI_STD
+from ..networks.towers import OPENAI_MEAN, OPENAI_STD, Tokenizer
 from .folders import first_line, load_component, optional_json, read_json
 
 FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -89,7 +89,7 @@ class TwoTowers(torch.nn.Module):
 class Tokens:
     """A transformers tokenizer called as open_clip's: texts -> [N, length] int64, cut when too long."""
 
-    tokenizer: object
+    tokenizer: Tokenizer
     length: int
 
     def __call__(self, texts: list[str]) -> Tensor:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from ..core.choices import DepthConvention
 from ..core.errors import InputError
 from ..networks.depth import CONVENTIONS, PublicDepth
 from .folders import load_component, optional_json, read_json
@@ -16,7 +18,7 @@ FIRST_RESIDUAL = re.compile(r"fusion_stage\.layers\.0\.residual_layer1\.")  # ne
 ANY = re.compile("")
 
 
-def transformers_depth(folder: Path, device, convention: str, dtype: torch.dtype,
+def transformers_depth(folder: Path, device, convention: DepthConvention | Literal["auto"], dtype: torch.dtype,
                        pictures: Path | None = None) -> PublicDepth:
     """See ``public.load_depth_folder``.  Excess keys (heads of other tasks) are tolerated; missing ones are not.
 
@@ -41,7 +43,7 @@ def transformers_depth(folder: Path, device, convention: str, dtype: torch.dtype
     )
 
 
-def reading(config: dict) -> str:
+def reading(config: dict) -> DepthConvention:
     """"distance" for metric networks, else "inverse" (every relative estimator of the MiDaS line)."""
     metric = config.get("depth_estimation_type") == "metric" or config.get("model_type") in METRIC
     return "distance" if metric else "inverse"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 
@@ -16,7 +17,7 @@ from ..core.errors import InputError
 from ..core.modules import AnyModule
 from ..networks.clip import ClipScorer
 from ..networks.depth import DepthEstimator, DepthNet
-from ..networks.depth_text import DepthTextDenoiser
+from ..networks.depth_text import Background, DepthTextDenoiser
 from ..networks.latent import LatentRuntime
 from ..networks.noise import scaled_linear_alphas
 from ..networks.text import TextDenoiser
@@ -25,6 +26,14 @@ from ..networks.view import ViewConditioner, ViewDenoiser
 
 FOLDER = Path(__file__).resolve().parent.parent / "embedded"
 IMAGE_SIZE, LATENT_SIZE, CONTEXT_WIDTH, CLIP_WIDTH = 64, 16, 128, 128
+
+
+class DepthTextKnows(TypedDict):
+    """What a depth-text network has seen in training, by ``DepthTextDenoiser``'s names."""
+
+    background: Background
+    phrase: str
+
 
 VAE_CONFIG = {
     "in_channels": 3, "out_channels": 3, "latent_channels": 4, "sample_size": IMAGE_SIZE,
@@ -38,7 +47,7 @@ UNET_CONFIG = {
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
 }
-DEPTH_TEXT_KNOWS = {"background": "white", "phrase": "{prompt}, {word} view"}  # all that it has seen in training
+DEPTH_TEXT_KNOWS: DepthTextKnows = {"background": "white", "phrase": "{prompt}, {word} view"}  # all that it has seen in training
 POSE_LABELS = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 8}
 CLIP_CONFIG = {
     "embed_dim": CLIP_WIDTH,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.modules import AnyModule
+from ..networks.noise import Prediction
 
 log = logging.getLogger(__name__)
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
@@ -142,7 +143,7 @@ def read_state(folder: Path) -> dict[str, Tensor]:
                          "Download the file again.") from problem
 
 
-def read_schedule(folder: Path) -> tuple[Tensor, str]:
+def read_schedule(folder: Path) -> tuple[Tensor, Prediction]:
     """(alphas_cumprod [T], prediction) of ``scheduler/scheduler_config.json``.
 
     Without the file: Stable Diffusion's schedule and epsilon.  A schedule rescaled to zero terminal signal

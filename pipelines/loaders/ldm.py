@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from ..core.choices import Pose
 from ..core.errors import InputError
 from ..core.modules import AnyModule
 from ..networks.latent import LatentRuntime
-from ..networks.noise import scaled_linear_alphas
+from ..networks.noise import Prediction, scaled_linear_alphas
 from ..networks.openai_tokens import END, openai_tokenizer
 from ..networks.text import TextDenoiser
 from ..networks.view import ViewConditioner, ViewDenoiser
@@ -57,7 +58,7 @@ class Parts:
     tower: Network
     projection: dict[str, Tensor] | None
     alphas: Tensor
-    prediction: str
+    prediction: Prediction
     pad: int
     used: dict[str, int]
 
@@ -141,6 +142,7 @@ def load_view_file(path: Path, device: torch.device | str = "cpu", pose: Pose = 
 
     path = Path(path)
     parts, dtype = take_apart(read_file(path), "view", path.name, ema), dtype or _dtype(device)
+    assert parts.projection is not None, "every view file has one"
     context, given = parts.projection["weight"].shape
     conditioner = ViewConditioner(given - 4, context)
     conditioner.load_state_dict({f"cc_projection.{k}": v for k, v in parts.projection.items()}, strict=True)
@@ -151,7 +153,7 @@ def load_view_file(path: Path, device: torch.device | str = "cpu", pose: Pose = 
 
 
 def load_text_file(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None, ema: bool = True,
-                   prediction: str = "auto") -> TextDenoiser:
+                   prediction: Prediction | Literal["auto"] = "auto") -> TextDenoiser:
     """A Stable Diffusion 1.x or 2.x network from one file; dtype as in :func:`load_view_file`.
 
     prediction: "epsilon", "v_prediction", or "auto": the file does not say, so it is told by a weight whose spread
@@ -197,7 +199,7 @@ def _dtype(device) -> torch.dtype:
     return torch.float32 if torch.device(device).type == "cpu" else torch.float16
 
 
-def _runtime(parts: Parts, device, dtype: torch.dtype, prediction: str | None = None) -> LatentRuntime:
+def _runtime(parts: Parts, device, dtype: torch.dtype, prediction: Prediction | None = None) -> LatentRuntime:
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     prediction = prediction or parts.prediction
@@ -264,7 +266,7 @@ def _text(ledger: Ledger) -> tuple[Network, int]:
     raise ValueError(f"no text tower in it ({_TEXT[0]}* or {_OPEN_TEXT[0]}*)")
 
 
-def _prediction(ledger: Ledger, unet: Network) -> str:
+def _prediction(ledger: Ledger, unet: Network) -> Prediction:
     """What the network predicts; files say it only now and then, by an empty tensor ``v_pred``."""
     if "v_pred" in ledger.state:
         ledger.drop("v_pred", "mark of v-prediction")

@@ -12,10 +12,11 @@ stay in float32, because gradients flow through them.  Nothing has to fit by luc
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
-from ..core.choices import Pose
+from ..core.choices import DepthConvention, Pose
 from ..core.errors import InputError
 from ..networks.clip import ClipScorer
 from ..networks.depth import PublicDepth
@@ -202,7 +203,7 @@ def load_clip_file(path: Path, device: torch.device | str = "cpu", architecture:
     return open_clip_file(Path(path), device, architecture)
 
 
-def load_depth_folder(folder: Path, device: torch.device | str = "cpu", convention: str = "auto",
+def load_depth_folder(folder: Path, device: torch.device | str = "cpu", convention: DepthConvention | Literal["auto"] = "auto",
                       dtype: torch.dtype | None = None) -> PublicDepth:
     """A depth estimator of transformers.  convention: "inverse", "distance", or "auto" (read from its configuration)."""
     from .depth_folders import transformers_depth

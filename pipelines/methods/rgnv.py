@@ -8,6 +8,7 @@ computed once (:class:`ReferenceGuide`).  Also the source of RGSD's targets (``p
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -208,7 +209,9 @@ class ReferenceGuide:
     @torch.no_grad()
     def _record(self) -> Bank:
         settings, grid = self.settings, self.grid
-        mask = None if not settings.object_only else scale_map(self.mask[None], self.latent_size)[0, 0]
+        mask = None
+        if settings.object_only and self.mask is not None:
+            mask = scale_map(self.mask[None], self.latent_size)[0, 0]
         bank, noise = Bank(mask), self.net.one(self.depth)
         states = invert(noise, self.encode(self.picture[None]), grid, settings.corrections)
         with shared_attention(self.runtime.unet, self.layers) as control:
@@ -254,10 +257,12 @@ class ReferenceGuide:
         """
         negative = self.net.words([self.negative]) if self.negative else self.net.empty
         noise = self.net.guided(depth, contexts, negative, self.settings.guidance)
-        keep = None
+        keep: Callable[[Tensor, int], Tensor] | None = None
         if mask is not None:
-            def keep(state: Tensor, rung: int) -> Tensor:
+            def held(state: Tensor, rung: int) -> Tensor:
                 return mask * state + (1 - mask) * states[rung]
+
+            keep = held
         if not self.settings.inject:
             return sample(noise, states[-1], self.grid, stop, keep)
         bank = self.bank
@@ -303,7 +308,7 @@ class ReferenceGuide:
             maps = None if depth is None else depth[part]
             given = self.encode(pictures[part])
             states = self.climb(given, maps)
-            mask = scale_map(masks[part], self.latent_size).to(states) if settings.lock else None
+            mask = scale_map(masks[part], self.latent_size).to(states) if settings.lock and masks is not None else None
             made = self.decode(self.descend(states, maps, contexts[part], mask=mask).last)
             done.append(made if settings.space == "latents" else (pictures[part] + made - self.decode(given)).clamp(0, 1))
         return torch.cat(done)

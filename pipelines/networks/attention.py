@@ -117,7 +117,7 @@ class SharedAttention:
     """
 
     def __init__(self, layers: tuple[str, ...]):
-        self.layers, self.mode, self.bank, self.rung = layers, "off", None, 0
+        self.layers, self.mode, self.bank, self.rung = layers, "off", Bank(), 0
         self.parts, self.with_features, self.what = 1, False, "attention"
 
     @contextmanager

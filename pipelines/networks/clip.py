@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..core.modules import AnyModule
-from .tokenizer import WordTokenizer
 from .view import resize
 
 
@@ -22,10 +22,10 @@ class ClipScorer:
     """
 
     model: AnyModule
-    tokenizer: WordTokenizer
+    tokenizer: Callable[[list[str]], Tensor]
     image_size: int
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
 
     @torch.no_grad()
     def image_embedding(self, images: Tensor) -> Tensor:

@@ -109,8 +109,8 @@ class PublicDepth:
         scales = [self.side / height, self.side / width]
         if self.keep_aspect:
             scales = [min(scales, key=lambda s: abs(1 - s))] * 2
-        sides = (height * scales[0], width * scales[1])
-        return tuple(max(round(v / self.multiple), 1) * self.multiple for v in sides)
+        rows, columns = (max(round(v / self.multiple), 1) * self.multiple for v in (height * scales[0], width * scales[1]))
+        return rows, columns
 
 
 def unit_depth(depth: Tensor, mask: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class DepthTextDenoiser(TextDenoiser):
         shape = (len(cameras), self.runtime.unet.config.out_channels, self.latent_size, self.latent_size)
         return self.runtime.decode(ddim_sample(
             lambda x, t: self.predict_noise(x, t, cameras), shape, self.alphas_cumprod, steps, generator,
-            self.prompt_context.device))
+            self.contexts()[0].device))
 
 
 def latent_size(runtime) -> int:

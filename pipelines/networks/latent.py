@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ..core.modules import AnyModule
 from .noise import Prediction, to_epsilon
+
+Same = TypeVar("Same", bound="LatentDenoiser")
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class LatentRuntime:
         """
         parts = [conditional] if guidance == 1.0 else [unconditional, conditional]
         repeat = len(parts)
-        both = {name: torch.cat([p[name] for p in parts]) for name in conditional if name != "added"}
+        both: dict = {name: torch.cat([p[name] for p in parts]) for name in conditional if name != "added"}
         if "added" in conditional:
             both["added"] = {n: torch.cat([p["added"][n] for p in parts]) for n in conditional["added"]}
         eps = self.noise(noisy.repeat(repeat, 1, 1, 1), t.repeat(repeat), both)
@@ -115,7 +118,7 @@ class LatentDenoiser:
         """Scaled latents [B, C, h, w] -> [B, H, W, 3] sRGB in [0, 1]; no gradient."""
         return self.runtime.decode(latents)
 
-    def with_guidance(self, guidance: float):
+    def with_guidance(self: Same, guidance: float) -> Same:
         """A copy with another CFG scale (1 = conditional only)."""
         return replace(self, guidance=guidance)
 

@@ -17,8 +17,8 @@ from ..core.errors import InputError
 from ..core.modules import AnyModule
 from .clip import ClipScorer
 from .text import TextDenoiser
-from .tokenizer import UNKNOWN
-from .towers import TextTower, TwoTextTowers
+from .tokenizer import UNKNOWN, WordTokenizer
+from .towers import TextEncoder, TextTower, TwoTextTowers
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 FILLER = "x"  # one token in every vocabulary here; its vector is replaced
@@ -61,7 +61,7 @@ class Tower:
         return self.table.weight.shape[1]
 
 
-def text_towers(encoder) -> tuple[Tower, ...]:
+def text_towers(encoder: TextEncoder) -> tuple[Tower, ...]:
     """The towers of a text encoder of ours; InputError for one whose tokens cannot be reached."""
     if isinstance(encoder, LearnedEncoder):
         return text_towers(encoder.encoder)
@@ -72,7 +72,7 @@ def text_towers(encoder) -> tuple[Tower, ...]:
         table, tokenizer = encoder.model.get_input_embeddings(), encoder.tokenizer
         length = encoder.model.config.max_position_embeddings
         return (Tower(_key(table), table, lambda text: tokenizer(text, add_special_tokens=False).input_ids, length),)
-    if isinstance(encoder, ClipScorer) and hasattr(encoder.tokenizer, "split"):
+    if isinstance(encoder, ClipScorer) and isinstance(encoder.tokenizer, WordTokenizer):
         table, words = encoder.model.token_embedding, encoder.tokenizer
         return (Tower(_key(table), table, lambda text: [words.index.get(w, UNKNOWN) for w in words.split(text)], words.length),)
     raise InputError("text network", "one whose text tower can learn words", type(encoder).__name__,
@@ -87,7 +87,7 @@ def _key(table: AnyModule) -> str:
 class LearnedEncoder:
     """A text encoder that also knows some learned words; differentiable in their vectors."""
 
-    encoder: object
+    encoder: TextEncoder
     words: tuple[LearnedWord, ...]
 
     def text_condition(self, texts: list[str], negative: bool = False) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core.cameras import Cameras
 from .latent import LatentDenoiser, ddim_sample
+from .towers import TextEncoder
 
 VIEWS = ("front", "side", "back")
 
@@ -18,12 +19,11 @@ VIEWS = ("front", "side", "back")
 class TextDenoiser(LatentDenoiser):
     """A ``Denoiser`` for a prompt; the view words follow the camera's azimuth (M-C.3).
 
-    encoder: anything with ``text_condition(list[str], negative) -> {"context": [N, L, D]}``; SDXL's encoders add
-             "pooled" [N, P], which its UNet wants together with the picture's size.
+    encoder: SDXL's encoders add "pooled" [N, P], which its UNet wants together with the picture's size.
     prompt_context: [3, L, D] for front, side and back; negative_context: [1, L, D]; the same for pooled.
     """
 
-    encoder: object
+    encoder: TextEncoder
     guidance: float = 7.5
     prompt_context: Tensor | None = None
     negative_context: Tensor | None = None
@@ -39,17 +39,22 @@ class TextDenoiser(LatentDenoiser):
                        prompt_pooled=words.get("pooled"), negative_pooled=against.get("pooled"))
 
     def predict_noise(self, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
-        if self.prompt_context is None:
-            raise ValueError("the text prior has no prompt yet: call with_prompt first")
+        context, against = self.contexts()
         weights = view_weights(cameras.azimuth).to(noisy)
-        conditional = self.condition(self.prompt_context, self.prompt_pooled, weights)
+        conditional = self.condition(context, self.prompt_pooled, weights)
         ones = weights.new_ones(len(noisy), 1)
-        negative = self.condition(self.negative_context, self.negative_pooled, ones)
+        negative = self.condition(against, self.negative_pooled, ones)
         return self.runtime.guided_noise(noisy, t, conditional, negative, self.guidance)
+
+    def contexts(self) -> tuple[Tensor, Tensor]:
+        """Prompt's [3, L, D] and negative [1, L, D]; ValueError before there is a prompt."""
+        if self.prompt_context is None or self.negative_context is None:
+            raise ValueError("the text prior has no prompt yet: call with_prompt first")
+        return self.prompt_context, self.negative_context
 
     def condition(self, context: Tensor, pooled: Tensor | None, weights: Tensor) -> dict:
         """Contexts (and SDXL's pooled vectors with its size entries) mixed by ``weights`` [B, texts]."""
-        condition = {"context": torch.einsum("bv,vld->bld", weights, context)}
+        condition: dict = {"context": torch.einsum("bv,vld->bld", weights, context)}
         if pooled is not None:
             side = float(self.image_size)
             sizes = weights.new_tensor([side, side, 0.0, 0.0, side, side])  # original size, crop corner, target size
@@ -60,7 +65,7 @@ class TextDenoiser(LatentDenoiser):
         """Pictures [B, S, S, 3] by DDIM."""
         latents = ddim_sample(
             lambda x, t: self.predict_noise(x, t, cameras), (len(cameras), *self.runtime.shape), self.alphas_cumprod, steps,
-            generator, self.prompt_context.device, self.runtime.settle)
+            generator, self.contexts()[0].device, self.runtime.settle)
         return self.runtime.decode(latents)
 
 

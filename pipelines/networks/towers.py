@@ -7,6 +7,7 @@ Each has the two or three methods that the denoisers call: ``text_condition`` (a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,7 +18,31 @@ from ..core.modules import AnyModule
 OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
-def tokenize(tokenizer, texts: list[str], length: int) -> Tensor:
+class TextEncoder(Protocol):
+    """What a text denoiser asks of its encoder."""
+
+    def text_condition(self, texts: list[str], negative: bool = False) -> dict[str, Tensor]:
+        """{"context": [N, L, D]}; SDXL's encoders add "pooled" [N, P]."""
+        ...
+
+
+class PictureEncoder(Protocol):
+    """What a network that is shown a picture asks of its vision tower."""
+
+    def image_embedding(self, images: Tensor) -> Tensor:
+        """[B, H, W, 3] sRGB in [0, 1] -> [B, D]."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """A tokenizer called as transformers' are."""
+
+    def __call__(self, text: Any, /, **options: Any) -> Any:
+        """Of one text or a list of them; the answer has ``input_ids``."""
+        ...
+
+
+def tokenize(tokenizer: Tokenizer, texts: list[str], length: int) -> Tensor:
     """[N, length] int64; InputError for a text that does not fit, because its end (the view words) would be lost."""
     for text in texts:
         count = len(tokenizer(text, truncation=False).input_ids)
@@ -35,7 +60,7 @@ class TextTower:
     """
 
     model: AnyModule
-    tokenizer: object
+    tokenizer: Tokenizer
 
     def text_tokens(self, texts: list[str]) -> Tensor:
         """[N, L, D] context."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..core.cameras import Cameras
 from ..core.choices import Pose
 from .latent import LatentDenoiser, ddim_sample
+from .towers import PictureEncoder
 
 Linear = torch.nn.Linear  # these modules are trained, so host-patched operations must not be used
 POSES = get_args(Pose)
@@ -79,7 +80,7 @@ class ViewDenoiser(LatentDenoiser):
     """
 
     conditioner: ViewConditioner
-    clip: object  # anything with image_embedding([B, H, W, 3]) -> [B, D]
+    clip: PictureEncoder
     guidance: float = 3.0
     reference_camera: Cameras | None = None
     reference_latent: Tensor | None = None  # [1, C, h, w] unscaled
@@ -97,14 +98,19 @@ class ViewDenoiser(LatentDenoiser):
             reference_embedding=self.clip.image_embedding(small),
         )
 
-    def predict_noise(self, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
-        if self.reference_latent is None:
+    def _reference(self) -> tuple[Cameras, Tensor, Tensor]:
+        """Camera, latent and embedding; ValueError before there is a reference."""
+        if self.reference_camera is None or self.reference_latent is None or self.reference_embedding is None:
             raise ValueError("the view prior has no reference picture yet: call with_reference first")
+        return self.reference_camera, self.reference_latent, self.reference_embedding
+
+    def predict_noise(self, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
+        camera, raw, embedding = self._reference()
         count = len(noisy)
-        pose = pose_vector(cameras, self.reference_camera, self.pose).to(noisy)
-        latent = self.reference_latent.expand(count, -1, -1, -1)
+        pose = pose_vector(cameras, camera, self.pose).to(noisy)
+        latent = raw.expand(count, -1, -1, -1)
         with torch.no_grad():
-            context = self.conditioner.context(self.reference_embedding.expand(count, -1), latent, pose)
+            context = self.conditioner.context(embedding.expand(count, -1), latent, pose)
         conditional = {"extra": latent, "context": context}
         if self.conditioner.labels:
             conditional["labels"] = pose_labels(pose)
@@ -113,10 +119,11 @@ class ViewDenoiser(LatentDenoiser):
 
     def sample(self, cameras: Cameras, steps: int, generator: torch.Generator) -> Tensor:
         """Novel views [B, S, S, 3] by DDIM."""
-        shape = (len(cameras), *self.reference_latent.shape[1:])
+        raw = self._reference()[1]
+        shape = (len(cameras), *raw.shape[1:])
         latents = ddim_sample(
             lambda x, t: self.predict_noise(x, t, cameras),
-            shape, self.alphas_cumprod, steps, generator, self.reference_latent.device,
+            shape, self.alphas_cumprod, steps, generator, raw.device,
         )
         return self.runtime.decode(latents)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from ..core.cameras import HOME, Cameras
 from ..core.mesh import Mesh
+from ..core.ortho import OrthoCameras
 from ..core.views import Views
 from ..render.surface import render_surface
 from .objects import ToyObject
@@ -14,7 +17,7 @@ def reference_camera(size: int) -> Cameras:
     return HOME.orbit(0.0, 0.0, size)
 
 
-def render_toy(toy: ToyObject | Mesh, cameras: Cameras, supersample: int = 2) -> Views:
+def render_toy(toy: ToyObject | Mesh, cameras: Cameras | OrthoCameras, supersample: int = 2) -> Views:
     """Views with rgb, alpha, depth (scene units) and normals.
 
     ``supersample``: samples per pixel side; box-filtered.  Depth and normals are averaged over the
@@ -28,7 +31,8 @@ def render_toy(toy: ToyObject | Mesh, cameras: Cameras, supersample: int = 2) ->
     safe = alpha.clamp_min(1e-6)
     normal = pooled["normal"]
     normal = normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-6) * (alpha > 0)[..., None]
-    return Views(cameras, pooled["rgb"] / safe[..., None], alpha, pooled["depth"] / safe, normal, True)
+    given = cast(Cameras, cameras)  # a view asks for poses and sizes, which both kinds have
+    return Views(given, pooled["rgb"] / safe[..., None], alpha, pooled["depth"] / safe, normal, True)
 
 
 def _pool(image, factor: int):

@@ -156,7 +156,8 @@ class ViewGrid:
         """Latent size of the next pass; a level halves it, rounding up, as strided convolutions do."""
         sizes = [(height, width)]
         for _ in range(levels - 1):
-            sizes.append(tuple((n + 1) // 2 for n in sizes[-1]))
+            rows, columns = sizes[-1]
+            sizes.append(((rows + 1) // 2, (columns + 1) // 2))
         self.sizes = tuple(sizes)
 
     def rows(self, tokens: int) -> int:
@@ -206,10 +207,13 @@ class JointThenRows:
     """
 
     def __init__(self, grid: ViewGrid):
-        self.grid, self.block, self.state = grid, None, None
+        self.grid = grid
+        self.block: AnyModule = None
+        self.state: Tensor | None = None
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None, **extra):
         block, state, self.block, self.state = self.block, self.state, None, None
+        assert state is not None, "the hook before the block has not run"
         joint = join_domains(attn, hidden_states)
         height = self.grid.rows(hidden_states.shape[1])
         return joint + block.attn_mv(block.norm_mv(state + joint), self.grid.views, height)

@@ -8,13 +8,16 @@ context token.  The published files also hold a class and a camera embedding tha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from ...core.modules import AnyModule
 from ..attention import self_attentions
+from ..towers import PictureEncoder
 from .attention import LastNorm, SingleKey, look, share_reference
+from .codec import Codec
 from .unet_config import diffusers_options
 
 SIZE = (1024, 640)  # of the pictures, height and width
@@ -31,7 +34,7 @@ def build_main(config: dict) -> AnyModule:
     """The main UNet of a (published or small) configuration, untrained; its reads want :func:`share_reference`."""
     from diffusers import UNet2DConditionModel
 
-    unet = UNet2DConditionModel(**diffusers_options(config))
+    unet = cast(AnyModule, UNet2DConditionModel(**diffusers_options(config)))
     for name in self_attentions(unet):
         unet.get_submodule(name[:-1] + "2").processor = SingleKey()
     return unet
@@ -41,7 +44,7 @@ def build_reference(config: dict) -> AnyModule:
     """The reference UNet, untrained, without anything behind its last self-attention's norm."""
     from diffusers import UNet2DConditionModel
 
-    unet = UNet2DConditionModel(**diffusers_options(config))
+    unet = cast(AnyModule, UNet2DConditionModel(**diffusers_options(config)))
     path = self_attentions(unet)[-1].split(".")  # up_blocks.i.attentions.j.transformer_blocks.k.attn1
     up, transformer = unet.up_blocks[int(path[1])], unet.up_blocks[int(path[1])].attentions[int(path[3])]
     blocks = transformer.transformer_blocks
@@ -89,8 +92,8 @@ class Canonicalizer:
 
     unet: AnyModule
     reference: AnyModule
-    codec: object
-    vision: object
+    codec: Codec
+    vision: PictureEncoder
     texts: Tensor
     schedule: dict
     size: tuple[int, int] = SIZE

@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ...core.modules import AnyModule
+
+
+class Codec(Protocol):
+    """Pictures to latents and back."""
+
+    @property
+    def shrink(self) -> int:
+        """Pixels per latent, each way."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Of the latents."""
+        ...
+
+    def encode(self, images: Tensor) -> Tensor:
+        """[B, H, W, 3] sRGB in [0, 1] -> latents [B, C, h, w]."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [B, C, h, w] -> [B, H, W, 3] sRGB in [0, 1]."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ are told by fixed prompts, the peel level by the class vector.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -15,7 +16,9 @@ from torch import Tensor
 from ...core.errors import InputError
 from ...core.modules import AnyModule
 from ...core.ortho import VIEW_NAMES
+from ..towers import PictureEncoder
 from .attention import add_row_attention
+from .codec import Codec
 from .conditions import DOMAINS, add_pose_heads, class_vector, unclip_noise
 from .unet_config import diffusers_options
 
@@ -44,9 +47,9 @@ def build_multiview(config: dict) -> AnyModule:
     if heads[0] != heads[1] or config.get("num_views", VIEWS) != VIEWS:
         raise InputError("checkpoint", f"{VIEWS} views, and both pose heads or none",
                          f"{config.get('num_views')} views, heads {heads}", REMEDY)
-    unet = UNet2DConditionModel(
+    unet = cast(AnyModule, UNet2DConditionModel(
         **diffusers_options(config), class_embed_type="projection",
-        projection_class_embeddings_input_dim=config["projection_class_embeddings_input_dim"])
+        projection_class_embeddings_input_dim=config["projection_class_embeddings_input_dim"]))
     unet.view_grid, unet.pose_heads = add_row_attention(unet, VIEWS), None
     if heads[0]:
         unet.pose_heads = add_pose_heads(unet, VIEWS, config.get("num_regress_blocks", 3),
@@ -79,8 +82,8 @@ class MultiView:
     """
 
     unet: AnyModule
-    codec: object
-    vision: object
+    codec: Codec
+    vision: PictureEncoder
     prompts: Tensor
     schedule: dict
     size: tuple[int, int] = SIZE

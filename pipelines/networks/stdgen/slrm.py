@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ class Slrm(torch.nn.Module):
     @property
     def decoder(self) -> SlrmDecoder:
         """The decoders."""
-        return self.synthesizer["decoder"]
+        return cast(SlrmDecoder, self.synthesizer["decoder"])
 
     def forward(self, images: Tensor, cameras: Tensor | None = None) -> Tensor:
         """[B, 6, 3, S, S] prepared pictures and their cameras [B, 6, 16] -> triplanes [B, 3, C, P, P].

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -96,7 +98,7 @@ def on_grid(net: torch.nn.Sequential, planes: Tensor, grid: CubeGrid) -> Tensor:
     on a regular grid each plane is needed for two axes only, and the three meet in one sum.
     """
     axes = [axis.to(planes) for axis in grid.axes(planes.device)]
-    first, rest = net[0], net[1:]
+    first, rest = cast(torch.nn.Linear, net[0]), net[1:]
     blocks = first.weight.reshape(first.out_features, 3, -1)
     tables = []
     for i, (across, down) in enumerate(PLANES):

@@ -5,6 +5,8 @@ Modules are nested as in the released file, so that its keys fit without a map.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -72,10 +74,10 @@ class EncoderLayer(torch.nn.Module):
         return x + self.output["dense"](functional.gelu(hidden))
 
     def _attend(self, x: Tensor) -> Tensor:
-        layers = self.attention["attention"]
+        layers = cast(ModuleDict, self.attention["attention"])
         parts = (layers[name](x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for name in ("query", "key", "value"))
         mixed = functional.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2)
-        return self.attention["output"]["dense"](mixed)
+        return cast(ModuleDict, self.attention["output"])["dense"](mixed)
 
 
 class Vit(torch.nn.Module):
@@ -89,7 +91,7 @@ class Vit(torch.nn.Module):
 
     def forward(self, images: Tensor, camera: Tensor) -> Tensor:
         x = self.embeddings(images)
-        for layer in self.encoder["layer"]:
+        for layer in cast(torch.nn.ModuleList, self.encoder["layer"]):
             x = layer(x, camera)
         return self.layernorm(x)
 

@@ -21,10 +21,15 @@ class Attention(torch.nn.Module):
     With ``rank`` > 0 every projection is W x + (B A x) / rank with trainable A and B, B starting at zero.
     """
 
+    q_proj_weight: Parameter
+    k_proj_weight: Parameter
+    v_proj_weight: Parameter
+    in_proj_weight: Parameter
+
     def __init__(self, width: int, heads: int, context: int | None = None, rank: int = 0):
         super().__init__()
         self.heads, self.rank, self.is_cross = heads, rank, context is not None
-        if self.is_cross:
+        if context is not None:
             for name, inputs in (("q", width), ("k", context), ("v", context)):
                 self._add(name, LORA_TARGETS[name], width, inputs)
         else:
@@ -43,6 +48,7 @@ class Attention(torch.nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """[B, L, C] (and [B, M, D]) -> [B, L, C]."""
         if self.is_cross:
+            assert context is not None, "cross-attention wants tokens to attend to"
             parts = (self._project("q", self.q_proj_weight, x), self._project("k", self.k_proj_weight, context),
                      self._project("v", self.v_proj_weight, context))
         else:

@@ -35,5 +35,5 @@ def diffusers_options(config: dict) -> dict:
     options = {name: config[name] for name in KEPT if name in config}
     for name in ("down_block_types", "up_block_types"):
         options[name] = tuple(BLOCKS.get(block, block) for block in options[name])
-    options["mid_block_type"] = BLOCKS.get(config.get("mid_block_type"), "UNetMidBlock2DCrossAttn")
+    options["mid_block_type"] = BLOCKS.get(config.get("mid_block_type", ""), "UNetMidBlock2DCrossAttn")
     return options

@@ -96,7 +96,8 @@ class Watcher:
     def __init__(self, name: str, total: int, network, preview_every: int, on_step: OnStep, left: Unfinished,
                  generator: torch.Generator, rows: slice = slice(0, 1), before: int = 0, note: str = ""):
         self.name, self.total, self.network, self.every, self.on_step = name, total, network, preview_every, on_step
-        self.left, self.generator, self.rows, self.before, self.clean = left, generator, rows, before, None
+        self.left, self.generator, self.rows, self.before = left, generator, rows, before
+        self.clean: Tensor | None = None
         again = f"goes on after step {left.done} of an earlier run" if left.done else ""
         self.note = ", ".join(part for part in (note, again) if part)
 
@@ -115,11 +116,15 @@ class Watcher:
     def stopped(self, on_checkpoint: Callable[[Unfinished], None] | None) -> Tensor:
         """Hands over, and returns the clean latents guessed so far."""
         self.hand_over(on_checkpoint)
+        return self._guess()
+
+    def _guess(self) -> Tensor:
+        assert self.clean is not None, "only a step shows or stops anything"
         return self.clean
 
     def preview(self) -> Tensor:
         """[h, w, 3] on the CPU: the guess, decoded from fewer latents where the pictures are large."""
-        latents = self.clean[self.rows]
+        latents = self._guess()[self.rows]
         rows = latents.shape[2]
         shrink = max(1, -(-rows * self.network.codec.shrink // PREVIEW_SIDE))
         small = torch.nn.functional.avg_pool2d(latents, shrink) if shrink > 1 else latents

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -90,7 +91,7 @@ def fit_layer(mesh: Mesh, task: LayerTask, config: FitConfig, generator: torch.G
     sight = _Sight(task, config)
     for step in range(config.steps):
         terms, front = sight.losses(optimizer.points, optimizer.faces, step)
-        total = sum(terms.values())
+        total = cast(Tensor, sum(terms.values()))
         if not bool(torch.isfinite(total)):
             raise NotFinite(
                 "refinement's loss", str({k: float(v) for k, v in terms.items()}), "Check the input pictures."
@@ -121,10 +122,11 @@ class _Sight:
         normals = normal_maps.vertex_normals(points, faces)
         if config.explicit and (step < 5 or step % config.refresh == 0):
             self.explicit_target = self._project_targets(points.detach(), faces, normals.detach())
-        wants_mask = self.task.mask is not None and (config.mask_inside or config.mask_outside) and not config.explicit
+        weighted = bool(config.mask_inside or config.mask_outside)
+        wants_mask = self.task.mask is not None and weighted and not config.explicit
         picture, own = self._render(points, faces, normal_maps.normal_colors(normals), wants_mask)
         terms = self._picture_terms(picture)
-        if wants_mask:
+        if own is not None:
             terms |= self._mask_terms(own)
         if config.collision and len(self.fixed_points):
             terms["collision"] = config.collision * losses.collision(points, self.inner, config.gate)
@@ -143,11 +145,13 @@ class _Sight:
         background = (
             torch.ones_like(picture[..., 3], dtype=torch.bool) if self.config.whole_mask else self.target[..., 3] <= 0
         )
+        assert self.explicit_target is not None, "the first step makes it"
         miss = (picture[..., 3] - self.target[..., 3]).square() * background
         coverage = miss.sum() / background.sum().clamp(min=1)
         return {"normal": losses.color_loss(picture, self.explicit_target), "mask": coverage}
 
     def _mask_terms(self, own: Tensor) -> dict:
+        assert self.task.mask is not None, "only where there is a mask is the layer's own part rendered"
         known = torch.ones(len(own), dtype=torch.bool) if self.task.has_mask is None else self.task.has_mask
         free = None if self.task.free is None else self.task.free[known]
         inside, outside = losses.mask_terms(own[known], self.target[known], self.task.mask[known], free)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -95,7 +96,7 @@ def _regions(mask: Tensor, largest: float) -> Tensor:
     """Connected components of a plausible size (shares of the picture; the released code looks for hair in front only)."""
     from scipy.ndimage import label
 
-    found, count = label(mask.cpu().numpy())
+    found, count = cast(tuple[np.ndarray, int], label(mask.cpu().numpy()))
     sizes = np.bincount(found.reshape(-1), minlength=count + 1).astype(float)
     sizes[0] = -1
     fine = (sizes >= max(4, math.floor(SMALLEST * mask.numel()))) & (sizes <= math.ceil(largest * mask.numel()))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -83,7 +85,7 @@ def _check_one(solid: Tensor) -> None:
     """InputError when a second part of the mask is as large as a figure."""
     from scipy import ndimage
 
-    labels, count = ndimage.label(solid.numpy())
+    labels, count = cast(tuple[np.ndarray, int], ndimage.label(solid.numpy()))
     if count < 2:
         return
     boxes = ndimage.find_objects(labels)

@@ -102,12 +102,13 @@ def bake_layers(
 
 def surface_colors(mesh: Mesh):
     """A color function: [N, 3] points -> [N, 3] sRGB of the nearest place of ``mesh`` by its vertex colors, or gray."""
-    if mesh.vertex_colors is None:
+    vertex_colors = mesh.vertex_colors
+    if vertex_colors is None:
         return lambda points: torch.full_like(points, GRAY)
 
     def colors(points: Tensor) -> Tensor:
         found = closest_point(points, mesh.vertices, mesh.faces)
-        return (mesh.vertex_colors[mesh.faces[found.face]] * found.barycentric[..., None]).sum(1)
+        return (vertex_colors[mesh.faces[found.face]] * found.barycentric[..., None]).sum(1)
 
     return colors
 

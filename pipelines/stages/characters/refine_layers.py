@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -268,7 +269,7 @@ def _resized(task: LayerTask, size: int) -> LayerTask:
     wide = max(1, round(size * width / height))
 
     def scaled(stack: Tensor) -> Tensor:
-        mode = {"mode": "area"} if size < height else {"mode": "bilinear", "align_corners": False}
+        mode: dict[str, Any] = {"mode": "area"} if size < height else {"mode": "bilinear", "align_corners": False}
         return torch.nn.functional.interpolate(stack.permute(0, 3, 1, 2), (size, wide), **mode).permute(0, 2, 3, 1)
 
     alpha = scaled(task.alpha[..., None])

@@ -108,4 +108,4 @@ def load_layers(path: str | os.PathLike) -> RefinedLayers:
 
 def _meshes(tensors: dict[str, Tensor], group: str) -> dict[str, Mesh]:
     names = [name for name in LAYER_NAMES if f"{group}/{name}/vertices" in tensors]
-    return {name: Mesh(**{f: tensors.get(f"{group}/{name}/{f}") for f in _FIELDS}) for name in names}
+    return {name: Mesh(**{f: tensors[key] for f in _FIELDS if (key := f"{group}/{name}/{f}") in tensors}) for name in names}

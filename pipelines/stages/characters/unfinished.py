@@ -124,6 +124,7 @@ def go_on(predict: Callable, start: Tensor, schedule: dict, steps: int, eta: flo
     if left.part in left.finished:
         return left.finished[left.part].to(start)
     if left.latents is not None:
+        assert left.generator is not None, "it is kept with the latents"
         start = left.latents.to(start)
         generator.set_state(left.generator)
     return sample(predict, start, schedule, steps, eta, generator, watch, left.done)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
@@ -17,9 +18,11 @@ from ...core.prior import Prior
 from ...core.step import OnStep, Step
 from ..inputs.reference import ReferenceView
 from ..loop.scene import Scene
+from ..loop.step_config import StepConfig
 from .fit_nerf import NerfConfig, fit_nerf
 from .refine_mesh import MeshConfig, refine_mesh
 
+Config = TypeVar("Config", bound=StepConfig)
 CYCLES = 2  # periods of reference and novel iterations that are measured
 
 
@@ -103,7 +106,9 @@ def _amid(prior: Prior | None) -> Prior | None:
     return None if prior is None else prior.at(0.5)
 
 
-def _measure(name: str, config, run: Callable[[object, OnStep], Scene], patience, peak, watch) -> tuple:
+def _measure(
+    name: str, config: Config, run: Callable[[Config, OnStep], Scene], patience: float, peak, watch
+) -> tuple[Scene, StageEstimate]:
     cycle = config.reference_every if config.mode == "alternate" else 4
     watchman = Stopwatch(min(CYCLES * cycle, max(config.iterations - 1, 1)), patience)
 

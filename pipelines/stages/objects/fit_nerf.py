@@ -239,6 +239,7 @@ class _NerfTrainee:
 
     def _regularize(self, view: RenderBuffers, progress: float) -> dict:
         config, extras, out = self.config, view.extras, {}
+        assert extras is not None, "a volume's render carries its samples"
         weights = extras["weights"]
         if view.normal is not None:
             colored = (view.normal + view.alpha.detach()[..., None]) / 2

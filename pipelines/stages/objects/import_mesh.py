@@ -190,6 +190,7 @@ def _color_source(mesh: Mesh, target: Views, config: ImportConfig, report: list[
     """(face, barycentric) -> [N, 3] sRGB: what the color field is taught."""
     if config.colors == "mesh" and mesh.texture is not None:
         report.append("colors start from the mesh's texture")
+        assert mesh.uvs is not None and mesh.face_uvs is not None, "a mesh with a texture has both"
         corners, texture = mesh.uvs[mesh.face_uvs], mesh.texture
         return lambda face, weights: _textured(texture, corners, face, weights)
     if config.colors == "mesh" and mesh.vertex_colors is not None:
@@ -225,7 +226,7 @@ def _fixed(mesh: Mesh, color: HashNerf, report: list[str]) -> FixedSurface:
 
 def bakeable(mesh: Mesh) -> bool:
     """Whether every face of ``mesh`` has its own texels: UVs inside [0, 1] that do not overlap."""
-    if mesh.uvs is None or bool((mesh.uvs < -1e-4).any() | (mesh.uvs > 1 + 1e-4).any()):
+    if mesh.uvs is None or mesh.face_uvs is None or bool((mesh.uvs < -1e-4).any() | (mesh.uvs > 1 + 1e-4).any()):
         return False
     a, b, c = mesh.uvs[mesh.face_uvs].unbind(1)
     areas = ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]).abs() / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 
@@ -15,6 +15,7 @@ from ...core.schedules import Constant, Schedule
 from ...core.settings import describe
 from ...core.step import OnStep, ignore_step
 from ...core.views import RenderBuffers
+from ...fields.fixed_surface import FixedSurface
 from ...fields.hash_nerf import HashNerf
 from ...fields.tet_sdf import Init, TetSdf
 from ...losses.mesh import normal_consistency, uniform_laplacian
@@ -135,9 +136,9 @@ class _MeshTrainee:
         self.history = {"nerf_total": scene.total, **{k: scene.meta.get(k) for k in keys if k in scene.meta}}
         self.history.setdefault("switch_step", None)
         self.surface = load_surface(scene, device) if scene.kind == "mesh" else _start(scene, config, reference, device)
-        self.color: HashNerf = self.surface.color
+        self.color = cast(HashNerf, self.surface.color)  # both ways make a surface with a color field
         self.surface.requires_grad_(False)
-        groups = _groups(self.surface, config)
+        groups = _groups(self.surface, self.color, config)
         for group in groups:
             for parameter in group["params"]:
                 parameter.requires_grad_(True)
@@ -234,9 +235,9 @@ class _MeshTrainee:
 
 
 def _stack(parts: list[RenderBuffers]) -> RenderBuffers:
-    normal = None if parts[0].normal is None else torch.cat([p.normal for p in parts])
-    joined = {name: torch.cat([getattr(p, name) for p in parts]) for name in ("rgb", "alpha", "depth")}
-    return RenderBuffers(**joined, normal=normal)
+    normals = [p.normal for p in parts if p.normal is not None]
+    rgb, alpha, depth = (torch.cat([getattr(p, name) for p in parts]) for name in ("rgb", "alpha", "depth"))
+    return RenderBuffers(rgb, alpha, depth, torch.cat(normals) if normals else None)
 
 
 def _start(scene: Scene, config: MeshConfig, reference: ReferenceView, device) -> TetSdf:
@@ -256,13 +257,14 @@ def _start(scene: Scene, config: MeshConfig, reference: ReferenceView, device) -
     return surface
 
 
-def _groups(surface: TetSdf, config: MeshConfig) -> list[dict]:
-    groups = []
+def _groups(surface: TetSdf | FixedSurface, color: HashNerf, config: MeshConfig) -> list[dict]:
+    groups: list[dict] = []
     if config.optimize != "texture":
+        assert isinstance(surface, TetSdf), "the settings of a fixed surface train its texture only"
         groups += [
             {"params": [surface.sdf], "lr": config.lr_sdf},
             {"params": [surface.deform], "lr": config.lr_deform},
         ]
     if config.optimize != "geometry":
-        groups += surface.color.parameter_groups(config.lr_grid, config.lr_mlp)
+        groups += color.parameter_groups(config.lr_grid, config.lr_mlp)
     return groups

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ...core.cameras import HOME
 from ...core.errors import InputError, StopStage
+from ...core.protocols import PromptConditioned
 from ...core.randomness import step_generator
 from ...core.step import OnStep, Step, ignore_step
 from ...core.views import Views
@@ -92,9 +93,20 @@ PRESETS = {"quickstart": QUICKSTART, "paper": PAPER}
 class TextInverter(Protocol):
     """What the stage needs of a text network, whoever it belongs to."""
 
-    alphas_cumprod: Tensor
-    image_size: int
-    half: bool  # whether gradients may underflow, so that the loss has to be scaled
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """[T] cumulative noise schedule."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Side S of the pictures ``encode`` wants, pixels."""
+        ...
+
+    @property
+    def half(self) -> bool:
+        """Whether gradients may underflow, so that the loss has to be scaled."""
+        ...
 
     def widths(self) -> dict[str, int]:
         """Width of a token by text tower, by ComfyUI's names of towers."""
@@ -108,15 +120,15 @@ class TextInverter(Protocol):
         """[B, S, S, 3] sRGB in [0, 1] -> latents."""
         ...
 
-    def condition(self, texts: list[str], word: LearnedWord):
+    def condition(self, texts: list[str], word: LearnedWord) -> Any:
         """What ``noise`` needs to know of the texts; differentiable in the word's vectors."""
         ...
 
-    def noise(self, noisy: Tensor, t: Tensor, condition) -> Tensor:
+    def noise(self, noisy: Tensor, t: Tensor, condition: Any) -> Tensor:
         """eps_hat without guidance; differentiable in the condition."""
         ...
 
-    def conditioned(self, word: LearnedWord):
+    def conditioned(self, word: LearnedWord) -> PromptConditioned:
         """A text denoiser whose prompts may name the word."""
         ...
 
@@ -194,7 +206,7 @@ def invert(
     until: int | None = None,
     seed: int = 0,
     on_step: OnStep = ignore_step,
-    on_checkpoint: Callable[[Inversion], None] | None = None,
+    on_checkpoint: Callable[[Inversion], object] | None = None,
 ) -> Inversion:
     """The word ``embedding:<name>`` for the object of ``reference``.
 
@@ -306,7 +318,7 @@ class _Run:
 
     def _update(self) -> None:
         """AdamW on the vectors; a step whose gradient is not finite is left out and scaled down from then on."""
-        grads = [v.grad for v in self.vectors.values()]
+        grads = [_gradient(v) for v in self.vectors.values()]
         if not all(bool(torch.isfinite(g).all()) for g in grads):
             if self.scale <= 1.0:
                 raise RuntimeError(f"{NAME}: the gradient is not finite at step {self.done + 1}")
@@ -332,6 +344,11 @@ class _Run:
         meta = {"step": self.done, "total": self.config.steps, "seed": self.seed, "losses": self.losses,
                 "settings": settings}
         return Inversion(LearnedWord(self.name, vectors), moments, meta)
+
+
+def _gradient(vectors: Tensor) -> Tensor:
+    assert vectors.grad is not None, "every sentence names the word"
+    return vectors.grad
 
 
 def _begin(inverter: TextInverter, name: str, config: InversionConfig, start: str) -> dict[str, Tensor]:
@@ -361,7 +378,7 @@ class _Pictures:
         mirror = 1 - 2 * (draws[2] < config.flip).float()
         turned = torch.stack([torch.stack([angle.cos() * mirror, -angle.sin(), 0 * angle], -1),
                               torch.stack([angle.sin() * mirror, angle.cos(), 0 * angle], -1)], 1)
-        grid = torch.nn.functional.affine_grid(turned / zoom[:, None, None], (count, *self.layers.shape[1:]), False)
+        grid = torch.nn.functional.affine_grid(turned / zoom[:, None, None], [count, *self.layers.shape[1:]], False)
         planes = torch.nn.functional.grid_sample(self.layers.expand(count, -1, -1, -1), grid, align_corners=False)
         planes = planes[:, :3] + 1 - planes[:, 3:]
         bright, contrast = (1 + (draws[i] * 2 - 1)[:, None, None, None] * config.jitter for i in (3, 4))

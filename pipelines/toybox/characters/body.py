@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -170,7 +171,7 @@ def _shoe(parts: dict, style: BodyStyle, side: str, sign: float, ankle: np.ndarr
     toe = heel + np.array([sign * 0.018, -0.006, 0.085 * b**0.5 + 0.02])
     bone, width = f"foot_{side}", 0.056 * b**0.5
     frame = np.stack([np.array([1.0, 0, 0]), np.array([0, 1.0, 0]), Z], axis=1)  # flat soles: the cut is horizontal
-    sole = dict(blend=0.025, paint=paint, low=-0.05, frame=frame)
+    sole: dict[str, Any] = dict(blend=0.025, paint=paint, low=-0.05, frame=frame)
     parts[f"heel_{side}"] = Part(bone, heel, heel, width * 1.02, width * 1.02, (0.95, 1.1, 1.15), **sole)
     middle = heel * 0.45 + toe * 0.55
     parts[f"instep_{side}"] = Part(bone, middle, middle, width, width, (1, 0.92, 1.35), **(sole | {"low": -middle[1]}))

@@ -91,7 +91,7 @@ def make_character(seed: int) -> ToyCharacter:
     skeleton = make_skeleton(rng)
     look = choose(rng)
     body = make_body(skeleton, look.body)
-    solids = {"body": (Solid(tuple(body.values())),)}
+    solids: dict[str, tuple[Solid, ...]] = {"body": (Solid(tuple(body.values())),)}
     if look.outfit is not None:
         chest = skeleton.joint("arm_l")[1]
         marks = tuple((kind, x, y + chest, size, tone) for kind, x, y, size, tone in look.outfit.marks)

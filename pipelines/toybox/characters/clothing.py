@@ -49,13 +49,13 @@ def make_clothing(s: Skeleton, body: dict[str, Part], outfit: Outfit) -> list[So
     if outfit.bottom in ("shorts", "trousers", "flared"):
         out += _legwear(s, body, outfit)
     if outfit.top:
-        out += _top(s, body, outfit)
+        out += _top(s, body, outfit, outfit.top)
     if outfit.bottom in ("skirt", "dress"):
         out.append(_skirt(s, outfit))
     if outfit.over:
         out.append(_over(s, body, outfit))
     if outfit.collar is not None and outfit.top:
-        out.append(_collar(s, outfit))
+        out.append(_collar(s, outfit.collar))
     return out
 
 
@@ -83,8 +83,8 @@ def _sleeve(s: Skeleton, body: dict, side: str, share: float, by: float, paint: 
     return [upper.inflated(by, paint=cuffed), end], carve
 
 
-def _top(s: Skeleton, body: dict, outfit: Outfit) -> list[Solid]:
-    by = {"tank": 0.042, "tee": 0.044, "long": 0.042, "wide": 0.046, "hoodie": 0.06}[outfit.top] + outfit.loose
+def _top(s: Skeleton, body: dict, outfit: Outfit, kind: str) -> list[Solid]:
+    by = {"tank": 0.042, "tee": 0.044, "long": 0.042, "wide": 0.046, "hoodie": 0.06}[kind] + outfit.loose
     paint = FrontMarks(outfit.top_paint, outfit.marks) if outfit.marks else outfit.top_paint
     hem = s.joint("thigh_l")[1] + (0.015 if outfit.top != "hoodie" else -0.02)
     trimmed = Banded(paint, outfit.trim, ((hem - 1, hem + 0.022),)) if outfit.bottom != "dress" else paint
@@ -92,7 +92,7 @@ def _top(s: Skeleton, body: dict, outfit: Outfit) -> list[Solid]:
     low = hem - pelvis.a[1]
     parts = [pelvis.inflated(by + 0.01, low=low, paint=trimmed), body["chest"].inflated(by, paint=trimmed)]
     carve: list[Part] = []
-    share = {"tank": 0.0, "tee": 0.3, "long": 0.93, "wide": 0.95, "hoodie": 0.95}[outfit.top]
+    share = {"tank": 0.0, "tee": 0.3, "long": 0.93, "wide": 0.95, "hoodie": 0.95}[kind]
     for side in SIDES:
         if share:
             flare = 0.055 if outfit.top == "wide" else 0.018 if outfit.top == "tee" else 0.0
@@ -109,11 +109,11 @@ def _top(s: Skeleton, body: dict, outfit: Outfit) -> list[Solid]:
     return [Solid(tuple(parts), tuple(carve))]
 
 
-def _collar(s: Skeleton, outfit: Outfit) -> Solid:
+def _collar(s: Skeleton, color: Color) -> Solid:
     low, high = s.joint("arm_l")[1] - 0.005, s.joint("head")[1] + 0.02
     foot = np.array([0.0, low, -0.012])
     part = Part("chest", foot, foot + [0, high - low, 0], 0.112 * s.build**0.5, 0.092 * s.build**0.5, (1, 1, 0.95), low=0.0,
-                high=high - low, paint=Plain(outfit.collar))
+                high=high - low, paint=Plain(color))
     notch = np.array([0.0, high + 0.01, 0.12])
     return Solid((part,), (Part("chest", notch, notch + [0, -0.05, 0], 0.06, 0.015, (0.8, 1, 1.6), blend=0.01),))
 

@@ -42,14 +42,12 @@ class PackedSolid:
 
 
 def _union(parts: PackedParts, points: Tensor, want_owner: bool) -> tuple[Tensor, Tensor | None]:
-    distance = owner = nearest = None
     blends = parts.shape[:, 9].tolist()
-    for p, value in enumerate(parts.distances(points)):
-        if distance is None:
-            distance, nearest = value, value
-            owner = torch.zeros(len(points), dtype=torch.int64, device=points.device) if want_owner else None
-            continue
-        if want_owner:
+    distance, *others = parts.distances(points)
+    nearest = distance
+    owner = torch.zeros(len(points), dtype=torch.int64, device=points.device) if want_owner else None
+    for p, value in enumerate(others, 1):
+        if owner is not None:
             owner = torch.where(value < nearest, p, owner)
             nearest = torch.minimum(value, nearest)
         distance = smooth_min(distance, value, blends[p])
@@ -63,7 +61,7 @@ class CharacterField:
     solids: layer name -> its solids (absent layers are missing).
     """
 
-    solids: dict
+    solids: dict[str, tuple[PackedSolid, ...]]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -123,18 +121,16 @@ class CharacterField:
         """The same field on another device."""
         return CharacterField({n: tuple(s.to(device) for s in solids) for n, solids in self.solids.items()})
 
-    def _outer(self, name: str, points: Tensor, want_owner: bool):
+    def _outer(self, name: str, points: Tensor, want_owner: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """(distance, index of the solid, index of the part in its solid)."""
-        distance = which = owner = None
-        for i, solid in enumerate(self.solids[name]):
+        first, *others = self.solids[name]
+        distance, owner = first.distance(points, want_owner)
+        which = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+        for i, solid in enumerate(others, 1):
             value, part = solid.distance(points, want_owner)
-            if distance is None:
-                distance, owner = value, part
-                which = torch.zeros(len(points), dtype=torch.int64, device=points.device)
-                continue
             closer = value < distance
             distance = torch.minimum(value, distance)
-            if want_owner:
+            if owner is not None and part is not None:
                 which, owner = torch.where(closer, i, which), torch.where(closer, part, owner)
         return distance, which, owner
 

@@ -152,7 +152,7 @@ def _distance(x: Tensor, y: Tensor, z: Tensor, row: list) -> Tensor:
     return out
 
 
-def smooth_min(a: Tensor, b: Tensor | float, width: float) -> Tensor:
+def smooth_min(a: Tensor, b: Tensor, width: float) -> Tensor:
     """The lesser of two distances, rounded where they differ by less than ``width``."""
     low = torch.minimum(a, b)
     return low if width <= 0 else low.sub_((width - (a - b).abs_()).clamp_min_(0).square_().mul_(1 / (4 * width)))
@@ -186,6 +186,7 @@ def pack(parts: list[Part], bones: dict[str, np.ndarray], scale: float, offset: 
         rests.append(np.concatenate([rotation, (-rotation @ offset - bone[:, :3].T @ bone[:, 3])[:, None]], axis=1))
     stacked = np.stack(matrices).transpose(1, 0, 2).reshape(-1, 3)
     moved = np.stack(offsets).T.reshape(-1)
-    tensors = [torch.from_numpy(np.asarray(a)).float() for a in (stacked, moved, shapes, np.stack(rests))]
+    arrays = (stacked, moved, shapes, np.stack(rests))
+    turn, shift, shape, rest = (torch.from_numpy(np.asarray(a)).float() for a in arrays)
     heads = torch.tensor([part.bone == "head" for part in parts])
-    return PackedParts(*tensors, heads, tuple(part.paint for part in parts))
+    return PackedParts(turn, shift, shape, rest, heads, tuple(part.paint for part in parts))

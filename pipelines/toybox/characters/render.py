@@ -92,13 +92,13 @@ def _framed(camera: Cameras | OrthoCameras, vertices: Tensor) -> Cameras | Ortho
     seen = clip[:, :2] / clip[:, 3:]
     low, high = seen.amin(0), seen.amax(0)
     right, up, backward = camera.c2w[0, :3, :3].T
-    ortho = camera.is_orthographic
-    half = camera.half_height if ortho else camera.radius * torch.tan(camera.fovy / 2)
+    flat = isinstance(camera, OrthoCameras)
+    half = camera.half_height if flat else camera.radius * torch.tan(camera.fovy / 2)
     middle = (low + high) / 2 * half * torch.tensor([camera.width / camera.height, 1.0])
     grow = float((high - low).max()) / 2 * FRAME
     c2w = camera.c2w.clone()
     c2w[0, :3, 3] += right * middle[0] + up * middle[1]
-    if ortho:
+    if flat:
         return replace(camera, c2w=c2w, half_height=camera.half_height * grow)
     c2w[0, :3, 3] += backward * camera.radius * (grow - 1)
     return replace(camera, c2w=c2w)

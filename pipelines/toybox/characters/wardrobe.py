@@ -68,7 +68,7 @@ def _styled(hair: HairStyle) -> str:
     words = {"twintails": "twintails", "bob": "bob hair", "bun": "hair in buns", "braid": "braided hair"}
     if hair.style in ("ponytail", "side ponytail"):
         return f"hair in a {hair.style}"
-    return words.get(hair.style, f"{hair.style} hair")
+    return words.get(str(hair.style), f"{hair.style} hair")
 
 
 def _hair(rng, name: str, tones) -> HairStyle:
