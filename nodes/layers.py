@@ -11,7 +11,7 @@ from ..host import types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import any_mesh, mesh_to_file, to_comfy_mesh
 from ..host.outputs import check_before_work, claim
-from ..host.runner import run_stage
+from ..host.runner import run_stage, say
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.layers import LAYER_NAMES
 from .files import scene_path
@@ -195,6 +195,7 @@ class LoadLayers(Node):
             inputs=[io.String.Input("file", default="lift123/layers_00001_.safetensors",
                                     tooltip="Relative to ComfyUI's output folder; add ' [input]' for the input folder.")],
             outputs=[layers_output("The layers, with what is finished.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -218,4 +219,4 @@ class LoadLayers(Node):
     def run(cls, file):
         from ..pipelines.stages.characters.refined_layers import load_layers
 
-        return io.NodeOutput(load_layers(scene_path(file)))
+        return io.NodeOutput(load_layers(scene_path(file), lambda text: say(text, node_key(cls))))
