@@ -89,7 +89,8 @@ def test_settings_and_the_list_itself_are_checked(copy, tmp_path, monkeypatch):
     assert read_settings(tmp_path) == read_settings(FOLDER) == json.loads(whole), "as git writes it on Windows"
     path.write_bytes(whole.replace(b"bear", b"bean"))
     refused(read_settings, tmp_path)
-    for damaged in (b"", b"[]", table[:50], table.replace(b"depth.s", b"dapth.s"), table.replace(b'.safetensors": "', b'.safetensors": "0')):
+    longer = table.replace(b'.safetensors": "', b'.safetensors": "0')
+    for damaged in (b"", b"[]", table[:50], table.replace(b"depth.s", b"dapth.s"), longer):
         (tmp_path / TABLE).write_bytes(damaged)
         refused(read_state, tmp_path / "depth.safetensors")
     (tmp_path / TABLE).unlink()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...core.layers import LAYER_NAMES, LayeredMesh
 from ...core.mesh import Mesh
+from ...core.story import Story
 from ...io import sealed
 
 FORMAT, VERSION = "lift123-layers", 1
@@ -33,6 +34,7 @@ class RefinedLayers:
     was_mirrored: whether the given layers were mirrored first.
     coarse:   the layers as they were given, before mirroring: outer layers are carried along from these, also after a pause.
               Empty where nothing has begun.
+    story:    how they were made.
     """
 
     layers: LayeredMesh
@@ -42,6 +44,7 @@ class RefinedLayers:
     reach: dict = field(default_factory=dict)
     was_mirrored: bool = False
     coarse: LayeredMesh = field(default_factory=lambda: LayeredMesh({}))
+    story: Story = field(default_factory=Story)
 
     @property
     def complete(self) -> bool:
@@ -73,6 +76,7 @@ def save_layers(path: str | os.PathLike, refined: RefinedLayers) -> Path:
         "notes": refined.notes,
         "reach": refined.reach,
         "was_mirrored": refined.was_mirrored,
+        "story": refined.story.to_json(),
     }
     return sealed.write(path, FILE, tensors, {"state": json.dumps(state, sort_keys=True)})
 
@@ -87,7 +91,7 @@ def load_layers(path: str | os.PathLike, remark: Callable[[str], None] = sealed.
         state = json.loads(meta["state"])
         groups = {group: LayeredMesh(_meshes(tensors, group)) for group in _SETS}
         return RefinedLayers(**groups, finished=tuple(state["finished"]), notes=tuple(state["notes"]), reach=state["reach"],
-                             was_mirrored=bool(state["was_mirrored"]))
+                             was_mirrored=bool(state["was_mirrored"]), story=Story.from_json(state.get("story")))
     except (KeyError, TypeError, ValueError) as error:
         raise sealed.damaged(Path(path), FILE, error) from error
 

@@ -35,7 +35,7 @@ class Scene:
              surface, ``ema/`` averaged weights, ``optim/`` optimizer state, ``prior/`` what a prior
              remembers, ``reference/`` the input views.  Detached, CPU.
     meta:    JSON: configuration, steps done and planned, switch step, boundary history, seed,
-             reference settings.
+             reference settings; of scenes made by nodes also ``stages`` and ``seconds`` (``core.story``).
     """
 
     kind: Kind
