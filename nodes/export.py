@@ -140,7 +140,7 @@ def record(scene, mesh, graph, metrics: str | None = None, prefix: str = "", nod
     """The manifest, which (but for its timings) also travels inside the GLB: how this file was made."""
     from ..pipelines.io.manifest import describe_picture, run_manifest
 
-    meta = scene.meta
+    meta, views = scene.meta, scene.reference.views
     results = {"vertices": len(mesh.vertices), "faces": len(mesh.faces),
                "steps": scene.step, "switch_step": scene.switch_step, "boundary": scene.boundary}
     if metrics is not None:
@@ -149,7 +149,7 @@ def record(scene, mesh, graph, metrics: str | None = None, prefix: str = "", nod
         "lift123", {"kind": scene.kind, "stage": meta.get("config", {}), "stages": meta.get("stages", [])}, scene.seed,
         meta.get("seconds"), used_weights(graph), {
             "prompt": scene.reference.prompt, "reference": meta["reference"],
-            "picture": describe_picture(scene.reference.views.composite(1.0))},
+            "picture": describe_picture(torch.cat([views.rgb, views.alpha[..., None]], -1))},
         results, graph, batch_record(prefix, graph, node), comfyui_version())
 
 
