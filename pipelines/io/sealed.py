@@ -77,7 +77,8 @@ def write(path: str | os.PathLike, kind: Kind, tensors: dict[str, Tensor], entri
     meta = kind.header(entries)
     meta[SEAL] = digest(plain, meta)
     order = sorted(plain, key=lambda name: (-plain[name].element_size(), name))  # so that every tensor is aligned
-    header, end = {"__metadata__": dict(sorted(meta.items()))}, 0
+    header: dict[str, dict] = {"__metadata__": dict(sorted(meta.items()))}
+    end = 0
     for name in order:
         begin, end = end, end + plain[name].nbytes
         header[name] = {"dtype": _TYPES[plain[name].dtype], "shape": list(plain[name].shape), "data_offsets": [begin, end]}
@@ -169,4 +170,4 @@ def _tensors(path: Path, kind: Kind) -> dict[str, Tensor]:
 
 def _bytes(tensor: Tensor) -> memoryview:
     """The bytes of a contiguous tensor on the CPU, without a copy."""
-    return memoryview(tensor.detach().reshape(-1).view(torch.uint8).numpy())
+    return memoryview(tensor.detach().reshape(-1).view(torch.uint8).numpy())  # pyright: ignore[reportArgumentType]
