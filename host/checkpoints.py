@@ -15,6 +15,7 @@ from ..pipelines.catalog.kinds import CHECKPOINTS, KINDS
 from ..pipelines.core.errors import InputError
 
 EMBEDDED = "embedded"
+CHARACTERS = "stdgen_"  # how names of the embedded files begin that are one network of a character each
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 _SAFE = re.compile(r"[\w.+ -]+(/[\w.+ -]+)*")
 
@@ -114,14 +115,16 @@ def weight_files(kind: str, name: str) -> dict[str, Path]:
     """{name for people: file} of a network's weights, for records; empty where it is not here.
 
     kind: a kind of network, or one of ComfyUI's categories for its own loaders' files.  Of a folder that holds several
-    sets (precisions), all are named.
+    sets (precisions), all are named; the embedded networks for objects are one set.
     """
     import folder_paths
 
     from ..pipelines.loaders.embedded import FOLDER
 
     if name == EMBEDDED:
-        return {p.name: p for p in sorted(FOLDER.glob("*.safetensors"))}
+        own = f"{CHARACTERS}{kind}.safetensors"
+        return {p.name: p for p in sorted(FOLDER.glob("*.safetensors"))
+                if p.name == own or not ((FOLDER / own).is_file() or p.name.startswith(CHARACTERS))}
     if kind not in KINDS:
         path = folder_paths.get_full_path(kind, name)
         return {} if path is None else {name: Path(path)}

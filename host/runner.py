@@ -23,6 +23,7 @@ from ..pipelines.core.errors import InputError, StopStage
 from ..pipelines.core.step import Step
 from . import finish
 from .outputs import Slot, claim
+from .story import telling
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -150,7 +151,7 @@ def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, 
               new_slot: Callable[[], Slot] | None = None) -> Result:
     """Runs ``stage({"on_step": ..., "on_checkpoint": ...})`` and returns its scene (or whatever else it makes).
 
-    before: the scene the stage starts from, if any; its seconds by stage are carried on.
+    before: the scene the stage starts from, if any; its stages and their seconds are carried on.
     loader: the node that reads partial results back.
     new_slot: asked for where they are saved; None = the next free name.
 
@@ -159,7 +160,7 @@ def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, 
     what the stage has handed to ``on_checkpoint`` in their place.
     """
     checkpoints: list = []
-    began = time.monotonic()
+    began, stage = time.monotonic(), telling(stage, before, name)
 
     def keep(scene) -> None:
         checkpoints[:] = [scene]

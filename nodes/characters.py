@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from comfy_api.latest import io, ui
@@ -11,9 +12,12 @@ from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import object_mask, to_image, to_mask
 from ..host.runner import run_stage
 from ..host.specs import Network
+from ..host.story import Chapter, recall, remember, told
 from ..host.unfinished import AGAIN, Shelf
 from ..pipelines.core.character_views import LEVEL_NAMES
 from ..pipelines.core.errors import InputError
+from ..pipelines.core.story import Story
+from ..pipelines.io.manifest import describe_picture
 from .layers import MENU, layers_output
 from .networks import Loader, choice
 
@@ -141,8 +145,9 @@ class ToyCharacter(Node):
         picture, views = input_picture(toy, pose, size), render_levels(layers, size)
         given = layers if cells == 64 else toy.posed(A_POSE, cells // 4 * 4)
         image = to_image(picture[..., :3] * picture[..., 3:] + 1 - picture[..., 3:])
-        return io.NodeOutput(image, to_mask(picture[..., 3]), to_image(views.color[0, 0]), views, RefinedLayers(given),
-                             toy.caption, ui=ui.PreviewImage(image, cls=cls))
+        sign = Chapter(Story(), "Toy Character", {"size": size, "pose": pose, "cells": cells}, seed=seed).sign
+        return io.NodeOutput(image, to_mask(picture[..., 3]), to_image(views.color[0, 0]), sign(views),
+                             sign(RefinedLayers(given)), toy.caption, ui=ui.PreviewImage(image, cls=cls))
 
 
 class Canonicalize(Node):
@@ -178,10 +183,13 @@ class Canonicalize(Node):
         picture = read_character(image[0], None if cover is None else cover[0], complete)
         settings, device = CanonicalSettings(seed=seed, **chosen(steps, guidance)), device_with_room()
         network, shelf = canonical.load(device), Shelf("Canonicalize", canonical)
+        chapter = Chapter(Story().given(picture=describe_picture(image)), "Canonicalize", settings,
+                          seed=seed, network=told(canonical))
         done = run_stage("Canonicalize", lambda hooks: canonicalize(
             network, picture, settings, resume=shelf.find, device=device, **hooks), node_key(cls), None, AGAIN, shelf.slot)
         shelf.clear()
         result = to_image(done.picture)
+        remember(result, chapter.end())
         return io.NodeOutput(result, to_image(done.shown), "\n".join(picture.report), ui=ui.PreviewImage(result, cls=cls))
 
 
@@ -218,6 +226,8 @@ class CharacterMultiView(Node):
         device = device_with_room()
         network, shelf = multiview.load(device), Shelf("Multi-view", multiview)
         settings = stage.MultiViewSettings(levels=LEVELS[levels], seed=seed, **chosen(steps, guidance))
+        chapter = Chapter(recall(image, "picture") if views is None else views.story, "Multi-view", settings,
+                          seed=seed, network=told(multiview))
         if network.stock:
             picture = read_character(image[0])
             work = partial(stage.draw_stock_views, network, picture, settings)
@@ -226,6 +236,7 @@ class CharacterMultiView(Node):
         found = run_stage("Multi-view", lambda hooks: work(resume=shelf.find, device=device, **hooks), node_key(cls), None, AGAIN,
                           shelf.slot)
         shelf.clear()
+        found = chapter.sign(found)
         colors = to_image(found.color.flatten(0, 1))
         return io.NodeOutput(found, colors, to_image(found.encoded_normal().flatten(0, 1)), ui=ui.PreviewImage(colors, cls=cls))
 
@@ -272,7 +283,8 @@ class ImagesToViews(Node):
         from ..pipelines.stages.characters.multiview import VIEWS, views_from_pictures
 
         levels = min(max(1, len(colors) // VIEWS), len(LEVEL_NAMES))
-        return io.NodeOutput(views_from_pictures(list(colors), list(normals), levels))
+        given = Story().given(colors=describe_picture(colors), normals=describe_picture(normals))
+        return io.NodeOutput(replace(views_from_pictures(list(colors), list(normals), levels), story=given))
 
 
 class LiftLayers(Node):
@@ -301,8 +313,8 @@ class LiftLayers(Node):
         from ..pipelines.stages.characters.lift_layers import LiftConfig, lift_layers
         from ..pipelines.stages.characters.refined_layers import RefinedLayers
 
-        device = device_with_room()
-        network = slrm.load(device)
+        device, config = device_with_room(), LiftConfig(dilate=DILATE[dilate])
+        network, chapter = slrm.load(device), Chapter(views.story, "S-LRM", config, network=told(slrm))
         found = run_stage("S-LRM", lambda hooks: lift_layers(
-            views.to(device), network, LiftConfig(dilate=DILATE[dilate]), on_step=hooks["on_step"]), node_key(cls))
-        return io.NodeOutput(RefinedLayers(found.to("cpu")))
+            views.to(device), network, config, on_step=hooks["on_step"]), node_key(cls))
+        return io.NodeOutput(chapter.sign(RefinedLayers(found.to("cpu"))))

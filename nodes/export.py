@@ -16,6 +16,7 @@ from ..host.convert import to_comfy_mesh, to_image
 from ..host.outputs import check_before_work, claim
 from ..host.runner import say
 from ..host.runs import batch_record, forget_failure
+from ..host.story import comfyui_version
 from ..pipelines.core.errors import InputError
 
 LOADERS = {  # node: (input that names a network, kind of network or ComfyUI's category of model folders)
@@ -24,6 +25,9 @@ LOADERS = {  # node: (input that names a network, kind of network or ComfyUI's c
     "LoadClip": (("checkpoint", "clip"),), "LoadDepth": (("checkpoint", "depth"),),
     "LoadDepthText": (("checkpoint", "depth_text"),),
     "LoadDepthControl": (("checkpoint", "text"), ("controlnet", "depth_control")),
+    "LoadCharacterEmbedded": (("", "canonical"), ("", "multiview"), ("", "slrm")),
+    "LoadCanonicalizer": (("checkpoint", "canonical"),), "LoadMultiView": (("checkpoint", "multiview"),),
+    "LoadSlrm": (("checkpoint", "slrm"),),
     "CheckpointLoaderSimple": (("ckpt_name", "checkpoints"),), "UNETLoader": (("unet_name", "diffusion_models"),),
     "VAELoader": (("vae_name", "vae"),), "CLIPLoader": (("clip_name", "text_encoders"),),
 }
@@ -136,17 +140,19 @@ def pil(pixels):
 
 def record(scene, mesh, graph, metrics: str | None = None, prefix: str = "", node: str | None = None) -> dict:
     """The manifest, which (but for its timings) also travels inside the GLB: how this file was made."""
-    from ..pipelines.io.manifest import run_manifest
+    from ..pipelines.io.manifest import describe_picture, run_manifest
 
-    meta = scene.meta
+    meta, views = scene.meta, scene.reference.views
     results = {"vertices": len(mesh.vertices), "faces": len(mesh.faces),
                "steps": scene.step, "switch_step": scene.switch_step, "boundary": scene.boundary}
     if metrics is not None:
         results["metrics"] = read_metrics(metrics)
     return run_manifest(
-        "lift123", {"kind": scene.kind, "stage": meta.get("config", {})}, scene.seed, meta.get("seconds"),
-        used_weights(graph), {"prompt": scene.reference.prompt, "reference": meta["reference"]}, results, graph,
-        batch_record(prefix, graph, node))
+        "lift123", {"kind": scene.kind, "stage": meta.get("config", {}), "stages": meta.get("stages", [])}, scene.seed,
+        meta.get("seconds"), used_weights(graph), {
+            "prompt": scene.reference.prompt, "reference": meta["reference"],
+            "picture": describe_picture(torch.cat([views.rgb, views.alpha[..., None]], -1))},
+        results, graph, batch_record(prefix, graph, node), comfyui_version())
 
 
 def read_metrics(text: str) -> dict:
@@ -167,7 +173,8 @@ def used_weights(graph) -> list[tuple[str, Path]]:
     found = {}
     for node in (graph or {}).values():
         for field, kind in LOADERS.get(str(node.get("class_type", "")).removeprefix("Lift123_"), ()):
-            name = node.get("inputs", {}).get(field) if field else "embedded"
+            given = node.get("inputs", {})
+            name = (str(given.get("hub_name") or "").strip() or given.get(field)) if field else "embedded"
             if isinstance(name, str):
                 found.update(weight_files(kind, name))
     return sorted(found.items())

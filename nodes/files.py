@@ -8,9 +8,10 @@ from pathlib import Path
 from comfy_api.latest import io
 
 from ..host import types
-from ..host.base import CATEGORY, Node
+from ..host.base import CATEGORY, Node, node_key
 from ..host.convert import file_to_mesh, from_comfy_mesh, mesh_to_file, to_comfy_mesh
 from ..host.outputs import check_before_work, claim
+from ..host.runner import say
 from ..pipelines.core.errors import InputError
 
 
@@ -89,6 +90,7 @@ class LoadScene(Node):
                                     tooltip="Relative to ComfyUI's output folder; add ' [input]' for the input "
                                             "folder.")],
             outputs=[types.Scene.Output("scene", display_name="scene", tooltip="For any stage, render or export.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -114,7 +116,7 @@ class LoadScene(Node):
     def run(cls, file):
         from ..pipelines.stages.loop.scene import Scene
 
-        return io.NodeOutput(Scene.load(scene_path(file)))
+        return io.NodeOutput(Scene.load(scene_path(file), lambda text: say(text, node_key(cls))))
 
 
 def scene_path(file: str) -> Path:

@@ -11,9 +11,11 @@ from ..host import types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import any_mesh, mesh_to_file, to_comfy_mesh
 from ..host.outputs import check_before_work, claim
-from ..host.runner import run_stage
+from ..host.runner import run_stage, say
+from ..host.story import Chapter
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.layers import LAYER_NAMES
+from ..pipelines.core.story import Story
 from .files import scene_path
 
 MENU = f"{CATEGORY}/characters"
@@ -78,7 +80,8 @@ class JoinLayers(Node):
         if not meshes:
             raise InputError("body, clothing, hair", "at least one mesh", "none", "Connect a MESH or a 3D file.")
         layers = LayeredMesh(meshes)
-        return io.NodeOutput(RefinedLayers(layers.framed() if fit else layers))
+        joined = RefinedLayers(layers.framed() if fit else layers)
+        return io.NodeOutput(Chapter(Story(), "Join Layers", {"fit": fit, "layers": list(layers)}).sign(joined))
 
 
 class ReplaceLayers(Node):
@@ -102,7 +105,8 @@ class ReplaceLayers(Node):
     def run(cls, old, new, replace):
         from ..pipelines.stages.characters.refine_layers import replaced
 
-        return io.NodeOutput(replaced(old, new, tuple(replace.split(" and "))))
+        done = replaced(old, new, tuple(replace.split(" and ")))
+        return io.NodeOutput(Chapter(done.story, "Replace Layers", {"replace": replace}).sign(done))
 
 
 class RefineLayers(Node):
@@ -151,10 +155,11 @@ class RefineLayers(Node):
         if resume is not None and layers.complete:
             return io.NodeOutput(layers, "\n".join([*stage.report(layers), "Every layer is finished already."]))
         device, config = device_with_room(), with_steps(stdgen.PRESETS[preset].refine, steps)
-        done = run_stage("Refine Layers", lambda hooks: stage.refine_layers(
+        chapter = Chapter(layers.story, "Refine Layers", config, seed=seed)
+        done = run_stage("Refine Layers", lambda hooks: chapter.sign(stage.refine_layers(
             layers.start.to(device), views.to(device), config, hair_segments=hair_segments,
             resume=resume and resume.to(device), seed=seed, on_step=hooks["on_step"],
-            on_layer=hooks["on_checkpoint"]), node_key(cls), loader="Load Layers")
+            on_layer=lambda part: hooks["on_checkpoint"](chapter.sign(part)))), node_key(cls), loader="Load Layers")
         return io.NodeOutput(done.to("cpu"), "\n".join(stage.report(done)))
 
 
@@ -195,6 +200,7 @@ class LoadLayers(Node):
             inputs=[io.String.Input("file", default="lift123/layers_00001_.safetensors",
                                     tooltip="Relative to ComfyUI's output folder; add ' [input]' for the input folder.")],
             outputs=[layers_output("The layers, with what is finished.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -218,4 +224,4 @@ class LoadLayers(Node):
     def run(cls, file):
         from ..pipelines.stages.characters.refined_layers import load_layers
 
-        return io.NodeOutput(load_layers(scene_path(file)))
+        return io.NodeOutput(load_layers(scene_path(file), lambda text: say(text, node_key(cls))))

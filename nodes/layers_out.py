@@ -14,6 +14,7 @@ from ..host.convert import to_comfy_mesh, to_image
 from ..host.outputs import check_before_work, claim
 from ..host.runner import run_stage, say
 from ..host.runs import forget_failure
+from ..host.story import Chapter, comfyui_version
 from ..pipelines.core.errors import InputError
 from .export import save_png
 from .layers import _LAYERS_TIP, MENU, layers_output
@@ -47,13 +48,14 @@ class ProjectColors(Node):
     def run(cls, layers, views, subdivide, paint):
         from ..pipelines.stages.characters.project_colors import ColorConfig, project_colors
 
-        device, given = device_with_room(), layers.layers
+        device, given, config = device_with_room(), layers.layers, ColorConfig(subdivide=subdivide)
+        chapter = Chapter(layers.story, "Project colors", config, paint=paint)
         only = None if paint == "all layers" else tuple(n for n in given if given[n].vertex_colors is None)
         done = run_stage("Project colors", lambda hooks: project_colors(
-            given.to(device), views.to(device), ColorConfig(subdivide=subdivide), on_step=hooks["on_step"], only=only),
+            given.to(device), views.to(device), config, on_step=hooks["on_step"], only=only),
             node_key(cls))
         lines = [f"{name}: {share:.0%} of the vertices seen" for name, share in done.seen.items()]
-        return io.NodeOutput(replace(layers, layers=done.layers.to("cpu")), "\n".join([*lines, *done.notes]))
+        return io.NodeOutput(chapter.sign(replace(layers, layers=done.layers.to("cpu"))), "\n".join([*lines, *done.notes]))
 
 
 class PreviewLayers(Node):
@@ -153,11 +155,14 @@ def character_record(layers, checks: list, graph, prefix: str, node: str | None)
     from ..pipelines.io.manifest import run_manifest
     from .export import used_weights
 
+    story = layers.story
+
     results = {"layers": {name: {"vertices": len(layers.layers[name].vertices), "faces": len(layers.layers[name].faces)}
                           for name in layers.layers},
                "checks": [{"name": c.name, "ok": c.ok, "found": c.found} for c in checks], "notes": list(layers.notes)}
-    return run_manifest("lift123", {"kind": "character"}, 0, None, used_weights(graph), {}, results, graph,
-                        batch_record(prefix, graph, node))
+    seed = next((entry["seed"] for entry in story.stages if entry.get("seed") is not None), 0)
+    return run_manifest("lift123", {"kind": "character", "stages": list(story.stages)}, seed, story.seconds,
+                        used_weights(graph), story.inputs, results, graph, batch_record(prefix, graph, node), comfyui_version())
 
 
 def character_results(slot) -> dict:

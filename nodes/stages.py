@@ -11,6 +11,7 @@ from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import to_image
 from ..host.runner import run_stage, say
 from ..host.specs import BoundarySpec, DynamicSpec
+from ..host.story import with_settings
 from ..pipelines.core.choices import Clock
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, Form
@@ -123,6 +124,7 @@ class NerfStage1(Node):
         result = run_stage("NeRF stage 1", lambda hooks: fit_nerf(
             reference, built, config, scene=scene, boundary=gate, stop_at_boundary=gate is not None, seed=seed,
             device=device, **hooks), node_key(cls), scene)
+        result = with_settings(result, prior=prior, boundary=boundary)
         plot = boundary_plot(result)
         words = " ".join(part for part in (report(result), remark) if part)
         return io.NodeOutput(result, plot, words, ui=ui.PreviewImage(plot, cls=cls))
@@ -169,7 +171,7 @@ class DynamicStage2(Node):
         config = overridden(configured(NerfConfig(), scene.meta["config"]), mesh_iterations=mesh_iterations)
         result = run_stage("NeRF stage 2", lambda hooks: fit_nerf(
             scene.reference, built, config, scene=scene, device=device, **hooks), node_key(cls), scene)
-        return io.NodeOutput(result, prior)
+        return io.NodeOutput(with_settings(result, prior=prior), prior)
 
 
 class DynamicPrior(Node):
@@ -233,7 +235,7 @@ class DMTetRefine(Node):
         built = None if prior is None else prior.build(scene.reference, device)
         result = run_stage("DMTet refine", lambda hooks: refine_mesh(
             built, scene, config, device=device, **hooks), node_key(cls), scene)
-        return io.NodeOutput(result)
+        return io.NodeOutput(with_settings(result, prior=prior))
 
 
 def dynamic(prior_3d, prior_2d, form: Form, clock: Clock, stretch: float = 1.0, full_2d: bool = False) -> DynamicSpec:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from .ortho import VIEW_NAMES, OrthoCameras, six_views
+from .story import Story
 from .views import Views
 
 LEVEL_NAMES = ("complete", "no hair", "body")  # levels 0, 1, 2
@@ -21,6 +22,7 @@ class CharacterViews:
             camera's frame (x its right, y up, z towards its viewer), which is the scene's.
     alpha:  [L, 6, H, W] coverage in [0, 1].
     levels: names of the L levels, of :data:`LEVEL_NAMES` and in that order.
+    story:  how they were made.
     The pictures show what ``six_views(H, W)`` sees.
     """
 
@@ -28,6 +30,7 @@ class CharacterViews:
     normal: Tensor
     alpha: Tensor
     levels: tuple[str, ...] = LEVEL_NAMES
+    story: Story = field(default_factory=Story)
 
     def __post_init__(self):
         levels = tuple(self.levels)

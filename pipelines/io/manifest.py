@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata
@@ -30,6 +31,7 @@ def run_manifest(
     results: dict | None = None,
     graph: dict | None = None,
     batch: dict | None = None,
+    comfyui: str = "",
 ) -> dict:
     """A JSON-able dict.
 
@@ -39,6 +41,7 @@ def run_manifest(
     results: measured figures; ``metrics`` among them as ``stages.evaluate`` gives them.
     batch:   which element of a list this run was, and the key by which it is known to be done (``io.runs``).
     graph:   the workflow in API format, when there is one.
+    comfyui: version of the ComfyUI that ran it, if any did.
     """
     return {
         "manifest": 1,
@@ -51,7 +54,7 @@ def run_manifest(
         "results": results or {},
         "graph": graph or {},
         "batch": batch or {},
-        "environment": environment(),
+        "environment": environment(comfyui),
     }
 
 
@@ -66,18 +69,35 @@ def repeatable(manifest: dict) -> dict:
     return {name: value for name, value in manifest.items() if name != "timings_seconds"}
 
 
-def environment() -> dict:
-    """Versions and hardware, without host or user names."""
+def environment(comfyui: str = "") -> dict:
+    """Versions (of this pack, ComfyUI, Python and libraries) and hardware, without host or user names."""
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return {
+        "lift123": pack_version(),
+        "comfyui": comfyui or None,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu_count": os.cpu_count(),
         "device": device,
         "libraries": {name: version for name in LIBRARIES if (version := _version(name))},
     }
+
+
+@lru_cache
+def pack_version() -> str:
+    """Of this pack."""
+    text = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r'^version = "(.+)"', text, re.MULTILINE)
+    return found.group(1) if found else "unknown"
+
+
+def describe_picture(pixels) -> dict:
+    """Width and height, and SHA-256 of the pixels in 8 bits, of a picture [H, W, C] in [0, 1] (or of one in a batch)."""
+    levels = (pixels.detach().float().cpu().clamp(0, 1) * 255).round().byte().contiguous()
+    height, width = pixels.shape[-3:-1]
+    return {"width": width, "height": height, "sha256": hashlib.sha256(levels.numpy().tobytes()).hexdigest()}
 
 
 def describe_file(path: Path, name: str = "") -> dict:

@@ -6,7 +6,6 @@ open_clip's CLIP) and are trained on toybox objects only; see ``pipelines/embedd
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -23,8 +22,8 @@ from ..networks.noise import scaled_linear_alphas
 from ..networks.text import TextDenoiser
 from ..networks.tokenizer import WordTokenizer
 from ..networks.view import ViewConditioner, ViewDenoiser
+from .embedded_files import FOLDER, read_settings, read_state
 
-FOLDER = Path(__file__).resolve().parent.parent / "embedded"
 IMAGE_SIZE, LATENT_SIZE, CONTEXT_WIDTH, CLIP_WIDTH = 64, 16, 128, 128
 
 
@@ -103,24 +102,27 @@ def save_module(module: AnyModule, path: Path) -> None:
 
 
 def load_module(module: AnyModule, path: Path, device: torch.device | str = "cpu") -> AnyModule:
-    """Loads fp16 safetensors strictly into ``module`` as float32, frozen and in eval mode."""
-    from safetensors.torch import load_file
+    """Loads fp16 safetensors strictly into ``module`` as float32, frozen and in eval mode.
 
-    if not path.is_file():
-        remedy = "Reinstall the pack: its files are incomplete."
-        raise InputError("embedded weights", f"the file {path.name}", "no such file", remedy)
-    state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(str(path)).items()}
-    module.load_state_dict(state, strict=True)
+    InputError for a file that is not there, that is not as it was published, or that belongs to another network.
+    """
+    state = {k: v.float() if v.is_floating_point() else v for k, v in read_state(path).items()}
+    load_exactly(module, state, path.name)
     return module.to(device).eval().requires_grad_(False)
+
+
+def load_exactly(module: AnyModule, state: dict, name: str) -> None:
+    """``module.load_state_dict``; InputError, in one sentence, for names or shapes of another network."""
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as problem:
+        got = " ".join(str(problem).splitlines()[1].split())[:200]
+        raise InputError("embedded weights", f"the tensors of {name}", got, "Give the folder of one training.") from problem
 
 
 def load_embedded(device: torch.device | str = "cpu", folder: Path = FOLDER) -> EmbeddedModels:
     """All embedded networks.  About a second; needs diffusers and open_clip."""
-    path = folder / "settings.json"
-    if not path.is_file():
-        remedy = "Reinstall the pack, or train them: python3 launch.py train-embedded."
-        raise InputError("embedded weights", "the file settings.json", "no such file", remedy)
-    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings = read_settings(folder)
     tokenizer = WordTokenizer(settings["words"], CLIP_CONFIG["text_cfg"]["context_length"])
     clip = ClipScorer(load_module(build_clip(tokenizer.vocab_size), folder / "clip.safetensors", device), tokenizer, IMAGE_SIZE)
     vae = load_module(build_vae(settings["scaling_factor"]), folder / "vae.safetensors", device)

@@ -145,7 +145,10 @@ def test_missing_key_and_missing_file_are_named(tmp_path):
     state = load_file(str(tmp_path / "w" / "depth.safetensors"))
     state.pop("out.bias")
     save_file(state, str(tmp_path / "w" / "depth.safetensors"))
-    with pytest.raises(RuntimeError, match="out.bias"):
+    with pytest.raises(InputError, match="depth.safetensors, which is damaged"):
+        embedded.load_embedded(folder=tmp_path / "w")
+    (tmp_path / "w" / "checksums.json").unlink()
+    with pytest.raises(InputError, match="out.bias"):
         embedded.load_embedded(folder=tmp_path / "w")
     (tmp_path / "w" / "depth.safetensors").unlink()
     with pytest.raises(InputError, match="depth.safetensors"):

@@ -266,7 +266,7 @@ def test_files_of_others_are_refused(folder):
 
     save_file({"x": torch.zeros(1)}, str(folder / "other.safetensors"))
     (folder / "torn.safetensors").write_bytes(b"\x10")
-    for name, match in (("other.safetensors", "lift123-layers"), ("torn.safetensors", "readable")):
+    for name, match in (("other.safetensors", "lift123-layers"), ("torn.safetensors", "damaged")):
         with pytest.raises(InputError, match=match):
             layers.LoadLayers.execute(file=name)
     assert "absent.safetensors" in layers.LoadLayers.validate_inputs("absent.safetensors")

@@ -228,6 +228,29 @@ def test_truncated_state_files(folders, keep):
         files.LoadScene.execute(file=path.name)
 
 
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.99], ids=["header", "tensors", "end"])
+def test_flipped_state_files(folders, place):
+    path = saved_scene(folders)
+    data = bytearray(path.read_bytes())
+    data[int(place * len(data))] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="scene file.*kept_00001_.safetensors.*queue the stage again"):
+        files.LoadScene.execute(file=path.name)
+
+
+def test_a_scene_from_before_checksums_is_read_with_a_remark(folders, monkeypatch):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    path, said = saved_scene(folders), []
+    with safe_open(str(path), "pt") as file:
+        meta = {k: v for k, v in file.metadata().items() if k != "sha256"}
+    save_file(load_file(str(path)), str(path), meta)
+    monkeypatch.setattr(files, "say", lambda text, key: said.append(text))
+    assert files.LoadScene.execute(file=path.name).result[0].kind == "nerf"
+    assert len(said) == 1 and "before files had checksums" in said[0]
+
+
 def test_foreign_and_missing_state_files(folders):
     (folders / "output_directory" / "other.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
     with pytest.raises(InputError, match="other.safetensors"):

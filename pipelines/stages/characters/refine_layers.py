@@ -115,7 +115,7 @@ def replaced(old: RefinedLayers, new: RefinedLayers, names: tuple[str, ...]) -> 
     inner = LayeredMesh({n: old.inner[n] if n in old.inner else layers[n] for n in keep})
     coarse = LayeredMesh({n: fresh[n] if n in fresh else layers[n] for n in layers})
     note = f"Replaced: {', '.join(names)}; kept: {', '.join(keep) or 'nothing'}."
-    return RefinedLayers(layers, inner, keep, (note,), coarse=coarse)
+    return RefinedLayers(layers, inner, keep, (note,), coarse=coarse, story=old.story.joined(new.story))
 
 
 def report(refined: RefinedLayers) -> list[str]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
 
-from ...core.errors import InputError
 from ...core.layers import LAYER_NAMES, LayeredMesh
 from ...core.mesh import Mesh
+from ...core.story import Story
+from ...io import sealed
 
 FORMAT, VERSION = "lift123-layers", 1
 _SETS = ("layers", "inner", "coarse")
 _FIELDS = ("vertices", "faces", "vertex_colors", "uvs", "face_uvs", "texture")
-_REMEDY = "Give a file that Save Layers wrote, or one that an interrupted refinement left."
+FILE = sealed.Kind("layers file", FORMAT, VERSION, ("state",), "Save Layers or of an interrupted refinement",
+                   "Use an earlier copy or queue Refine Layers again.", unsealed=True)
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class RefinedLayers:
     was_mirrored: whether the given layers were mirrored first.
     coarse:   the layers as they were given, before mirroring: outer layers are carried along from these, also after a pause.
               Empty where nothing has begun.
+    story:    how they were made.
     """
 
     layers: LayeredMesh
@@ -40,6 +44,7 @@ class RefinedLayers:
     reach: dict = field(default_factory=dict)
     was_mirrored: bool = False
     coarse: LayeredMesh = field(default_factory=lambda: LayeredMesh({}))
+    story: Story = field(default_factory=Story)
 
     @property
     def complete(self) -> bool:
@@ -61,49 +66,34 @@ class RefinedLayers:
 
 
 def save_layers(path: str | os.PathLike, refined: RefinedLayers) -> Path:
-    """Writes layers (finished or not) through a temporary file, so an interrupted save leaves no damaged one."""
-    from safetensors.torch import save_file
-
-    path, tensors = Path(path), {}
+    """Writes layers (finished or not), sealed, whole or not at all; the same layers give the same bytes."""
+    tensors = {}
     for group in _SETS:
-        for name, mesh in getattr(refined, group).detach().to("cpu").layers.items():
-            given = {f: getattr(mesh, f) for f in _FIELDS if getattr(mesh, f) is not None}
-            tensors |= {
-                f"{group}/{name}/{f}": value.clone().contiguous() for f, value in given.items()
-            }  # sets may share some
+        for name, mesh in getattr(refined, group).layers.items():
+            tensors |= {f"{group}/{name}/{f}": value for f in _FIELDS if (value := getattr(mesh, f)) is not None}
     state = {
         "finished": refined.finished,
         "notes": refined.notes,
         "reach": refined.reach,
         "was_mirrored": refined.was_mirrored,
+        "story": refined.story.to_json(),
     }
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, str(partial), metadata={"format": FORMAT, "version": str(VERSION), "state": json.dumps(state)})
-    os.replace(partial, path)
-    return path
+    return sealed.write(path, FILE, tensors, {"state": json.dumps(state, sort_keys=True)})
 
 
-def load_layers(path: str | os.PathLike) -> RefinedLayers:
-    """What :func:`save_layers` wrote; InputError for anything else."""
-    from safetensors import SafetensorError, safe_open
+def load_layers(path: str | os.PathLike, remark: Callable[[str], None] = sealed.log.warning) -> RefinedLayers:
+    """What :func:`save_layers` wrote; InputError for anything else.
 
-    path = Path(path)
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            meta = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
-    except (OSError, SafetensorError) as error:
-        raise InputError("layers file", "a readable .safetensors file", f"{path.name}: {error}", _REMEDY) from error
-    if meta.get("format") != FORMAT or meta.get("version") != str(VERSION):
-        raise InputError("layers file", f"format {FORMAT}, version {VERSION}",
-                         f"{meta.get('format', 'no format')} {meta.get('version', '')}".strip(), _REMEDY)
+    remark: told of a file that was saved before there were checksums.
+    """
+    tensors, meta = sealed.read(path, FILE, remark)
     try:
         state = json.loads(meta["state"])
         groups = {group: LayeredMesh(_meshes(tensors, group)) for group in _SETS}
         return RefinedLayers(**groups, finished=tuple(state["finished"]), notes=tuple(state["notes"]), reach=state["reach"],
-                             was_mirrored=bool(state["was_mirrored"]))
+                             was_mirrored=bool(state["was_mirrored"]), story=Story.from_json(state.get("story")))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError("layers file", "complete layers", f"{path.name}: {error}", _REMEDY) from error
+        raise sealed.damaged(Path(path), FILE, error) from error
 
 
 def _meshes(tensors: dict[str, Tensor], group: str) -> dict[str, Mesh]:

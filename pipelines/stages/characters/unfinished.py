@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from ...core.errors import InputError
+from ...io import sealed
 from ...networks.stdgen.schedule import sample
 
 FORMAT, VERSION = "lift123-unfinished", 1
 _FINISHED = "finished/"
 _REMEDY = "Delete the file: the run then begins anew."
+FILE = sealed.Kind("unfinished run", FORMAT, VERSION, ("state",), "an interrupted sampler", _REMEDY, unsealed=True)
 
 
 @dataclass(frozen=True)
@@ -53,37 +55,23 @@ class Unfinished:
         return self if self.part == part else Unfinished(self.key, part=part, finished=self.finished)
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Writes the file whole or not at all."""
-        from safetensors.torch import save_file
-
-        path = Path(path)
+        """Writes the file, sealed, whole or not at all; the same content gives the same bytes."""
         tensors = {f"{_FINISHED}{part}": value for part, value in self.finished.items()}
         tensors |= {name: value for name in ("latents", "generator") if (value := getattr(self, name)) is not None}
         state = {"key": self.key, "done": self.done, "part": self.part}
-        partial = path.with_name(path.name + ".partial")
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, str(partial),
-                  metadata={"format": FORMAT, "version": str(VERSION), "state": json.dumps(state)})
-        os.replace(partial, path)
-        return path
+        return sealed.write(path, FILE, tensors, {"state": json.dumps(state, sort_keys=True)})
 
     @staticmethod
     def load(path: str | os.PathLike) -> "Unfinished":
         """What :meth:`save` wrote; InputError for anything else."""
-        from safetensors import SafetensorError, safe_open
-
-        path = Path(path)
+        tensors, meta = sealed.read(path, FILE)
         try:
-            with safe_open(str(path), framework="pt") as file:
-                meta = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-            if (meta.get("format"), meta.get("version")) != (FORMAT, str(VERSION)):
-                raise ValueError(f"{meta.get('format', 'no format')} {meta.get('version', '')}".strip())
             state = json.loads(meta["state"])
             finished = {int(n.removeprefix(_FINISHED)): v for n, v in tensors.items() if n.startswith(_FINISHED)}
             return Unfinished(state["key"], tensors.get("latents"), int(state["done"]), tensors.get("generator"),
                               int(state["part"]), finished)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise InputError("unfinished run", f"format {FORMAT}, version {VERSION}", f"{path.name}: {error}", _REMEDY) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise sealed.damaged(Path(path), FILE, error) from error
 
 
 Resume = Callable[[str], Unfinished | None]  # asked by a run's key for what an earlier attempt at the same run has left

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import struct
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +15,15 @@ from torch import Tensor
 from ...core.cameras import Cameras
 from ...core.errors import InputError
 from ...core.views import Views
+from ...io import sealed
 from ..inputs.reference import ReferenceView
 
 Kind = Literal["nerf", "mesh"]
 KINDS = get_args(Kind)
 FORMAT = "lift123-scene"
 VERSION = 1
+FILE = sealed.Kind("scene file", FORMAT, VERSION, ("kind", "meta"), "Save Scene or of an interrupted stage",
+                   "Use an earlier copy or queue the stage again.", unsealed=True)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Scene:
              surface, ``ema/`` averaged weights, ``optim/`` optimizer state, ``prior/`` what a prior
              remembers, ``reference/`` the input views.  Detached, CPU.
     meta:    JSON: configuration, steps done and planned, switch step, boundary history, seed,
-             reference settings.
+             reference settings; of scenes made by nodes also ``stages`` and ``seconds`` (``core.story``).
     """
 
     kind: Kind
@@ -86,61 +88,26 @@ class Scene:
         return replace(self, tensors={k: v for k, v in self.tensors.items() if not k.startswith(("optim/", "prior/"))})
 
     def save(self, path) -> Path:
-        """Writes safetensors through a temporary file, so an interrupted save leaves no damaged scene."""
-        from safetensors.torch import save_file
-
+        """Writes sealed safetensors whole or not at all; the same scene gives the same bytes.  InputError without room."""
         path = Path(path)
-        header = {"format": FORMAT, "version": str(VERSION), "kind": self.kind, "meta": json.dumps(self.meta)}
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({k: v.contiguous() for k, v in self.tensors.items()}, str(partial), metadata=header)
-            os.replace(partial, path)
+            return sealed.write(path, FILE, self.tensors, {"kind": self.kind, "meta": json.dumps(self.meta, sort_keys=True)})
         except OSError as error:
-            if partial.is_file():
-                partial.unlink(missing_ok=True)
             got = f"{path.parent}: {error}"
             raise InputError("scene file", "a writable folder", got, "Choose another folder.") from error
-        return path
 
     @staticmethod
-    def load(path) -> "Scene":
-        """Reads a saved scene; a damaged or foreign file gives an InputError."""
-        path = Path(path)
-        if not path.is_file():
-            raise InputError("scene file", "an existing file", f"{path}", "Check the path.")
-        header = _read_header(path)
-        if header.get("format") != FORMAT:
-            got = f"{path.name}, another format"
-            raise InputError("scene file", "a file saved by Save Scene", got, "Choose a scene file.")
-        if header.get("version") != str(VERSION):
-            got = f"version {header.get('version')}"
-            raise InputError("scene file", f"version {VERSION}", got, "Update the pack or make the scene again.")
-        from safetensors.torch import load_file
+    def load(path, remark: Callable[[str], None] = sealed.log.warning) -> "Scene":
+        """Reads a saved scene; a damaged or foreign file gives an InputError.
 
+        remark: told of a file that was saved before there were checksums.
+        """
+        tensors, header = sealed.read(path, FILE, remark)
         try:
-            return Scene(header["kind"], load_file(str(path)), json.loads(header["meta"]))
-        except Exception as error:  # the library raises its own types for every kind of damage
-            raise _damaged(path, error) from error
-
-
-def _read_header(path: Path) -> dict:
-    """The safetensors header's metadata, read by hand so that damage has one message."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > 1 << 26:
-                raise ValueError("the header is implausibly long")
-            return json.loads(file.read(length)).get("__metadata__", {})
-    except (struct.error, ValueError, AttributeError, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(
-        "scene file", "a complete scene", f"{path.name}, which is damaged or cut short ({error})",
-        "Use an earlier copy or run the stage again.",
-    )
+            return Scene(header["kind"], tensors, json.loads(header["meta"]))
+        except ValueError as error:
+            raise sealed.damaged(Path(path), FILE, error) from error
 
 
 def pack_reference(reference: ReferenceView) -> tuple[dict, dict]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...core.errors import InputError, StopStage
 from ...core.mesh import Mesh
 from ...core.randomness import step_generator
+from ...core.settings import describe
 from ...core.step import OnStep, Step, ignore_step
 from ...core.views import Views
 from ...fields.fixed_surface import FixedSurface
@@ -114,7 +115,7 @@ def import_mesh(
     reference_tensors, reference_meta = pack_reference(reference)
     meta = {
         "step": 0, "total": 0, "nerf_total": 0, "switch_step": None, "boundary": None, "seed": seed,
-        "field": config.color_field.to_json(), "live_levels": None, "reference": reference_meta, "config": {},
+        "field": config.color_field.to_json(), "live_levels": None, "reference": reference_meta, "config": describe(config),
         **surface_meta,
         "imported": {"placement": asdict(config.placement), "coverage": asdict(seen), "report": report},
     }
