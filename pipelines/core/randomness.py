@@ -16,11 +16,13 @@ def step_generator(seed: int, name: str, step: int) -> torch.Generator:
 
 
 @overload
-def on_device(generator: torch.Generator, device: torch.device) -> torch.Generator: ...
+def on_device(generator: torch.Generator, device: torch.device) -> torch.Generator:
+    """A generator for a generator."""
 
 
 @overload
-def on_device(generator: None, device: torch.device) -> None: ...
+def on_device(generator: None, device: torch.device) -> None:
+    """None for None."""
 
 
 def on_device(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:

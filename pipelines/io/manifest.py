@@ -132,11 +132,13 @@ def _version(name: str) -> str | None:
 
 
 @overload
-def plain(value: dict) -> dict: ...
+def plain(value: dict) -> dict:
+    """An object stays an object."""
 
 
 @overload
-def plain(value: object) -> Any: ...
+def plain(value: object) -> Any:
+    """Of all else."""
 
 
 def plain(value):
