@@ -7,6 +7,7 @@ skips in silence), and leaves a record of the failure where the result would hav
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from comfy_execution.graph import ExecutionBlocker
 from comfy_execution.utils import get_executing_context
 
 from ..pipelines.io import runs
+from . import attempts
 from .runner import say
 
 log = logging.getLogger(__name__)
@@ -58,10 +60,18 @@ def key_of(graph: dict, node: str, list_node: str | None, element: Element) -> s
 
 
 def forget_failure(prefix: str) -> None:
-    """Removes the record of an earlier failure once the run has come to its end."""
-    path = failure_path(prefix)
-    if prefix in _by_prefix and path.is_file():
-        path.unlink(missing_ok=True)
+    """Removes the record of an earlier failure, and that of its beginning, once the run has come to its end."""
+    if prefix in _by_prefix:
+        failure_path(prefix).unlink(missing_ok=True)
+        attempts.end(prefix)
+
+
+def set_aside(element: Element, key: str) -> bool:
+    """Whether this very run is left out because servers ended in it."""
+    try:
+        return json.loads(failure_path(element.prefix).read_text(encoding="utf-8")).get("set_aside") == key
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def failure_path(prefix: str) -> Path:
@@ -92,8 +102,11 @@ def blocked(schema: io.Schema) -> io.NodeOutput:
     return io.NodeOutput(*(ExecutionBlocker(None) for _ in schema.outputs))
 
 
-def record_failure(element: Element, where: str, problem: Exception, node_key: str | None) -> None:
-    """Log, the node's text, a message in the browser, and a file for Results.  Never raises."""
+def record_failure(element: Element, where: str, problem: Exception, node_key: str | None, aside: str = "") -> None:
+    """Log, the node's text, a message in the browser, and a file for Results.  Never raises.
+
+    aside: the key of a run that is not to be tried again.
+    """
     from ..pipelines.io.manifest import write_manifest
 
     text = f"{where}: {problem}"
@@ -103,17 +116,19 @@ def record_failure(element: Element, where: str, problem: Exception, node_key: s
         path = failure_path(element.prefix)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_manifest(path, {"manifest": 1, "method": "lift123", "error": text,
-                              "batch": {"item": element.name, "value": element.value}})
-        _tell_browser(f"{element.name} failed, the others go on. {text}")
+                              "batch": {"item": element.name, "value": element.value}, "set_aside": aside})
+        attempts.end(element.prefix)
+        tell_browser("lift123.failed", f"{element.name} failed, the others go on. {text}")
     except Exception as trouble:  # the other runs matter more
         log.warning("the failure of %s could not be recorded: %s", element.name, trouble)
 
 
-def _tell_browser(text: str) -> None:
+def tell_browser(event: str, text: str) -> None:
+    """A message to the browser that the running prompt came from (a no-op without a server)."""
     from server import PromptServer
 
     if getattr(PromptServer, "instance", None) is not None:
-        PromptServer.instance.send_sync("lift123.failed", {"text": text}, PromptServer.instance.client_id)
+        PromptServer.instance.send_sync(event, {"text": text}, PromptServer.instance.client_id)
 
 
 def running_graph(prompt_id: str) -> dict | None:

@@ -20,14 +20,15 @@ class Lift123Extension(ComfyExtension):
     """What ComfyUI asks for at start-up."""
 
     async def on_load(self) -> None:
-        """Adds the pack's model folders, old names, the 'finish with what you have' route and the templates' sample picture."""
+        """Adds the pack's model folders, old names, the 'finish' and 'batch' routes and the templates' sample picture."""
         from server import PromptServer
 
-        from ..host import checkpoints, finish, renamed
+        from ..host import checkpoints, finish, renamed, turns
 
         checkpoints.register_folders()
         if getattr(PromptServer, "instance", None) is not None:
             finish.register_route(PromptServer.instance.routes)
+            turns.register_routes(PromptServer.instance.routes)
             await renamed.register()
             offer_sample()
 
@@ -55,6 +56,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         priors,
         reference,
         render,
+        results,
         stages,
         weights,
     )
@@ -76,7 +78,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         characters.ImagesToViews, characters.LiftLayers,
         layers.RefineLayers, layers.ReplaceLayers, layers.SplitLayers, layers.JoinLayers, layers.SaveLayers, layers.LoadLayers,
         layers_out.ProjectColors, layers_out.PreviewLayers, layers_out.ExportCharacter,
-        render.RenderViews, evaluate.Evaluate, evaluate.CompareSets, export.BakeExport, batch.BatchList, batch.Results,
+        render.RenderViews, evaluate.Evaluate, evaluate.CompareSets, export.BakeExport, batch.BatchList, results.Results,
         files.MeshToFile3D, files.File3DToMesh, files.SaveScene, files.LoadScene,
     ]
 

@@ -1,20 +1,21 @@
-"""One graph over many inputs: Batch List gives them, Results gathers what came of them."""
+"""One graph over many inputs: Batch List gives them."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from comfy_api.latest import io, ui
 from comfy_execution.graph import ExecutionBlocker
 
-from ..host import runs
+from ..host import attempts, runs, turns
 from ..host.base import CATEGORY, Node, node_key
 from ..host.convert import to_image
-from ..host.outputs import check_before_work, claim
+from ..host.outputs import check_before_work
 from ..host.runner import say
 from ..pipelines.core.errors import InputError
 from ..pipelines.io import runs as records
@@ -22,9 +23,9 @@ from ..pipelines.io import runs as records
 PICTURES, TEXTS, NUMBERS = "pictures of a folder", "lines of text", "numbers"
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MOST = 1000  # elements
-ALL_RUNS, PER_NAME = "all runs", "per name"
-WAITS = tuple(f"after_{letter}" for letter in "bcdefg")  # besides "after"
 PREFIX = 5  # index of the output that goes into filename_prefix
+ONE_RUN_EACH, ALL_IN_ONE = "one run each", "all in one run"
+WRITERS = ("Lift123_BakeExport", "Lift123_ExportCharacter")  # leave a manifest
 
 
 class BatchList(Node):
@@ -45,8 +46,7 @@ class BatchList(Node):
                                         "'from:to:step' counts, end included."),
                 io.String.Input("name", default="batch", tooltip="Results go to lift123/<name>/ in the output folder."),
                 io.Int.Input("at_most", default=0, min=0, max=MOST, advanced=True,
-                             tooltip="New runs at once; 0 = all. With 1 and ComfyUI's batch count, every run is finished "
-                                     "before the next begins."),
+                             tooltip="New runs after one click; 0 = all."),
                 io.Boolean.Input("skip_done", default=True,
                                  tooltip="Leave out elements whose results are there, made by the same graph with the same "
                                          "settings and seeds."),
@@ -55,6 +55,10 @@ class BatchList(Node):
                 io.String.Input("also", default="", multiline=True, optional=True,
                                 tooltip="A second list, numbers as in 'values' or lines of text: every element runs once with "
                                         "each of it, for example every picture with seeds 0:2. Empty = none."),
+                io.Combo.Input("pace", options=[ONE_RUN_EACH, ALL_IN_ONE], default=ONE_RUN_EACH, optional=True,
+                               tooltip="One run each: an element's results are written before the next one begins; the graph "
+                                       "is queued again by itself until the list is through. All in one run: ComfyUI takes "
+                                       "all elements through one node before it goes on to the next."),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", is_output_list=True, tooltip="Every picture, as Load Image."),
@@ -90,32 +94,90 @@ class BatchList(Node):
         return float("nan")
 
     @classmethod
-    def run(cls, folder, values, name, at_most, skip_done, source, also=""):
+    def run(cls, folder, values, name, at_most, skip_done, source, also="", pace=ONE_RUN_EACH):
         elements, contents, seconds = crossed(*listed(source, folder, values, name.strip()), also)
-        key = node_key(cls)
-        runs.hand_out(key or "", elements)
         graph = getattr(cls.hidden, "prompt", None) or {}
-        done = [skip_done and is_done(graph, key, element) for element in elements]
-        tried = [runs.failure_path(e.prefix).is_file() for e in elements]
-        waiting = sorted((n for n in range(len(elements)) if not done[n]), key=lambda n: tried[n])  # new ones first
-        chosen = set(waiting[:at_most] if at_most else waiting)
-        rows, broken = [], 0
-        for n, element in enumerate(elements):
-            row = None
-            if n in chosen:
-                try:
-                    row = row_of(n, element, contents[n], source) + seconds[n]
-                except Exception as problem:
-                    broken += 1
-                    runs.record_failure(element, "Batch List", problem, key)
-            rows.append(row or [ExecutionBlocker(None)] * (PREFIX + 1 + len(seconds[n])))
-        report = (f"{len(elements)} in the list: {len(chosen) - broken} to run, {sum(done)} already done, {broken} broken, "
-                  f"{len(waiting) - len(chosen)} left for later")
-        if skip_done and not writers(graph, key):
+        plan = Plan(node_key(cls) or "", graph, elements, skip_done)
+
+        def read(n: int) -> list:
+            return row_of(n, elements[n], contents[n], source) + seconds[n]
+
+        width = PREFIX + 1 + len(seconds[0])
+        if pace == ONE_RUN_EACH and lists_in(graph) < 2:
+            rows, report = one_row(plan, read, at_most, width)
+        else:
+            rows, report = all_rows(plan, read, at_most, width)
+        if skip_done and not writers(graph, plan.key):
             report += ". Nothing can be known as done: connect 'prefix' to filename_prefix of Bake and Export"
-        say(report, key)
+        say(report, plan.key or None)
         columns = [list(column) for column in zip(*rows, strict=True)]
         return io.NodeOutput(*columns[: PREFIX + 1], report, *columns[PREFIX + 1 :], ui=ui.PreviewText(report))
+
+
+class Plan:
+    """Which elements are done, set aside, or waiting: new ones first, then what failed, last what a server ended in.
+
+    done, aside: [n] bool; waiting: indices; key: the list node's id.
+    """
+
+    def __init__(self, key: str, graph: dict, elements: list[runs.Element], skip_done: bool):
+        self.key, self.graph, self.elements = key, graph, elements
+        self.done = [skip_done and is_done(graph, key, element) for element in elements]
+        self.run_keys = [run_key(graph, key, element) for element in elements]
+        self.aside = [skip_done and not done and runs.set_aside(element, made)
+                      for element, made, done in zip(elements, self.run_keys, self.done, strict=True)]
+        for element, done in zip(elements, self.done, strict=True):
+            if done:
+                attempts.clear(element.prefix)
+        waits = [n for n in range(len(elements)) if not self.done[n] and not self.aside[n]]
+        self.waiting = sorted(waits, key=self._doubt)
+
+    def _doubt(self, n: int) -> tuple[int, bool]:
+        prefix = self.elements[n].prefix
+        return attempts.ended(prefix, self.run_keys[n]), runs.failure_path(prefix).is_file()
+
+    def failed(self) -> int:
+        """Elements whose last run failed, those set aside included."""
+        return sum(runs.failure_path(e.prefix).is_file() for e, done in zip(self.elements, self.done, strict=True) if not done)
+
+
+def all_rows(plan: Plan, read, at_most: int, width: int) -> tuple[list[list], str]:
+    """(a row for every element, blocked where it does not run; report)."""
+    elements = plan.elements
+    runs.hand_out(plan.key, elements)
+    chosen = set(plan.waiting[:at_most] if at_most else plan.waiting)
+    rows = [(row_or_none(plan, read, n) if n in chosen else None) for n in range(len(elements))]
+    running = sum(row is not None for row in rows)
+    report = (f"{len(elements)} in the list: {running} to run, {sum(plan.done)} already done, {len(chosen) - running} broken, "
+              f"{len(plan.waiting) - len(chosen)} left for later")
+    return [row or [ExecutionBlocker(None)] * width for row in rows], report
+
+
+def one_row(plan: Plan, read, at_most: int, width: int) -> tuple[list[list], str]:
+    """([the row of the next element that can be read], report); what follows is seen to by ``host.turns``."""
+    tried, prompt = turns.tried(), turns.prompt_id() or ""
+    row, chosen = None, None
+    for n in plan.waiting:
+        element = plan.elements[n]
+        if element.prefix in tried or attempts.busy(element.prefix):  # busy: another ComfyUI on the same folder has it
+            continue
+        if chosen or (at_most and len(tried) >= at_most):
+            break
+        tried.add(element.prefix)
+        if attempts.ended(element.prefix, plan.run_keys[n]) >= attempts.MOST:
+            put_aside(plan, n)
+        elif attempts.begin(element.prefix, plan.run_keys[n], prompt) and (row := row_or_none(plan, read, n)) is not None:
+            chosen = element
+    runs.hand_out(plan.key, [chosen] if chosen else [])
+    left = [plan.elements[n].prefix for n in plan.waiting if plan.elements[n].prefix not in tried]
+    more = bool(left) and chosen is not None and not (at_most and len(tried) >= at_most)
+    settled = {e.prefix for e, done, aside in zip(plan.elements, plan.done, plan.aside, strict=True) if done or aside}
+    position = len(settled | tried)
+    turns.watch(turns.Turn(plan.key, chosen, tried, position, len(plan.elements), more))
+    left_over = f"{sum(plan.done)} done, {plan.failed()} failed, {len(left)} left"
+    report = (f"model {position} of {len(plan.elements)}: {chosen.name}. {left_over}" if chosen else
+              f"{len(plan.elements)} in the list: {left_over}. Nothing more to run now")
+    return [row or [ExecutionBlocker(None)] * width], report
 
 
 def row_of(index: int, element: runs.Element, content, source: str) -> list:
@@ -136,7 +198,7 @@ def listed(source: str, folder: str, values: str, name: str) -> tuple[list[runs.
     if source == PICTURES:
         contents = pictures(folder)
         names = [p.name for p in contents]
-        identities = [hashlib.sha256(p.read_bytes() + side_text(p)).hexdigest() for p in contents]
+        identities = [content_of(p) for p in contents]
     else:
         contents = numbers(values) if source == NUMBERS else [v.strip() for v in values.splitlines() if v.strip()]
         names = [v if isinstance(v, str) else f"{v:g}" for v in contents]
@@ -184,6 +246,17 @@ def pictures(folder: str) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS and p.is_file())
 
 
+def content_of(path: Path) -> str:
+    """SHA-256 of a picture and the words beside it; read again only where the file has changed."""
+    stat = path.stat()
+    return _content(path, stat.st_size, stat.st_mtime_ns, side_text(path))
+
+
+@lru_cache(maxsize=2 * MOST)
+def _content(path: Path, size: int, changed: int, words: bytes) -> str:
+    return hashlib.sha256(path.read_bytes() + words).hexdigest()
+
+
 def side_text(path: Path) -> bytes:
     """The words beside a picture, which belong to the run's identity."""
     note = path.with_suffix(".txt")
@@ -227,9 +300,43 @@ def read_picture(path: Path):
     return to_image(torch.from_numpy(pixels[..., :3].copy())), mask[None]
 
 
+def row_or_none(plan: Plan, read, n: int) -> list | None:
+    """An element's row; None for one that cannot be read, which is recorded."""
+    try:
+        return read(n)
+    except Exception as problem:
+        runs.record_failure(plan.elements[n], "Batch List", problem, plan.key or None)
+        return None
+
+
+def put_aside(plan: Plan, n: int) -> None:
+    """Leaves a record of an element in which servers have ended, so that the others come to their turn."""
+    element = plan.elements[n]
+    problem = InputError(element.name, "a run that comes to its end", f"{attempts.MOST} servers that ended in it",
+                         "It is set aside. To try it again, change the picture or a setting, "
+                         f"or delete output/{element.prefix}{records.FAILED}.")
+    runs.record_failure(element, "Batch List", problem, plan.key or None, plan.run_keys[n])
+    attempts.clear(element.prefix)
+
+
+def lists_in(graph: dict) -> int:
+    """Batch Lists of a graph; several go side by side, which takes one run for all."""
+    return sum(entry["class_type"] == runs.LIST for entry in graph.values())
+
+
+def run_key(graph: dict, key: str, element: runs.Element) -> str:
+    """What makes an element's run this run, over all of the graph's ends that hang on the list."""
+    ends = writers(graph, key)
+    if not ends:
+        linked = {str(v[0]) for entry in graph.values() for v in entry["inputs"].values() if records.is_link(v, graph)}
+        ends = [n for n in graph if n not in linked and key in records.upstream(graph, n)]
+    keys = sorted(runs.key_of(graph, n, key, element) for n in ends)
+    return hashlib.sha256("".join(keys).encode()).hexdigest()
+
+
 def writers(graph: dict, key: str | None) -> list[str]:
     """Nodes that write a manifest under this list's prefix."""
-    return [n for n, entry in graph.items() if entry["class_type"] == "Lift123_BakeExport"
+    return [n for n, entry in graph.items() if entry["class_type"] in WRITERS
             and entry["inputs"].get("filename_prefix") == [key, PREFIX]]
 
 
@@ -243,110 +350,3 @@ def is_done(graph: dict, key: str | None, element: runs.Element) -> bool:
     found = {run.key for path in folder.glob(f"{Path(element.prefix).name}_*{records.DONE}")
              if (run := records.read_run(path, root)) is not None}
     return bool(wanted) and wanted <= found
-
-
-class Results(Node):
-    PER_RUN = False
-
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="Lift123_Results", display_name="Results", category=f"{CATEGORY}/output",
-            description="Gathers the manifests of finished and failed runs below a folder of ComfyUI's output folder into "
-                        "a table, a CSV file and a contact sheet.",
-            search_aliases=["table", "csv", "contact sheet", "compare", "benchmark"],
-            is_output_node=True, not_idempotent=True,
-            inputs=[
-                io.String.Input("folder", default="lift123/batch", tooltip="Inside ComfyUI's output folder; sub-folders too."),
-                io.String.Input("filename_prefix", default="lift123/results",
-                                tooltip="Where the CSV and the sheet go in the output folder; a number is added."),
-                io.Boolean.Input("newest_only", default=True,
-                                 tooltip="Of several runs of one element only the latest; off lists all."),
-                io.AnyType.Input("after", optional=True, raw_link=True,
-                                 tooltip="Connect any output of the batch's last node: Results then waits for all runs, the "
-                                         "failed ones included. Its value is not used."),
-                *(io.AnyType.Input(name, optional=True, raw_link=True, advanced=True,
-                                   tooltip="Another node to wait for, as 'after'.") for name in WAITS),
-                io.Combo.Input("means", options=[ALL_RUNS, PER_NAME], default=ALL_RUNS, optional=True,
-                               tooltip="Means and standard errors of all runs together, or of those with the same name: "
-                                       "variants of one graph, queued again with other seeds or objects."),
-            ],
-            outputs=[
-                io.String.Output("table", display_name="table", tooltip="Markdown: one row per run, then means."),
-                io.Image.Output("picture", display_name="picture", tooltip="The table as a picture, main columns only."),
-                io.Image.Output("sheet", display_name="sheet", tooltip="One labeled picture per finished run."),
-                io.String.Output("csv", display_name="csv", tooltip="The table as comma-separated values, for spreadsheets."),
-            ],
-            hidden=[io.Hidden.unique_id],
-        )
-
-    @classmethod
-    def validate_inputs(cls, filename_prefix):
-        return True if filename_prefix is None else check_before_work(filename_prefix)
-
-    @classmethod
-    def fingerprint_inputs(cls, **_):
-        """Always looked at again: the folder changes without the graph."""
-        return float("nan")
-
-    @classmethod
-    def run(cls, folder, filename_prefix, newest_only, means=ALL_RUNS, **after):
-        from ..pipelines.io.glb import save_bytes
-        from ..pipelines.io.table_picture import comma_separated, markdown
-        from .export import save_png
-
-        found = gathered(folder, newest_only)
-        head, rows = records.table(found, means == PER_NAME)
-        failed = sum(bool(run.error) for run in found)
-        title = f"{folder}: {len(found) - failed} done, {failed} failed"
-        text, csv = markdown(head, rows), comma_separated(head, rows)
-        picture, sheet = to_image(short_table(title, head, rows)), to_image(contact_sheet(found))
-        slot = claim(filename_prefix)
-        save_bytes(slot.path("csv"), csv.encode())
-        save_png(picture, slot.path("png", "table"))
-        save_png(sheet, slot.path("png", "sheet"))
-        say(title, node_key(cls))
-        files = {"csv": slot.result("csv"), "table": slot.result("png", "table"), "sheet": slot.result("png", "sheet")}
-        return io.NodeOutput(text, picture, sheet, csv, ui={
-            "images": [files["table"], files["sheet"]], "text": (f"{title}\n\n{text}",), "lift123_files": [files]})
-
-
-def gathered(folder: str, newest_only: bool) -> list[records.Run]:
-    """Runs below a folder of the output folder; InputError where there are none."""
-    import folder_paths
-
-    root = Path(folder_paths.get_output_directory())
-    path = root / folder.strip()
-    if not folder_paths.is_within_directory(str(root), str(path)):
-        raise InputError("folder", "a folder inside ComfyUI's output folder", repr(folder), "Name it relative to that folder.")
-    found = records.gather(root, folder.strip(), newest_only) if path.is_dir() else []
-    if not found:
-        raise InputError("folder", "runs of Bake and Export", f"none below {folder!r}", "Check its name, or run the batch first.")
-    return found
-
-
-def short_table(title: str, head: list, rows: list[list], most: int = 60):
-    """[H, W, 3]: the main columns, long sentences cut, as wide as a screen."""
-    from ..pipelines.io.table_picture import table_picture
-
-    kept, rows = records.digest(head, rows)
-    rows = [[c if not isinstance(c, str) or len(c) <= most else c[: most - 3] + "..." for c in row] for row in rows]
-    missing = len(head) - len(kept)
-    return table_picture(title, kept, rows, (f"{missing} more columns are in the CSV",) if missing else ())
-
-
-def contact_sheet(found: list[records.Run], side: int = 192, most: int = 100):
-    """[H, W, 3]: the first view of every finished run's sheet with its name; white where there is none."""
-    import numpy as np
-    from PIL import Image
-
-    from ..pipelines.io.table_picture import labeled
-    from ..pipelines.stages.results.render_views import contact_sheet as arrange
-
-    cells = []
-    for name, sheet in [(r.name, r.sheet) for r in found if r.sheet is not None][:most]:
-        with Image.open(sheet) as file:
-            width = file.width // 6 if file.width >= 6 * 64 else file.width  # Bake and Export's sheets have six columns
-            first = file.convert("RGB").crop((0, 0, width, min(width, file.height))).resize((side, side))
-        cells.append(labeled(torch.from_numpy(np.array(first)).float() / 255, name))
-    return arrange(torch.stack(cells)) if cells else torch.ones(side, side, 3)

@@ -17,7 +17,7 @@ from comfy_execution.graph import ExecutionBlocker
 from comfy_execution.utils import CurrentNodeContext
 from lift123.host import runs
 from lift123.host.base import Node
-from lift123.nodes import batch
+from lift123.nodes import batch, results
 from lift123.nodes.export import read_metrics
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.io import runs as records
@@ -116,7 +116,8 @@ def picture(path, alpha=255, size=40):
 
 
 def run_list(graph=GRAPH, **inputs):
-    values = {"folder": "", "values": "", "name": "b", "at_most": 0, "skip_done": True, "source": batch.PICTURES} | inputs
+    values = {"folder": "", "values": "", "name": "b", "at_most": 0, "skip_done": True, "source": batch.PICTURES,
+              "pace": batch.ALL_IN_ONE} | inputs
     clone = batch.BatchList.PREPARE_CLASS_CLONE(None)
     clone.hidden = type("Hidden", (), {"prompt": graph, "unique_id": "1"})
     return clone.execute(**values).args
@@ -225,18 +226,18 @@ def test_results_gathers_files(folders):
     for name in ("one", "two"):
         finish_run(folders, f"lift123/b/{name}")
         Image.new("RGB", (6 * 64, 64), "red").save(folders / f"output/lift123/b/{name}_00001_sheet.png")
-    table, picture, sheet, csv = batch.Results.execute(folder="lift123/b", filename_prefix="lift123/r", newest_only=True).args
+    table, picture, sheet, csv = results.Results.execute(folder="lift123/b", filename_prefix="lift123/r", newest_only=True).args
     assert csv.splitlines()[0].startswith("run,status") and len(csv.splitlines()) == 3 and "lift123/b/two_00001" in table
     assert sheet.shape[2] == 2 * 192 and torch.allclose(sheet[0, 96, 96], torch.tensor([1.0, 0, 0])) and picture.ndim == 4
     assert {p.name for p in (folders / "output/lift123").glob("r_*")} == {
         "r_00001_.csv", "r_00001_table.png", "r_00001_sheet.png"}
-    table = batch.Results.execute(folder="lift123/b", filename_prefix="lift123/r2", newest_only=True, means=batch.PER_NAME,
+    table = results.Results.execute(folder="lift123/b", filename_prefix="lift123/r2", newest_only=True, means=results.PER_NAME,
                                   after=["1", 0], after_b=["2", 0]).args[0]
     assert "two_00001" in table and "mean" not in table
     with pytest.raises(InputError, match="none below"):
-        batch.Results.execute(folder="nothing", filename_prefix="lift123/r", newest_only=True)
+        results.Results.execute(folder="nothing", filename_prefix="lift123/r", newest_only=True)
     with pytest.raises(InputError, match="inside"):
-        batch.Results.execute(folder="../..", filename_prefix="lift123/r", newest_only=True)
+        results.Results.execute(folder="../..", filename_prefix="lift123/r", newest_only=True)
 
 
 def test_means_per_name():

@@ -24,7 +24,7 @@ def graph():
     """Pictures -> reference -> an imported mesh in their colors -> metrics -> asset -> table."""
     return {
         "list": node("BatchList", folder="five", values="", name="five", at_most=0, skip_done=True,
-                     source="pictures of a folder"),
+                     source="pictures of a folder", pace="all in one run"),
         "toy": node("ToyObject", size=32, azimuth=0.0, elevation=0.0, seed=12),
         "reference": node("ReferenceView", image=["list", 0], mask=["list", 1], prompt=["list", 2], size=64),
         "scene": node("MeshToScene", mesh=["toy", 4], reference=["reference", 0], turn=0.0, grid=16, detail=64,

@@ -1,0 +1,178 @@
+"""Runs that have begun and not ended: how a picture that ends the server is told from one that waits.
+
+While a batch works on an element, ``<prefix>_started.json`` stands where its result will be.  It goes when the run ends,
+whether well or with an error.  One that is found without a living owner is a run in which the server ended.  The file is
+created exclusively, so that two servers on one output folder never work on the same element.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import platform
+import uuid
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+STARTED = "_started.json"
+MOST = 2  # times that one element may end the server
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a started file says.
+
+    key: what made the run this run; another one begins to count anew.  ended: servers that ended in it before.
+    owner: the process that works on it (``who``); prompt: its prompt's id.
+    """
+
+    key: str
+    ended: int
+    owner: dict
+    prompt: str
+
+
+_mine: dict[Path, Attempt] = {}
+
+
+def path_of(prefix: str) -> Path:
+    """Where the run under ``prefix`` says that it has begun."""
+    import folder_paths
+
+    return Path(folder_paths.get_output_directory()) / f"{prefix}{STARTED}"
+
+
+def ended(prefix: str, key: str) -> int:
+    """How many servers have ended while they worked on this run; 0 for a run that a living one works on."""
+    found = _read(path_of(prefix))
+    if found is None or found.key != key:
+        return 0
+    return found.ended + (not alive(found.owner))
+
+
+def busy(prefix: str) -> bool:
+    """Whether another living server works on this run."""
+    found = _read(path_of(prefix))
+    return found is not None and found.owner != who() and alive(found.owner)
+
+
+def begin(prefix: str, key: str, prompt: str) -> bool:
+    """Notes that the run begins; False where another server has been quicker.  OSError where it cannot be written."""
+    path = path_of(prefix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if busy(prefix):
+        return False
+    attempt = Attempt(key, ended(prefix, key), who(), prompt)
+    if path.exists():  # of a dead server, or of a prompt of ours that has ended: whoever moves it away has it
+        old = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            os.rename(path, old)
+        except FileNotFoundError:
+            return False
+        old.unlink(missing_ok=True)
+    try:
+        _write(path, attempt, exclusive=True)
+    except FileExistsError:
+        return False
+    _mine[path] = attempt
+    return True
+
+
+def end(prefix: str, prompt: str | None = None) -> bool:
+    """The run has come to an end, well or with an error; whether it was one of ours, and still open."""
+    return _close(path_of(prefix), prompt, 0)
+
+
+def withdraw(prefix: str, prompt: str | None = None) -> None:
+    """The run was stopped by a person: as if this attempt had not been."""
+    path = path_of(prefix)
+    _close(path, prompt, _mine[path].ended if path in _mine else 0)
+
+
+def clear(prefix: str) -> None:
+    """Removes what a dead server has left for a run that is known to be done."""
+    if not busy(prefix):
+        path_of(prefix).unlink(missing_ok=True)
+
+
+def _close(path: Path, prompt: str | None, before: int) -> bool:
+    mine = _mine.get(path)
+    if mine is None or prompt not in (None, mine.prompt):
+        return False
+    del _mine[path]
+    if before:
+        _write(path, replace(mine, ended=before - 1, owner={}), exclusive=False)
+    else:
+        path.unlink(missing_ok=True)
+    return True
+
+
+@atexit.register
+def _withdraw_all() -> None:
+    """A server that is ended in an orderly way was not ended by a picture."""
+    for path, attempt in list(_mine.items()):
+        try:
+            _close(path, None, attempt.ended)
+        except OSError:
+            pass
+
+
+@lru_cache(maxsize=1)
+def who() -> dict:
+    """This process, told from others of the same number by the time of its start."""
+    import psutil
+
+    return {"host": platform.node(), "pid": os.getpid(), "since": round(psutil.Process().create_time(), 1)}
+
+
+def alive(owner: dict) -> bool:
+    """Whether a process that ``who`` named still runs on this machine."""
+    import psutil
+
+    if owner.get("host") != platform.node():
+        return False
+    try:
+        process = psutil.Process(int(owner["pid"]))
+        return abs(process.create_time() - owner["since"]) < 2 and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, KeyError, TypeError, ValueError):
+        return False
+
+
+def _read(path: Path) -> Attempt | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return Attempt(str(data["key"]), int(data["ended"]), dict(data["owner"]), str(data["prompt"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):  # damaged: a server ended while it was written
+        return Attempt("", 0, {}, "")
+
+
+def _write(path: Path, attempt: Attempt, exclusive: bool) -> None:
+    """Whole or not at all, and on the disk when it returns; exclusive: FileExistsError where one stands."""
+    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with open(fresh, "x", encoding="utf-8") as file:
+            json.dump(vars(attempt), file)
+            file.flush()
+            os.fsync(file.fileno())
+        if exclusive:
+            _link(fresh, path)
+        else:
+            os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _link(fresh: Path, path: Path) -> None:
+    """Gives a file a name that nobody has; FileExistsError."""
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        raise
+    except OSError as problem:  # a file system without links
+        if path.exists():
+            raise FileExistsError(path) from problem
+        os.replace(fresh, path)

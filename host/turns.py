@@ -1,0 +1,162 @@
+"""A batch that goes on by itself: when the run of one element has ended, the same graph is queued again for the next.
+
+The server does it, so that it also works for prompts of scripts and with the browser closed.  The new prompt keeps the
+client's id (the browser that began shows it), the place in the queue, and everything else that came with the first.
+An interruption ends the batch; what is done stays done, and queueing the graph again goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from comfy_execution.utils import get_executing_context
+
+from . import attempts, runs
+
+log = logging.getLogger(__name__)
+ROUTE = "/lift123/batch"
+POLL_SECONDS = 0.1
+
+
+@dataclass
+class Turn:
+    """One run of a batch.
+
+    element: what it works on, None for none; tried: prefixes that this batch has taken so far, this one included;
+    position, total: "model 12 of 90"; more: whether another run follows; stop: a person wants it to end after this one.
+    """
+
+    list_node: str
+    element: runs.Element | None
+    tried: set[str]
+    position: int
+    total: int
+    more: bool
+    stop: bool = False
+
+
+@dataclass
+class _Queue:
+    """What is known of the server's prompts."""
+
+    running: dict[str, Turn] = field(default_factory=dict)
+    tried: dict[str, set[str]] = field(default_factory=dict)  # by prompts that wait for their turn
+
+
+_state = _Queue()
+
+
+def prompt_id() -> str | None:
+    """Of the prompt that is executed now; None outside the server."""
+    context = get_executing_context()
+    return context.prompt_id if context is not None else None
+
+
+def tried() -> set[str]:
+    """Prefixes of the elements that this batch has tried before the prompt that runs now."""
+    return set(_state.tried.pop(prompt_id() or "", ()))
+
+
+def follows() -> bool:
+    """Whether the prompt that runs now is one run of a batch and will be followed by another."""
+    turn = _state.running.get(prompt_id() or "")
+    return turn is not None and turn.more and not turn.stop
+
+
+def watch(turn: Turn) -> None:
+    """Sees to what comes after the prompt that runs now: records, and the next run.  A no-op outside the server."""
+    from server import PromptServer
+
+    server, prompt = getattr(PromptServer, "instance", None), prompt_id()
+    item = queued_item(server, prompt)
+    if item is None:
+        return
+    _state.running[prompt] = turn
+    asyncio.run_coroutine_threadsafe(_follow(server, prompt, item, turn), server.loop)
+
+
+def stop() -> list[str]:
+    """Batches end after the element that they work on; returns the ids of their prompts."""
+    for turn in _state.running.values():
+        turn.stop = True
+    return list(_state.running)
+
+
+def register_routes(routes) -> None:
+    """GET /lift123/batch tells what runs; POST /lift123/batch/stop ends batches after their current element."""
+    from aiohttp import web
+
+    @routes.get(ROUTE)
+    async def status(_):
+        return web.json_response({"running": [
+            {"prompt_id": prompt, "item": turn.element.name if turn.element else "", "position": turn.position,
+             "total": turn.total, "follows": turn.more and not turn.stop} for prompt, turn in _state.running.items()
+        ] + [{"prompt_id": prompt, "item": "", "position": 0, "total": 0, "follows": True} for prompt in _state.tried]})
+
+    @routes.post(f"{ROUTE}/stop")
+    async def end(_):
+        return web.json_response({"stopping": stop()})
+
+
+async def _follow(server, prompt: str, item: tuple, turn: Turn) -> None:
+    try:
+        while queued_item(server, prompt) is not None:
+            await asyncio.sleep(POLL_SECONDS)
+        if settle(status_of(server, prompt), prompt, turn):
+            _queue_again(server, item, turn)
+        elif not turn.more or turn.stop:
+            runs.tell_browser("lift123.batch", _summary(turn))
+    except Exception as problem:  # nobody waits for this task
+        log.error("Lift123: the batch does not go on: %s. Queue the graph again.", problem, exc_info=problem)
+        runs.tell_browser("lift123.failed", f"The batch does not go on: {problem}. Queue the graph again.")
+    finally:
+        _state.running.pop(prompt, None)
+
+
+def settle(status: dict, prompt: str, turn: Turn) -> bool:
+    """Records how the run of ``turn`` has ended; whether the next one is to be queued.
+
+    status: of the prompt, as ComfyUI's history keeps it; {} where it is gone.
+    """
+    messages = dict(reversed([tuple(m) for m in status.get("messages") or ()]))
+    prefix = turn.element.prefix if turn.element is not None else ""
+    if "execution_interrupted" in messages:
+        attempts.withdraw(prefix, prompt)
+        log.info("Lift123: the batch was interrupted; queue the graph again to go on")
+        return False
+    error = messages.get("execution_error")
+    if attempts.end(prefix, prompt) and error is not None:  # another pack's node; ours record their errors themselves
+        text = str(error.get("exception_message", "")).strip() or error.get("exception_type", "unknown error")
+        runs.record_failure(turn.element, str(error.get("node_type", "")), RuntimeError(text), error.get("node_id"))
+    return turn.more and not turn.stop
+
+
+def _queue_again(server, item: tuple, turn: Turn) -> None:
+    number, _, graph, extra, *rest = item
+    fresh = str(uuid.uuid4())
+    _state.tried[fresh] = turn.tried
+    extra = {**extra, "create_time": int(time.time() * 1000)}
+    server.prompt_queue.put((number, fresh, graph, extra, *rest))
+
+
+def _summary(turn: Turn) -> str:
+    return (f"The batch was stopped after {turn.position} of {turn.total}; queue the graph again to go on." if turn.stop
+            else f"The batch has come to its end: {turn.position} of {turn.total} were worked on.")
+
+
+def queued_item(server, prompt: str | None) -> tuple | None:
+    """What ComfyUI's queue holds for the prompt while it runs; None for one that does not."""
+    queue = getattr(server, "prompt_queue", None)
+    if queue is None or prompt is None:
+        return None
+    return next((item for item in queue.get_current_queue_volatile()[0] if item[1] == prompt), None)
+
+
+def status_of(server, prompt: str) -> dict:
+    """The prompt's status in ComfyUI's history, {} where it has been cleared."""
+    found = server.prompt_queue.get_history(prompt_id=prompt, map_function=lambda entry: entry["status"])
+    return found.get(prompt) or {}

@@ -1,0 +1,110 @@
+"""Begun runs: counted over dead servers, claimed once among living ones, withdrawn when a person stops them."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+from helpers.comfy_modules import prepare
+
+prepare()
+import folder_paths
+from lift123.host import attempts, runs, turns
+
+PREFIX = "lift123/b/one"
+
+
+@pytest.fixture(autouse=True)
+def output(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_paths, "get_output_directory", lambda: str(tmp_path))
+    return tmp_path
+
+
+def as_if_by(owner: dict) -> None:
+    """The started file as another process has left it."""
+    path = attempts.path_of(PREFIX)
+    data = json.loads(path.read_text()) | {"owner": owner}
+    path.write_text(json.dumps(data))
+    attempts._mine.clear()
+
+
+def dead_owner() -> dict:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    return attempts.who() | {"pid": gone.pid}
+
+
+def test_dead_servers_are_counted_and_living_ones_left_alone():
+    dead = dead_owner()
+    for count in (1, 2, 3):
+        assert attempts.begin(PREFIX, "k", "p") and attempts.ended(PREFIX, "k") == count - 1
+        as_if_by(dead)
+        assert attempts.ended(PREFIX, "k") == count and attempts.ended(PREFIX, "other settings") == 0
+    as_if_by(attempts.who() | {"since": attempts.who()["since"] - 50})
+    assert attempts.ended(PREFIX, "k") == 3, "a process of the same number that began at another time"
+    as_if_by(attempts.who() | {"pid": os.getppid(), "since": psutil.Process(os.getppid()).create_time()})
+    assert attempts.busy(PREFIX) and not attempts.begin(PREFIX, "k", "p")
+    attempts.clear(PREFIX)
+    assert attempts.path_of(PREFIX).exists(), "it belongs to a living server"
+
+
+def test_an_end_leaves_nothing_and_a_withdrawal_the_count_of_before(output):
+    assert attempts.begin(PREFIX, "k", "p") and not attempts.end(PREFIX, "another prompt") and attempts.end(PREFIX, "p")
+    assert not attempts.end(PREFIX, "p") and not list(output.rglob("*.json")) + list(output.rglob(".*"))
+    attempts.begin(PREFIX, "k", "p")
+    as_if_by(dead_owner())
+    attempts.begin(PREFIX, "k", "p")
+    attempts.withdraw(PREFIX, "p")
+    assert attempts.ended(PREFIX, "k") == 1
+    attempts.begin(PREFIX, "k", "p")
+    attempts._withdraw_all()
+    assert attempts.ended(PREFIX, "k") == 1
+    attempts.path_of(PREFIX).write_text("{half")
+    assert attempts.ended(PREFIX, "k") == 0 and attempts.begin(PREFIX, "k", "q") and attempts.begin(PREFIX, "k", "r")
+    assert [p.name for p in output.rglob("*") if p.is_file()] == ["one_started.json"]
+
+
+def contender(folder: str, gate, won) -> None:
+    folder_paths.get_output_directory = lambda: folder
+    attempts.who.cache_clear()
+    gate.wait()
+    won.put(attempts.begin(PREFIX, "k", "p"))
+    gate.wait()  # alive until all have tried
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_of_four_servers_one_begins(output):
+    context = multiprocessing.get_context("fork")
+    gate, won = context.Barrier(5), context.Queue()
+    others = [context.Process(target=contender, args=(str(output), gate, won)) for _ in range(4)]
+    for process in others:
+        process.start()
+    gate.wait()
+    taken = [won.get(timeout=60) for _ in others]
+    gate.wait()
+    for process in others:
+        process.join()
+    assert sorted(taken) == [False, False, False, True]
+
+
+def test_how_a_run_ended_decides_what_follows(output, monkeypatch):
+    element = runs.Element("one.png", PREFIX, "one.png", "x")
+    turn = turns.Turn("1", element, {PREFIX}, 1, 2, True)
+    monkeypatch.setattr(runs, "tell_browser", lambda *_: None)
+
+    def ended(*messages):
+        attempts.begin(PREFIX, "k", "p")
+        return turns.settle({"messages": [["execution_start", {}], *messages]}, "p", turn)
+
+    assert ended(["execution_success", {}]) and not list(output.rglob("*.json"))
+    assert not ended(["execution_interrupted", {"node_id": "3"}]) and not list(output.rglob("*.json"))
+    assert ended(["execution_error", {"node_type": "KSampler", "exception_message": " no room\n", "node_id": "3"}])
+    assert [p.name for p in output.rglob("*.json")] == ["one_failed.json"]
+    assert json.loads(runs.failure_path(PREFIX).read_text())["error"] == "KSampler: no room"
+    assert turns.settle({}, "p", turn), "a cleared history"
+    turn.stop = True
+    assert not ended(["execution_success", {}])
+    assert not turns.settle({}, "p", turns.Turn("1", None, set(), 2, 2, False))
