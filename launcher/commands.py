@@ -151,7 +151,7 @@ def command_batch(args, paths: Paths) -> int:
     prompt, _ = load_workflow(paths, args.workflow)
     environment.ensure(paths)
     failed = run_batch(paths, pictures, graph.with_seed(prompt, args.seed), args.prompt,
-                       lambda: start_server(paths, args.device, "batch"), describe)
+                       lambda: start_server(paths, args.device, "batch"), describe, args.retry)
     return 1 if failed else 0
 
 
@@ -221,6 +221,7 @@ def parser() -> argparse.ArgumentParser:
     add("test", command_test, "set up, then run all tests; other arguments go to pytest")
     batch = add("batch", command_batch, "every picture in a folder, skipping those that are done", job=True)
     batch.add_argument("folder")
+    batch.add_argument("--retry", action="store_true", help="also the pictures that were set aside")
     add("bench", command_bench, "run a benchmark; other arguments go to it").add_argument("name", nargs="?")
     sync = add("sync", command_sync, "write what is generated from the nodes: translations, help pages, graphs")
     sync.add_argument("--check", action="store_true", help="write nothing; print what is stale and exit 1")
