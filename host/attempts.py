@@ -10,11 +10,11 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import platform
 import uuid
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
+
+from . import journal
 
 STARTED = "_started.json"
 MOST = 2  # times that one element may end the server
@@ -25,7 +25,7 @@ class Attempt:
     """What a started file says.
 
     key: what made the run this run; another one begins to count anew.  ended: servers that ended in it before.
-    owner: the process that works on it (``who``); prompt: its prompt's id.
+    owner: the process that works on it (``journal.who``); prompt: its prompt's id.
     """
 
     key: str
@@ -49,13 +49,13 @@ def ended(prefix: str, key: str) -> int:
     found = _read(path_of(prefix))
     if found is None or found.key != key:
         return 0
-    return found.ended + (not alive(found.owner))
+    return found.ended + (not journal.alive(found.owner))
 
 
 def busy(prefix: str) -> bool:
     """Whether another living server works on this run."""
     found = _read(path_of(prefix))
-    return found is not None and found.owner != who() and alive(found.owner)
+    return found is not None and found.owner != journal.who() and journal.alive(found.owner)
 
 
 def begin(prefix: str, key: str, prompt: str) -> bool:
@@ -64,7 +64,7 @@ def begin(prefix: str, key: str, prompt: str) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     if busy(prefix):
         return False
-    attempt = Attempt(key, ended(prefix, key), who(), prompt)
+    attempt = Attempt(key, ended(prefix, key), journal.who(), prompt)
     if path.exists():  # of a dead server, or of a prompt of ours that has ended: whoever moves it away has it
         old = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
@@ -73,7 +73,7 @@ def begin(prefix: str, key: str, prompt: str) -> bool:
             return False
         old.unlink(missing_ok=True)
     try:
-        _write(path, attempt, exclusive=True)
+        journal.write(path, vars(attempt), exclusive=True)
     except FileExistsError:
         return False
     _mine[path] = attempt
@@ -103,7 +103,7 @@ def _close(path: Path, prompt: str | None, before: int) -> bool:
         return False
     del _mine[path]
     if before:
-        _write(path, replace(mine, ended=before - 1, owner={}), exclusive=False)
+        journal.write(path, vars(replace(mine, ended=before - 1, owner={})))
     else:
         path.unlink(missing_ok=True)
     return True
@@ -119,27 +119,6 @@ def _withdraw_all() -> None:
             pass
 
 
-@lru_cache(maxsize=1)
-def who() -> dict:
-    """This process, told from others of the same number by the time of its start."""
-    import psutil
-
-    return {"host": platform.node(), "pid": os.getpid(), "since": round(psutil.Process().create_time(), 1)}
-
-
-def alive(owner: dict) -> bool:
-    """Whether a process that ``who`` named still runs on this machine."""
-    import psutil
-
-    if owner.get("host") != platform.node():
-        return False
-    try:
-        process = psutil.Process(int(owner["pid"]))
-        return abs(process.create_time() - owner["since"]) < 2 and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, KeyError, TypeError, ValueError):
-        return False
-
-
 def _read(path: Path) -> Attempt | None:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -148,31 +127,3 @@ def _read(path: Path) -> Attempt | None:
         return None
     except (OSError, ValueError, KeyError, TypeError):  # damaged: a server ended while it was written
         return Attempt("", 0, {}, "")
-
-
-def _write(path: Path, attempt: Attempt, exclusive: bool) -> None:
-    """Whole or not at all, and on the disk when it returns; exclusive: FileExistsError where one stands."""
-    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with open(fresh, "x", encoding="utf-8") as file:
-            json.dump(vars(attempt), file)
-            file.flush()
-            os.fsync(file.fileno())
-        if exclusive:
-            _link(fresh, path)
-        else:
-            os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
-def _link(fresh: Path, path: Path) -> None:
-    """Gives a file a name that nobody has; FileExistsError."""
-    try:
-        os.link(fresh, path)
-    except FileExistsError:
-        raise
-    except OSError as problem:  # a file system without links
-        if path.exists():
-            raise FileExistsError(path) from problem
-        os.replace(fresh, path)

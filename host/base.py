@@ -7,6 +7,9 @@ import logging
 import torch
 from comfy_api.latest import io
 
+from . import claims
+from .outputs import disk_problem
+
 log = logging.getLogger(__name__)
 CATEGORY = "3d/Lift123"
 
@@ -27,11 +30,15 @@ class Node(io.ComfyNode):
     def execute(cls, **inputs) -> io.NodeOutput:
         with torch.inference_mode(False), torch.enable_grad():
             try:
-                return cls.run(**{name: private(value) for name, value in inputs.items()})
-            except Exception as problem:
+                with claims.held():
+                    return cls.run(**{name: private(value) for name, value in inputs.items()})
+            except Exception as error:
+                problem = disk_problem(error) or error
                 skipped = absorbed(cls, problem) if cls.PER_RUN else None
-                if skipped is None:
+                if skipped is None and problem is error:
                     raise
+                if skipped is None:
+                    raise problem from error
                 return skipped
 
     @classmethod

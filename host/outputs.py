@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..pipelines.core.errors import InputError
+from . import claims
+
+DISK = {errno.ENOSPC: "a full disk", errno.EDQUOT: "a used-up quota", errno.EROFS: "a disk that is read-only",
+        errno.EIO: "a failing disk", errno.EFBIG: "a file that is too large for the disk"}
+FLOOR = 32 << 20  # bytes that have to be free before anything is begun
 
 
 @dataclass(frozen=True)
@@ -32,19 +40,27 @@ class Slot:
         return {"filename": self.path(extension, suffix).name, "subfolder": self.subfolder, "type": "output"}
 
 
-def claim(prefix: str) -> Slot:
-    """The next free slot for ``prefix`` in the output folder; raises InputError if it cannot be written."""
+def claim(prefix: str, seal: tuple[str, str] | None = None, need: int = 0) -> Slot:
+    """The next free slot for ``prefix`` in the output folder, which nobody else gets (``host.claims``).
+
+    seal: (extension, suffix) of the file that is written last: without it, the others are removed in the end.
+    need: bytes that will be written.  InputError where the folder cannot be written or has no room.
+    """
     import folder_paths
 
     check_prefix(prefix)
+    root = folder_paths.get_output_directory()
+    check_space(Path(root), need, prefix)
     try:
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-            prefix, folder_paths.get_output_directory())
+        last = seal and f"{seal[1]}.{seal[0]}"
+        claims.clear(Path(root) / os.path.normpath(prefix), last)
+        while True:
+            folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, root)
+            slot = Slot(Path(folder), subfolder.replace(os.sep, "/"), f"{name}_{counter:05}_")
+            if claims.take(slot.folder, slot.stem, last):
+                return slot
     except OSError as problem:
         raise not_writable(prefix, problem) from problem
-    slot = Slot(Path(folder), subfolder.replace(os.sep, "/"), f"{name}_{counter:05}_")
-    check_writable(slot.folder, prefix)
-    return slot
 
 
 def check_prefix(prefix: str, name: str = "filename_prefix") -> None:
@@ -77,10 +93,42 @@ def check_before_work(prefix: str) -> bool | str:
 
     try:
         check_prefix(prefix)
-        check_writable(Path(folder_paths.get_output_directory()) / os.path.dirname(os.path.normpath(prefix)), prefix)
+        root = Path(folder_paths.get_output_directory())
+        check_writable(root / os.path.dirname(os.path.normpath(prefix)), prefix)
+        check_space(root, 0, prefix)
         return True
     except InputError as problem:
         return str(problem)
+
+
+def check_space(folder: Path, need: int, prefix: str) -> None:
+    """Raises InputError unless the disk has room for ``need`` bytes and a little more."""
+    while not folder.exists() and folder.parent != folder:
+        folder = folder.parent
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:  # a file system that does not tell
+        return
+    if free < need + FLOOR:
+        raise InputError("output folder", f"{size(need + FLOOR)} of free space", f"{size(free)} for {prefix!r}",
+                         "Free space, or start ComfyUI with --output-directory.")
+
+
+def size(count: int) -> str:
+    """12345678 -> "12 MB"."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def disk_problem(problem: BaseException) -> InputError | None:
+    """The sentence for a disk that is full, read-only or gone; None for any other error."""
+    told = getattr(problem, "errno", None)
+    if told is None:  # safetensors tells of the system's errors in words only
+        found = re.search(r"os error (\d+)", str(problem)) if "Safetensor" in type(problem).__name__ else None
+        told = int(found[1]) if found else None
+    if told not in DISK:
+        return None
+    return InputError("output folder", "a disk that can be written", f"{DISK[told]} ({os.strerror(told)})",
+                      "Free space or mend the folder, then queue the graph again: what is finished is kept.")
 
 
 def not_writable(prefix: str, problem: OSError) -> InputError:

@@ -18,6 +18,7 @@ from ..host.runner import say
 from ..host.runs import batch_record, forget_failure
 from ..host.story import comfyui_version
 from ..pipelines.core.errors import InputError
+from ..pipelines.io.glb import save_bytes
 
 LOADERS = {  # node: (input that names a network, kind of network or ComfyUI's category of model folders)
     "LoadEmbedded": (("", "view"),),
@@ -83,7 +84,8 @@ class BakeExport(Node):
         from ..pipelines.render.surface import render_surface
         from ..pipelines.stages.results.render_views import contact_sheet
 
-        slot, key = claim(filename_prefix), node_key(cls)
+        need = 4 * texture_size**2 + 3 * frames * turntable_size**2 + 200 * face_budget
+        slot, key = claim(filename_prefix, ("json", "manifest"), need), node_key(cls)
         say("baking the texture", key)
         mesh = textured(scene, texture_size, face_budget, supersample)
         assert mesh.texture is not None, "it has just been baked"
@@ -122,13 +124,17 @@ def results(slot) -> dict:
 
 def save_png(pixels, path) -> None:
     """[H, W, 3] in [0, 1] -> PNG."""
-    pil(pixels).save(path, compress_level=4)
+    stream = BytesIO()
+    pil(pixels).save(stream, format="PNG", compress_level=4)
+    save_bytes(path, stream.getvalue())
 
 
 def save_animation(pictures, path, milliseconds: int = 80) -> None:
     """[F, H, W, 3] in [0, 1] -> an endlessly looping WebP."""
     frames = [pil(p) for p in pictures]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, quality=85)
+    stream = BytesIO()
+    frames[0].save(stream, format="WEBP", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, quality=85)
+    save_bytes(path, stream.getvalue())
 
 
 def pil(pixels):

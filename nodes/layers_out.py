@@ -131,7 +131,7 @@ class ExportCharacter(Node):
         from ..pipelines.stages.characters import export as stage
         from ..pipelines.stages.characters.project_colors import bake_layers
 
-        slot, key, found = claim(filename_prefix), node_key(cls), layers.layers
+        slot, key, found = claim(filename_prefix, ("json", "manifest")), node_key(cls), layers.layers
         frame = stage.ExportFrame(height=height, facing=facing)
         say("checking the layers", key)
         checks = stage.export_checks(found, frame)

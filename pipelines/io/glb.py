@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -65,12 +66,17 @@ def save_bytes(path: str | os.PathLike, data: bytes) -> None:
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_bytes(data)
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise InputError(
             "output path", "a folder that exists and can be written", f"{path} ({error.strerror})",
-            "Choose another output folder or change its permissions.",
+            "Free space, choose another output folder or change its permissions.",
         ) from error
 
 

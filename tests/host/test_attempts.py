@@ -12,7 +12,7 @@ from helpers.comfy_modules import prepare
 
 prepare()
 import folder_paths
-from lift123.host import attempts, runs, turns
+from lift123.host import attempts, journal, runs, turns
 
 PREFIX = "lift123/b/one"
 
@@ -34,7 +34,7 @@ def as_if_by(owner: dict) -> None:
 def dead_owner() -> dict:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    return attempts.who() | {"pid": gone.pid}
+    return journal.who() | {"pid": gone.pid}
 
 
 def test_dead_servers_are_counted_and_living_ones_left_alone():
@@ -43,9 +43,9 @@ def test_dead_servers_are_counted_and_living_ones_left_alone():
         assert attempts.begin(PREFIX, "k", "p") and attempts.ended(PREFIX, "k") == count - 1
         as_if_by(dead)
         assert attempts.ended(PREFIX, "k") == count and attempts.ended(PREFIX, "other settings") == 0
-    as_if_by(attempts.who() | {"since": attempts.who()["since"] - 50})
+    as_if_by(journal.who() | {"since": journal.who()["since"] - 50})
     assert attempts.ended(PREFIX, "k") == 3, "a process of the same number that began at another time"
-    as_if_by(attempts.who() | {"pid": os.getppid(), "since": psutil.Process(os.getppid()).create_time()})
+    as_if_by(journal.who() | {"pid": os.getppid(), "since": psutil.Process(os.getppid()).create_time()})
     assert attempts.busy(PREFIX) and not attempts.begin(PREFIX, "k", "p")
     attempts.clear(PREFIX)
     assert attempts.path_of(PREFIX).exists(), "it belongs to a living server"
@@ -69,7 +69,7 @@ def test_an_end_leaves_nothing_and_a_withdrawal_the_count_of_before(output):
 
 def contender(folder: str, gate, won) -> None:
     folder_paths.get_output_directory = lambda: folder
-    attempts.who.cache_clear()
+    journal.who.cache_clear()
     gate.wait()
     won.put(attempts.begin(PREFIX, "k", "p"))
     gate.wait()  # alive until all have tried
