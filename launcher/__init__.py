@@ -8,6 +8,7 @@ environment   virtual environment and packages; one step, one key, so that later
 source        ComfyUI's source: the repository's tag, or the copy inside a source package
 browser       Node.js driver and Chromium for the browser tests
 server        starting and stopping a ComfyUI, HTTP
+guard         ending a ComfyUI in an orderly way, also when the launcher itself was killed
 websocket     a small RFC 6455 client
 jobs          queueing a prompt and following it
 graph         edits of API-format prompts (another picture, another seed, fewer steps)

@@ -1,6 +1,7 @@
 """The words of the command line.  Each ``command_*`` takes parsed arguments and returns an exit code."""
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -245,12 +246,15 @@ def main(arguments: list) -> int:
     if extra and not passes_on:
         parser().error(f"unknown arguments: {' '.join(extra)}")
     args.extra = extra
-    signal.signal(signal.SIGTERM, _raise_interrupt)  # so that the server is stopped then, too
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):  # so that the server is stopped then, too
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:  # as under nohup
+            signal.signal(getattr(signal, name), _raise_interrupt)
     try:
         return args.function(args, settings.default_paths())
     except (LaunchError, jobs.PromptFailed, HttpError, OSError) as error:  # OSError: the server went away, a full disk
         complain(str(error) or type(error).__name__)
         return 1
     except KeyboardInterrupt:
-        complain("stopped")
+        with contextlib.suppress(OSError):  # a closed terminal
+            complain("stopped")
         return 130

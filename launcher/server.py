@@ -1,11 +1,13 @@
 """Starting and stopping a ComfyUI, and talking HTTP to it."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -15,9 +17,13 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import guard
 from .settings import LaunchError, Paths
+from .terminal import say
 from .websocket import WebSocket
 
+TEMP = "temp-"  # how temp folders of servers begin; the launcher's process id follows
+PARTIAL = "what it has so far"  # how a stage's line about its partial result is known
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the server is on this machine
 
 
@@ -31,6 +37,20 @@ def free_port(preferred: int = 0) -> int:
             except OSError:
                 continue
     raise LaunchError("no free port on 127.0.0.1")
+
+
+def tell(text: str) -> None:
+    """Prints a line, where there still is something to print to."""
+    with contextlib.suppress(OSError):
+        say(text)
+
+
+def sweep(base: Path) -> None:
+    """Removes temp folders of launchers that are gone, and so are their guards (the machine went down)."""
+    for folder in base.glob(f"{TEMP}*-*") if os.name != "nt" else ():
+        number = folder.name.removeprefix(TEMP).split("-")[0]
+        if number.isdigit() and not guard.alive(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class HttpError(Exception):
@@ -130,6 +150,7 @@ class ComfyServer:
         self.client = Client(free_port(port))
         self.process: subprocess.Popen | None = None
         self._temp: str | None = None
+        self._guard: subprocess.Popen | None = None
 
     def command(self) -> list:
         """The command line."""
@@ -142,16 +163,18 @@ class ComfyServer:
         for folder in ("custom_nodes", "input", "output", "models", "user"):
             (self.base / folder).mkdir(parents=True, exist_ok=True)
         # A temp folder of its own: ComfyUI empties it at start and stop, and two servers may share a base directory.
-        self._temp = tempfile.mkdtemp(prefix="temp-", dir=self.base)
+        sweep(self.base)
+        self._temp = tempfile.mkdtemp(prefix=f"{TEMP}{os.getpid()}-", dir=self.base)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", **self.env}
         env.pop("PYTHONPATH", None)  # the repository root must not shadow ComfyUI's own modules
         windows = os.name == "nt"  # either way Ctrl-C is ours to handle
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(self.command(), cwd=self.paths.comfyui, env=env, stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=subprocess.STDOUT,
-                                            creationflags=0x200 if windows else 0, start_new_session=not windows)
         try:
+            with open(self.log, "wb") as log:
+                self.process = subprocess.Popen(self.command(), cwd=self.paths.comfyui, env=env, stdin=subprocess.DEVNULL,
+                                                stdout=log, stderr=subprocess.STDOUT,
+                                                creationflags=0x200 if windows else 0, start_new_session=not windows)
+            self._guard = self._start_guard(windows)
             self._wait_until_up()
         except BaseException:
             self.stop()
@@ -192,19 +215,41 @@ class ComfyServer:
         """The last lines it printed."""
         return "\n".join("  " + line for line in self.log_text().splitlines()[-lines:])
 
+    def _start_guard(self, windows: bool) -> subprocess.Popen:
+        """A process that outlives this one and ends the server then (``guard``)."""
+        command = [sys.executable, "-I", guard.__file__, str(self.pid), str(self.client.port), str(self._temp)]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                creationflags=0x200 if windows else 0, start_new_session=not windows)
+
     def stop(self) -> None:
-        """Ends the process (politely, then not) and removes its temp folder; safe to call twice."""
-        if self.process is not None and self.alive():
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                if os.name != "nt":
-                    os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.kill()
-                self.process.wait()
-        if self._temp:
-            shutil.rmtree(self._temp, ignore_errors=True)
+        """Interrupts what runs, ends the process (politely, then not), removes its temp folder; safe to call twice."""
+        try:
+            self._interrupt()
+        finally:  # a second Ctrl-C cuts the wait for the partial result short, but not the rest
+            if self.process is not None and self.alive():
+                self.process.terminate()
+                try:
+                    self.process.wait(guard.FORCE_AFTER)
+                except subprocess.TimeoutExpired:
+                    if os.name != "nt":
+                        os.killpg(self.process.pid, signal.SIGKILL)
+                    self.process.kill()
+                    self.process.wait()
+            if self._temp:
+                shutil.rmtree(self._temp, ignore_errors=True)
+            if self._guard is not None:
+                self._guard.communicate(guard.DONE)
+                self._guard = None
+
+    def _interrupt(self) -> None:
+        """What runs in the server ends now, and its partial result is named."""
+        begin = len(self.log_text()) if self.alive() else 0
+        word = "Interrupting what runs; its partial result is kept ..."
+        if not guard.interrupt(self.client.port, self.alive, tell=lambda: tell(word)):
+            return
+        for line in self.log_text()[begin:].splitlines():
+            if PARTIAL in line:
+                tell(f"{line.strip()} (output is {self.base / 'output'})")
 
     def __exit__(self, *_) -> None:
         self.stop()
