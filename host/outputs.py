@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..pipelines.core.errors import InputError
+from ..pipelines.io.names import safe_path
 from . import claims
 
 DISK = {errno.ENOSPC: "a full disk", errno.EDQUOT: "a used-up quota", errno.EROFS: "a disk that is read-only",
@@ -49,6 +50,7 @@ def claim(prefix: str, seal: tuple[str, str] | None = None, need: int = 0) -> Sl
     import folder_paths
 
     check_prefix(prefix)
+    prefix = safe_path(os.path.normpath(prefix))
     root = folder_paths.get_output_directory()
     check_space(Path(root), need, prefix)
     try:
@@ -67,10 +69,10 @@ def check_prefix(prefix: str, name: str = "filename_prefix") -> None:
     """Raises InputError unless the prefix names a place inside the output folder."""
     import folder_paths
 
-    base = os.path.normpath(prefix)
+    base = os.path.normpath(prefix.replace("\\", "/"))
     output = folder_paths.get_output_directory()
     inside = folder_paths.is_within_directory(output, os.path.join(output, os.path.dirname(base)))
-    nameless = not prefix.strip() or prefix.endswith(("/", "\\"))
+    nameless = not safe_path(prefix) or prefix.rstrip().endswith(("/", "\\"))
     if nameless or os.path.isabs(prefix) or base.startswith("..") or not inside:
         raise InputError(name, "a name inside ComfyUI's output folder", repr(prefix),
                          "Use letters and '/', for example 'lift123/my_object'.")

@@ -116,7 +116,7 @@ class Batch:
         self.ledger.begin(key)
         try:
             job = graph.with_picture(self.prompt, server.client.upload(picture, "lift123"), self.caption)
-            job = graph.with_prefix(job, f"lift123/{picture.stem}")
+            job = graph.with_prefix(job, f"lift123/{graph.folder_name(picture.stem)}")
             entry = jobs.run(server.client, job, ProgressLine(), alive=server.alive)
             files = jobs.saved_files(entry, self.paths.output)
         except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """Edits of API-format prompts: another picture, caption, seed or file name.  Every function returns a copy."""
 
 import copy
+import re
 from pathlib import Path
 
 from .settings import LaunchError
@@ -62,6 +63,12 @@ def with_prefix(prompt: dict, folder: str) -> dict:
         if isinstance(prefix, str):
             node["inputs"]["filename_prefix"] = f"{folder}/{prefix.rsplit('/', 1)[-1] or 'result'}"
     return prompt
+
+
+def folder_name(stem: str) -> str:
+    """A picture's name as a folder that every system takes: no device names, colons, or dots at the end."""
+    name = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", stem).rstrip(". ") or "picture"
+    return f"_{name}" if re.fullmatch(r"(?i)con|prn|aux|nul|(com|lpt)[0-9]", name.split(".")[0].rstrip()) else name
 
 
 def picture_files(folder: Path) -> list:

@@ -15,10 +15,11 @@ from comfy_execution.graph import ExecutionBlocker
 from ..host import attempts, runs, turns
 from ..host.base import CATEGORY, Node, node_key
 from ..host.convert import to_image
-from ..host.outputs import check_before_work
+from ..host.outputs import check_before_work, check_prefix
 from ..host.runner import say
 from ..pipelines.core.errors import InputError
 from ..pipelines.io import runs as records
+from ..pipelines.io.names import safe_part, safe_path
 
 PICTURES, TEXTS, NUMBERS = "pictures of a folder", "lines of text", "numbers"
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -85,8 +86,10 @@ class BatchList(Node):
 
     @classmethod
     def validate_inputs(cls, name):
-        return True if name is None else check_before_work(f"lift123/{name}/x") if name.strip() else \
-            "name: expected a word for the results' folder, got nothing. Write one, for example 'batch'."
+        try:
+            return True if name is None else check_before_work(f"lift123/{folder_of(name)}/x")
+        except InputError as problem:
+            return str(problem)
 
     @classmethod
     def fingerprint_inputs(cls, **_):
@@ -95,7 +98,7 @@ class BatchList(Node):
 
     @classmethod
     def run(cls, folder, values, name, at_most, skip_done, source, also="", pace=ONE_RUN_EACH):
-        elements, contents, seconds = crossed(*listed(source, folder, values, name.strip()), also)
+        elements, contents, seconds = crossed(*listed(source, folder, values, folder_of(name)), also)
         graph = getattr(cls.hidden, "prompt", None) or {}
         plan = Plan(node_key(cls) or "", graph, elements, skip_done)
 
@@ -114,6 +117,15 @@ class BatchList(Node):
         return io.NodeOutput(*columns[: PREFIX + 1], report, *columns[PREFIX + 1 :], ui=ui.PreviewText(report))
 
 
+def folder_of(name: str) -> str:
+    """The results' folder below lift123/, for a name as typed or by wire; InputError for one that leads out of it."""
+    made = safe_path(name)
+    if not made or ".." in re.split(r"[/\\]", name):
+        raise InputError("name", "a word for the results' folder", repr(name[:60]), "Write one, for example 'batch'.")
+    check_prefix(f"lift123/{made}/x", "name")
+    return made
+
+
 class Plan:
     """Which elements are done, set aside, or waiting: new ones first, then what failed, last what a server ended in.
 
@@ -122,7 +134,8 @@ class Plan:
 
     def __init__(self, key: str, graph: dict, elements: list[runs.Element], skip_done: bool):
         self.key, self.graph, self.elements = key, graph, elements
-        self.done = [skip_done and is_done(graph, key, element) for element in elements]
+        there = manifests_beside(elements[0]) if skip_done else []
+        self.done = [skip_done and is_done(graph, key, element, there) for element in elements]
         self.run_keys = [run_key(graph, key, element) for element in elements]
         self.aside = [skip_done and not done and runs.set_aside(element, made)
                       for element, made, done in zip(elements, self.run_keys, self.done, strict=True)]
@@ -209,7 +222,7 @@ def listed(source: str, folder: str, values: str, name: str) -> tuple[list[runs.
     elements, used = [], {}
     for shown, identity in zip(names, identities, strict=True):
         stem = re.sub(r"[^A-Za-z0-9.\-]+", "_", Path(shown).stem if source == PICTURES else shown).strip("_.")[:60] or "run"
-        stem = stem.replace(".", "p")
+        stem = safe_part(stem.replace(".", "p"))
         used[stem] = used.get(stem, 0) + 1
         unique = stem if used[stem] == 1 else f"{stem}-{used[stem]}"
         label = shown if used[stem] == 1 else f"{shown} ({used[stem]})"
@@ -340,13 +353,31 @@ def writers(graph: dict, key: str | None) -> list[str]:
             and entry["inputs"].get("filename_prefix") == [key, PREFIX]]
 
 
-def is_done(graph: dict, key: str | None, element: runs.Element) -> bool:
-    """Whether every writer has left a manifest of exactly this run."""
+def is_done(graph: dict, key: str | None, element: runs.Element, records_there: list[Path]) -> bool:
+    """Whether every writer has left a manifest of exactly this run; records_there: manifests of the element's folder."""
+    wanted = {runs.key_of(graph, writer, key, element) for writer in writers(graph, key)}
+    mine = f"{Path(element.prefix).name}_"
+    return bool(wanted) and wanted <= {recorded_key(path) for path in records_there if path.name.startswith(mine)}
+
+
+def manifests_beside(element: runs.Element) -> list[Path]:
+    """All manifests in the folder of an element's results."""
     import folder_paths
 
-    wanted = {runs.key_of(graph, writer, key, element) for writer in writers(graph, key)}
-    root = Path(folder_paths.get_output_directory())
-    folder = (root / element.prefix).parent
-    found = {run.key for path in folder.glob(f"{Path(element.prefix).name}_*{records.DONE}")
-             if (run := records.read_run(path, root)) is not None}
-    return bool(wanted) and wanted <= found
+    folder = (Path(folder_paths.get_output_directory()) / element.prefix).parent
+    return sorted(folder.glob(f"*{records.DONE}"))
+
+
+def recorded_key(path: Path) -> str:
+    """The key of the run that a manifest tells of; read again only where the file has changed."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ""
+    return _recorded_key(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4 * MOST)
+def _recorded_key(path: Path, size: int, changed: int) -> str:
+    run = records.read_run(path, path.parent)
+    return run.key if run is not None else ""

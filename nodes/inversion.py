@@ -137,9 +137,10 @@ def embedding_file(name: str) -> Path:
     """Where the word of that name is kept: ComfyUI's first embeddings folder."""
     import folder_paths
 
+    from ..pipelines.io.names import safe_part
     from ..pipelines.networks.learned_words import NAME
 
-    if not NAME.fullmatch(name.strip()):
+    if not NAME.fullmatch(name.strip()) or safe_part(name.strip()) != name.strip():  # Windows has no file CON
         raise InputError("name", "1 to 64 letters, digits, - and _", repr(name), "Choose a plain name.")
     return Path(folder_paths.get_folder_paths("embeddings")[0]) / f"{name.strip()}.safetensors"
 

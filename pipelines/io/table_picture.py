@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import numpy as np
 import torch
 from torch import Tensor
 
 TEXT = 18  # pixels
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INK, _QUIET, _STRIPE = (24, 24, 28), (110, 110, 120), (242, 243, 246)
 
 
@@ -32,14 +34,18 @@ def comma_separated(head: list, rows: list[list]) -> str:
     """CSV as spreadsheets read it; cells that a spreadsheet would take for a formula get an apostrophe in front."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(head)
+    writer.writerow([_harmless(c) for c in head])
     for row in rows:
         writer.writerow([_harmless(c) for c in row])
     return out.getvalue()
 
 
 def _harmless(cell):
-    return "'" + cell if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@") else "" if cell is None else cell
+    """A cell that stays what it is: text that a spreadsheet would calculate gets an apostrophe, numbers do not."""
+    if not isinstance(cell, str):
+        return "" if cell is None else cell
+    cell = re.sub("\r\n?", "\n", cell)  # the writer does not quote a lone "\r", which readers take for the end of the row
+    return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\n")) and not NUMBER.fullmatch(cell) else cell
 
 
 def table_picture(title: str, head: list, rows: list[list], footer: tuple[str, ...] = ()) -> Tensor:

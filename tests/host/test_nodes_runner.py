@@ -265,3 +265,27 @@ def test_camera_round_trip_with_and_without_quaternion():
 def test_depth_picture_is_inverse_and_masks_the_background():
     depth, alpha = torch.tensor([[[2.0, 4.0, 0.0]]]), torch.tensor([[[1.0, 1.0, 0.0]]])
     assert torch.allclose(convert.depth_picture(depth, alpha)[0, 0, :, 0], torch.tensor([1.0, 0.05, 0.0]))
+
+
+@pytest.mark.parametrize("body, status", [
+    ("", 200), ("{}", 200), ('{"node_id": "9"}', 200), ("{", 400), ("[1]", 400), ('"9"', 400),
+    ("\xff", 400), ("[" * 100000, 400)])
+def test_finish_refuses_what_is_no_request(body, status):
+    import asyncio
+
+    from aiohttp import web
+    from aiohttp.test_utils import TestClient, TestServer
+
+    async def ask():
+        routes = web.RouteTableDef()
+        finish.register_route(routes)
+        app = web.Application()
+        app.add_routes(routes)
+        async with TestClient(TestServer(app)) as client:
+            answer = await client.post(finish.ROUTE, data=body.encode("latin-1"))
+            return answer.status, await answer.json()
+
+    with finish.listening("1") as asked:
+        found, answer = asyncio.run(ask())
+        assert found == status and ("error" in answer) == (status == 400)
+        assert asked.is_set() == (body in ("", "{}"))

@@ -184,6 +184,26 @@ def test_every_element_with_every_second_value(folders):
         run_list(source=batch.NUMBERS, values="1:600", also="1 2")
 
 
+@pytest.mark.parametrize("name, folder", [
+    ("cups", "cups"), (" a/b ", "a/b"), ("CON", "CON_"), ("x:y", "x_y"), ("end. ", "end"), ("a\\nul.txt", "a/nul_.txt")])
+def test_a_name_by_wire_becomes_a_folder_below_lift123(folders, name, folder):
+    assert run_list(source=batch.NUMBERS, values="1", name=name)[5] == [f"lift123/{folder}/1"]
+    assert batch.BatchList.validate_inputs(name) is True
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/../../../x", "..\\x", "", " ", "...", "a/.."])
+def test_a_name_by_wire_cannot_lead_out(folders, name):
+    with pytest.raises(InputError, match="name: expected a word for the results' folder"):
+        run_list(source=batch.NUMBERS, values="1", name=name)
+    assert "name: expected" in batch.BatchList.validate_inputs(name)
+    assert [p.name for p in folders.iterdir()] == ["input", "output"] and not list((folders / "output").iterdir())
+
+
+def test_elements_never_have_names_of_devices(folders):
+    out = run_list(source=batch.TEXTS, values="con\nNUL\ncom1\ncom: 7")
+    assert out[5] == ["lift123/b/con_", "lift123/b/NUL_", "lift123/b/com1_", "lift123/b/com_7"]
+
+
 def test_unlinked_prefix_is_pointed_out(folders):
     graph = copy.deepcopy(GRAPH)
     graph["3"]["inputs"]["filename_prefix"] = "fixed"
