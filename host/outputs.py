@@ -17,6 +17,7 @@ from . import claims
 DISK = {errno.ENOSPC: "a full disk", errno.EDQUOT: "a used-up quota", errno.EROFS: "a disk that is read-only",
         errno.EIO: "a failing disk", errno.EFBIG: "a file that is too large for the disk"}
 FLOOR = 32 << 20  # bytes that have to be free before anything is begun
+STAGE_ROOM = 256 << 20  # bytes that a long stage may write: states while it works, a partial scene
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,13 @@ def check_space(folder: Path, need: int, prefix: str) -> None:
     if free < need + FLOOR:
         raise InputError("output folder", f"{size(need + FLOOR)} of free space", f"{size(free)} for {prefix!r}",
                          "Free space, or start ComfyUI with --output-directory.")
+
+
+def check_stage_room(stage: str) -> None:
+    """Raises InputError, before any work, where a long stage could not save what it has when it is interrupted."""
+    import folder_paths
+
+    check_space(Path(folder_paths.get_output_directory()), STAGE_ROOM, stage)
 
 
 def size(count: int) -> str:

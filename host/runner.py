@@ -22,7 +22,7 @@ from torch import Tensor
 from ..pipelines.core.errors import InputError, StopStage
 from ..pipelines.core.step import Step
 from . import finish
-from .outputs import Slot, claim
+from .outputs import Slot, check_stage_room, claim, disk_problem
 from .story import telling
 
 log = logging.getLogger(__name__)
@@ -159,6 +159,7 @@ def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, 
     the node's text and in the error; ``loader`` continues from it.  Results without ``save`` are not kept, but for
     what the stage has handed to ``on_checkpoint`` in their place.
     """
+    check_stage_room(name)
     checkpoints: list = []
     began, stage = time.monotonic(), telling(stage, before, name)
 
@@ -173,17 +174,21 @@ def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, 
             if isinstance(problem, InputError) and not checkpoints:
                 raise  # refused before any work
             advice = " Out of memory: lower render_size, novel_batch or grid." if mm.is_oom(problem) else ""
-            path = rescue(checkpoints[-1], name, new_slot) if checkpoints else None
-            if path is None and not advice:
+            trouble: list[str] = []
+            path = rescue(checkpoints[-1], name, new_slot, trouble) if checkpoints else None
+            if path is None and not advice and not trouble:
                 raise
-            where = f" What it has so far is in output/{path}; {loader} continues from it." if path else ""
+            where = f" What it has so far is in output/{path}; {loader} continues from it." if path else "".join(trouble)
             message = f"{name} failed: {problem}.{advice}{where}"
             say(message, node_key)
             if isinstance(problem, InputError):
                 raise InputError(problem.name, problem.expected, problem.got, problem.remedy + where) from problem
             raise RuntimeError(message) from problem
     if monitor.interrupted is not None:
-        path = rescue(scene if hasattr(scene, "save") or not checkpoints else checkpoints[-1], name, new_slot)
+        trouble = []
+        path = rescue(scene if hasattr(scene, "save") or not checkpoints else checkpoints[-1], name, new_slot, trouble)
+        if trouble:
+            say(f"{name} interrupted.{trouble[0]}", node_key)
         if path is not None:
             say(f"{name} interrupted; what it has so far is in output/{path}; {loader} continues from it.", node_key)
         raise monitor.interrupted
@@ -199,8 +204,11 @@ def timed(scene, before, name: str, seconds: float):
     return replace(scene, meta={**scene.meta, "seconds": spent})
 
 
-def rescue(scene, name: str, new_slot: Callable[[], Slot] | None = None) -> str | None:
-    """Saves a partial result; its path relative to ComfyUI's output folder, or None if there is none."""
+def rescue(scene, name: str, new_slot: Callable[[], Slot] | None = None, trouble: list[str] | None = None) -> str | None:
+    """Saves a partial result; its path relative to ComfyUI's output folder, or None if there is none.
+
+    trouble: gets the sentence for the node where the result could not be saved.
+    """
     if not hasattr(scene, "save"):
         return None
     try:
@@ -209,4 +217,6 @@ def rescue(scene, name: str, new_slot: Callable[[], Slot] | None = None) -> str 
         return slot.relative("safetensors")
     except Exception as problem:  # the interruption or the first error matters more
         log.warning("the partial result could not be saved: %s", problem)
+        if trouble is not None:
+            trouble.append(f" What it has so far could not be saved: {disk_problem(problem) or problem}")
         return None

@@ -73,7 +73,7 @@ class SaveScene(Node):
 
     @classmethod
     def run(cls, scene, filename_prefix):
-        slot = claim(filename_prefix)
+        slot = claim(filename_prefix, need=sum(value.nbytes for value in scene.tensors.values()))
         scene.save(slot.path("safetensors"))
         name = slot.relative("safetensors")
         return io.NodeOutput(name, ui={"text": (name,), "lift123_files": [{"scene": slot.result("safetensors")}]})

@@ -1,7 +1,9 @@
 """The stage runner and the converters, under the inference mode that ComfyUI imposes."""
 
+import errno
 import io as std_io
 import json
+import shutil
 from dataclasses import dataclass, field
 
 import pytest
@@ -104,6 +106,35 @@ def test_an_error_names_the_rescued_scene(output, sent):
     with pytest.raises(RuntimeError, match="out of memory.*partial_toy_stage_00001_.safetensors"):
         runner.run_stage("toy stage", stage(fail_at=4), "1")
     assert next(output.rglob("*.safetensors")).read_text() == "3"
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_a_partial_result_that_cannot_be_saved_is_said_in_the_node(output, sent, monkeypatch, blocked):
+    """A full disk, or a file where the folder should be."""
+    def full(self, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    said = []
+    monkeypatch.setattr(runner, "say", lambda text, key: said.append(text))
+    if blocked:
+        (output / "lift123").write_text("no folder")
+    else:
+        monkeypatch.setattr(Scene, "save", full)
+    reason = "a writable output folder" if blocked else "a full disk"
+    with pytest.raises(RuntimeError, match=f"out of memory. What it has so far could not be saved: .*{reason}"):
+        runner.run_stage("toy stage", stage(fail_at=4), "1")
+    mm.interrupt_current_processing(True)
+    with pytest.raises(mm.InterruptProcessingException):
+        runner.run_stage("toy stage", stage(), "1")
+    assert said[-1].startswith("toy stage interrupted. What it has so far could not be saved: ") and reason in said[-1]
+    assert not list(output.rglob("*.*"))
+
+
+def test_a_stage_that_could_not_save_its_state_is_refused_before_work(output, sent, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1 << 27}))
+    with pytest.raises(InputError, match="output folder: expected 302 MB of free space, got 134 MB for 'toy stage'"):
+        runner.run_stage("toy stage", stage(), "1")
+    assert not sent
 
 
 @pytest.mark.parametrize("after_work", [False, True])
