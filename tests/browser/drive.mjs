@@ -99,18 +99,18 @@ async function setWidgets(page) {
 }
 
 async function runGraph(page) {
-  await page.evaluate(() => {
+  await page.evaluate((runs) => {
     const { api } = window.comfyAPI.api;
-    const seen = (window.__run = { previews: 0, texts: [], executed: [], progress: 0, end: "" });
+    const seen = (window.__run = { successes: 0, previews: 0, texts: [], executed: [], progress: 0, end: "" });
     const on = (type, f) => api.addEventListener(type, f);
     on("b_preview_with_metadata", () => seen.previews++);
     on("progress_text", (e) => seen.texts.push(String(e.detail?.text ?? "")));
     on("progress_state", () => seen.progress++);
     on("executed", (e) => seen.executed.push(e.detail?.node));
-    on("execution_success", () => (seen.end = "success"));
+    on("execution_success", () => ++seen.successes >= runs && (seen.end = "success"));
     on("execution_error", (e) => (seen.end = "error: " + e.detail?.exception_message));
     on("execution_interrupted", () => (seen.end = "interrupted"));
-  });
+  }, task.runs ?? 1); // a batch goes on by itself
   const button = page.getByTestId("queue-button").first();
   if (await button.count()) await button.click();
   else await page.evaluate(() => window.comfyAPI.app.app.queuePrompt(0, 1));

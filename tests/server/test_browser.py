@@ -163,3 +163,31 @@ def test_a_graph_of_former_names_opens_with_todays(comfy, tmp_path):
             if node["class_type"] == "Lift123_ProjectColors":
                 expected["paint"] = "layers without colors"
             assert (sent[key]["class_type"], sent[key]["inputs"]) == (node["class_type"], expected)
+
+
+def old_batch_graph() -> dict:
+    """A list of three numbers and what shows them, as saved before the list had its last widget."""
+    return {
+        "last_node_id": 2, "last_link_id": 1, "version": 0.4, "config": {}, "extra": {}, "groups": [],
+        "links": [[1, 1, 2, 2, 0, "STRING"]],
+        "nodes": [
+            {"id": 1, "type": "Lift123_BatchList", "pos": [50, 50], "size": [400, 400], "flags": {}, "order": 0, "mode": 0,
+             "inputs": [], "properties": {}, "widgets_values": ["", "1 2 3", "in_the_page", 0, True, "numbers", ""],
+             "outputs": [{"name": n, "type": t, "links": [1] if n == "text" else None} for n, t in (
+                 ("image", "IMAGE"), ("mask", "MASK"), ("text", "STRING"))]},
+            {"id": 2, "type": "PreviewAny", "pos": [600, 50], "size": [300, 200], "flags": {}, "order": 1, "mode": 0,
+             "inputs": [{"name": "source", "type": "*", "link": 1}], "outputs": [], "properties": {}, "widgets_values": []},
+        ],
+    }
+
+
+def test_the_page_follows_a_batch_that_goes_on_by_itself(comfy, tmp_path):
+    """One click runs all three; the page that clicked sees every run, and the button that ends a batch answers."""
+    (tmp_path / "batch.json").write_text(json.dumps(old_batch_graph()))
+    report = drive(comfy, tmp_path, workflow=str(tmp_path / "batch.json"), vueNodes=True, click="Stop after this one", run=True,
+                   runs=3, timeout=300)
+    assert report["graph"]["missing"] == [] and not our_errors(report), our_errors(report)
+    assert report["graph"]["api"]["1"]["inputs"]["pace"] == "one run each"
+    assert "No batch is running" in report["text"]
+    assert report["run"]["end"] == "success" and [str(n) for n in report["run"]["executed"]].count("2") == 3
+    assert [t.split(".")[0] for t in report["run"]["texts"]] == [f"model {n} of 3: {n}" for n in (1, 2, 3)]
