@@ -27,16 +27,20 @@ class Turn:
     """One run of a batch.
 
     element: what it works on, None for none; tried: prefixes that this batch has taken so far, this one included;
-    position, total: "model 12 of 90"; more: whether another run follows; stop: a person wants it to end after this one.
+    prefixes: of the whole list; position: "model 12 of 90"; more: whether another run follows; stop: a person wants it to end after this one.
     """
 
     list_node: str
     element: runs.Element | None
     tried: set[str]
+    prefixes: list[str]
     position: int
-    total: int
     more: bool
     stop: bool = False
+
+    @property
+    def total(self) -> int:
+        return len(self.prefixes)
 
 
 @dataclass
@@ -144,8 +148,10 @@ def _queue_again(server, item: tuple, turn: Turn) -> None:
 
 
 def _summary(turn: Turn) -> str:
-    return (f"The batch was stopped after {turn.position} of {turn.total}; queue the graph again to go on." if turn.stop
-            else f"The batch has come to its end: {turn.position} of {turn.total} were worked on.")
+    failed = sum(runs.failure_path(prefix).is_file() for prefix in turn.prefixes)
+    if turn.stop:
+        return f"The batch was stopped after {turn.position} of {turn.total}, {failed} failed. Queue the graph again to go on."
+    return f"The batch has come to its end: {turn.position} of {turn.total} were worked on, {failed} failed."
 
 
 def queued_item(server, prompt: str | None) -> tuple | None:

@@ -186,7 +186,7 @@ def one_row(plan: Plan, read, at_most: int, width: int) -> tuple[list[list], str
     more = bool(left) and chosen is not None and not (at_most and len(tried) >= at_most)
     settled = {e.prefix for e, done, aside in zip(plan.elements, plan.done, plan.aside, strict=True) if done or aside}
     position = len(settled | tried)
-    turns.watch(turns.Turn(plan.key, chosen, tried, position, len(plan.elements), more))
+    turns.watch(turns.Turn(plan.key, chosen, tried, [e.prefix for e in plan.elements], position, more))
     left_over = f"{sum(plan.done)} done, {plan.failed()} failed, {len(left)} left"
     report = (f"model {position} of {len(plan.elements)}: {chosen.name}. {left_over}" if chosen else
               f"{len(plan.elements)} in the list: {left_over}. Nothing more to run now")

@@ -92,7 +92,7 @@ def test_of_four_servers_one_begins(output):
 
 def test_how_a_run_ended_decides_what_follows(output, monkeypatch):
     element = runs.Element("one.png", PREFIX, "one.png", "x")
-    turn = turns.Turn("1", element, {PREFIX}, 1, 2, True)
+    turn = turns.Turn("1", element, {PREFIX}, [PREFIX, "lift123/b/two"], 1, True)
     monkeypatch.setattr(runs, "tell_browser", lambda *_: None)
 
     def ended(*messages):
@@ -105,6 +105,8 @@ def test_how_a_run_ended_decides_what_follows(output, monkeypatch):
     assert [p.name for p in output.rglob("*.json")] == ["one_failed.json"]
     assert json.loads(runs.failure_path(PREFIX).read_text())["error"] == "KSampler: no room"
     assert turns.settle({}, "p", turn), "a cleared history"
+    assert turns._summary(turn) == "The batch has come to its end: 1 of 2 were worked on, 1 failed."
     turn.stop = True
+    assert "stopped after 1 of 2, 1 failed" in turns._summary(turn)
     assert not ended(["execution_success", {}])
-    assert not turns.settle({}, "p", turns.Turn("1", None, set(), 2, 2, False))
+    assert not turns.settle({}, "p", turns.Turn("1", None, set(), [], 2, False))
