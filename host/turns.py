@@ -27,7 +27,8 @@ class Turn:
     """One run of a batch.
 
     element: what it works on, None for none; tried: prefixes that this batch has taken so far, this one included;
-    prefixes: of the whole list; position: "model 12 of 90"; more: whether another run follows; stop: a person wants it to end after this one.
+    prefixes: of the whole list; position: "model 12 of 90"; more: whether another run follows; stop: a person wants it
+    to end after this one.
     """
 
     list_node: str
