@@ -91,7 +91,7 @@ def report(args, rows: list[list], folder: Path, bad: list[str]) -> None:
     assert len(list(folder.glob("*_manifest.json"))) == good and not left, left
     assert sorted(errors) == bad and all(errors.values()), errors
     text = (f"# A batch in a server that is killed\n\n{args.pictures} pictures, {args.broken} of them broken, "
-            f"{args.kills} kills (SIGKILL) at random moments, seed {args.seed}.\n"
+            f"{args.kills} kills (SIGKILL) at random moments, seed {args.seed}. Seconds are wall-clock time.\n"
             f"In the end {len(made)} results, each made once, {len(errors)} lines of errors, no file of an unfinished run.\n\n")
     text += table(["server", "how it ended", "results", "failed", "seconds since the start"], rows)
     text += "\n" + table(["broken picture", "what was said"], [[name, errors[name].replace("|", "/")] for name in bad])

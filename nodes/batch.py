@@ -308,7 +308,8 @@ def read_picture(path: Path):
             clear = "A" in picture.getbands() or "transparency" in picture.info
             pixels = np.array(picture.convert("RGBA"), dtype=np.float32) / 255
     except Exception as problem:
-        raise InputError(path.name, "a picture", f"a file that cannot be read ({problem})", "Replace or remove it.") from problem
+        why = str(problem).replace(repr(str(path)), path.name).replace(str(path), path.name)  # records hold no paths
+        raise InputError(path.name, "a picture", f"a file that cannot be read ({why})", "Replace or remove it.") from problem
     mask = torch.from_numpy(1 - pixels[..., 3]) if clear else torch.zeros(64, 64)
     return to_image(torch.from_numpy(pixels[..., :3].copy())), mask[None]
 

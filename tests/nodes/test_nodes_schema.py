@@ -94,7 +94,8 @@ def test_browser_code_stays_in_its_namespace():
     assert re.findall(r'registerExtension\(\{\s*name: "([^"]+)"', script) == ["lift123.finish"]
     assert not re.search(r"window\.\w+ *=|globalThis|document\.|LGraph|LiteGraph|https?://", script)
     stages = set(re.findall(r'"(Lift123_\w+)"', script))
-    assert stages == {"Lift123_NerfStage1", "Lift123_DynamicStage2", "Lift123_DMTetRefine"} <= set(NODES)
+    wanted = {"Lift123_NerfStage1", "Lift123_DynamicStage2", "Lift123_DMTetRefine", "Lift123_BatchList"}
+    assert stages == wanted <= set(NODES)
 
 
 def test_pack_mistakes_that_core_punishes():
