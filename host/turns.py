@@ -78,33 +78,49 @@ def watch(turn: Turn) -> None:
 
     server, prompt = getattr(PromptServer, "instance", None), prompt_id()
     item = queued_item(server, prompt)
-    if item is None:
+    if server is None or prompt is None or item is None:
         return
     _state.running[prompt] = turn
     asyncio.run_coroutine_threadsafe(_follow(server, prompt, item, turn), server.loop)
 
 
-def stop() -> list[str]:
-    """Batches end after the element that they work on; returns the ids of their prompts."""
+def stop(queue) -> list[str]:
+    """Batches end after the element that they work on; returns the ids of their prompts.
+
+    queue: the server's; a next run that waits in it is taken out.
+    """
     for turn in _state.running.values():
         turn.stop = True
-    return list(_state.running)
+    waiting = _waiting(queue)
+    for prompt in waiting:
+        queue.delete_queue_item(lambda item, prompt=prompt: item[1] == prompt)
+    return [*_state.running, *waiting]
 
 
-def register_routes(routes) -> None:
+def _waiting(queue) -> list[str]:
+    """Next runs that are in the queue; those that somebody has taken out are forgotten."""
+    running, queued = queue.get_current_queue_volatile()
+    there = {item[1] for item in (*running, *queued)}
+    for prompt in [prompt for prompt in _state.tried if prompt not in there]:
+        _state.tried.pop(prompt, None)
+    return list(_state.tried)
+
+
+def register_routes(server) -> None:
     """GET /lift123/batch tells what runs; POST /lift123/batch/stop ends batches after their current element."""
     from aiohttp import web
 
-    @routes.get(ROUTE)
+    @server.routes.get(ROUTE)
     async def status(_):
-        return web.json_response({"running": [
-            {"prompt_id": prompt, "item": turn.element.name if turn.element else "", "position": turn.position,
-             "total": turn.total, "follows": turn.more and not turn.stop} for prompt, turn in _state.running.items()
-        ] + [{"prompt_id": prompt, "item": "", "position": 0, "total": 0, "follows": True} for prompt in _state.tried]})
+        now = [{"prompt_id": prompt, "item": turn.element.name if turn.element else "", "position": turn.position,
+                "total": turn.total, "follows": turn.more and not turn.stop} for prompt, turn in _state.running.items()]
+        return web.json_response({"running": now + [
+            {"prompt_id": prompt, "item": "", "position": 0, "total": 0, "follows": True}
+            for prompt in _waiting(server.prompt_queue)]})
 
-    @routes.post(f"{ROUTE}/stop")
+    @server.routes.post(f"{ROUTE}/stop")
     async def end(_):
-        return web.json_response({"stopping": stop()})
+        return web.json_response({"stopping": stop(server.prompt_queue)})
 
 
 async def _follow(server, prompt: str, item: tuple, turn: Turn) -> None:
@@ -128,15 +144,17 @@ def settle(status: dict, prompt: str, turn: Turn) -> bool:
     status: of the prompt, as ComfyUI's history keeps it; {} where it is gone.
     """
     messages = dict(reversed([tuple(m) for m in status.get("messages") or ()]))
-    prefix = turn.element.prefix if turn.element is not None else ""
+    element = turn.element
     if "execution_interrupted" in messages:
-        attempts.withdraw(prefix, prompt)
+        if element is not None:
+            attempts.withdraw(element.prefix, prompt)
         log.info("Lift123: the batch was interrupted; queue the graph again to go on")
         return False
     error = messages.get("execution_error")
-    if attempts.end(prefix, prompt) and error is not None:  # another pack's node; ours record their errors themselves
+    open_still = element is not None and attempts.end(element.prefix, prompt)
+    if element is not None and open_still and error is not None:  # another pack's; our nodes record their errors themselves
         text = str(error.get("exception_message", "")).strip() or error.get("exception_type", "unknown error")
-        runs.record_failure(turn.element, str(error.get("node_type", "")), RuntimeError(text), error.get("node_id"))
+        runs.record_failure(element, str(error.get("node_type", "")), RuntimeError(text), error.get("node_id"))
     return turn.more and not turn.stop
 
 

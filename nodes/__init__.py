@@ -28,7 +28,7 @@ class Lift123Extension(ComfyExtension):
         checkpoints.register_folders()
         if getattr(PromptServer, "instance", None) is not None:
             finish.register_route(PromptServer.instance.routes)
-            turns.register_routes(PromptServer.instance.routes)
+            turns.register_routes(PromptServer.instance)
             await renamed.register()
             offer_sample()
 

@@ -110,3 +110,26 @@ def test_how_a_run_ended_decides_what_follows(output, monkeypatch):
     assert "stopped after 1 of 2, 1 failed" in turns._summary(turn)
     assert not ended(["execution_success", {}])
     assert not turns.settle({}, "p", turns.Turn("1", None, set(), [], 2, False))
+
+
+class Queue:
+    """ComfyUI's prompt queue, as far as it is asked."""
+
+    def __init__(self, *waiting):
+        self.waiting = [(0, prompt) for prompt in waiting]
+
+    def get_current_queue_volatile(self):
+        return [], list(self.waiting)
+
+    def delete_queue_item(self, function):
+        self.waiting = [item for item in self.waiting if not function(item)]
+
+
+def test_a_next_run_that_waits_is_stopped_and_one_that_was_taken_out_forgotten(monkeypatch):
+    state = turns._Queue(tried={"next": {PREFIX}, "cleared by hand": {PREFIX}})
+    state.running["now"] = turns.Turn("1", None, set(), [PREFIX], 1, True)
+    monkeypatch.setattr(turns, "_state", state)
+    queue = Queue("other", "next")
+    assert turns._waiting(queue) == ["next"] and list(state.tried) == ["next"]
+    assert turns.stop(queue) == ["now", "next"] and queue.waiting == [(0, "other")] and state.running["now"].stop
+    assert turns._waiting(queue) == []
