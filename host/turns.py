@@ -50,6 +50,7 @@ class _Queue:
 
     running: dict[str, Turn] = field(default_factory=dict)
     tried: dict[str, set[str]] = field(default_factory=dict)  # by prompts that wait for their turn
+    stopped: set[str] = field(default_factory=set)  # of those, the ones that are to be the last
 
 
 _state = _Queue()
@@ -80,6 +81,7 @@ def watch(turn: Turn) -> None:
     item = queued_item(server, prompt)
     if server is None or prompt is None or item is None:
         return
+    turn.stop = prompt in _state.stopped
     _state.running[prompt] = turn
     asyncio.run_coroutine_threadsafe(_follow(server, prompt, item, turn), server.loop)
 
@@ -92,7 +94,8 @@ def stop(queue) -> list[str]:
     for turn in _state.running.values():
         turn.stop = True
     waiting = _waiting(queue)
-    for prompt in waiting:
+    for prompt in waiting:  # it may have left the queue and not yet reached its list
+        _state.stopped.add(prompt)
         queue.delete_queue_item(lambda item, prompt=prompt: item[1] == prompt)
     return [*_state.running, *waiting]
 
@@ -103,6 +106,7 @@ def _waiting(queue) -> list[str]:
     there = {item[1] for item in (*running, *queued)}
     for prompt in [prompt for prompt in _state.tried if prompt not in there]:
         _state.tried.pop(prompt, None)
+        _state.stopped.discard(prompt)
     return list(_state.tried)
 
 
