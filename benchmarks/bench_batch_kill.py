@@ -1,9 +1,11 @@
 """A batch of 90 tiny pictures, 10 of them broken, in a server that is killed three times at random.
 
-    python benchmarks/bench_batch_kill.py [--pictures 90] [--broken 10] [--kills 3] [--seed 0] [--out FOLDER] [--work FOLDER]
+    python benchmarks/bench_batch_kill.py [--pictures 90] [--broken 10] [--kills 3] [--seed 0] [--out FOLDER]
+                                          [--work FOLDER]
 
 Broken in turn: a file that is no picture, a picture without an object, one that a node of another pack refuses.  In the
-end every other picture has been made once, every broken one has one clear line, and no file of an unfinished run is left.
+end every other picture has been made once, every broken one has one clear line, and no file of an unfinished run is
+left.
 """
 
 from __future__ import annotations
@@ -85,14 +87,16 @@ def report(args, rows: list[list], folder: Path, bad: list[str]) -> None:
     """The page, after the checks."""
     good = args.pictures - args.broken
     made = [p.name for p in folder.glob("*.glb")]
-    errors = {p.name.removesuffix("_failed.json"): json.loads(p.read_text())["error"] for p in folder.glob("*_failed.json")}
+    records = folder.glob("*_failed.json")
+    errors = {p.name.removesuffix("_failed.json"): json.loads(p.read_text())["error"] for p in records}
     left = [p.name for pattern in ("*_started.json", "*.claim", "*.partial", ".*") for p in folder.glob(pattern)]
     assert len(made) == len({name.split("_")[0] for name in made}) == good, sorted(made)
     assert len(list(folder.glob("*_manifest.json"))) == good and not left, left
     assert sorted(errors) == bad and all(errors.values()), errors
     text = (f"# A batch in a server that is killed\n\n{args.pictures} pictures, {args.broken} of them broken, "
             f"{args.kills} kills (SIGKILL) at random moments, seed {args.seed}. Seconds are wall-clock time.\n"
-            f"In the end {len(made)} results, each made once, {len(errors)} lines of errors, no file of an unfinished run.\n\n")
+            f"In the end {len(made)} results, each made once, {len(errors)} lines of errors, no file of an unfinished "
+            "run.\n\n")
     text += table(["server", "how it ended", "results", "failed", "seconds since the start"], rows)
     text += "\n" + table(["broken picture", "what was said"], [[name, errors[name].replace("|", "/")] for name in bad])
     (args.out / "batch_kill.md").write_text(text, encoding="utf-8")

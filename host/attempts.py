@@ -1,8 +1,8 @@
 """Runs that have begun and not ended: how a picture that ends the server is told from one that waits.
 
-While a batch works on an element, ``<prefix>_started.json`` stands where its result will be.  It goes when the run ends,
-whether well or with an error.  One that is found without a living owner is a run in which the server ended.  The file is
-created exclusively, so that two servers on one output folder never work on the same element.
+While a batch works on an element, ``<prefix>_started.json`` stands where its result will be.  It goes when the run
+ends, whether well or with an error.  One that is found without a living owner is a run in which the server ended.  The
+file is created exclusively, so that two servers on one output folder never work on the same element.
 """
 
 from __future__ import annotations

@@ -24,7 +24,10 @@ OWN = re.compile(r"[a-z]*(\.[a-z0-9]+)+")  # "sheet.png", ".glb", ".glb.partial"
 
 @dataclass(frozen=True)
 class Claim:
-    """A taken name: its file; seal: how the name of the file ends that is written last; whether its folder was empty."""
+    """A taken name.
+
+    path: the claim's file; seal: how the name of the file ends that is written last; made_folder: its folder was empty.
+    """
 
     path: Path
     seal: str | None
@@ -59,7 +62,10 @@ def held():
 
 
 def take(folder: Path, stem: str, seal: str | None = None) -> bool:
-    """Takes a name; False where somebody has it.  Outside of ``held`` it is only looked whether it is free.  OSError."""
+    """Takes a name; False where somebody has it.  OSError where nobody can.
+
+    Outside of ``held`` it is only looked whether the name is free.
+    """
     claim = Claim(folder / f"{stem}{CLAIM}", seal, not any(folder.iterdir()))
     try:
         journal.write(claim.path, journal.who(), exclusive=True)

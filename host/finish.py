@@ -38,7 +38,7 @@ def request(key: str | None = None) -> list[str]:
 
 
 def register_route(routes) -> None:
-    """POST /lift123/finish with an optional JSON body {"node_id": "12"} -> {"finishing": [ids]}; 400 for anything else."""
+    """POST /lift123/finish, with {"node_id": "12"} or nothing -> {"finishing": [ids]}; 400 for anything else."""
     from aiohttp import web
 
     @routes.post(ROUTE)
@@ -48,6 +48,7 @@ def register_route(routes) -> None:
         except (ValueError, RecursionError):  # no JSON, no text, or nested without end
             body = None
         if not isinstance(body, dict):
-            return web.json_response({"error": 'expected a JSON object such as {"node_id": "12"}, or nothing'}, status=400)
+            said = 'expected a JSON object such as {"node_id": "12"}, or nothing'
+            return web.json_response({"error": said}, status=400)
         node_id = body.get("node_id")
         return web.json_response({"finishing": request(None if node_id is None else str(node_id))})

@@ -178,7 +178,8 @@ def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, 
             path = rescue(checkpoints[-1], name, new_slot, trouble) if checkpoints else None
             if path is None and not advice and not trouble:
                 raise
-            where = f" What it has so far is in output/{path}; {loader} continues from it." if path else "".join(trouble)
+            told = f" What it has so far is in output/{path}; {loader} continues from it."
+            where = told if path else "".join(trouble)
             message = f"{name} failed: {problem}.{advice}{where}"
             say(message, node_key)
             if isinstance(problem, InputError):
@@ -204,7 +205,8 @@ def timed(scene, before, name: str, seconds: float):
     return replace(scene, meta={**scene.meta, "seconds": spent})
 
 
-def rescue(scene, name: str, new_slot: Callable[[], Slot] | None = None, trouble: list[str] | None = None) -> str | None:
+def rescue(scene, name: str, new_slot: Callable[[], Slot] | None = None,
+           trouble: list[str] | None = None) -> str | None:
     """Saves a partial result; its path relative to ComfyUI's output folder, or None if there is none.
 
     trouble: gets the sentence for the node where the result could not be saved.

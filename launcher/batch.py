@@ -78,7 +78,8 @@ class Batch:
     make_server: a context manager that starts one; describe: shows the files of a finished picture.
     """
 
-    def __init__(self, paths: Paths, pictures: list, prompt: dict, caption: str, make_server, describe, retry: bool = False):
+    def __init__(self, paths: Paths, pictures: list, prompt: dict, caption: str, make_server, describe,
+                 retry: bool = False):
         self.paths, self.prompt, self.caption = paths, prompt, caption
         self.make_server, self.describe = make_server, describe
         self.ledger = Ledger(paths.home / "batch.json")
@@ -107,7 +108,8 @@ class Batch:
         for picture in [p for p in self.todo if self.ledger.ended(self.keys[p]) >= MOST_ENDED]:
             self.todo.remove(picture)
             self.failed += 1
-            complain(f"{picture.name}: set aside, {MOST_ENDED} servers ended while they worked on it; --retry tries it again")
+            complain(f"{picture.name}: set aside, {MOST_ENDED} servers ended while they worked on it; "
+                     "--retry tries it again")
         return self.todo
 
     def _one(self, server, picture: Path) -> None:
@@ -149,6 +151,7 @@ def _outlived(server, seconds: float = 3.0) -> bool:
     return server.alive()
 
 
-def run_batch(paths: Paths, pictures: list, prompt: dict, caption: str, make_server, describe, retry: bool = False) -> int:
+def run_batch(paths: Paths, pictures: list, prompt: dict, caption: str, make_server, describe,
+              retry: bool = False) -> int:
     """Runs what is not done yet; returns how many pictures failed.  A failure does not stop the others."""
     return Batch(paths, pictures, prompt, caption, make_server, describe, retry).run()

@@ -2,9 +2,9 @@
 
     python launcher/guard.py PID PORT FOLDER      (started by ``server.ComfyServer``; alone, without the package)
 
-As a script it waits for its standard input to end, which happens whenever the launcher does: closed terminal, SIGKILL,
-power to the process alone.  Then it interrupts, ends the server, and removes its temp folder.  The word "done" before the
-end tells that the launcher has seen to all that itself.
+As a script it waits for its standard input to end, which happens whenever the launcher does, SIGKILL included.  Then it
+interrupts, ends the server, and removes its temp folder.  The word "done" before the end tells that the launcher has
+seen to all that itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def ask(port: int, path: str, value=None, timeout: float = 5.0):
         return None
 
 
-def interrupt(port: int, alive: Callable[[], bool], patience: float = PATIENCE, tell: Callable[[], None] = lambda: None) -> bool:
+def interrupt(port: int, alive: Callable[[], bool], patience: float = PATIENCE,
+              tell: Callable[[], None] = lambda: None) -> bool:
     """Empties the queue, interrupts what runs, waits for its end; whether anything ran.
 
     tell: called before the wait, if there is one.

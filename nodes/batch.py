@@ -57,9 +57,9 @@ class BatchList(Node):
                                 tooltip="A second list, numbers as in 'values' or lines of text: every element runs once with "
                                         "each of it, for example every picture with seeds 0:2. Empty = none."),
                 io.Combo.Input("pace", options=[ONE_RUN_EACH, ALL_IN_ONE], default=ONE_RUN_EACH, optional=True,
-                               tooltip="One run each: an element's results are written before the next one begins; the graph "
-                                       "is queued again by itself until the list is through. All in one run: ComfyUI takes "
-                                       "all elements through one node before it goes on to the next."),
+                               tooltip="One run each: an element's results are written before the next one begins; the "
+                                       "graph is queued again by itself until the list is through. All in one run: "
+                                       "ComfyUI takes all elements through one node before it goes on to the next."),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", is_output_list=True, tooltip="Every picture, as Load Image."),
@@ -151,7 +151,8 @@ class Plan:
 
     def failed(self) -> int:
         """Elements whose last run failed, those set aside included."""
-        return sum(runs.failure_path(e.prefix).is_file() for e, done in zip(self.elements, self.done, strict=True) if not done)
+        open_still = [e for e, done in zip(self.elements, self.done, strict=True) if not done]
+        return sum(runs.failure_path(element.prefix).is_file() for element in open_still)
 
 
 def all_rows(plan: Plan, read, at_most: int, width: int) -> tuple[list[list], str]:
@@ -161,8 +162,8 @@ def all_rows(plan: Plan, read, at_most: int, width: int) -> tuple[list[list], st
     chosen = set(plan.waiting[:at_most] if at_most else plan.waiting)
     rows = [(row_or_none(plan, read, n) if n in chosen else None) for n in range(len(elements))]
     running = sum(row is not None for row in rows)
-    report = (f"{len(elements)} in the list: {running} to run, {sum(plan.done)} already done, {len(chosen) - running} broken, "
-              f"{len(plan.waiting) - len(chosen)} left for later")
+    report = (f"{len(elements)} in the list: {running} to run, {sum(plan.done)} already done, "
+              f"{len(chosen) - running} broken, {len(plan.waiting) - len(chosen)} left for later")
     return [row or [ExecutionBlocker(None)] * width for row in rows], report
 
 
@@ -179,8 +180,9 @@ def one_row(plan: Plan, read, at_most: int, width: int) -> tuple[list[list], str
         tried.add(element.prefix)
         if attempts.ended(element.prefix, plan.run_keys[n]) >= attempts.MOST:
             put_aside(plan, n)
-        elif attempts.begin(element.prefix, plan.run_keys[n], prompt) and (row := row_or_none(plan, read, n)) is not None:
-            chosen = element
+        elif attempts.begin(element.prefix, plan.run_keys[n], prompt):
+            row = row_or_none(plan, read, n)
+            chosen = element if row is not None else None
     runs.hand_out(plan.key, [chosen] if chosen else [])
     left = [plan.elements[n].prefix for n in plan.waiting if plan.elements[n].prefix not in tried]
     more = bool(left) and chosen is not None and not (at_most and len(tried) >= at_most)
@@ -260,9 +262,12 @@ def pictures(folder: str) -> list[Path]:
 
 
 def content_of(path: Path) -> str:
-    """SHA-256 of a picture and the words beside it; read again only where the file has changed."""
-    stat = path.stat()
-    return _content(path, stat.st_size, stat.st_mtime_ns, side_text(path))
+    """SHA-256 of a picture and the words beside it, read again only where the file has changed; "" where that fails."""
+    try:
+        stat = path.stat()
+        return _content(path, stat.st_size, stat.st_mtime_ns, side_text(path))
+    except OSError:  # told when its turn comes; the others go on
+        return ""
 
 
 @lru_cache(maxsize=2 * MOST)
@@ -355,7 +360,7 @@ def writers(graph: dict, key: str | None) -> list[str]:
 
 
 def is_done(graph: dict, key: str | None, element: runs.Element, records_there: list[Path]) -> bool:
-    """Whether every writer has left a manifest of exactly this run; records_there: manifests of the element's folder."""
+    """Whether every writer has left a manifest of exactly this run; records_there: manifests in the same folder."""
     wanted = {runs.key_of(graph, writer, key, element) for writer in writers(graph, key)}
     mine = f"{Path(element.prefix).name}_"
     return bool(wanted) and wanted <= {recorded_key(path) for path in records_there if path.name.startswith(mine)}

@@ -133,7 +133,8 @@ def save_animation(pictures, path, milliseconds: int = 80) -> None:
     """[F, H, W, 3] in [0, 1] -> an endlessly looping WebP."""
     frames = [pil(p) for p in pictures]
     stream = BytesIO()
-    frames[0].save(stream, format="WEBP", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, quality=85)
+    frames[0].save(stream, format="WEBP", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0,
+                   quality=85)
     save_bytes(path, stream.getvalue())
 
 

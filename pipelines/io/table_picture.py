@@ -44,7 +44,7 @@ def _harmless(cell):
     """A cell that stays what it is: text that a spreadsheet would calculate gets an apostrophe, numbers do not."""
     if not isinstance(cell, str):
         return "" if cell is None else cell
-    cell = re.sub("\r\n?", "\n", cell)  # the writer does not quote a lone "\r", which readers take for the end of the row
+    cell = re.sub("\r\n?", "\n", cell)  # a lone "\r" is not quoted by the writer, and ends the row for readers
     return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\n")) and not NUMBER.fullmatch(cell) else cell
 
 

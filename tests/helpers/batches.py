@@ -76,7 +76,8 @@ def put_pictures(folder: Path, names: list, marks: dict, broken: tuple = ()) -> 
     camera = Cameras.orbit(0.0, 0.0, 3.2, 0.349, 32, 32)
     for n, name in enumerate(names):
         views = render_toy(make_object(n % 40 + 3), camera)
-        picture = Image.fromarray((torch.cat([views.rgb[0], views.alpha[0, ..., None]], -1).clamp(0, 1) * 255).byte().numpy())
+        pixels = torch.cat([views.rgb[0], views.alpha[0, ..., None]], -1).clamp(0, 1) * 255
+        picture = Image.fromarray(pixels.byte().numpy())
         picture.putpixel((0, 0), (*marks.get(name, FINE), 0))
         picture.save(folder / f"{name}.png")
         if name in broken:

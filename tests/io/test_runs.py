@@ -199,6 +199,22 @@ def test_a_name_by_wire_cannot_lead_out(folders, name):
     assert [p.name for p in folders.iterdir()] == ["input", "output"] and not list((folders / "output").iterdir())
 
 
+def test_a_picture_that_may_not_be_read_does_not_stop_the_others(folders, monkeypatch):
+    for name in "ab":
+        picture(folders / "input" / f"{name}.png")
+    (folders / "input" / "c.png").write_bytes(b"")
+    read, forbidden = batch._content, PermissionError(13, "Permission denied")
+
+    def content(path, *rest):
+        if path.name == "c.png":
+            raise forbidden
+        return read(path, *rest)
+
+    monkeypatch.setattr(batch, "_content", content)
+    assert [isinstance(p, ExecutionBlocker) for p in run_list()[5]] == [False, False, True]
+    assert "c.png: expected a picture" in json.loads((folders / "output/lift123/b/c_failed.json").read_text())["error"]
+
+
 def test_elements_never_have_names_of_devices(folders):
     out = run_list(source=batch.TEXTS, values="con\nNUL\ncom1\ncom: 7")
     assert out[5] == ["lift123/b/con_", "lift123/b/NUL_", "lift123/b/com1_", "lift123/b/com_7"]
