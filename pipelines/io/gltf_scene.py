@@ -10,7 +10,7 @@ import numpy as np
 
 from .gltf_buffers import Buffers, matrix_of
 from .gltf_entry import Entry, bad, damaged
-from .limits import FACES, NODES, within
+from .limits import NODES, PARTS, within
 from .mesh_notes import Notes
 
 _CHUNK = 1 << 17  # vertices that are bent at once
@@ -41,7 +41,8 @@ def placed_meshes(root: Entry, buffers: Buffers, notes: Notes) -> Iterator[Place
         if depth > total:
             raise bad("a node hierarchy with a cycle")
         node = root.item("nodes", index)
-        world = parent @ local_matrix(node)
+        local = local_matrix(node)
+        world = parent if local is None else parent @ local
         if "mesh" in node:
             yield Placed(node.whole("mesh"), node, _instances(node, world, buffers, notes))
         children = node.indices("children")
@@ -59,19 +60,19 @@ def _roots(root: Entry, notes: Notes) -> list[int]:
     return sorted(root.item("scenes", root.whole("scene", 0)).indices("nodes"))
 
 
-def local_matrix(node: Entry) -> np.ndarray:
-    """[4, 4] of a node in its parent's frame."""
+def local_matrix(node: Entry) -> np.ndarray | None:
+    """[4, 4] of a node in its parent's frame, None for one that stays where its parent is."""
     if "matrix" in node:
         return matrix_of(np.array([node.numbers("matrix", 16)]))[0]
     if not any(key in node for key in ("rotation", "scale", "translation")):
-        return np.eye(4)
-    return compose(node.numbers("translation", 3, _NULL), node.numbers("rotation", 4, _NO_TURN),
-                   node.numbers("scale", 3, _ONE))
+        return None
+    parts = (node.numbers("translation", 3, _NULL), node.numbers("rotation", 4, _NO_TURN), node.numbers("scale", 3, _ONE))
+    return compose(*(np.array([part], dtype=np.float64) for part in parts))[0]
 
 
-def compose(translation, rotation, scale) -> np.ndarray:
-    """[4, 4] from a translation, a unit quaternion (x, y, z, w) and a scale."""
-    x, y, z, w = rotation
+def compose(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """[N, 4, 4] from translations [N, 3], unit quaternions (x, y, z, w) [N, 4] and scales [N, 3]."""
+    x, y, z, w = rotation.T
     turn = np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -79,9 +80,9 @@ def compose(translation, rotation, scale) -> np.ndarray:
             [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
         ]
     )
-    matrix = np.eye(4)
-    matrix[:3, :3] = turn * np.array(scale)
-    matrix[:3, 3] = translation
+    matrix = np.tile(np.eye(4), (len(rotation), 1, 1))
+    matrix[:, :3, :3] = turn.transpose(2, 0, 1) * scale[:, None]
+    matrix[:, :3, 3] = translation
     return matrix
 
 
@@ -97,13 +98,12 @@ def _instances(node: Entry, world: np.ndarray, buffers: Buffers, notes: Notes) -
     counts = {buffers.count(attributes.whole(key)) for key in known}
     if len(counts) > 1:
         raise damaged(f"{extension.where}: lists of {', '.join(map(str, sorted(counts)))} instances")
-    count = within("GLB file", counts.pop(), FACES, "instances of one mesh")
+    count = within("GLB file", counts.pop(), PARTS, "parts")
     rows = {key: buffers.accessor(attributes.whole(key), ("VEC4",) if key == "ROTATION" else ("VEC3",)) for key in known}
     still = {"TRANSLATION": _NULL, "ROTATION": _NO_TURN, "SCALE": _ONE}
-    moves, turns, scales = (rows.get(key, np.broadcast_to(still[key], (count, len(still[key])))) for key in still)
+    parts = (rows.get(key, np.broadcast_to(still[key], (count, len(still[key])))).astype(np.float64) for key in still)
     notes.say(f"{count} instances of one mesh became copies of it")
-    each = [compose(*row) for row in zip(moves.astype(float), turns.astype(float), scales.astype(float), strict=True)]
-    return world @ np.stack(each)
+    return world @ compose(*parts)
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,7 @@ class Skins:
             index = self._parents.get(index)
         world = np.eye(4) if index is None else self._worlds[index]
         for index in reversed(chain):
-            world = world @ local_matrix(self.root.item("nodes", index))
+            local = local_matrix(self.root.item("nodes", index))
+            world = world if local is None else world @ local
             self._worlds[index] = world
         return world

@@ -16,6 +16,9 @@ FACES = 5_000_000  # of all parts together, after polygons are cut into triangle
 PIXELS = 8192 * 8192  # of one picture
 ALL_PIXELS = 2 * PIXELS  # of all pictures of a file
 PICTURE_SIDE = 16_384  # pixels along one side of a picture
+ARCHIVE_ENTRIES = 100_000  # of a pickled checkpoint
+ARCHIVE_GROWTH, ARCHIVE_SLACK = 4, 1 << 26  # it may unpack to so many times its size, and so many bytes more
+PICKLE_BYTES = 1 << 24  # of the part of a checkpoint that names its tensors
 
 
 def within(name: str, count: int, limit: int, unit: str, remedy: str = "Simplify the file in another program.") -> int:
