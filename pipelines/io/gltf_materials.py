@@ -112,14 +112,14 @@ class Materials:
     def _texture(self, index: int) -> tuple[Tensor | None, tuple[Wrap, Wrap]]:
         entry = self.root.item("textures", index)
         sampler = self.root.item("samplers", entry.whole("sampler")) if "sampler" in entry else Entry({}, "no sampler")
-        wraps = tuple(_WRAPS.get(sampler.whole(key, 10497), "repeat") for key in ("wrapS", "wrapT"))
+        wraps = (_WRAPS.get(sampler.whole("wrapS", 10497), "repeat"), _WRAPS.get(sampler.whole("wrapT", 10497), "repeat"))
         given = entry.extension(*_PICTURE_EXTENSIONS)
         source = entry if given is None or "source" not in given else given
         if "source" in source:
-            return self._picture(source.whole("source")), (wraps[0], wraps[1])
+            return self._picture(source.whole("source")), wraps
         unread = next((name for name in _UNREADABLE if name in entry.inner("extensions")), None)
         self.notes.say(f"a texture was dropped: its picture needs {unread}" if unread else "a texture without a picture")
-        return None, (wraps[0], wraps[1])
+        return None, wraps
 
     def _picture(self, index: int) -> Tensor:
         if index not in self._pictures:

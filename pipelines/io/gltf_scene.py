@@ -166,7 +166,8 @@ class Skins:
             raise damaged(f"{attributes.where}: joint {int(index.max())} of {len(matrices)}")
         total = share.sum(1, keepdims=True)
         share[:, :1] += total == 0  # a vertex that no joint holds follows the first
-        self.notes.say(f"skin of {len(matrices)} joints: posed as its nodes stand; the skeleton was dropped")
+        joints_held = "1 joint" if len(matrices) == 1 else f"{len(matrices)} joints"
+        self.notes.say(f"skin of {joints_held}: posed as its nodes stand; the skeleton was dropped")
         return Skin(matrices, index, share / share.sum(1, keepdims=True))
 
     def _joint_matrices(self, index: int) -> np.ndarray:
@@ -191,15 +192,15 @@ class Skins:
         if self._parents is None:
             rows = range(len(self.root.listed("nodes")))
             self._parents = {c: i for i in rows for c in self.root.item("nodes", i).indices("children")}
-        chain = []
-        while index is not None and index not in self._worlds:
-            chain.append(index)
+        chain, at = [], index
+        while at is not None and at not in self._worlds:
+            chain.append(at)
             if len(chain) > NODES or len(chain) > len(self._parents) + 1:
                 raise bad("a node hierarchy with a cycle")
-            index = self._parents.get(index)
-        world = np.eye(4) if index is None else self._worlds[index]
-        for index in reversed(chain):
-            local = local_matrix(self.root.item("nodes", index))
+            at = self._parents.get(at)
+        world = np.eye(4) if at is None else self._worlds[at]
+        for at in reversed(chain):
+            local = local_matrix(self.root.item("nodes", at))
             world = world if local is None else world @ local
-            self._worlds[index] = world
+            self._worlds[at] = world
         return world

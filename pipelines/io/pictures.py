@@ -16,7 +16,7 @@ GLTF_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
 OBJ_FORMATS = (*GLTF_FORMATS, "BMP", "TGA", "TIFF", "GIF")
 
 
-def read_picture(data: bytes, name: str = "texture", formats: tuple[str, ...] = GLTF_FORMATS) -> Tensor:
+def read_picture(data: bytes | memoryview, name: str = "texture", formats: tuple[str, ...] = GLTF_FORMATS) -> Tensor:
     """Bytes of a picture -> [H, W, 3] sRGB float32 in [0, 1]; alpha is dropped, 16 bits per channel are scaled.
 
     InputError for what is no picture of these formats, damaged, or larger than ``limits.PIXELS``.
