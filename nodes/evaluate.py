@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from comfy_api.latest import io, ui
@@ -103,7 +104,7 @@ class CompareSets(Node):
         return shown(cls, compare_sets(truth[..., :3], pictures[..., :3], scorers), "Compare Picture Sets")
 
 
-def shown(cls, result, title: str, remarks: list[str] = ()) -> io.NodeOutput:
+def shown(cls, result, title: str, remarks: Sequence[str] = ()) -> io.NodeOutput:
     """A table as text, picture and JSON; the node shows ``remarks`` below it."""
     picture, text = to_image(result.to_picture(title)), result.to_text()
     return io.NodeOutput(text, picture, json.dumps(plain_json(result.to_json()), sort_keys=True),

@@ -7,11 +7,11 @@ than five seconds, or more than a gigabyte.  A case is named by its kind and num
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,42 +34,54 @@ class Tally:
     memory: int = 0
     wrong: list[tuple[int, str, str]] = field(default_factory=list)
 
-
-def fuzz(kind: str, numbers: Iterable[int]) -> Tally:
-    """Reads the mutations ``numbers`` of a kind; each process reads a batch and is replaced when it ends early."""
-    tally, left = Tally(kind), list(numbers)
-    while left:
-        batch, left = left[:BATCH], left[BATCH:]
-        done = _run(kind, batch, tally)
-        left = batch[done:] + left
-    return tally
-
-
-def _run(kind: str, batch: list[int], tally: Tally) -> int:
-    """One process; returns how many of ``batch`` are dealt with."""
-    command = [sys.executable, str(WORKER), kind, json.dumps(batch)]
-    started = time.monotonic()
-    try:
-        process = subprocess.run(command, capture_output=True, text=True, timeout=60 + SECONDS * len(batch))
-        lines, words, code = process.stdout, process.stderr[-1500:], process.returncode
-    except subprocess.TimeoutExpired as error:
-        raw = error.stdout or b""
-        lines, words, code = raw if isinstance(raw, str) else raw.decode(), "", None
-    events = [json.loads(line) for line in lines.splitlines() if line.startswith("[")]
-    ends = [event for event in events if event[0] == "end"]
-    for _, number, how, said, seconds, memory in ends:
+    def add(self, number: int, how: str, said: str, seconds: float = 0.0, memory: int = 0) -> None:
+        """Counts one mutation."""
         bad = how not in ("valid", "refused")
         if seconds > SECONDS or memory > MEMORY:
             bad, how = True, f"{how} in {seconds:.1f} s and {memory >> 20} MB"
-        tally.counts["wrong" if bad else how] += 1
-        tally.seconds, tally.memory = max(tally.seconds, seconds), max(tally.memory, memory)
+        self.counts["wrong" if bad else how] += 1
+        self.seconds, self.memory = max(self.seconds, seconds), max(self.memory, memory)
         if bad:
-            tally.wrong.append((number, how, said))
-    if len(ends) == len(batch):
-        return len(batch)
+            self.wrong.append((number, how, said))
+
+    def merge(self, other: Tally) -> None:
+        """Adds the mutations of another tally of the same kind."""
+        self.counts.update(other.counts)
+        self.seconds, self.memory = max(self.seconds, other.seconds), max(self.memory, other.memory)
+        self.wrong += other.wrong
+
+
+def fuzz(cases: Sequence[tuple[str, int]], batch: int = BATCH) -> dict[str, Tally]:
+    """Reads the mutations ``cases`` ((kind, number), ...) and tells by kind how they ended.
+
+    Each process reads a ``batch`` and is replaced when it ends early.
+    """
+    tallies = {kind: Tally(kind) for kind, _ in cases}
+    left = list(cases)
+    while left:
+        done = _run(left[:batch], tallies)
+        left = left[done:]
+    return tallies
+
+
+def _run(cases: list[tuple[str, int]], tallies: dict[str, Tally]) -> int:
+    """One process; returns how many of ``cases`` are dealt with."""
+    command = [sys.executable, str(WORKER), json.dumps(cases)]
+    try:
+        process = subprocess.run(command, capture_output=True, text=True, timeout=120 + SECONDS * len(cases))
+        lines, words, code = process.stdout, process.stderr[-1500:], process.returncode
+    except subprocess.TimeoutExpired as error:
+        raw = error.stdout or b""
+        lines, words, code = str(raw, "utf-8") if isinstance(raw, bytes) else str(raw), "", None
+    events = [json.loads(line) for line in lines.splitlines() if line.startswith("[")]
+    ends = [event for event in events if event[0] == "end"]
+    for _, kind, number, how, said, seconds, memory in ends:
+        tallies[kind].add(number, how, said, seconds, memory)
+    if len(ends) == len(cases):
+        return len(cases)
     if not events:
-        raise RuntimeError(f"the process did not start ({time.monotonic() - started:.0f} s): {words}")
-    how = "hang" if code in (None, -27) else f"died ({code})"  # 27: the signal of a processor's alarm clock
-    tally.counts["wrong"] += 1
-    tally.wrong.append((batch[len(ends)], how, words))
+        raise RuntimeError(f"the process did not start: {words}")
+    kind, number = cases[len(ends)]
+    how = "hang" if code in (None, -signal.SIGPROF) else f"died ({code})"
+    tallies[kind].add(number, how, words)
     return len(ends) + 1

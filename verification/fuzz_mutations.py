@@ -13,6 +13,7 @@ import struct
 import zipfile
 import zlib
 
+from ..pipelines.io.sealed import SEAL, digest
 from .fuzz_seeds import SEEDS, glb_chunks
 
 _INTEGERS = (0, 1, 3, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 100_000_000, 5)
@@ -73,10 +74,9 @@ def _structured(data: bytes, draw: random.Random) -> bytes:
             return json.dumps(_changed(json.loads(data), draw)).encode()
         length = struct.unpack_from("<Q", data)[0] if len(data) > 8 else 0
         if 0 < length < len(data) and data[8:9] == b"{":
-            text = json.dumps(_changed(json.loads(data[8 : 8 + length]), draw)).encode()
-            return struct.pack("<Q", len(text)) + text + data[8 + length :]
-    except (ValueError, KeyError, IndexError, struct.error, zipfile.BadZipFile, zlib.error, RecursionError):
-        return _raw(data, draw)  # an earlier mutation broke the frame
+            return _sealed(data, draw) if draw.random() < 0.7 else _header(data, length, draw)
+    except Exception:  # an earlier mutation broke the frame, and every library says so in its own way
+        return _raw(data, draw)
     return _text(data, draw)
 
 
@@ -86,6 +86,39 @@ def _glb(data: bytes, draw: random.Random) -> bytes:
     if draw.random() < 0.2:
         return glb_chunks(gltf, _raw(binary, draw))
     return glb_chunks(_changed(gltf, draw), binary)
+
+
+def _header(data: bytes, length: int, draw: random.Random) -> bytes:
+    """A safetensors file with another header."""
+    text = json.dumps(_changed(json.loads(data[8 : 8 + length]), draw)).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+
+def _sealed(data: bytes, draw: random.Random) -> bytes:
+    """A safetensors file of the pack with other content, its checksum made right again."""
+    from safetensors.torch import load, save
+
+    length = struct.unpack_from("<Q", data)[0]
+    meta = json.loads(data[8 : 8 + length])["__metadata__"]
+    tensors = load(data)
+    name = draw.choice(sorted(tensors))
+    way = draw.randrange(6)
+    if way == 0:
+        del tensors[name]
+    elif way == 1:
+        tensors[name] = tensors[draw.choice(sorted(tensors))].clone()
+    elif way == 2:
+        tensors[name] = tensors[name].flatten()[: draw.randrange(5)].clone()
+    elif way == 3:
+        tensors[name] = (tensors[name].double() * draw.choice((0, -1, 1e30, float("nan")))).to(tensors[name].dtype)
+    elif told := [key for key, text in meta.items() if text[:1] in "{["]:
+        key = draw.choice(told)
+        meta[key] = json.dumps(_changed(json.loads(meta[key]), draw))
+    meta[SEAL] = digest(tensors, {k: v for k, v in meta.items() if k != SEAL})
+    whole = save(tensors, meta)
+    length = struct.unpack_from("<Q", whole)[0]
+    text = json.dumps(json.loads(whole[8 : 8 + length]), sort_keys=True).encode()  # the library's order is another every time
+    return struct.pack("<Q", len(text)) + text + whole[8 + length :]
 
 
 def _archive(data: bytes, draw: random.Random) -> bytes:

@@ -62,7 +62,8 @@ def rich_glb() -> bytes:
 
     def accessor(values, kind: str, dtype: str, code: int, **more) -> int:
         values = np.asarray(values, dtype)
-        accessors.append({"bufferView": view(values.tobytes()), "componentType": code, "count": len(values), "type": kind, **more})
+        place = view(values.tobytes())
+        accessors.append({"bufferView": place, "componentType": code, "count": len(values), "type": kind, **more})
         return len(accessors) - 1
 
     position, uv = accessor(_POINTS, "VEC3", "<f4", 5126), accessor(_CORNERS, "VEC2", "<f4", 5126)
@@ -71,7 +72,7 @@ def rich_glb() -> bytes:
         "values": {"bufferView": view(np.float32([1, 0.1, 0]).tobytes())}}
     colors = accessor(np.arange(16) * 15, "VEC4", "u1", 5121, normalized=True)
     accessors[colors]["count"] = 4
-    joints, weights = accessor(np.zeros(16), "VEC4", "u1", 5121), accessor(np.tile([0.5, 0.5, 0, 0], 4), "VEC4", "<f4", 5126)
+    joints, weights = accessor(np.zeros(16), "VEC4", "u1", 5121), accessor(np.tile([0.5, 0.5, 0.0, 0.0], 4), "VEC4", "<f4", 5126)
     accessors[joints]["count"] = accessors[weights]["count"] = 4
     bind = accessor(np.tile(np.eye(4).reshape(-1), 2), "MAT4", "<f4", 5126)
     accessors[bind]["count"] = 2
@@ -160,7 +161,8 @@ def checkpoint(old: bool = False) -> bytes:
 
 def manifest() -> bytes:
     """A run's record."""
-    record = run_manifest("consistent123", {"steps": 10}, 3, {"nerf": 1.5}, results={"faces": 12, "metrics": {"metrics": {"iou": 1}}},
+    record = run_manifest("consistent123", {"steps": 10}, 3, {"nerf": 1.5},
+                          results={"faces": 12, "metrics": {"metrics": {"iou": 1}}},
                           batch={"key": "k", "item": "1", "value": "a"})
     return _saved(lambda path: write_manifest(path, record))
 

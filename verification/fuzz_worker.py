@@ -1,4 +1,4 @@
-"""One process of the fuzzer: ``python verification/fuzz_worker.py KIND NUMBERS``; a line before and after each mutation."""
+"""One process of the fuzzer: ``fuzz_worker.py [[KIND, NUMBER], ...]``; a line before and after each mutation."""
 
 from __future__ import annotations
 
@@ -82,17 +82,18 @@ def field(name: str) -> int:
 
 
 def main() -> None:
-    kind, numbers = sys.argv[1], json.loads(sys.argv[2])
+    cases = json.loads(sys.argv[1])
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as name:
-        for good in SEEDS[kind]():
-            read_file(kind, good, Path(name))  # a good file is valid; imports and kernels are loaded
+        for kind in dict(cases):
+            for good in SEEDS[kind]():
+                read_file(kind, good, Path(name))  # a good file is valid; from here on nothing is imported
         resource.setrlimit(resource.RLIMIT_AS, (field("VmSize") + MEMORY, resource.RLIM_INFINITY))
-        for number in numbers:
+        for kind, number in cases:
             data = mutation(kind, number)
             Path("/proc/self/clear_refs").write_text("5")  # the highest mark of memory begins anew
             before, start = field("VmRSS"), time.process_time()
-            print(json.dumps(["begin", number]), flush=True)
+            print(json.dumps(["begin", kind, number]), flush=True)
             signal.setitimer(signal.ITIMER_PROF, SECONDS + 1)  # ends the process, also inside of a library
             try:
                 read_file(kind, data, Path(name))
@@ -103,7 +104,7 @@ def main() -> None:
                 how, said = type(error).__name__, traceback.format_exc()[-1500:]
             signal.setitimer(signal.ITIMER_PROF, 0)
             seconds, memory = time.process_time() - start, field("VmHWM") - before
-            print(json.dumps(["end", number, how, said, seconds, memory]), flush=True)
+            print(json.dumps(["end", kind, number, how, said, seconds, memory]), flush=True)
 
 
 if __name__ == "__main__":
