@@ -48,7 +48,7 @@ def main() -> int:
     cases = [(kind, args.first + number) for number in range(each) for kind in SEEDS][: args.mutations]
     tallies, begin = {}, time.monotonic()
     for start in range(0, len(cases), STEP):
-        for kind, tally in fuzz(cases[start : start + STEP]).items():
+        for kind, tally in fuzz(cases[start : start + STEP], STEP).items():
             kept = tallies.setdefault(kind, tally)
             if kept is not tally:
                 kept.merge(tally)

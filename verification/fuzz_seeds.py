@@ -69,7 +69,7 @@ def rich_glb() -> bytes:
     position, uv = accessor(_POINTS, "VEC3", "<f4", 5126), accessor(_CORNERS, "VEC2", "<f4", 5126)
     accessors[position]["sparse"] = {
         "count": 1, "indices": {"bufferView": view(b"\1\0"), "componentType": 5123},
-        "values": {"bufferView": view(np.float32([1, 0.1, 0]).tobytes())}}
+        "values": {"bufferView": view(np.array([1, 0.1, 0], np.float32).tobytes())}}
     colors = accessor(np.arange(16) * 15, "VEC4", "u1", 5121, normalized=True)
     accessors[colors]["count"] = 4
     joints, weights = accessor(np.zeros(16), "VEC4", "u1", 5121), accessor(np.tile([0.5, 0.5, 0.0, 0.0], 4), "VEC4", "<f4", 5126)
