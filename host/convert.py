@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-import os
-import tempfile
 from io import BytesIO
+from pathlib import Path
 
 import torch
 from comfy_api.latest import Types
@@ -109,22 +109,56 @@ def mesh_to_file(mesh: Mesh, name: str = "lift123") -> Types.File3D:
     return Types.File3D(BytesIO(write_glb(None, mesh, None, name)), "glb")
 
 
-def file_to_mesh(file: Types.File3D, name: str = "file") -> Mesh:
-    """A GLB or OBJ file -> our mesh."""
-    from ..pipelines.io.glb_reader import read_glb
-    from ..pipelines.io.obj import read_obj
+def file_to_mesh(file: Types.File3D, name: str = "file", told: list[str] | None = None) -> Mesh:
+    """A GLB, glTF, OBJ, PLY or STL file -> our mesh; ``told`` hears what was changed or left out."""
+    from ..pipelines.io.mesh_files import read_mesh_file
+    from ..pipelines.io.mesh_notes import Notes
 
-    if file.format == "glb":
-        return read_glb(file.get_bytes())
-    if file.format == "obj":
-        with tempfile.TemporaryDirectory() as folder:
-            return read_obj(file.save_to(os.path.join(folder, "mesh.obj")))
-    raise InputError(name, "a .glb or .obj file", f"format {file.format or 'unknown'!r}", "Convert it to GLB first.")
+    source = file.get_source()  # files beside it are read where it lies on the disk
+    notes = Notes()
+    mesh = read_mesh_file(Path(source) if isinstance(source, str) else file.get_bytes(), file.format, notes, name)
+    if told is not None:
+        told += notes.lines
+    return mesh
 
 
-def any_mesh(value, name: str) -> Mesh:
-    """MESH or 3D file -> our mesh."""
-    return file_to_mesh(value, name) if isinstance(value, Types.File3D) else from_comfy_mesh(value, name)
+def any_mesh(value, name: str, told: list[str] | None = None) -> Mesh:
+    """MESH or 3D file -> our mesh; ``told`` hears what was changed or left out."""
+    if isinstance(value, Types.File3D):
+        return file_to_mesh(value, name, told)
+    return from_comfy_mesh(opaque(value, told), name)
+
+
+def opaque(mesh, told: list[str] | None = None):
+    """A MESH whose texture and vertex colors have three channels; ``told`` hears where transparency was dropped."""
+    texture, colors = getattr(mesh, "texture", None), getattr(mesh, "vertex_colors", None)
+    changed = {}
+    for field, value in (("texture", texture), ("vertex_colors", colors)):
+        if not isinstance(value, Tensor) or value.ndim < 3 or value.shape[-1] not in (1, 2, 4):
+            continue
+        gray = value.shape[-1] < 3
+        changed[field] = value[..., :1].expand(*value.shape[:-1], 3) if gray else value[..., :3]
+        if told is not None and value.shape[-1] != 1 and bool((value[..., -1] < 0.999).any()):
+            told.append(f"transparency of the {field.replace('_', ' ')} was dropped")
+    if not changed:
+        return mesh
+    copied = copy.copy(mesh)
+    for field, value in changed.items():
+        setattr(copied, field, value)
+    return copied
+
+
+def told_mesh(value, name: str, told: list[str]) -> Mesh:
+    """:func:`any_mesh` of one of several inputs: what ``told`` hears begins with its ``name``."""
+    lines: list[str] = []
+    mesh = any_mesh(value, name, lines)
+    told += [f"{name}: {line}" for line in lines]
+    return mesh
+
+
+def told_ui(lines: list[str]) -> dict:
+    """What a reader changed or left out, as text under a node; {} where there is nothing to tell."""
+    return {"text": tuple(lines)} if lines else {}
 
 
 def to_cameras(info: dict, height: int, width: int) -> Cameras:

@@ -40,6 +40,10 @@ Slrm = io.Custom("LIFT123_SLRM")
 CharacterViews = io.Custom("LIFT123_CHARACTER_VIEWS")
 Layers = io.Custom("LIFT123_LAYERS")
 
+# What ``host.convert.any_mesh`` reads.
+FILES = [io.File3DGLB, io.File3DGLTF, io.File3DOBJ, io.File3DPLY, io.File3DSTL, io.File3DAny]
+MESHES = [io.Mesh, *FILES]
+
 # What the browser calls a wire, where that is not its name without prefix and underscores (``launch.py sync``).
 SHOWN = {
     "LIFT123_CLIP": "CLIP SCORER", "LIFT123_DEPTH": "DEPTH NETWORK", "LIFT123_DEPTH_TEXT": "DEPTH-TEXT NETWORK",

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from comfy_api.latest import io, ui
 
 from ..host import types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
-from ..host.convert import any_mesh, to_image
+from ..host.convert import to_image, told_mesh
 from ..host.runner import Monitor, finish
 from ..pipelines.core.errors import InputError
 from ..pipelines.metrics.protocol import VIEW_SETS
-
-MESHES = [io.Mesh, io.File3DGLB, io.File3DOBJ, io.File3DAny]
 
 
 class Evaluate(Node):
@@ -27,7 +26,7 @@ class Evaluate(Node):
             search_aliases=["metrics", "psnr", "ssim", "lpips", "clip score", "chamfer", "iou", "f-score", "janus"],
             is_output_node=True, not_idempotent=True,
             inputs=[
-                io.MultiType.Input("source", types=[types.Scene, *MESHES],
+                io.MultiType.Input("source", types=[types.Scene, *types.MESHES],
                                    tooltip="A scene from any stage; or a mesh in scene units, for example from Bake and "
                                            "Export, whose texels are then counted."),
                 io.Int.Input("size", default=256, min=64, max=1024, step=8, tooltip="Side of all compared pictures, pixels."),
@@ -43,7 +42,7 @@ class Evaluate(Node):
                                        "Left out by name where its weights are not on this machine."),
                 types.Reference.Input("reference", optional=True,
                                       tooltip="The picture it was made from; a scene brings its own."),
-                io.MultiType.Input("truth", types=MESHES, optional=True,
+                io.MultiType.Input("truth", types=types.MESHES, optional=True,
                                    tooltip="The true mesh in the same frame, for example Toy Object's."),
                 types.Clip.Input("clip", optional=True, tooltip="For CLIP similarity; the table names it."),
             ],
@@ -60,17 +59,18 @@ class Evaluate(Node):
     def run(cls, source, size, intersections, seed, views, lpips, reference=None, truth=None, clip=None):
         from ..pipelines.stages.results.evaluate import EvaluateSettings, evaluate, subject_of_mesh, subject_of_scene
 
-        device, key = device_with_room(), node_key(cls)
+        device, key, told_of = device_with_room(), node_key(cls), []
         if hasattr(source, "meta") and hasattr(source, "tensors"):
             subject, reference = subject_of_scene(source, device), reference or source.reference
         else:
-            subject = subject_of_mesh(any_mesh(source, "source"))
+            subject = subject_of_mesh(told_mesh(source, "source", told_of))
+        true = None if truth is None else told_mesh(truth, "truth", told_of)
         with finish.listening(key or "Evaluate") as asked:
             monitor = Monitor(key, asked)
             result = told(lambda: evaluate(
-                subject, reference, None if truth is None else any_mesh(truth, "truth"), networks(clip, lpips, device),
+                subject, reference, true, networks(clip, lpips, device),
                 EvaluateSettings(size, views, intersections, seed), monitor), monitor)
-        return shown(cls, result, "Evaluate")
+        return shown(cls, result, "Evaluate", told_of)
 
 
 class CompareSets(Node):
@@ -104,11 +104,11 @@ class CompareSets(Node):
         return shown(cls, compare_sets(truth[..., :3], pictures[..., :3], scorers), "Compare Picture Sets")
 
 
-def shown(cls, result, title: str) -> io.NodeOutput:
-    """A table as text, picture and JSON."""
+def shown(cls, result, title: str, remarks: Sequence[str] = ()) -> io.NodeOutput:
+    """A table as text, picture and JSON; the node shows ``remarks`` below it."""
     picture, text = to_image(result.to_picture(title)), result.to_text()
     return io.NodeOutput(text, picture, json.dumps(plain_json(result.to_json()), sort_keys=True),
-                         ui={**ui.PreviewImage(picture, cls=cls).as_dict(), "text": (text,)})
+                         ui={**ui.PreviewImage(picture, cls=cls).as_dict(), "text": ("\n".join([text, *remarks]),)})
 
 
 def told(work, monitor: Monitor):

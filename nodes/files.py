@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..host import types
 from ..host.base import CATEGORY, Node, node_key
-from ..host.convert import file_to_mesh, from_comfy_mesh, mesh_to_file, to_comfy_mesh
+from ..host.convert import any_mesh, file_to_mesh, mesh_to_file, to_comfy_mesh, told_ui
 from ..host.outputs import check_before_work, claim
 from ..host.runner import say
 from ..pipelines.core.errors import InputError
@@ -29,7 +29,8 @@ class MeshToFile3D(Node):
 
     @classmethod
     def run(cls, mesh):
-        return io.NodeOutput(mesh_to_file(from_comfy_mesh(mesh)))
+        told: list[str] = []
+        return io.NodeOutput(mesh_to_file(any_mesh(mesh, "mesh", told)), ui=told_ui(told))
 
 
 class File3DToMesh(Node):
@@ -37,16 +38,22 @@ class File3DToMesh(Node):
     def define_schema(cls):
         return io.Schema(
             node_id="Lift123_File3DToMesh", display_name="GLB File to Mesh", category=f"{CATEGORY}/convert",
-            description="Reads a .glb or .obj file into a MESH; all its parts are merged into one.",
-            search_aliases=["glb to mesh", "load obj"],
-            inputs=[io.MultiType.Input("file", types=[io.File3DGLB, io.File3DOBJ, io.File3DAny],
-                                       tooltip="A .glb or .obj file, for example from Load 3D.")],
-            outputs=[io.Mesh.Output("mesh", display_name="mesh", tooltip="Vertices, faces, UVs, colors and texture.")],
+            description="Reads a .glb, .gltf, .obj, .ply or .stl file into a MESH; all its parts are merged into one.",
+            search_aliases=["glb to mesh", "load obj", "load ply", "load stl"],
+            inputs=[io.MultiType.Input("file", types=types.FILES,
+                                       tooltip="A .glb, .gltf, .obj, .ply or .stl file, for example from Load 3D.")],
+            outputs=[
+                io.Mesh.Output("mesh", display_name="mesh", tooltip="Vertices, faces, UVs, colors and texture."),
+                io.String.Output("report", display_name="report",
+                                 tooltip="What was changed or left out: textures, materials, skins, instances, animations."),
+            ],
         )
 
     @classmethod
     def run(cls, file):
-        return io.NodeOutput(to_comfy_mesh(file_to_mesh(file)))
+        told: list[str] = []
+        mesh = to_comfy_mesh(file_to_mesh(file, told=told))
+        return io.NodeOutput(mesh, "\n".join(told), ui=told_ui(told))
 
 
 class SaveScene(Node):

@@ -9,7 +9,7 @@ from comfy_execution.graph import ExecutionBlocker
 
 from ..host import types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
-from ..host.convert import any_mesh, mesh_to_file, to_comfy_mesh
+from ..host.convert import mesh_to_file, to_comfy_mesh, told_mesh, told_ui
 from ..host.outputs import check_before_work, claim
 from ..host.runner import run_stage, say
 from ..host.story import Chapter
@@ -19,7 +19,6 @@ from ..pipelines.core.story import Story
 from .files import scene_path
 
 MENU = f"{CATEGORY}/characters"
-MESH_TYPES = [io.Mesh, io.File3DGLB, io.File3DOBJ, io.File3DAny]
 PRESETS = ["stdgen quickstart", "stdgen toy", "stdgen paper"]
 _LAYERS_TIP = "A character in layers, from S-LRM, Refine Layers, Join Layers or Load Layers."
 _FRAME_TIP = "in a frame of its own: +Y up, facing +Z, inside [-1, 1]."
@@ -63,8 +62,8 @@ class JoinLayers(Node):
                 io.Boolean.Input("fit", default=True,
                                  tooltip="Center all layers together and scale them so that the longest side is 2, as the six "
                                          "views expect. Off: they are in that frame already."),
-                *(io.MultiType.Input(n, types=MESH_TYPES, optional=True,
-                                     tooltip=f"The {n}: a MESH or a .glb / .obj file. Leave it out if there is none.")
+                *(io.MultiType.Input(n, types=types.MESHES, optional=True,
+                                     tooltip=f"The {n}: a MESH or a .glb, .gltf, .obj, .ply, .stl file. Leave it out if none.")
                   for n in LAYER_NAMES),
             ],
             outputs=[layers_output("The layers that were given, inside out.")],
@@ -76,12 +75,14 @@ class JoinLayers(Node):
         from ..pipelines.stages.characters.refined_layers import RefinedLayers
 
         given = dict(zip(LAYER_NAMES, (body, clothing, hair), strict=True))
-        meshes = {name: any_mesh(value, name) for name, value in given.items() if value is not None}
+        told: list[str] = []
+        meshes = {name: told_mesh(value, name, told) for name, value in given.items() if value is not None}
         if not meshes:
             raise InputError("body, clothing, hair", "at least one mesh", "none", "Connect a MESH or a 3D file.")
         layers = LayeredMesh(meshes)
         joined = RefinedLayers(layers.framed() if fit else layers)
-        return io.NodeOutput(Chapter(Story(), "Join Layers", {"fit": fit, "layers": list(layers)}).sign(joined))
+        return io.NodeOutput(Chapter(Story(), "Join Layers", {"fit": fit, "layers": list(layers)}).sign(joined),
+                             ui=told_ui(told))
 
 
 class ReplaceLayers(Node):

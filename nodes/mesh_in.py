@@ -20,8 +20,8 @@ class MeshToScene(Node):
                         "picture, so that DMTet Refine can improve its texture, or its texture and shape.",
             search_aliases=["import mesh", "retexture", "refine texture", "trellis", "hunyuan3d", "glb"],
             inputs=[
-                io.MultiType.Input("mesh", types=[io.Mesh, io.File3DGLB, io.File3DOBJ, io.File3DAny],
-                                   tooltip="A MESH or a .glb / .obj file of one object."),
+                io.MultiType.Input("mesh", types=types.MESHES,
+                                   tooltip="A MESH or a .glb, .gltf, .obj, .ply or .stl file of one object."),
                 types.Reference.Input("reference", tooltip="The picture that the mesh is to look like, from Reference "
                                                            "View."),
                 io.Float.Input("turn", default=0.0, min=-180.0, max=180.0, step=5.0,
@@ -55,7 +55,8 @@ class MeshToScene(Node):
                                 tooltip="The picture, the placed mesh, and both on top of each other: orange = "
                                         "picture only, blue = mesh only."),
                 io.String.Output("report", display_name="report",
-                                 tooltip="How the mesh was placed and how much of the picture's object it covers."),
+                                 tooltip="What of the file was left out, how the mesh was placed and how much of the "
+                                         "picture's object it covers."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -67,9 +68,10 @@ class MeshToScene(Node):
 
         placement = Placement(up, turn, find_turn, fit)
         config = ImportConfig(placement, surface, colors, grid).with_detail(detail)
-        source, device = any_mesh(mesh, "mesh"), device_with_room()
+        told: list[str] = []
+        source, device = any_mesh(mesh, "mesh", told), device_with_room()
         scene = run_stage("Mesh import", lambda hooks: import_mesh(
-            source, reference, config, seed=seed, device=device, on_step=hooks["on_step"]), node_key(cls))
+            source, reference, config, seed=seed, device=device, on_step=hooks["on_step"], told=told), node_key(cls))
         picture = comparison(scene, device)
         return io.NodeOutput(scene, picture, "\n".join(scene.meta["imported"]["report"]),
                              ui=ui.PreviewImage(picture, cls=cls))

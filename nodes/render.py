@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..host import types
 from ..host.base import CATEGORY, Node, comfy_device
-from ..host.convert import any_mesh, depth_picture, from_cameras, normal_picture, to_cameras, to_image, to_mask
+from ..host.convert import any_mesh, depth_picture, from_cameras, normal_picture, to_cameras, to_image, to_mask, told_ui
 from ..pipelines.core.cameras import HOME, turntable
 
 
@@ -22,8 +22,8 @@ class RenderViews(Node):
                         "viewer's camera.",
             search_aliases=["turntable", "depth map", "normal map", "orbit"],
             inputs=[
-                io.MultiType.Input("source", types=[types.Scene, io.Mesh, io.File3DGLB, io.File3DOBJ, io.File3DAny],
-                                   tooltip="A scene from any stage, a MESH, or a .glb / .obj file."),
+                io.MultiType.Input("source", types=[types.Scene, *types.MESHES],
+                                   tooltip="A scene from any stage, a MESH, or a .glb, .gltf, .obj, .ply or .stl file."),
                 io.Int.Input("size", default=256, min=16, max=1024, step=8, tooltip="Side of the pictures, pixels."),
                 io.Int.Input("frames", default=12, min=1, max=120,
                              tooltip="Pictures around the object, starting at the front. Ignored with a camera."),
@@ -51,7 +51,8 @@ class RenderViews(Node):
     def run(cls, source, size, frames, elevation, radius, fovy, what, camera=None):
         cameras = (turntable(frames, math.radians(elevation), radius, math.radians(fovy), size)
                    if camera is None else to_cameras(camera, size, size))
-        buffers = render_any(source, cameras)
+        told: list[str] = []
+        buffers = render_any(source, cameras, told)
         alpha = buffers.alpha
         if what == "depth":
             images = depth_picture(buffers.depth / alpha.clamp_min(1e-3), alpha)
@@ -60,11 +61,12 @@ class RenderViews(Node):
             images = normal_picture(buffers.normal, alpha)
         else:
             images = to_image(buffers.composite(1.0))
-        return io.NodeOutput(images, to_mask(alpha), from_cameras(cameras), ui=ui.PreviewImage(images, cls=cls))
+        return io.NodeOutput(images, to_mask(alpha), from_cameras(cameras),
+                             ui={**ui.PreviewImage(images, cls=cls).as_dict(), **told_ui(told)})
 
 
-def render_any(source, cameras):
-    """RenderBuffers on the CPU of a scene, MESH or 3D file."""
+def render_any(source, cameras, told: list[str] | None = None):
+    """RenderBuffers on the CPU of a scene, MESH or 3D file; ``told`` hears what a file's reader left out."""
     if hasattr(source, "meta") and hasattr(source, "tensors"):
         from ..pipelines.stages.results.render_views import render_scene
 
@@ -72,4 +74,4 @@ def render_any(source, cameras):
     from ..pipelines.render.surface import render_surface
 
     with torch.no_grad():
-        return render_surface(any_mesh(source, "source"), cameras, want_normal=True)
+        return render_surface(any_mesh(source, "source", told), cameras, want_normal=True)

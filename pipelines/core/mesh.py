@@ -40,6 +40,9 @@ class Mesh:
             raise ValueError("uvs and face_uvs are given together or not at all")
         if self.face_uvs is not None and self.face_uvs.shape != self.faces.shape:
             raise ValueError(f"face_uvs must be {tuple(self.faces.shape)}, got {tuple(self.face_uvs.shape)}")
+        if self.uvs is not None and self.face_uvs is not None and self.face_uvs.numel():
+            if int(self.face_uvs.min()) < 0 or int(self.face_uvs.max()) >= len(self.uvs):
+                raise ValueError(f"face_uvs refer to uvs outside 0..{len(self.uvs) - 1}")
         if self.texture is not None and (self.uvs is None or self.texture.ndim != 3 or self.texture.shape[-1] != 3):
             raise ValueError("texture must be [H, W, 3] and needs uvs")
 

@@ -27,12 +27,3 @@ def encode_png(image: Tensor) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels), "RGB").save(stream, format="PNG", compress_level=6)
     return stream.getvalue()
-
-
-def decode_image(data: bytes) -> Tensor:
-    """Bytes of any picture PIL can read -> [H, W, 3] sRGB float32 in [0, 1] (alpha is dropped)."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as picture:
-        pixels = np.asarray(picture.convert("RGB"), dtype=np.float32)
-    return torch.from_numpy(pixels / 255)

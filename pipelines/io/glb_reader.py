@@ -1,259 +1,217 @@
-"""Reads binary glTF 2.0 into one mesh: nodes are flattened, primitives merged, one texture kept.
+"""Reads glTF 2.0 into one mesh: nodes are flattened, primitives merged, base colors kept.
 
-Written for this pack's files and for those of other writers: node transforms (mirrors included), strips and
-fans, strided, normalized and sparse accessors, data URIs.  Several different textures become vertex colors.
+For this pack's files and for those of other writers: node transforms (mirrors included), strips and fans, strided,
+normalized and sparse accessors, quantized positions, data URIs, skins, instances, morph targets, several materials,
+moved texture coordinates.  Nothing that a file says about itself is believed before it is checked; what is left out is
+told in ``Notes``.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.mesh import Mesh
-from .color import decode_image, linear_to_srgb, srgb_to_linear
+from .assemble import assemble, weld_vertices
+from .gltf_buffers import Beside, Buffers, nothing_beside
+from .gltf_entry import Entry, bad, damaged, parse_json, split_chunks
+from .gltf_materials import Materials, check_required, transformed
+from .gltf_scene import Placed, Skins, placed_meshes
+from .limits import BYTES, FACES, PARTS, VERTICES, within
+from .mesh_notes import Notes
+from .surface_parts import Look, Soup
 
-_TYPES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
-_COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+_TRIANGLES, _STRIP, _FAN = 4, 5, 6
 
 
-def read_glb(source: bytes | str | os.PathLike, weld: bool = True) -> Mesh:
-    """GLB bytes or path -> Mesh in the file's units (glTF's frame is the project's frame).
+def read_glb(source: bytes | str | os.PathLike, weld: bool = True, notes: Notes | None = None,
+             beside: Beside = nothing_beside) -> Mesh:
+    """GLB or glTF bytes or path -> Mesh in the file's units (glTF's frame is the project's frame).
 
-    weld: corners with the same position (and color) become one vertex again, so that a closed surface with
-    texture seams reads as closed.  Raises InputError for anything that is not a readable triangle GLB.
+    weld:   corners with the same position (and color) become one vertex again, so that a closed surface with
+            texture seams reads as closed.
+    notes:  hears what was changed or left out.
+    beside: finds files that a .gltf refers to.
+    Raises InputError for anything that is not a readable triangle file, and for files beyond ``io.limits``.
     """
-    data = source if isinstance(source, bytes | bytearray) else _load(Path(source))
-    try:
-        scene = _Document(*_chunks(bytes(data)))
-        parts = [part for node, matrix in scene.placed_meshes() for part in scene.primitives(node, matrix)]
-        if not parts:
-            raise _bad("a file without triangles")
-        mesh = _merge(parts)
-    except InputError:
-        raise
-    except (KeyError, IndexError, ValueError, TypeError, struct.error) as error:
-        raise _bad(f"a damaged file ({type(error).__name__}: {error})") from error
-    return _weld(mesh) if weld else mesh
+    data = bytes(source) if isinstance(source, bytes | bytearray) else read_file(Path(source), "GLB file")
+    gltf, binary = (parse_json(data), None) if data[:1] in (b"{", b" ", b"\n", b"\r") else split_chunks(data)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mesh = _Reader(Entry(gltf, "the file"), binary, notes or Notes(), beside).mesh()
+    return weld_vertices(mesh) if weld else mesh
 
 
 def read_extras(source: bytes | str | os.PathLike) -> dict:
     """``asset.extras`` of a GLB, {} where absent."""
-    data = source if isinstance(source, bytes | bytearray) else _load(Path(source))
-    return _chunks(bytes(data))[0].get("asset", {}).get("extras", {})
+    data = bytes(source) if isinstance(source, bytes | bytearray) else read_file(Path(source), "GLB file")
+    return Entry(split_chunks(data)[0], "the file").inner("asset").inner("extras").data
 
 
-@dataclass(frozen=True)
-class _Part:
-    vertices: Tensor
-    faces: Tensor
-    uvs: Tensor | None
-    colors: Tensor  # [V, 3] linear, base color factor included
-    texture: Tensor | None
-
-
-def _bad(got: str) -> InputError:
-    return InputError("GLB file", "a binary glTF 2.0 with triangles", got, "Export the model again as plain .glb.")
-
-
-def _load(path: Path) -> bytes:
+def read_file(path: Path, name: str) -> bytes:
+    """The bytes of a file; InputError where it cannot be read or is too large."""
     try:
+        within(name, path.stat().st_size, BYTES, "bytes")
         return path.read_bytes()
     except OSError as error:
-        got = f"{path} ({error.strerror})"
-        raise InputError("GLB file", "a file that can be read", got, "Check the path.") from error
+        raise InputError(name, "a file that can be read", f"{path} ({error.strerror})", "Check the path.") from error
 
 
-def _chunks(data: bytes) -> tuple[dict, bytes]:
-    if len(data) < 20 or data[:4] != b"glTF":
-        raise _bad("something else (no glTF header)")
-    version, total = struct.unpack_from("<II", data, 4)
-    if version != 2:
-        raise _bad(f"version {version}")
-    if total > len(data):
-        raise _bad(f"a truncated file ({len(data)} of {total} bytes)")
-    text, binary, offset = b"", b"", 12
-    while offset + 8 <= total:
-        length, kind = struct.unpack_from("<I4s", data, offset)
-        body = data[offset + 8 : offset + 8 + length]
-        if kind == b"JSON":
-            text = body
-        elif kind == b"BIN\0":
-            binary = body
-        offset += 8 + length
-    return json.loads(text), binary
+class _Reader:
+    def __init__(self, root: Entry, binary: memoryview | None, notes: Notes, beside: Beside):
+        check_required(root)
+        self.root, self.notes = root, notes
+        self.buffers = Buffers(root, binary, beside)
+        self.materials = Materials(root, self.buffers, notes)
+        self.skins = Skins(root, self.buffers, notes)
+        self.looks: list[Look] = []
+        self.rows: list[tuple] = []  # (vertices, faces, uvs or None, colors or None) of every primitive at every place
 
+    def mesh(self) -> Mesh:
+        """All triangles of the file's scene."""
+        for placed, primitive in self._counted():
+            self._add(placed, primitive)
+        if not self.rows:
+            raise bad("a file without triangles")
+        animations = len(self.root.listed("animations"))
+        if animations:
+            self.notes.say("an animation was dropped" if animations == 1 else f"{animations} animations were dropped")
+        return assemble(self._soup(), self.notes)
 
-class _Document:
-    def __init__(self, gltf: dict, binary: bytes):
-        for extension in gltf.get("extensionsRequired", []):
-            if extension in ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_texture_basisu"):
-                raise _bad(f"one that needs {extension}")
-        self.gltf, self.binary, self.textures = gltf, binary, {}
+    def _counted(self) -> list[tuple[Placed, Entry]]:
+        """Every primitive to be read, after all of them together were found small enough."""
+        found, parts, vertices, faces = [], 0, 0, 0
+        for placed in placed_meshes(self.root, self.buffers, self.notes):
+            mesh, copies = self.root.item("meshes", placed.mesh), len(placed.worlds)
+            for k, data in enumerate(mesh.listed("primitives")):
+                primitive = Entry(data, f"{mesh.where}, primitive {k}")
+                corners = self._corners(primitive)
+                if not corners:
+                    continue
+                parts = within("GLB file", parts + copies, PARTS, "parts")
+                count = self.buffers.count(primitive.inner("attributes").whole("POSITION"))
+                vertices = within("GLB file", vertices + copies * count, VERTICES, "vertices")
+                faces = within("GLB file", faces + copies * corners, FACES, "faces")
+                found.append((placed, primitive))
+        return found
 
-    def placed_meshes(self):
-        """(mesh, world matrix [4, 4]) of every node of the scene that has a mesh."""
-        nodes, scenes = self.gltf.get("nodes", []), self.gltf.get("scenes", [])
-        children = {c for node in nodes for c in node.get("children", [])}
-        roots = scenes[self.gltf.get("scene", 0)].get("nodes", []) if scenes else set(range(len(nodes))) - children
-        queue = [(index, np.eye(4), 0) for index in sorted(roots)]
-        while queue:
-            index, parent, depth = queue.pop(0)
-            if depth > len(nodes):
-                raise _bad("a node hierarchy with a cycle")
-            node = nodes[index]
-            matrix = parent @ _local_matrix(node)
-            if "mesh" in node:
-                yield self.gltf["meshes"][node["mesh"]], matrix
-            queue += [(child, matrix, depth + 1) for child in node.get("children", [])]
+    def _corners(self, primitive: Entry) -> int:
+        """How many triangles a primitive has at least, before anything of it is read; 0: none to be drawn."""
+        mode, attributes = primitive.whole("mode", _TRIANGLES, most=6), primitive.inner("attributes")
+        if mode not in (_TRIANGLES, _STRIP, _FAN):
+            self.notes.say("points and lines were dropped")
+            return 0
+        if "POSITION" not in attributes:
+            return 0
+        draco = "KHR_draco_mesh_compression"
+        if draco in primitive.inner("extensions") and not self._has_data(attributes.whole("POSITION")):
+            raise bad(f"one whose faces are compressed ({draco})", "Export it without compression.")
+        index = primitive.whole("indices") if "indices" in primitive else attributes.whole("POSITION")
+        count = self.buffers.count(index)
+        return count // 3 if mode == _TRIANGLES else max(count - 2, 0)
 
-    def primitives(self, mesh: dict, matrix: np.ndarray):
-        for primitive in mesh["primitives"]:
-            if primitive.get("mode", 4) in (4, 5, 6) and "POSITION" in primitive["attributes"]:
-                yield self._primitive(primitive, matrix)
+    def _has_data(self, accessor: int) -> bool:
+        entry = self.root.item("accessors", accessor)
+        return "bufferView" in entry or "sparse" in entry
 
-    def _primitive(self, primitive: dict, matrix: np.ndarray) -> _Part:
-        attributes = primitive["attributes"]
-        local = self.accessor(attributes["POSITION"]).astype(np.float64)
-        vertices = local @ matrix[:3, :3].T + matrix[:3, 3]
-        order = self.accessor(primitive["indices"]).reshape(-1) if "indices" in primitive else np.arange(len(local))
-        faces = _triangles(order.astype(np.int64), primitive.get("mode", 4))
-        if np.linalg.det(matrix[:3, :3]) < 0:
-            faces = faces[:, ::-1].copy()  # a mirror turns counter-clockwise into clockwise
-        factor, texture, texcoord = self._material(primitive.get("material"))
-        colors = torch.tensor(factor[:3]).expand(len(local), 3)
-        if "COLOR_0" in attributes:
-            colors = colors * torch.from_numpy(self.accessor(attributes["COLOR_0"])[:, :3].astype(np.float32))
-        uvs = None
-        if f"TEXCOORD_{texcoord}" in attributes:
-            uvs = torch.from_numpy(self.accessor(attributes[f"TEXCOORD_{texcoord}"]).astype(np.float32))
-        return _Part(torch.from_numpy(vertices.astype(np.float32)), torch.from_numpy(faces), uvs, colors, texture)
+    def _add(self, placed: Placed, primitive: Entry) -> None:
+        attributes = primitive.inner("attributes")
+        local = self.buffers.accessor(attributes.whole("POSITION"), ("VEC3",)).astype(np.float64)
+        self._morph(local, placed, primitive)
+        faces = self._faces(primitive, len(local))
+        material = primitive.whole("material") if "material" in primitive else None
+        look, coordinates, affine = self.materials.look(material)
+        colors, uvs = self._colors(attributes, len(local)), None
+        if f"TEXCOORD_{coordinates}" in attributes:
+            rows = self.buffers.accessor(attributes.whole(f"TEXCOORD_{coordinates}"), ("VEC2",))
+            uvs = transformed(self._as_many(rows, len(local), "texture coordinates"), affine)
+        skin = self.skins.of(placed.node, attributes, len(local))
+        for world in placed.worlds if skin is None else placed.worlds[:1]:
+            if skin is not None:
+                vertices, mirrored = skin.bend(local), skin.mirrors(faces)
+                turned = np.where(mirrored[:, None], faces[:, ::-1], faces)
+            else:
+                vertices = local @ world[:3, :3].T + world[:3, 3]
+                turned = faces[:, ::-1].copy() if np.linalg.det(world[:3, :3]) < 0 else faces
+            vertices = vertices.astype(np.float32)  # a mirror turned counter-clockwise into clockwise above
+            if not np.isfinite(vertices).all():
+                raise damaged(f"{primitive.where} reaches beyond the range of numbers")
+            self.looks.append(look)
+            self.rows.append((torch.from_numpy(vertices), torch.from_numpy(turned), uvs, colors))
 
-    def _material(self, index: int | None) -> tuple[list, Tensor | None, int]:
-        if index is None:
-            return [1.0, 1.0, 1.0], None, 0
-        pbr = self.gltf["materials"][index].get("pbrMetallicRoughness", {})
-        reference = pbr.get("baseColorTexture")
-        texture = self.texture(reference["index"]) if reference else None
-        return pbr.get("baseColorFactor", [1.0] * 4), texture, (reference or {}).get("texCoord", 0)
+    def _faces(self, primitive: Entry, count: int) -> np.ndarray:
+        if "indices" in primitive:
+            order = self.buffers.accessor(primitive.whole("indices"), ("SCALAR",), "u").reshape(-1).astype(np.int64)
+        else:
+            order = np.arange(count)
+        if int(order.max(initial=0)) >= count:
+            raise damaged(f"{primitive.where}: faces refer to vertex {int(order.max())} of {count}")
+        return _triangles(order, primitive.whole("mode", _TRIANGLES))
 
-    def texture(self, index: int) -> Tensor:
-        source = self.gltf["textures"][index]["source"]
-        if source not in self.textures:
-            image = self.gltf["images"][source]
-            raw = self.view(image["bufferView"]) if "bufferView" in image else _data_uri(image.get("uri", ""))
-            self.textures[source] = decode_image(raw)
-        return self.textures[source]
+    def _morph(self, local: np.ndarray, placed: Placed, primitive: Entry) -> None:
+        """Moves ``local`` by the morph targets, as far as the file's weights say so."""
+        targets = primitive.listed("targets")
+        if not targets:
+            return
+        mesh = self.root.item("meshes", placed.mesh)
+        holder = placed.node if "weights" in placed.node else mesh
+        weights = holder.numbers("weights", len(targets), (0.0,) * len(targets))
+        for k, weight in enumerate(weights):
+            target = Entry(targets[k], f"{primitive.where}, target {k}")
+            if weight and "POSITION" in target:
+                delta = self.buffers.accessor(target.whole("POSITION"), ("VEC3",))
+                local += weight * self._as_many(delta, len(local), "moved vertices")
+        self.notes.say(f"{len(targets)} morph targets stay as the file sets them")
 
-    def view(self, index: int) -> bytes:
-        view = self.gltf["bufferViews"][index]
-        buffer = self.gltf["buffers"][view["buffer"]]
-        raw = _data_uri(buffer["uri"]) if "uri" in buffer else self.binary
-        start = view.get("byteOffset", 0)
-        return raw[start : start + view["byteLength"]]
+    def _colors(self, attributes: Entry, count: int) -> torch.Tensor | None:
+        """[V, 3] linear vertex colors or None."""
+        if "COLOR_0" not in attributes:
+            return None
+        rows = self.buffers.accessor(attributes.whole("COLOR_0"), ("VEC3", "VEC4"))
+        if rows.dtype.kind in "iu":  # the writer forgot to say that they are normalized
+            rows = rows.astype(np.float32) / np.iinfo(rows.dtype).max
+        return torch.from_numpy(self._as_many(rows, count, "colors")[:, :3].astype(np.float32))
 
-    def accessor(self, index: int) -> np.ndarray:
-        """[count, components], normalized integers as floats."""
-        entry = self.gltf["accessors"][index]
-        dtype, width = np.dtype(_COMPONENTS[entry["componentType"]]), _TYPES[entry["type"]]
-        values = np.zeros((entry["count"], width), dtype)
-        if "bufferView" in entry:
-            stride = self.gltf["bufferViews"][entry["bufferView"]].get("byteStride", dtype.itemsize * width)
-            raw, start = self.view(entry["bufferView"]), entry.get("byteOffset", 0)
-            shape, strides = (entry["count"], width), (stride, dtype.itemsize)
-            values = np.ndarray(shape, dtype, raw, start, strides).copy()
-        if "sparse" in entry:
-            self._apply_sparse(values, entry["sparse"], dtype, width)
-        if entry.get("normalized") and dtype.kind in "iu":
-            return np.maximum(values.astype(np.float32) / np.iinfo(dtype).max, -1.0)
-        return values
+    @staticmethod
+    def _as_many(rows: np.ndarray, count: int, what: str) -> np.ndarray:
+        if len(rows) != count:
+            raise damaged(f"{len(rows)} {what} for {count} vertices")
+        return rows
 
-    def _apply_sparse(self, values: np.ndarray, sparse: dict, dtype: np.dtype, width: int) -> None:
-        where, what, count = sparse["indices"], sparse["values"], sparse["count"]
-        rows = np.frombuffer(
-            self.view(where["bufferView"]), _COMPONENTS[where["componentType"]], count, where.get("byteOffset", 0)
-        )
-        new = np.frombuffer(self.view(what["bufferView"]), dtype, count * width, what.get("byteOffset", 0))
-        values[rows.astype(np.int64)] = new.reshape(count, width)
+    def _soup(self) -> Soup:
+        vertices, faces, _, _ = (list(column) for column in zip(*self.rows, strict=True))
+        starts = np.cumsum([0] + [len(v) for v in vertices[:-1]]).tolist()
+        looks = list(dict.fromkeys(id(look) for look in self.looks))
+        look = torch.cat([torch.full((len(f),), looks.index(id(m))) for m, f in zip(self.looks, faces, strict=True)])
+        soup = Soup(torch.cat(vertices), torch.cat([f + start for f, start in zip(faces, starts, strict=True)]), look,
+                    [next(m for m in self.looks if id(m) == key) for key in looks])
+        return replace(soup, **self._coordinates(soup.faces), colors=self._all_colors())
 
+    def _coordinates(self, faces: torch.Tensor) -> dict:
+        """Texture coordinates per vertex, and the faces that have them."""
+        rows = [(torch.zeros(len(v), 2) if uvs is None else uvs) for v, _, uvs, _ in self.rows]
+        there = torch.cat([torch.full((len(f), 1), uvs is not None) for _, f, uvs, _ in self.rows])
+        if not bool(there.any()):
+            return {}
+        return {"uvs": torch.cat(rows), "face_uvs": torch.where(there, faces, -1)}
 
-def _data_uri(uri: str) -> bytes:
-    if not uri.startswith("data:"):
-        raise _bad(f"one that refers to another file ({uri[:60]!r})")
-    return base64.b64decode(uri.split(",", 1)[1])
-
-
-def _local_matrix(node: dict) -> np.ndarray:
-    if "matrix" in node:
-        return np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T  # stored column by column
-    x, y, z, w = node.get("rotation", [0.0, 0.0, 0.0, 1.0])
-    rotation = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-    matrix = np.eye(4)
-    matrix[:3, :3] = rotation * np.array(node.get("scale", [1.0, 1.0, 1.0]))
-    matrix[:3, 3] = node.get("translation", [0.0, 0.0, 0.0])
-    return matrix
+    def _all_colors(self) -> torch.Tensor | None:
+        if all(colors is None for *_, colors in self.rows):
+            return None
+        return torch.cat([torch.ones(len(v), 3) if colors is None else colors for v, _, _, colors in self.rows])
 
 
 def _triangles(order: np.ndarray, mode: int) -> np.ndarray:
-    if mode == 4:
+    if mode == _TRIANGLES:
         return order[: len(order) // 3 * 3].reshape(-1, 3)
-    if mode == 6:
+    if len(order) < 3:
+        return np.zeros((0, 3), np.int64)
+    if mode == _FAN:
         return np.stack([np.full(len(order) - 2, order[0]), order[1:-1], order[2:]], axis=-1)
     strip = np.stack([order[:-2], order[1:-1], order[2:]], axis=-1)
     strip[1::2] = strip[1::2][:, [1, 0, 2]]
     return strip
-
-
-def _merge(parts: list[_Part]) -> Mesh:
-    textures = {id(p.texture): p.texture for p in parts if p.texture is not None}
-    offsets = np.cumsum([0] + [len(p.vertices) for p in parts[:-1]]).tolist()
-    vertices = torch.cat([p.vertices for p in parts])
-    faces = torch.cat([p.faces + o for p, o in zip(parts, offsets, strict=True)])
-    if len(textures) == 1 and all(p.texture is not None and p.uvs is not None for p in parts):
-        texture, factor = parts[0].texture, parts[0].colors[:1]
-        uniform = all(bool((p.colors == factor).all()) for p in parts)
-        uvs = [p.uvs for p in parts if p.uvs is not None]
-        if uniform and texture is not None:
-            if not bool((factor == 1).all()):
-                texture = linear_to_srgb((srgb_to_linear(texture) * factor).clamp(0, 1))
-            return Mesh(vertices, faces, None, torch.cat(uvs), faces, texture)
-    plain = not textures and all(bool((p.colors == 1).all()) for p in parts)
-    colors = None if plain else linear_to_srgb(torch.cat([_vertex_colors(p) for p in parts]).clamp(0, 1))
-    if len(parts) == 1 and parts[0].uvs is not None:
-        return Mesh(vertices, faces, colors, parts[0].uvs, faces)
-    return Mesh(vertices, faces, colors)
-
-
-def _vertex_colors(part: _Part) -> Tensor:
-    if part.texture is None or part.uvs is None:
-        return part.colors
-    height, width = part.texture.shape[:2]
-    column = (part.uvs[:, 0].remainder(1.0) * width).long().clamp(max=width - 1)
-    row = (part.uvs[:, 1].remainder(1.0) * height).long().clamp(max=height - 1)
-    return part.colors * srgb_to_linear(part.texture[row, column])
-
-
-def _weld(mesh: Mesh) -> Mesh:
-    rows = mesh.vertices if mesh.vertex_colors is None else torch.cat([mesh.vertices, mesh.vertex_colors], dim=-1)
-    raw = np.ascontiguousarray(rows.numpy() + 0.0)  # + 0.0 turns -0 into 0, their bytes differ
-    _, first, inverse = np.unique(raw, axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first, kind="stable")  # keep the file's order
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    kept, new = torch.from_numpy(first[order]), torch.from_numpy(rank[inverse.reshape(-1)])
-    colors = None if mesh.vertex_colors is None else mesh.vertex_colors[kept]
-    return replace(mesh, vertices=mesh.vertices[kept], faces=new[mesh.faces], vertex_colors=colors)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import torch
 
-from ..core.errors import InputError
 from ..core.mesh import Mesh
 from .color import encode_png
 from .glb import save_bytes
+from .obj_reader import read_obj
+
+__all__ = ["read_obj", "write_obj"]
 
 
 def write_obj(path: str | os.PathLike, mesh: Mesh) -> list[Path]:
@@ -38,51 +40,7 @@ def write_obj(path: str | os.PathLike, mesh: Mesh) -> list[Path]:
     return files
 
 
-def read_obj(path: str | os.PathLike) -> Mesh:
-    """Positions, vertex colors (the common ``v x y z r g b``) and UVs; polygons become fans; no texture."""
-    try:
-        lines = Path(path).read_text(errors="replace").splitlines()
-    except OSError as error:
-        got = f"{path} ({error.strerror})"
-        raise InputError("OBJ file", "a file that can be read", got, "Check the path.") from error
-    try:
-        return _parse(lines)
-    except (ValueError, IndexError) as error:
-        raise InputError("OBJ file", "a Wavefront OBJ with faces", str(error), "Export the model again.") from error
-
-
 def _vertex_rows(mesh: Mesh) -> list[list[float]]:
     if mesh.vertex_colors is None or mesh.texture is not None:
         return mesh.vertices.tolist()
     return torch.cat([mesh.vertices, mesh.vertex_colors], dim=-1).tolist()
-
-
-def _parse(lines: list[str]) -> Mesh:
-    points, uvs, faces, face_uvs = [], [], [], []
-    for line in lines:
-        word, *rest = line.split() or [""]
-        if word == "v":
-            points.append([float(x) for x in rest])
-        elif word == "vt":
-            uvs.append([float(rest[0]), 1 - float(rest[1])])
-        elif word == "f":
-            corners = [[int(i) if i else 0 for i in item.split("/")] + [0] for item in rest]
-            position = [_absolute(c[0], len(points)) for c in corners]
-            texture = [_absolute(c[1], len(uvs)) for c in corners]
-            for k in range(1, len(corners) - 1):
-                faces.append([position[0], position[k], position[k + 1]])
-                face_uvs.append([texture[0], texture[k], texture[k + 1]])
-    if not faces:
-        raise ValueError("no faces")
-    table = torch.tensor([p[:3] for p in points])
-    colored = all(len(p) >= 6 for p in points)
-    colors = torch.tensor([p[3:6] for p in points]) if colored else None
-    faces, face_uvs = torch.tensor(faces), torch.tensor(face_uvs)
-    if not uvs or bool((face_uvs < 0).any()):
-        return Mesh(table, faces, colors)
-    return Mesh(table, faces, colors, torch.tensor(uvs), face_uvs)
-
-
-def _absolute(index: int, count: int) -> int:
-    """OBJ counts from 1; negative numbers count back from the newest; 0 stands for absent here."""
-    return index - 1 if index >= 0 else count + index

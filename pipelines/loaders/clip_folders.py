@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.modules import AnyModule
+from ..io.archives import check_archive
 from ..networks.clip import ClipScorer
 from ..networks.towers import OPENAI_MEAN, OPENAI_STD, Tokenizer
 from .folders import first_line, load_component, optional_json, read_json
@@ -64,6 +65,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
         state = load_file(str(path))
     else:
+        check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
         state = state.get("state_dict", state)
     return {k.removeprefix("module."): v.float() if v.is_floating_point() else v for k, v in state.items()}

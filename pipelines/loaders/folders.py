@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.modules import AnyModule
+from ..io.archives import check_archive
 from ..networks.noise import Prediction
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,8 @@ def load_component(kind: type, folder: Path, component: str, device, dtype: torc
         raise InputError("checkpoint", f"a file of weights in {place}", "none",
                          "Put its .safetensors file there (or a .bin file of weights).")
     variant, suffix = files[0]
+    for file in place.glob("*.bin"):
+        check_archive(file)
     try:
         options = {"variant": variant} if variant else {}
         module, info = kind.from_pretrained(str(place), local_files_only=True, output_loading_info=True,
@@ -132,6 +135,7 @@ def read_state(folder: Path) -> dict[str, Tensor]:
     variant, suffix = files[0]
     matches = [p for p in sorted(folder.iterdir()) if (m := _WEIGHTS.match(p.name)) and m["stem"] in STEMS
                and (m["variant"] or "", m["suffix"]) == (variant, suffix)]
+    check_archive(matches[0])
     try:
         if suffix == "safetensors":
             from safetensors.torch import load_file

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.modules import AnyModule
+from ..io.archives import check_archive
 from ..networks.stdgen.codec import VaeCodec
 from ..networks.stdgen.conditions import prompts
 from ..networks.stdgen.multiview import REMEDY, SIZE, STOCK_SIZE, VIEWS, MultiView, build_multiview
@@ -66,6 +67,7 @@ def make_prompts(folder: Path, device, dtype: torch.dtype) -> Tensor:
 
 
 def _prompt_file(path: Path) -> Tensor:
+    check_archive(path)
     try:
         tensor = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:

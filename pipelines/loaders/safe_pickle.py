@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..io.archives import check_archive, check_expansion
 
 # Objects that published checkpoints are known to carry beside their weights; each becomes an ``Inert``.
 _BAGGAGE = re.compile(
@@ -46,18 +47,21 @@ def load_pickle(path: Path) -> dict[str, Tensor]:
     """name -> tensor of a pickled checkpoint: its ``state_dict`` if it has one, else the tensors at its top.
 
     Nothing in the file is executed or imported; tensors stay on the disk until they are used (memory-mapped).
-    Raises InputError, naming the offending global, for a file that wants more than that, and for a damaged file.
+    Raises InputError, naming the offending global, for a file that wants more than that, for one that unpacks to more
+    than it holds (``io.archives``), and for a damaged file.
     """
     path = Path(path)
     if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
         raise InputError("checkpoint", "torch 2.6 or newer to read pickled checkpoints safely", f"torch {torch.__version__}",
                          "Update torch, or convert the file to .safetensors on another machine.")
+    check_archive(path)
     content = _read(path, _stand_ins(path))
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
     if not tensors or not all(isinstance(k, str) for k in tensors):
         raise InputError("checkpoint", "weights by name", f"{path.name} without any", "Choose a model checkpoint.")
+    check_expansion(tensors.items(), path.name)
     return tensors
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..io.archives import check_archive
 
 BACKBONES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth", "vgg19": "vgg19-dcbb9e9d.pth"}
 CONTEXT_LAYERS = (17, 26)  # relu3_4 and relu4_4 among torchvision's VGG-19 layers; the papers name no layer
@@ -40,6 +41,7 @@ def load_lpips(net: str = "alex", folders: Iterable[str | Path] = (), device: to
         import lpips
     except ImportError as problem:
         raise InputError("LPIPS", "the Python package lpips", f"{problem}", "pip install lpips torchvision") from problem
+    check_archive(file)
     weights = torch.load(file, map_location="cpu", weights_only=True)
     model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval().requires_grad_(False)
     layers = dict(model.net.named_parameters())  # "slice2.3.weight" is torchvision's "features.3.weight"
@@ -67,6 +69,7 @@ def load_contextual(folders: Iterable[str | Path] = (), device: torch.device | s
         from torchvision.models.vgg import cfgs, make_layers
     except ImportError as problem:
         raise InputError("contextual distance", "torchvision", f"{problem}", "pip install torchvision") from problem
+    check_archive(file)
     weights = torch.load(file, map_location="cpu", weights_only=True)
     layers = make_layers(cfgs["E"]).eval().requires_grad_(False)
     layers.load_state_dict({k[len("features."):]: v for k, v in weights.items() if k.startswith("features.")})

@@ -8,6 +8,7 @@ import struct
 import numpy as np
 import pytest
 import torch
+from helpers.gltf_tiny import shown_colors
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.mesh import Mesh, merge
 from lift123.pipelines.io.clean import drop_small_parts
@@ -184,16 +185,17 @@ def test_reads_strips_fans_strides_hierarchies_and_byte_colors(mode, indices):
     assert torch.allclose(mesh.vertex_colors, torch.tensor([1.0, 0, 0]).expand(4, 3))
 
 
-def test_several_textures_become_vertex_colors():
+def test_several_textures_become_one():
     parts = []
     for color in ([255, 0, 0], [0, 0, 255]):
         box = trimesh.creation.box()
         picture = Image.new("RGB", (4, 4), tuple(color))
-        box.visual = trimesh.visual.TextureVisuals(uv=np.full((len(box.vertices), 2), 0.5), image=picture)
+        material = trimesh.visual.material.PBRMaterial(baseColorTexture=picture, baseColorFactor=[255] * 4)
+        box.visual = trimesh.visual.TextureVisuals(uv=np.full((len(box.vertices), 2), 0.5), material=material)
         parts.append(box)
     mesh = read_glb(trimesh.Scene(parts).export(file_type="glb"))
-    assert mesh.texture is None
-    assert {tuple(c) for c in mesh.vertex_colors.round().int().tolist()} == {(1, 0, 0), (0, 0, 1)}
+    assert shown_colors(mesh)[:12].round().tolist() == [[255, 0, 0]] * 12
+    assert shown_colors(mesh)[12:].round().tolist() == [[0, 0, 255]] * 12
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from lift123.nodes import all_nodes
 from lift123.sync.translations import own_types
 
 NODES = {node.define_schema().node_id: node for node in all_nodes()}
-CORE_TYPES = {"IMAGE", "MASK", "MESH", "FILE_3D", "FILE_3D_GLB", "FILE_3D_OBJ", "LOAD3D_CAMERA", "INT", "FLOAT",
+CORE_TYPES = {"IMAGE", "MASK", "MESH", "FILE_3D", "FILE_3D_GLB", "FILE_3D_GLTF", "FILE_3D_OBJ", "FILE_3D_PLY", "FILE_3D_STL",
+              "LOAD3D_CAMERA", "INT", "FLOAT",
               "STRING", "BOOLEAN", "COMBO", "MODEL", "CLIP", "VAE", "CLIP_VISION", "*"}
 
 

@@ -169,7 +169,7 @@ BAD_GRAPHS = {
                                    "models/diffusers/zero123-xl/.*unet/diffusion_pytorch_model.safetensors"),
     "absent CLIP, offline": (lambda: networks.LoadClip.execute(checkpoint="clip-vit-base-patch16"), "models/lift123_clip"),
     "unreadable 3D file": (lambda: files.File3DToMesh.execute(file=Types.File3D(std_io.BytesIO(b"glTF"), "glb")), "."),
-    "3D file of another kind": (lambda: files.File3DToMesh.execute(file=Types.File3D(std_io.BytesIO(b""), "stl")), "stl"),
+    "3D file of another kind": (lambda: files.File3DToMesh.execute(file=Types.File3D(std_io.BytesIO(b""), "fbx")), "fbx"),
     "orthographic camera": (lambda: render.RenderViews.execute(
         source=scene(), size=32, frames=1, elevation=0.0, radius=3.0, fovy=20.0, what="rgb",
         camera={"position": {}, "cameraType": "orthographic"}), "perspective"),

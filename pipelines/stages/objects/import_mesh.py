@@ -7,6 +7,7 @@ mesh's own colors, so that refinement starts from what is there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, get_args
 
@@ -92,11 +93,13 @@ def import_mesh(
     seed: int = 0,
     device: torch.device | str = "cpu",
     on_step: OnStep = ignore_step,
+    told: Sequence[str] = (),
 ) -> Scene:
     """A Scene of kind "mesh" with 0 iterations done, ready for ``refine_mesh``, rendering or export.
 
     ``scene.meta["imported"]`` holds the placement, the coverage and a ``report`` for people.
     on_step: hears of the color fit; StopStage ends it with the colors so far.
+    told: what reading the mesh changed or left out; the report begins with it.
     Raises InputError for a mesh that is empty, not finite, outside the scene, or without a volume where one is
     needed.
     """
@@ -104,7 +107,7 @@ def import_mesh(
     target, device = reference.views, torch.device(device)
     placed, report = place_mesh(mesh.detach().to("cpu"), target, config.placement)
     seen = coverage(placed, target)
-    report.append(str(seen))
+    report = [*told, *report, str(seen)]
     if seen.covered < 0.9 or seen.inside < 0.9:
         report.append("warning: the outlines differ; check the up axis and the turn, or import as 'refinable'")
     color = new_field(config.color_field, seed, device)

@@ -1,0 +1,197 @@
+"""Reads Wavefront OBJ with its MTL: polygons, materials, pictures beside the file, vertex colors."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..core.errors import InputError
+from ..core.mesh import Mesh
+from .assemble import assemble, check_soup
+from .beside import files_beside
+from .glb_reader import read_file
+from .gltf_buffers import Beside, nothing_beside
+from .gltf_entry import shown
+from .limits import VERTICES, within
+from .mesh_notes import Notes
+from .mtl_reader import Material, read_materials
+from .polygons import triangulate
+from .surface_parts import Look, Soup
+
+_COMMENT = re.compile(r"(^|\s)#.*")
+_CONTINUED = re.compile(r"\\[ \t]*(\r\n|\n|\r)")
+_FREE_FORM = {"curv", "curv2", "surf", "cstype", "parm", "bevel", "vp"}
+
+
+def read_obj(source: bytes | str | os.PathLike, notes: Notes | None = None, beside: Beside | None = None) -> Mesh:
+    """OBJ bytes or path -> Mesh in the file's units; vertices keep their order.
+
+    Vertex colors (``v x y z r g b``, up to 1 or up to 255), texture coordinates, materials by color or picture.
+    notes:  hears what was changed or left out.
+    beside: finds the files that it names; for a path by default its folder.
+    Raises InputError, naming the line, for anything that is no OBJ with faces, and for files beyond ``io.limits``.
+    """
+    if isinstance(source, bytes | bytearray):
+        data, beside = bytes(source), beside or nothing_beside
+    else:
+        data, beside = read_file(Path(source), "OBJ file"), beside or files_beside(Path(source).parent)
+    return _Reader(notes or Notes(), beside).mesh(decode_text(data))
+
+
+def decode_text(data: bytes) -> str:
+    """Text of a file of unknown encoding: UTF-16 or UTF-8 by its byte order mark, else UTF-8 with gaps."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", errors="replace")
+    return data.decode("utf-8-sig", errors="replace")
+
+
+def _bad(got: str) -> InputError:
+    return InputError("OBJ file", "a Wavefront OBJ with faces", got, "Export the model again.")
+
+
+@dataclass
+class _Reader:
+    notes: Notes
+    beside: Beside
+    points: list[list[float]] = field(default_factory=list)
+    uvs: list[list[float]] = field(default_factory=list)
+    corners: list[int] = field(default_factory=list)  # of all polygons, one after the other
+    uv_corners: list[int] = field(default_factory=list)  # -1: none
+    sizes: list[int] = field(default_factory=list)
+    used: list[int] = field(default_factory=list)  # material of every polygon
+    names: dict[str, int] = field(default_factory=lambda: {"": 0})
+    libraries: list[str] = field(default_factory=list)
+    current: int = 0
+
+    def mesh(self, text: str) -> Mesh:
+        """The mesh of a whole file's text."""
+        for number, line in enumerate(_CONTINUED.sub(" ", text).splitlines(), 1):
+            word, _, rest = line.strip().replace("\t", " ").partition(" ")
+            try:
+                self._read(word, rest)
+            except (ValueError, IndexError):
+                raise _bad(f"line {number}: {shown(line.strip())}") from None
+        if not self.sizes:
+            raise _bad("no faces")
+        within("OBJ file", len(self.points), VERTICES, "vertices")
+        return self._assembled()
+
+    def _read(self, word: str, rest: str) -> None:
+        if word == "v":
+            self.points.append([float(x) for x in _COMMENT.sub("", rest).split()])
+            if len(self.points[-1]) < 3:
+                raise ValueError
+        elif word == "vt":
+            values = [float(x) for x in _COMMENT.sub("", rest).split()]
+            self.uvs.append([values[0], 1 - values[1] if len(values) > 1 else 1.0])
+        elif word == "f" or word == "fo":
+            self._face(_COMMENT.sub("", rest).split())
+        elif word == "usemtl":
+            self.current = self.names.setdefault(rest.strip(), len(self.names))
+        elif word == "mtllib":
+            self.libraries.append(rest.strip())
+        elif word in ("l", "p"):
+            self.notes.say("points and lines were dropped")
+        elif word in _FREE_FORM:
+            self.notes.say("free-form curves and surfaces were dropped")
+
+    def _face(self, items: list[str]) -> None:
+        if len(items) < 3:
+            self.notes.say("faces of fewer than three corners were dropped")
+            return
+        for item in items:
+            place, _, rest = item.partition("/")
+            uv = rest.partition("/")[0]
+            self.corners.append(_absolute(int(place), len(self.points)))
+            self.uv_corners.append(_absolute(int(uv), len(self.uvs)) if uv else -1)
+        self.sizes.append(len(items))
+        self.used.append(self.current)
+
+    def _assembled(self) -> Mesh:
+        table = np.array([p[:3] for p in self.points], dtype=np.float64)
+        corners, sizes = np.array(self.corners), np.array(self.sizes)
+        high, low = int(corners.max()), int(corners.min())
+        if low < 0 or high >= len(table):
+            raise _bad(f"a face that refers to vertex {(low if low < 0 else high) + 1} of {len(table)}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            picked = triangulate(table, corners, sizes, "OBJ file", self.notes)
+            vertices = torch.from_numpy(table.astype(np.float32))
+        look = torch.from_numpy(np.repeat(np.array(self.used), sizes - 2))
+        soup = Soup(vertices, torch.from_numpy(corners[picked]), look)
+        if self.uvs and max(self.uv_corners) >= 0:
+            face_uvs = torch.from_numpy(np.array(self.uv_corners)[picked])
+            face_uvs[(face_uvs < 0).any(1)] = -1
+            if bool((face_uvs >= 0).any()):
+                soup = replace(soup, uvs=torch.tensor(self.uvs), face_uvs=face_uvs)
+        check_soup(soup, "OBJ file")
+        return self._painted(soup)
+
+    def _painted(self, soup: Soup) -> Mesh:
+        """With materials; vertex colors only where no picture is shown."""
+        materials = self._materials()
+        looks = [materials[name].look() if name in materials else Look() for name in self.names]
+        colors = self._vertex_colors()
+        pictures = any(looks[i].picture is not None for i in soup.look.unique().tolist())
+        if colors is not None and pictures:
+            self.notes.say("vertex colors were dropped: the texture is shown")
+        elif colors is not None:
+            if any(looks[i].color != (1.0, 1.0, 1.0) for i in soup.look.unique().tolist()):
+                self.notes.say("colors of materials were dropped: the vertex colors are shown")
+            return replace(assemble(replace(soup, looks=[Look()], look=soup.look * 0), self.notes), vertex_colors=colors)
+        uvs = soup.uvs
+        moved = {i: m for i, (name, m) in enumerate((n, materials.get(n)) for n in self.names) if m and m.moves}
+        if moved and uvs is not None and soup.face_uvs is not None:
+            soup = _moved(soup, moved)
+        return assemble(replace(soup, looks=looks), self.notes)
+
+    def _vertex_colors(self) -> torch.Tensor | None:
+        """[V, 3] sRGB, or None; 0..255 where a value is above one."""
+        wide = [len(p) >= 6 for p in self.points]
+        if not all(wide):
+            if any(wide):
+                self.notes.say("vertex colors were dropped: some vertices have none")
+            return None
+        colors = torch.tensor([p[3:6] for p in self.points])
+        if not bool(torch.isfinite(colors).all()):
+            raise _bad("vertex colors that are NaN or infinite")
+        if float(colors.max()) > 1:
+            colors = colors / 255
+            self.notes.say("vertex colors from 0 to 255 were scaled")
+        return colors.clamp(0, 1)
+
+    def _materials(self) -> dict[str, Material]:
+        found: dict[str, Material] = {}
+        for line in self.libraries:
+            for name in [line] if self.beside(line) is not None else line.split():
+                raw = self.beside(name)
+                if raw is None:
+                    self.notes.say(f"materials were dropped: {shown(name)[1:-1]} is not beside the file")
+                else:
+                    found |= read_materials(decode_text(raw), self.beside, self.notes)
+        lost = [name for name in self.names if name and name not in found]
+        if lost and self.libraries:
+            self.notes.say(f"{len(lost)} materials are not in the file's library, for example {shown(lost[0])}")
+        return found
+
+
+def _moved(soup: Soup, materials: dict[int, Material]) -> Soup:
+    """Texture coordinates as the materials' offsets and scales move them: one copy of them per material."""
+    assert soup.uvs is not None and soup.face_uvs is not None
+    tables, face_uvs = [soup.uvs], soup.face_uvs.clone()
+    for index, material in materials.items():
+        faces = (soup.look == index)[:, None] & (face_uvs >= 0)
+        face_uvs = torch.where(faces, face_uvs + sum(len(t) for t in tables), face_uvs)
+        tables.append(material.moved(soup.uvs))
+    return replace(soup, uvs=torch.cat(tables), face_uvs=face_uvs)
+
+
+def _absolute(index: int, count: int) -> int:
+    """OBJ counts from 1; negative numbers count back from the newest; 0 is no number of anything."""
+    if index == 0 or index < -count:
+        raise ValueError
+    return index - 1 if index > 0 else count + index

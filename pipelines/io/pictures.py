@@ -1,0 +1,74 @@
+"""Pictures inside of other people's files: size and kind are known before a pixel is decoded."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.errors import InputError
+from .limits import PICTURE_SIDE, PIXELS, within
+
+GLTF_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
+OBJ_FORMATS = (*GLTF_FORMATS, "BMP", "TGA", "TIFF", "GIF")
+
+
+def read_picture(data: bytes | memoryview, name: str = "texture", formats: tuple[str, ...] = GLTF_FORMATS) -> Tensor:
+    """Bytes of a picture -> [H, W, 3] sRGB float32 in [0, 1]; alpha is dropped, 16 bits per channel are scaled.
+
+    InputError for what is no picture of these formats, damaged, or larger than ``limits.PIXELS``.
+    """
+    from PIL import Image
+
+    data = bytes(data)
+    try:
+        _check_size(name, *_webp_size(data))
+        readable = [f for f in formats if f in Image.registered_extensions().values()]  # older PILs lack AVIF
+        with Image.open(io.BytesIO(data), formats=readable) as picture:
+            _check_size(name, *picture.size)
+            pixels = _decoded(picture)
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(name, f"at most {PIXELS:,} pixels", str(error), "Make the texture smaller.") from None
+    except Exception as error:  # decoders raise types of their own for every kind of damage
+        reason = str(error).split("<")[0].strip() or type(error).__name__
+        raise InputError(name, f"a picture ({', '.join(formats)})", f"a damaged one or something else ({reason[:120]})",
+                         "Export the model again, with PNG textures.") from None
+    return torch.from_numpy(np.divide(pixels, 255, out=pixels))
+
+
+def _decoded(picture) -> np.ndarray:
+    """[H, W, 3] float32 in 0..255."""
+    if picture.mode.startswith("I") or picture.mode == "F":  # one channel of 16 or more bits: PIL would clip it
+        gray = np.asarray(picture, dtype=np.float64)
+        top = 1.0 if picture.mode == "F" and float(gray.max(initial=0)) <= 1 else 65535.0
+        gray = np.clip(np.nan_to_num(gray) / top, 0, 1) * 255
+        return np.repeat(gray[..., None], 3, -1).astype(np.float32)
+    return np.array(picture.convert("RGB"), dtype=np.float32)
+
+
+def _check_size(name: str, width: int, height: int) -> None:
+    remedy = "Make the texture smaller."
+    within(name, max(width, height), PICTURE_SIDE, "pixels along a side", remedy)
+    within(name, width * height, PIXELS, "pixels", remedy)
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """(width, height) that a WebP file's header claims, (0, 0) for other files.
+
+    The decoder takes memory for the whole canvas when it is opened, so PIL's own check comes too late.
+    """
+    if len(data) < 30 or data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        return 0, 0
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L":
+        bits = struct.unpack_from("<I", data, 21)[0]
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack_from("<HH", data, 26)
+    return width & 0x3FFF, height & 0x3FFF
