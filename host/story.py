@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from ..pipelines.core import schedules
 from ..pipelines.core.story import Story
 from ..pipelines.io.manifest import describe_picture, pack_version
 
+Result = TypeVar("Result")
 REMEMBERED = 256  # pictures: an IMAGE carries nothing but pixels
 _pictures: OrderedDict[str, Story] = OrderedDict()
 
@@ -38,15 +40,15 @@ class Chapter:
         return replace(result, story=self.end())
 
 
-def telling(stage: Callable[[dict], object], before, name: str) -> Callable[[dict], object]:
+def telling(stage: Callable[[dict], Result], before, name: str) -> Callable[[dict], Result]:
     """``stage`` (as ``run_stage`` takes it) whose scenes, finished and partial ones, tell all stages up to this one.
 
     before: the scene that the stage starts from, or None.
     """
-    def sign(scene):
+    def sign(scene: Result) -> Result:
         return with_stage(scene, before, name) if hasattr(scene, "meta") else scene
 
-    def run(hooks: dict):
+    def run(hooks: dict) -> Result:
         keep = hooks["on_checkpoint"]
         return sign(stage({**hooks, "on_checkpoint": lambda scene: keep(sign(scene))}))
 
@@ -78,7 +80,8 @@ def told(value):
         return schedules.to_json(value)
     if is_dataclass(value) and not isinstance(value, type):
         found = {f.name: told(getattr(value, f.name)) for f in fields(value) if f.name != "node_key"}
-        return found | ({"name": value.name} if isinstance(getattr(value, "name", None), str) else {})
+        name = getattr(value, "name", None)
+        return found | ({"name": name} if isinstance(name, str) else {})
     if isinstance(value, dict):
         return {str(k): told(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
