@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from ..pipelines.core.story import Story
 from ..pipelines.io.manifest import describe_picture, pack_version
 
 REMEMBERED = 256  # pictures: an IMAGE carries nothing but pixels
+Result = TypeVar("Result")
 _pictures: OrderedDict[str, Story] = OrderedDict()
 
 
@@ -38,7 +40,7 @@ class Chapter:
         return replace(result, story=self.end())
 
 
-def telling(stage: Callable[[dict], object], before, name: str) -> Callable[[dict], object]:
+def telling(stage: Callable[[dict], Result], before, name: str) -> Callable[[dict], Result]:
     """``stage`` (as ``run_stage`` takes it) whose scenes, finished and partial ones, tell all stages up to this one.
 
     before: the scene that the stage starts from, or None.
@@ -46,7 +48,7 @@ def telling(stage: Callable[[dict], object], before, name: str) -> Callable[[dic
     def sign(scene):
         return with_stage(scene, before, name) if hasattr(scene, "meta") else scene
 
-    def run(hooks: dict):
+    def run(hooks: dict) -> Result:
         keep = hooks["on_checkpoint"]
         return sign(stage({**hooks, "on_checkpoint": lambda scene: keep(sign(scene))}))
 
@@ -77,8 +79,9 @@ def told(value):
     if type(value).__name__ in schedules.FORMS:
         return schedules.to_json(value)
     if is_dataclass(value) and not isinstance(value, type):
+        name = getattr(value, "name", None)
         found = {f.name: told(getattr(value, f.name)) for f in fields(value) if f.name != "node_key"}
-        return found | ({"name": value.name} if isinstance(getattr(value, "name", None), str) else {})
+        return found | ({"name": told(name)} if isinstance(name, str) else {})
     if isinstance(value, dict):
         return {str(k): told(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -171,8 +171,8 @@ def mask_of_soft_normals(normals: Tensor, reach: int = 2) -> Tensor:
 
 def join_levels(parts: list[CharacterViews]) -> CharacterViews:
     """One object from several levels of the same size."""
-    tensors = {name: torch.cat([getattr(p, name) for p in parts]) for name in ("color", "normal", "alpha")}
-    return CharacterViews(**tensors, levels=tuple(name for p in parts for name in p.levels))
+    color, normal, alpha = (torch.cat([getattr(p, name) for p in parts]) for name in ("color", "normal", "alpha"))
+    return CharacterViews(color, normal, alpha, tuple(name for p in parts for name in p.levels))
 
 
 def level_report(views: CharacterViews) -> list[str]:
