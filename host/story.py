@@ -16,8 +16,8 @@ from ..pipelines.core import schedules
 from ..pipelines.core.story import Story
 from ..pipelines.io.manifest import describe_picture, pack_version
 
-Result = TypeVar("Result")
 REMEMBERED = 256  # pictures: an IMAGE carries nothing but pixels
+Result = TypeVar("Result")
 _pictures: OrderedDict[str, Story] = OrderedDict()
 
 
@@ -79,9 +79,9 @@ def told(value):
     if type(value).__name__ in schedules.FORMS:
         return schedules.to_json(value)
     if is_dataclass(value) and not isinstance(value, type):
-        found = {f.name: told(getattr(value, f.name)) for f in fields(value) if f.name != "node_key"}
         name = getattr(value, "name", None)
-        return found | ({"name": name} if isinstance(name, str) else {})
+        found = {f.name: told(getattr(value, f.name)) for f in fields(value) if f.name != "node_key"}
+        return found | ({"name": told(name)} if isinstance(name, str) else {})
     if isinstance(value, dict):
         return {str(k): told(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
