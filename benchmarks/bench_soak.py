@@ -3,11 +3,12 @@
     python benchmarks/bench_soak.py [--prompts 300] [--work FOLDER] [--report]
 
 Each prompt is a tiny graph with another seed: a NeRF stage with the embedded 3D prior, whose scene is saved; an asset that is
-baked and exported; a toy figure that the embedded network canonicalizes and whose layers are saved.  In every tenth prompt the
+baked and exported; a toy figure that the embedded network canonicalizes and whose layers are saved.  In every 25th prompt the
 toys are others, too, another mesh is imported and a character exported; in between ComfyUI keeps those.
-After each prompt the server's process is looked at from outside: resident memory, open files and sockets (handles),
-threads, and files in the system's temporary folder or half written ones in the output folder.  Pictures that nodes show lie in
-ComfyUI's own temporary folder until it is started again, as those of core nodes do; they are counted apart.
+After each prompt the server's process is looked at from outside: resident memory and the part of it that is its own (the
+rest is pages of files, which the system may drop and read again), open files and sockets (handles), threads, and files in the
+system's temporary folder or half written ones in the output folder.  Pictures that nodes show lie in ComfyUI's own temporary
+folder until it is started again, as those of core nodes do; they are counted apart.
 """
 
 from __future__ import annotations
@@ -32,19 +33,25 @@ from lift123.launcher.server import ComfyServer
 WARM = 100  # prompts after which nothing may grow
 WINDOW = 10  # prompts around a place, of which the median counts
 LOOKS = (0.05, 0.1, 0.2)  # seconds between looks
-BAR = 0.05  # of resident memory
-RENEW = 10  # prompts with the same toys
+BAR = 0.05  # of memory
+MEMORY = ("memory", "own")
+RENEW = 25  # prompts with the same toys
 HALF_WRITTEN = ("*.part", "*.partial")
 OUT = ROOT / "benchmarks" / "results" / "soak.md"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The server after a prompt.  memory: resident, bytes; temporary: files; previews: in ComfyUI's temporary folder."""
+    """The server after a prompt.
+
+    memory: resident, bytes; own: without pages of files, with what was swapped out, bytes; temporary: files; previews: in
+    ComfyUI's temporary folder.
+    """
 
     prompt: int
     seconds: float
     memory: int
+    own: int
     handles: int
     threads: int
     temporary: int
@@ -102,8 +109,17 @@ def look(pid: int, number: int, seconds: float, base: Path, temporary: Path) -> 
         threads.append(process.num_threads())
     half = [path for pattern in HALF_WRITTEN for path in (base / "output").rglob(pattern)]
     previews = sum(path.is_file() for folder in base.glob("temp-*") for path in folder.rglob("*"))
-    return Sample(number, round(seconds, 2), process.memory_info().rss, min(handles), min(threads),
+    return Sample(number, round(seconds, 2), process.memory_info().rss, own_memory(process), min(handles), min(threads),
                   sum(path.is_file() for path in temporary.rglob("*")) + len(half), previews)
+
+
+def own_memory(process: psutil.Process) -> int:
+    """Bytes that no other process and no file shares, wherever they are."""
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.is_file():
+        return process.memory_full_info().uss
+    found = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
+    return sum(int(found[name].split()[0]) for name in ("RssAnon", "VmSwap")) * 1024
 
 
 def soak(server: ComfyServer, base: Path, temporary: Path, count: int, first: int = 1) -> Iterator[Sample]:
@@ -123,22 +139,22 @@ def around(samples: list[Sample], place: int, value: Callable[[Sample], float]) 
 def verdicts(samples: list[Sample], warm: int = WARM) -> dict[str, tuple[float, float, bool]]:
     """what: (after ``warm`` prompts, at the end, whether it stayed within its bar)."""
     end, found = samples[-1].prompt, {}
-    for name in ("memory", "handles", "threads", "temporary"):
+    for name in (*MEMORY, "handles", "threads", "temporary"):
         before, after = (around(samples, place, lambda s, name=name: getattr(s, name)) for place in (warm, end))
-        found[name] = before, after, after <= before * (1 + BAR) if name == "memory" else after <= before
+        found[name] = before, after, after <= before * (1 + BAR) if name in MEMORY else after <= before
     return found
 
 
 def report(samples: list[Sample], where: str) -> str:
     """The page."""
     found, marks = verdicts(samples), sorted({1, 10, 50, *range(WARM, samples[-1].prompt, 50), samples[-1].prompt})
-    named = {"memory": "resident memory MB", "handles": "handles", "threads": "threads", "temporary": "temporary files"}
-    rows = [[named[k], *(round(v / 2**20 if k == "memory" else v) for v in (before, after)),
-             f"{after / before - 1:+.1%}" if k == "memory" else f"{after - before:+.0f}", "yes" if ok else "NO"]
+    named = {"memory": "resident memory MB", "own": "its own memory MB", "temporary": "temporary files"}
+    rows = [[named.get(k, k), *(round(v / 2**20 if k in MEMORY else v) for v in (before, after)),
+             f"{after / before - 1:+.1%}" if k in MEMORY else f"{after - before:+.0f}", "yes" if ok else "NO"]
             for k, (before, after, ok) in found.items()]
-    course = [[s.prompt, round(s.memory / 2**20), s.handles, s.threads, s.temporary, s.previews, s.seconds]
+    course = [[s.prompt, round(s.memory / 2**20), round(s.own / 2**20), s.handles, s.threads, s.temporary, s.previews, s.seconds]
               for s in samples if s.prompt in marks]
-    head = ["prompt", "memory MB", "handles", "threads", "temporary files", "pictures shown", "seconds"]
+    head = ["prompt", "memory MB", "its own MB", "handles", "threads", "temporary files", "pictures shown", "seconds"]
     about = __doc__[__doc__.index("Each prompt") :]
     return (f"# Soak: {samples[-1].prompt} prompts in one server\n\n{where}\n\n{about}\nMedians of {WINDOW} prompts. Bars: "
             f"memory at most {BAR:.0%} above what it was after {WARM} prompts, all else no more.\n\n"

@@ -81,7 +81,7 @@ def told(value):
     if is_dataclass(value) and not isinstance(value, type):
         found = {f.name: told(getattr(value, f.name)) for f in fields(value) if f.name != "node_key"}
         name = getattr(value, "name", None)
-        return found | ({"name": name} if isinstance(name, str) else {})
+        return found | ({"name": told(name)} if isinstance(name, str) else {})
     if isinstance(value, dict):
         return {str(k): told(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
