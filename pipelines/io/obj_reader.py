@@ -23,7 +23,7 @@ from .mtl_reader import Material, read_materials
 from .polygons import triangulate
 from .surface_parts import Look, Soup
 
-_COMMENT = re.compile(r"(^|\s)#.*")
+_COMMENT = re.compile(r"(?<!\.)#.*")  # Windows writes 1.#IND for what is no number
 _CONTINUED = re.compile(r"\\[ \t]*(\r\n|\n|\r)")
 _FREE_FORM = {"curv", "curv2", "surf", "cstype", "parm", "bevel", "vp"}
 
