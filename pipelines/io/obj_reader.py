@@ -192,6 +192,6 @@ def _moved(soup: Soup, materials: dict[int, Material]) -> Soup:
 
 def _absolute(index: int, count: int) -> int:
     """OBJ counts from 1; negative numbers count back from the newest; 0 is no number of anything."""
-    if index == 0 or index < -count:
+    if index == 0 or not -count <= index < 1 << 40:
         raise ValueError
     return index - 1 if index > 0 else count + index

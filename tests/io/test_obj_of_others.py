@@ -228,6 +228,15 @@ def test_what_of_materials_is_dropped_is_told(folder, mtl, words):
     assert words in "\n".join(notes.lines) and area(mesh) == pytest.approx(7.0)
 
 
+@pytest.mark.parametrize("line, color", [
+    ("Kd 0.5", [0.5] * 3), ("Kd 0.5 0.25", [0.5] * 3), ("Kd", [1.0] * 3), ("Kd a b c", [1.0] * 3), ("Kd 2 -1 0.5", [1, 0, 0.5])])
+def test_colors_of_few_numbers(folder, line, color):
+    """Found by mutation: one number is gray, and what is no color is white."""
+    mesh, _ = saved(folder, box_obj(), f"newmtl a\n{line}\n")
+    shown = np.full((12, 3), 255.0) if mesh.vertex_colors is None else shown_colors(mesh)
+    assert np.allclose(shown, np.array(color) * 255, atol=0.01)
+
+
 def test_no_file_outside_of_the_folder_is_read(folder):
     inner = folder / "inner"
     inner.mkdir()
@@ -245,7 +254,7 @@ def test_without_a_folder_it_is_told():
 
 @pytest.mark.parametrize("text, words", [
     ("v 0 0\nf 1 1 1\n", "line 1: 'v 0 0'"), (QUAD, "no faces"), (QUAD + "f 1 2 9\n", "vertex 9 of 4"),
-    (QUAD + "f 1 2 0\n", "line 5"),
+    (QUAD + "f 1 2 0\n", "line 5"), (QUAD + "f 1 2 99999999999999999999\n", "line 5"),
     (QUAD + "f 1 2 -9\n", "line 5"), (QUAD + "f 1 2 x\n", "line 5: 'f 1 2 x'"), ("v 0 nan 0\n" + QUAD + "f 1 2 3\n", "NaN"),
     ("v 0 1.#IND 0\n" + QUAD + "f 1 2 3\n", "line 1"),
     ("v 1e60 0 0\n" + QUAD + "f 1 2 3\n", "beyond single precision"), (QUAD + "vt 0 0\nf 1/9 2/1 3/1\n", "coordinate 9 of 1"),
