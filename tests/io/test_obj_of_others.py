@@ -1,5 +1,7 @@
 """OBJ files as other programs write them, against areas and colors that are known."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -111,6 +113,18 @@ def test_a_concave_polygon_anywhere_in_space():
         picked = triangulate(points, np.arange(6), np.array([6]), "x", Notes())
         a, b, c = points[picked].transpose(1, 0, 2)
         assert np.linalg.norm(np.cross(b - a, c - a), axis=-1).sum() / 2 == pytest.approx(5.0)
+
+
+def test_polygons_with_many_corners_take_no_time():
+    """A comb whose teeth hide each other, of 4,000 corners: its costs grow with the square, not the cube."""
+    teeth = np.arange(1000)
+    tops = np.stack([teeth, teeth * 0 + 50.0, teeth + 0.5, teeth * 0 + 50.0, teeth + 0.5, teeth * 0 + 1 + teeth % 7,
+                     teeth + 1, teeth * 0 + 1 + teeth % 7], -1).reshape(-1, 2)
+    shape = np.concatenate([[(1001.0, 0), (0, 0)], tops])
+    begin = time.process_time()
+    mesh, _ = read(polygon(shape[::-1].tolist()))
+    assert time.process_time() - begin < 4
+    assert area(mesh) == pytest.approx(shoelace(shape), rel=1e-5)
 
 
 def test_mixed_polygons_keep_their_order_and_long_ones_end():
