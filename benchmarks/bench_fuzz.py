@@ -49,6 +49,8 @@ def main() -> int:
     tallies, begin = {}, time.monotonic()
     for start in range(0, len(cases), STEP):
         for kind, tally in fuzz(cases[start : start + STEP], STEP).items():
+            for number, how, said in tally.wrong:
+                print(f"{kind} {number}: {how}: {said}", flush=True)
             kept = tallies.setdefault(kind, tally)
             if kept is not tally:
                 kept.merge(tally)

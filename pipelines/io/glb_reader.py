@@ -19,7 +19,7 @@ from ..core.errors import InputError
 from ..core.mesh import Mesh
 from .assemble import assemble, weld_vertices
 from .gltf_buffers import Beside, Buffers, nothing_beside
-from .gltf_entry import Entry, bad, damaged, parse_json, split_chunks
+from .gltf_entry import Entry, bad, damaged, is_json, parse_json, split_chunks
 from .gltf_materials import Materials, check_required, transformed
 from .gltf_scene import Placed, Skins, placed_meshes
 from .limits import BYTES, FACES, PARTS, VERTICES, within
@@ -40,7 +40,7 @@ def read_glb(source: bytes | str | os.PathLike, weld: bool = True, notes: Notes 
     Raises InputError for anything that is not a readable triangle file, and for files beyond ``io.limits``.
     """
     data = bytes(source) if isinstance(source, bytes | bytearray) else read_file(Path(source), "GLB file")
-    gltf, binary = (parse_json(data), None) if data[:1] in (b"{", b" ", b"\n", b"\r") else split_chunks(data)
+    gltf, binary = (parse_json(data), None) if is_json(data) else split_chunks(data)
     with np.errstate(over="ignore", invalid="ignore"):
         mesh = _Reader(Entry(gltf, "the file"), binary, notes or Notes(), beside).mesh()
     return weld_vertices(mesh) if weld else mesh

@@ -134,7 +134,7 @@ def resource(uri: str, beside: Beside) -> bytes:
     if not head.endswith(";base64"):
         return unquote_to_bytes(body)
     try:
-        return base64.b64decode(body, validate=True)
+        return base64.b64decode("".join(body.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise damaged(f"a data URI: {error}") from None
 

@@ -48,11 +48,16 @@ def split_chunks(data: bytes) -> tuple[dict, memoryview | None]:
     return parse_json(text), binary
 
 
+def is_json(data: bytes) -> bool:
+    """Whether a file is a .gltf: text that begins with a brace, a byte order mark before it or not."""
+    return data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
+
+
 def parse_json(text: bytes) -> dict:
     """A JSON object of bounded size and depth."""
     within(_NAME, text.count(b",") + text.count(b"[") + text.count(b"{"), JSON_VALUES, "JSON values")
     try:
-        parsed = json.loads(text)
+        parsed = json.loads(text.rstrip(b"\0 "))  # some writers pad with zeros
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:120]
         raise damaged(f"its JSON: {reason}") from None

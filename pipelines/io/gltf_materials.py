@@ -22,7 +22,7 @@ _WHITE, _BLACK = (1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
 
 # Required extensions that this reader follows, and those that change neither shape nor base color.
 FOLLOWED = {"KHR_mesh_quantization", "KHR_texture_transform", "EXT_mesh_gpu_instancing", *_PICTURE_EXTENSIONS,
-            "KHR_materials_pbrSpecularGlossiness", "KHR_materials_unlit"}
+            "KHR_materials_pbrSpecularGlossiness", "KHR_materials_unlit", "KHR_node_visibility"}
 HARMLESS = {"KHR_lights_punctual", "KHR_materials_variants", "KHR_xmp_json_ld", "KHR_xmp", "KHR_animation_pointer",
             "EXT_lights_image_based", "EXT_lights_ies", "KHR_node_hoverability", "KHR_node_selectability",
             "KHR_audio_emitter", "KHR_physics_rigid_bodies", "KHR_implicit_shapes", "MSFT_packing_occlusionRoughnessMetallic",

@@ -41,6 +41,10 @@ def placed_meshes(root: Entry, buffers: Buffers, notes: Notes) -> Iterator[Place
         if depth > total:
             raise bad("a node hierarchy with a cycle")
         node = root.item("nodes", index)
+        visibility = node.extension("KHR_node_visibility")
+        if visibility is not None and visibility.data.get("visible") is False:
+            notes.say("hidden nodes were dropped")
+            continue
         local = local_matrix(node)
         world = parent if local is None else parent @ local
         if "mesh" in node:

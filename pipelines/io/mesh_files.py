@@ -9,6 +9,7 @@ from ..core.mesh import Mesh
 from .beside import files_beside
 from .glb_reader import read_file, read_glb
 from .gltf_buffers import nothing_beside
+from .gltf_entry import is_json
 from .mesh_notes import Notes
 from .obj_reader import read_obj
 from .ply import read_ply
@@ -47,4 +48,4 @@ def _guessed(data: bytes) -> str:
         return "ply"
     if data[:5].lower() == b"solid" or is_binary_stl(data):
         return "stl"
-    return "gltf" if data.lstrip()[:1] == b"{" else ""
+    return "gltf" if is_json(data) else ""

@@ -62,7 +62,8 @@ def read_materials(text: str, beside: Beside, notes: Notes) -> dict[str, Materia
         if word == "newmtl":
             current = found[rest.strip()] = Material()
         elif word == "Kd":
-            current.color = _numbers(rest.split()[:3]) or current.color
+            values = _numbers(rest.split()[:3])  # one number is gray
+            current.color = values if len(values) == 3 else values[:1] * 3 or current.color
         elif word == "map_Kd":
             name = _read_options(current, rest.split(" "))
             if name not in pictures:

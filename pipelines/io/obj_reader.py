@@ -23,7 +23,7 @@ from .mtl_reader import Material, read_materials
 from .polygons import triangulate
 from .surface_parts import Look, Soup
 
-_COMMENT = re.compile(r"(^|\s)#.*")
+_COMMENT = re.compile(r"(?<!\.)#.*")  # Windows writes 1.#IND for what is no number
 _CONTINUED = re.compile(r"\\[ \t]*(\r\n|\n|\r)")
 _FREE_FORM = {"curv", "curv2", "surf", "cstype", "parm", "bevel", "vp"}
 
@@ -192,6 +192,6 @@ def _moved(soup: Soup, materials: dict[int, Material]) -> Soup:
 
 def _absolute(index: int, count: int) -> int:
     """OBJ counts from 1; negative numbers count back from the newest; 0 is no number of anything."""
-    if index == 0 or index < -count:
+    if index == 0 or not -count <= index < 1 << 40:
         raise ValueError
     return index - 1 if index > 0 else count + index

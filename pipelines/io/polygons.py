@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+
 import numpy as np
 
 from .limits import FACES, within
@@ -65,18 +68,38 @@ def _flattened(shape: np.ndarray) -> np.ndarray:
 
 
 def _ears(flat: np.ndarray) -> np.ndarray:
-    """[n - 2, 3] corners of the triangles of a simple polygon; of one that crosses itself, some triangles."""
-    ring, found = list(range(len(flat))), []
-    while len(ring) > 3:
-        here = flat[ring]
-        before, after = np.roll(here, 1, 0), np.roll(here, -1, 0)
-        turn = _cross(here - before, after - here)
-        order = [int(k) for k in np.flatnonzero(turn > 0)]
-        ear = next((k for k in order if not _holds_any(before[k], here[k], after[k], here[turn <= 0])), None)
-        k = ear if ear is not None else int(np.abs(turn).argmin())
-        found.append((ring[k - 1], ring[k], ring[(k + 1) % len(ring)]))
-        del ring[k]
-    return np.array([*found, tuple(ring)])
+    """[n - 2, 3] corners of the triangles of a simple polygon; of one that crosses itself, some triangles.
+
+    Only the neighbors of an ear that is cut off can become ears (Eberly, Triangulation by Ear Clipping), so every cut
+    asks twice, and a polygon costs its corners squared.
+    """
+    count = len(flat)
+    before, after = np.arange(count) - 1, (np.arange(count) + 1) % count
+    before[0] = count - 1
+    turn = _cross(flat - flat[before], flat[after] - flat)
+    alive, waiting, found = np.ones(count, bool), deque(range(count)), []
+
+    def is_ear(k: int) -> bool:
+        reflex = flat[alive & (turn <= 0)]
+        return bool(alive[k] and turn[k] > 0) and not _holds_any(flat[before[k]], flat[k], flat[after[k]], reflex)
+
+    while len(found) < count - 3:
+        k = next((k for k in _taken(waiting) if is_ear(k)), None)
+        if k is None:  # it crosses itself, or touches itself everywhere: the flattest corner goes
+            k = int(np.where(alive, np.abs(turn), np.inf).argmin())
+        left, right = int(before[k]), int(after[k])
+        found.append((left, k, right))
+        alive[k], after[left], before[right] = False, right, left
+        for near in (left, right):
+            turn[near] = _cross(flat[near] - flat[before[near]], flat[after[near]] - flat[near])
+            waiting.append(near)
+    last = int(np.flatnonzero(alive)[0])
+    return np.array([*found, (before[last], last, after[last])])
+
+
+def _taken(waiting: deque) -> Iterator[int]:
+    while waiting:
+        yield waiting.popleft()
 
 
 def _holds_any(a: np.ndarray, b: np.ndarray, c: np.ndarray, points: np.ndarray) -> bool:

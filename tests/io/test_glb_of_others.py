@@ -1,11 +1,13 @@
 """GLB files as other programs write them; every kind with inputs made here, against colors and places that are known."""
 
+import base64
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
-from helpers.gltf_tiny import HIGH, LOW, SIDE_COLORS, Tiny, box, encoded, shown_colors, six_colors, textured_box
+from helpers.gltf_tiny import HIGH, LOW, SIDE_COLORS, Tiny, box, encoded, pack, shown_colors, six_colors, textured_box
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.io.color import linear_to_srgb
 from lift123.pipelines.io.glb_reader import read_glb
@@ -242,6 +244,26 @@ def test_morph_targets(weights, moved):
     mesh, report = read(tiny)
     assert mesh.vertices.min(0).values.tolist() == pytest.approx((LOW + (moved, 0, 0)).tolist(), abs=1e-6)
     assert "morph targets" in report
+
+
+def test_hidden_nodes():
+    tiny = textured_box()
+    hidden = {"mesh": 0, "translation": [9, 0, 0], "extensions": {"KHR_node_visibility": {"visible": False}}, "children": [2]}
+    tiny.gltf |= {"nodes": [{"mesh": 0, "extensions": {"KHR_node_visibility": {"visible": True}}}, hidden, {"mesh": 0}],
+                  "scenes": [{"nodes": [0, 1]}], "extensionsRequired": ["KHR_node_visibility"]}
+    mesh, report = read(tiny)
+    assert_is_the_box(mesh, 0)
+    assert "hidden nodes were dropped" in report
+
+
+def test_text_files_with_embedded_data():
+    """A .gltf: a byte order mark, data URIs with line breaks, a picture that is not encoded as base64."""
+    tiny = textured_box()
+    data = base64.encodebytes(bytes(tiny.data)).decode()
+    tiny.gltf["images"][0] = {"uri": "data:image/png," + "".join(f"%{b:02x}" for b in encoded(six_colors()))}
+    text = json.dumps({**tiny.gltf, "buffers": [{"byteLength": len(tiny.data), "uri": "data:;base64," + data}]}).encode()
+    for whole in (text, b"\xef\xbb\xbf" + text, b"\n  " + text, pack(text + b"\0\0\0", None)):
+        assert_is_the_box(read(whole)[0], 0)
 
 
 # Required extensions

@@ -1,5 +1,7 @@
 """OBJ files as other programs write them, against areas and colors that are known."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -62,7 +64,7 @@ def test_continued_lines(text):
 
 @pytest.mark.parametrize("text", [
     "v 0 0 0 # a\n" + QUAD[8:] + "f 1 2 3 4 # quad\n", "#v 9 9 9\n" + QUAD + "f 1 2 3 4\n", QUAD + "# f 1 2 3\nf 1 2 3 4\n",
-    QUAD + "f 1 2 3 4#no space\n".replace("#", " #"), "\t" + QUAD.replace(" ", "\t") + "  f  1\t2 3   4 \n",
+    QUAD + "f 1 2 3 4#no space\n", "\t" + QUAD.replace(" ", "\t") + "  f  1\t2 3   4 \n",
 ], ids=["behind numbers", "whole line", "before a face", "behind a face", "tabs"])
 def test_comments_and_blanks(text):
     assert area(read(text)[0]) == 1.0
@@ -86,6 +88,7 @@ SHAPES = {
     "star": [((1 + k % 2) * np.cos(t), (1 + k % 2) * np.sin(t)) for k, t in enumerate(TURN)],
     "comb": [(0, 0), (7, 0)] + [p for k in range(6, -1, -2) for p in ((k + 1, 5), (k, 5), (k, 1), (k - 1, 1))][:-2] + [(0, 5)],
     "spiral": [(0, 0), (6, 0), (6, 6), (1, 6), (1, 2), (4, 2), (4, 4), (3, 4), (3, 3), (2, 3), (2, 5), (5, 5), (5, 1), (0, 1)],
+    "a frame, cut open": [(0, 0), (4, 0), (4, 4), (0, 4), (0, 0), (1, 1), (1, 3), (3, 3), (3, 1), (1, 1)],
     "clockwise L": [(0, 3), (1, 3), (1, 1), (3, 1), (3, 0), (0, 0)], "square with points on its sides":
     [(0, 0), (1, 0), (2, 0), (2, 2), (1, 2), (0, 2), (0, 1)],
 }
@@ -110,6 +113,18 @@ def test_a_concave_polygon_anywhere_in_space():
         picked = triangulate(points, np.arange(6), np.array([6]), "x", Notes())
         a, b, c = points[picked].transpose(1, 0, 2)
         assert np.linalg.norm(np.cross(b - a, c - a), axis=-1).sum() / 2 == pytest.approx(5.0)
+
+
+def test_polygons_with_many_corners_take_no_time():
+    """A comb whose teeth hide each other, of 4,000 corners: its costs grow with the square, not the cube."""
+    teeth = np.arange(1000)
+    tops = np.stack([teeth, teeth * 0 + 50.0, teeth + 0.5, teeth * 0 + 50.0, teeth + 0.5, teeth * 0 + 1 + teeth % 7,
+                     teeth + 1, teeth * 0 + 1 + teeth % 7], -1).reshape(-1, 2)
+    shape = np.concatenate([[(1001.0, 0), (0, 0)], tops])
+    begin = time.process_time()
+    mesh, _ = read(polygon(shape[::-1].tolist()))
+    assert time.process_time() - begin < 4
+    assert area(mesh) == pytest.approx(shoelace(shape), rel=1e-5)
 
 
 def test_mixed_polygons_keep_their_order_and_long_ones_end():
@@ -227,6 +242,15 @@ def test_what_of_materials_is_dropped_is_told(folder, mtl, words):
     assert words in "\n".join(notes.lines) and area(mesh) == pytest.approx(7.0)
 
 
+@pytest.mark.parametrize("line, color", [
+    ("Kd 0.5", [0.5] * 3), ("Kd 0.5 0.25", [0.5] * 3), ("Kd", [1.0] * 3), ("Kd a b c", [1.0] * 3), ("Kd 2 -1 0.5", [1, 0, 0.5])])
+def test_colors_of_few_numbers(folder, line, color):
+    """Found by mutation: one number is gray, and what is no color is white."""
+    mesh, _ = saved(folder, box_obj(), f"newmtl a\n{line}\n")
+    shown = np.full((12, 3), 255.0) if mesh.vertex_colors is None else shown_colors(mesh)
+    assert np.allclose(shown, np.array(color) * 255, atol=0.01)
+
+
 def test_no_file_outside_of_the_folder_is_read(folder):
     inner = folder / "inner"
     inner.mkdir()
@@ -244,8 +268,9 @@ def test_without_a_folder_it_is_told():
 
 @pytest.mark.parametrize("text, words", [
     ("v 0 0\nf 1 1 1\n", "line 1: 'v 0 0'"), (QUAD, "no faces"), (QUAD + "f 1 2 9\n", "vertex 9 of 4"),
-    (QUAD + "f 1 2 0\n", "line 5"),
+    (QUAD + "f 1 2 0\n", "line 5"), (QUAD + "f 1 2 99999999999999999999\n", "line 5"),
     (QUAD + "f 1 2 -9\n", "line 5"), (QUAD + "f 1 2 x\n", "line 5: 'f 1 2 x'"), ("v 0 nan 0\n" + QUAD + "f 1 2 3\n", "NaN"),
+    ("v 0 1.#IND 0\n" + QUAD + "f 1 2 3\n", "line 1"),
     ("v 1e60 0 0\n" + QUAD + "f 1 2 3\n", "beyond single precision"), (QUAD + "vt 0 0\nf 1/9 2/1 3/1\n", "coordinate 9 of 1"),
     ("", "no faces"), ("\0" * 100, "no faces"), (QUAD + "l 1 2\np 3\n", "no faces"), (QUAD + "f 1 2 3" + "9" * 5000, "line 5"),
 ])
