@@ -22,8 +22,9 @@ from torch import Tensor
 from ..pipelines.core.errors import InputError, StopStage
 from ..pipelines.core.step import Step
 from . import finish
-from .outputs import Slot, check_stage_room, claim, disk_problem
+from .outputs import check_stage_room, claim, disk_problem
 from .story import telling
+from .unfinished import Shelf
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -31,6 +32,7 @@ PREVIEW_SECONDS = 0.5  # each preview is JPEG-encoded on the server's own loop: 
 TEXT_SECONDS = 0.5
 WARM_UP = 8  # iterations before a time is promised: two periods of reference and novel views
 PREVIEW_SIDE = 512
+AGAIN = "queueing the same graph again"
 
 
 class Monitor:
@@ -39,10 +41,13 @@ class Monitor:
     interrupted: the exception ComfyUI wants to see raised, once the stage has returned.
     finished_early: whether the user asked to finish with what there is.
     peak:        asked for the peak memory so far, bytes; None shows none.
+    remarks:     sentences that are shown all the time, among them those that are added on the way.
     """
 
-    def __init__(self, node_key: str | None, asked: finish.threading.Event, clock=time.monotonic, peak=None):
+    def __init__(self, node_key: str | None, asked: finish.threading.Event, clock=time.monotonic, peak=None,
+                 remarks: list[str] | None = None):
         self.node_key, self.asked, self.clock, self.peak = node_key, asked, clock, peak
+        self.remarks = [] if remarks is None else remarks
         self.bar: comfy.utils.ProgressBar | None = None
         self.interrupted: BaseException | None = None
         self.finished_early = False
@@ -92,7 +97,7 @@ class Monitor:
             parts.append(f"ETA {left} of {duration(each * step.total)}" if warm else f"ETA {left}, measuring")
         if self.peak is not None:
             parts.append(f"{self.peak() / 2**30:.1f} GB")
-        return " | ".join(parts + ([step.note] if step.note else []))
+        return " | ".join(parts + ([step.note] if step.note else []) + self.remarks)
 
 
 def preview_tuple(pixels: Tensor):
@@ -148,12 +153,12 @@ def duration(seconds: float) -> str:
 
 
 def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, before=None, loader: str = "Load Scene",
-              new_slot: Callable[[], Slot] | None = None) -> Result:
+              shelf: Shelf | None = None) -> Result:
     """Runs ``stage({"on_step": ..., "on_checkpoint": ...})`` and returns its scene (or whatever else it makes).
 
     before: the scene the stage starts from, if any; its stages and their seconds are carried on.
     loader: the node that reads partial results back.
-    new_slot: asked for where they are saved; None = the next free name.
+    shelf: keeps the stage's state while it works and when it is interrupted; the stage is then given ``autosave``, too.
 
     On interruption or an error the partial result is saved under output/lift123/ and named in the log, in
     the node's text and in the error; ``loader`` continues from it.  Results without ``save`` are not kept, but for
@@ -166,36 +171,63 @@ def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, 
     def keep(scene) -> None:
         checkpoints[:] = [scene]
 
+    hooks: dict = {"on_checkpoint": keep} | ({} if shelf is None else {"autosave": shelf.keep})
     with finish.listening(node_key or name) as asked:
-        monitor = Monitor(node_key, asked, peak=peak_bytes)
+        monitor = Monitor(node_key, asked, peak=peak_bytes, remarks=None if shelf is None else shelf.remarks)
         try:
-            scene = stage({"on_step": monitor, "on_checkpoint": keep})
+            scene = stage({"on_step": monitor, **hooks})
         except Exception as problem:
-            if isinstance(problem, InputError) and not checkpoints:
+            left = None if shelf is None else shelf.left()
+            if isinstance(problem, InputError) and not checkpoints and left is None:
                 raise  # refused before any work
-            advice = " Out of memory: lower render_size, novel_batch or grid." if mm.is_oom(problem) else ""
-            trouble: list[str] = []
-            path = rescue(checkpoints[-1], name, new_slot, trouble) if checkpoints else None
-            if path is None and not advice and not trouble:
+            where = what_is_left(checkpoints[-1:], name, loader, left, None if shelf is None else shelf.problem)
+            told = failure(problem, name, where, node_key)
+            if told is problem:
                 raise
-            told = f" What it has so far is in output/{path}; {loader} continues from it."
-            where = told if path else "".join(trouble)
-            message = f"{name} failed: {problem}.{advice}{where}"
-            say(message, node_key)
-            if isinstance(problem, InputError):
-                raise InputError(problem.name, problem.expected, problem.got, problem.remedy + where) from problem
-            raise RuntimeError(message) from problem
+            raise told from problem
     if monitor.interrupted is not None:
-        trouble = []
-        path = rescue(scene if hasattr(scene, "save") or not checkpoints else checkpoints[-1], name, new_slot, trouble)
-        if trouble:
-            say(f"{name} interrupted.{trouble[0]}", node_key)
-        if path is not None:
-            say(f"{name} interrupted; what it has so far is in output/{path}; {loader} continues from it.", node_key)
+        partial = [scene] if hasattr(scene, "save") or not checkpoints else checkpoints[-1:]
+        left = None if shelf is None else shelf.left()
+        where = what_is_left(partial, name, loader, left, None if shelf is None else shelf.problem)
+        if where:
+            say(f"{name} interrupted. {where}", node_key)
         raise monitor.interrupted
     if monitor.finished_early and monitor.last is not None:
         say(f"{name} finished early at {monitor.last.index}/{monitor.last.total}", node_key)
-    return timed(scene, before, name, time.monotonic() - began) if hasattr(scene, "meta") else scene
+    spent = time.monotonic() - began
+    if shelf is not None:
+        spent += shelf.seconds
+        shelf.clear()
+    return timed(scene, before, name, spent) if hasattr(scene, "meta") else scene
+
+
+def failure(problem: Exception, name: str, where: str, node_key: str | None) -> Exception:
+    """What to raise in place of ``problem``; where: a sentence about what is left, or none."""
+    advice = " Out of memory: lower render_size, novel_batch or grid." if mm.is_oom(problem) else ""
+    if not where and not advice:
+        return problem
+    message = f"{name} failed: {problem}.{advice}{' ' * bool(where)}{where}"
+    say(message, node_key)
+    if isinstance(problem, InputError):
+        return InputError(problem.name, problem.expected, problem.got, f"{problem.remedy} {where}".rstrip())
+    return RuntimeError(message)
+
+
+def what_is_left(partial: list, name: str, loader: str, left: str | None, problem: BaseException | None) -> str:
+    """Saves a partial result (none or one); the sentence that says where it is and who goes on from it, or "".
+
+    left: the file of the stage's state, relative to ComfyUI's output folder, if there is one; problem: why the last state
+    could not be written, or None.
+    """
+    path, trouble = rescue(partial[0], name) if partial else (None, None)
+    trouble = trouble or (problem if path is None else None)
+    if trouble is not None:
+        lost = f"What it has so far could not be saved: {disk_problem(trouble) or trouble}"
+        return lost + (f" A state of some time before is in output/{left}; {AGAIN} continues from it." if left else "")
+    if path is None and left is None:
+        return ""
+    who = f"{loader} continues from it" + (f", and so does {AGAIN}" if left else "") if path else f"{AGAIN} continues from it"
+    return f"What it has so far is in output/{path or left}; {who}."
 
 
 def timed(scene, before, name: str, seconds: float):
@@ -205,20 +237,14 @@ def timed(scene, before, name: str, seconds: float):
     return replace(scene, meta={**scene.meta, "seconds": spent})
 
 
-def rescue(scene, name: str, new_slot: Callable[[], Slot] | None = None,
-           trouble: list[str] | None = None) -> str | None:
-    """Saves a partial result; its path relative to ComfyUI's output folder, or None if there is none.
-
-    trouble: gets the sentence for the node where the result could not be saved.
-    """
+def rescue(scene, name: str) -> tuple[str | None, BaseException | None]:
+    """Saves a partial result; (its path relative to ComfyUI's output folder, None), or (None, why it could not be saved)."""
     if not hasattr(scene, "save"):
-        return None
+        return None, None
     try:
-        slot = claim(f"lift123/partial_{name.lower().replace(' ', '_')}") if new_slot is None else new_slot()
+        slot = claim(f"lift123/partial_{name.lower().replace(' ', '_')}")
         scene.save(slot.path("safetensors"))
-        return slot.relative("safetensors")
+        return slot.relative("safetensors"), None
     except Exception as problem:  # the interruption or the first error matters more
         log.warning("the partial result could not be saved: %s", problem)
-        if trouble is not None:
-            trouble.append(f" What it has so far could not be saved: {disk_problem(problem) or problem}")
-        return None
+        return None, problem

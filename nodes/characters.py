@@ -13,7 +13,7 @@ from ..host.convert import object_mask, to_image, to_mask
 from ..host.runner import run_stage
 from ..host.specs import Network
 from ..host.story import Chapter, recall, remember, told
-from ..host.unfinished import AGAIN, Shelf
+from ..host.unfinished import Shelf
 from ..pipelines.core.character_views import LEVEL_NAMES
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.story import Story
@@ -178,16 +178,18 @@ class Canonicalize(Node):
     def run(cls, image, canonical, mask_marks, complete, steps, guidance, seed, mask=None):
         from ..pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
         from ..pipelines.stages.characters.picture import read_character
+        from ..pipelines.stages.characters.unfinished import Unfinished
 
         cover = object_mask(mask, mask_marks)
         picture = read_character(image[0], None if cover is None else cover[0], complete)
         settings, device = CanonicalSettings(seed=seed, **chosen(steps, guidance)), device_with_room()
-        network, shelf = canonical.load(device), Shelf("Canonicalize", canonical)
+        network, shelf = canonical.load(device), Shelf("Canonicalize", canonical, picture, settings, device.type)
+        left = shelf.find(Unfinished.unpack)
         chapter = Chapter(Story().given(picture=describe_picture(image)), "Canonicalize", settings,
                           seed=seed, network=told(canonical))
         done = run_stage("Canonicalize", lambda hooks: canonicalize(
-            network, picture, settings, resume=shelf.find, device=device, **hooks), node_key(cls), None, AGAIN, shelf.slot)
-        shelf.clear()
+            network, picture, settings, resume=lambda key: left, device=device, on_step=hooks["on_step"],
+            autosave=hooks["autosave"]), node_key(cls), shelf=shelf)
         result = to_image(done.picture)
         remember(result, chapter.end())
         return io.NodeOutput(result, to_image(done.shown), "\n".join(picture.report), ui=ui.PreviewImage(result, cls=cls))
@@ -222,10 +224,12 @@ class CharacterMultiView(Node):
     def run(cls, image, multiview, levels, steps, guidance, seed, views=None):
         from ..pipelines.stages.characters import multiview as stage
         from ..pipelines.stages.characters.picture import read_character
+        from ..pipelines.stages.characters.unfinished import Unfinished
 
         device = device_with_room()
-        network, shelf = multiview.load(device), Shelf("Multi-view", multiview)
         settings = stage.MultiViewSettings(levels=LEVELS[levels], seed=seed, **chosen(steps, guidance))
+        network, shelf = multiview.load(device), Shelf("Multi-view", multiview, image[0], views, settings, device.type)
+        left = shelf.find(Unfinished.unpack)
         chapter = Chapter(recall(image, "picture") if views is None else views.story, "Multi-view", settings,
                           seed=seed, network=told(multiview))
         if network.stock:
@@ -233,10 +237,9 @@ class CharacterMultiView(Node):
             work = partial(stage.draw_stock_views, network, picture, settings)
         else:
             work = partial(stage.draw_views, network, image[0], settings, done=views)
-        found = run_stage("Multi-view", lambda hooks: work(resume=shelf.find, device=device, **hooks), node_key(cls), None, AGAIN,
-                          shelf.slot)
-        shelf.clear()
-        found = chapter.sign(found)
+        found = chapter.sign(run_stage("Multi-view", lambda hooks: work(
+            resume=lambda key: left, device=device, on_step=hooks["on_step"], autosave=hooks["autosave"]), node_key(cls),
+            shelf=shelf))
         colors = to_image(found.color.flatten(0, 1))
         return io.NodeOutput(found, colors, to_image(found.encoded_normal().flatten(0, 1)), ui=ui.PreviewImage(colors, cls=cls))
 

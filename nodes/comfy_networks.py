@@ -14,6 +14,9 @@ from ..host import types
 from ..host.base import CATEGORY, Node, node_key
 from ..host.runner import say
 from ..pipelines.core.choices import Pose
+from ..pipelines.io.fingerprint import fingerprint
+from ..pipelines.io.runs import run_key, upstream
+from .export import used_weights
 
 log = logging.getLogger(__name__)
 GUIDANCE = {"text": 7.5, "view": 3.0}
@@ -27,6 +30,7 @@ class ComfyNetwork:
     image_size: side of the pictures it judges, pixels; 0 = what the model was trained for.
     convention: view only, one of ``pipelines.networks.view.POSES``.
     node_key: the node that made it, whose text line shows warnings.
+    origin: the graph that leads to it, and the files of weights that it names (:func:`origin`); "" = unknown.
     """
 
     kind: str
@@ -37,6 +41,16 @@ class ComfyNetwork:
     image_size: int = 0
     convention: Pose = "zero123"
     node_key: str | None = None
+    origin: str = ""
+
+    def identity(self) -> list:
+        """Where it comes from and how strongly it is patched; TypeError where the graph is unknown."""
+        if not self.origin:
+            raise TypeError("no key for a MODEL of an unknown graph")
+        patched = [getattr(self.model, "patches", {}), getattr(getattr(self.clip, "patcher", None), "patches", {})]
+        strengths = [[[str(key), [[float(p[0]), float(p[2])] for p in parts]] for key, parts in patches.items()]
+                     for patches in patched]
+        return [self.kind, self.image_size, self.convention, self.origin, strengths]
 
     @property
     def name(self) -> str:
@@ -101,7 +115,8 @@ class ModelAsText(Node):
 
     @classmethod
     def run(cls, model, clip, vae, image_size):
-        network = ComfyNetwork("text", model, vae, clip=clip, image_size=image_size, node_key=node_key(cls))
+        network = ComfyNetwork("text", model, vae, clip=clip, image_size=image_size, node_key=node_key(cls),
+                               origin=origin(cls.hidden))
         return io.NodeOutput(checked(network, cls.hidden))
 
 
@@ -130,7 +145,8 @@ class ModelAsView(Node):
     @classmethod
     def run(cls, model, clip_vision, vae, image_size, pose):
         network = ComfyNetwork("view", model, vae, clip_vision=clip_vision, image_size=image_size,
-                               convention=convention(model) if pose == "auto" else pose, node_key=node_key(cls))
+                               convention=convention(model) if pose == "auto" else pose, node_key=node_key(cls),
+                               origin=origin(cls.hidden))
         return io.NodeOutput(checked(network, cls.hidden))
 
 
@@ -140,6 +156,15 @@ def checked(network: ComfyNetwork, hidden) -> ComfyNetwork:
     for remark in checks.check_loras(network.model, getattr(hidden, "prompt", None), network.node_key):
         network.warn(remark)
     return network
+
+
+def origin(hidden) -> str:
+    """What leads to the running node: all nodes and settings before it, and its files' times; "" outside a graph."""
+    graph, key = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)
+    if not graph or key not in graph:
+        return ""
+    files = [(name, path.stat().st_mtime_ns) for name, path in used_weights({k: graph[k] for k in upstream(graph, key)})]
+    return fingerprint(run_key(graph, key), files)
 
 
 def convention(model) -> Pose:

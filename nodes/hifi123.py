@@ -12,9 +12,11 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..host import checkpoints, types
-from ..host.base import CATEGORY, Node, device_with_room
+from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import object_mask, parse_angles, to_image
+from ..host.runner import run_stage
 from ..host.specs import AnyNetwork, Network
+from ..host.unfinished import Shelf
 from ..pipelines.catalog import registry
 from ..pipelines.catalog.kinds import KINDS, resolve
 from ..pipelines.core.choices import Space
@@ -105,6 +107,11 @@ class ControlledNetwork:
 
         Network("text", self.text).check()
         check_pair(*self.folders())
+
+    def identity(self) -> str:
+        """Names, strength, and the times of the files of weights (see ``specs.Network``)."""
+        files = checkpoints.weight_files("text", self.text) | checkpoints.weight_files("depth_control", self.control)
+        return repr((self, sorted((name, path.stat().st_mtime_ns) for name, path in files.items())))
 
     def folders(self) -> tuple[Path, Path]:
         """Of the text network and of the ControlNet."""
@@ -198,12 +205,15 @@ class RgnvEnhance(Node):
                 io.Image.Output("comparison", display_name="comparison", tooltip="Each view before (left) and after (right)."),
                 io.String.Output("report", display_name="report", tooltip="What it cost, in evaluations of the network."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def run(cls, reference, depth_text_network, views, steps, rungs, guidance, ablation, words, layers, keep_background,
             object_only, corrections, background, azimuths, mask_marks, space="latents", mask=None, depth_network=None,
             depth=None):
+        from ..pipelines.core.journal import Journal
+        from ..pipelines.methods.depth_noise import NAME
         from ..pipelines.stages.inputs.reference import depth_of_inverse
         from ..pipelines.stages.objects.enhance_views import enhance_views
 
@@ -217,9 +227,13 @@ class RgnvEnhance(Node):
         reference = _with_depth(reference, estimator, device, settings.depth)
         masks = object_mask(mask, mask_marks)
         depths = None if depth is None else depth_of_inverse(depth)
-        before, after, guide = enhance_views(
-            depth_text_network.load(device), reference, views[..., :3], masks, depths, cameras, settings, estimator=estimator,
-            device=device, background=background)
+        shelf = Shelf(NAME, reference, depth_text_network, views[..., :3], masks, depths, cameras, settings, depth_network,
+                      background, device.type)
+        known, network = shelf.find(Journal.unpack) or Journal(), depth_text_network.load(device)
+        before, after, guide = run_stage(NAME, lambda hooks: enhance_views(
+            network, reference, views[..., :3], masks, depths, cameras, settings, estimator=estimator, device=device,
+            background=background, on_step=hooks["on_step"], journal=replace(known, autosave=hooks["autosave"])),
+            node_key(cls), shelf=shelf)
         spent = guide.spent
         report = (f"{len(views)} views at {guide.image_size} px: {spent.pictures} evaluations in {spent.calls} calls of the "
                   f"network, {2 * rungs if settings.inject else 0} of them for the reference; layers: "

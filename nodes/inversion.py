@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from comfy_api.latest import io, ui
 
-from ..host import finish, types
+from ..host import types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import to_image
-from ..host.runner import Monitor, say
+from ..host.runner import run_stage, say
 from ..host.specs import AnyNetwork
+from ..host.unfinished import Shelf
 from ..pipelines.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ class LearnedNetwork:
     def name(self) -> str:
         """What a manifest says about it."""
         return " + ".join([self.network.name, *(f"embedding:{Path(f).stem}" for f in self.files)])
+
+    def identity(self) -> list:
+        """The network and the words' vectors."""
+        from ..pipelines.stages.objects.textual_inversion import Inversion
+
+        return [self.network, *(Inversion.load(file).word for file in self.files)]
 
     def check(self) -> None:
         """InputError while nothing has been computed: absent network or file."""
@@ -119,16 +126,24 @@ class TextualInversion(Node):
         before = stage.Inversion.load(file) if resume and file.is_file() else None
 
         key = node_key(cls)
-        with finish.listening(key or name) as asked:
-            monitor = Monitor(key, asked)
-            found = stage.invert(reference, inverter, name.strip(), config, start=start, inversion=before, seed=seed,
-                                 on_step=monitor, on_checkpoint=lambda part: part.save(file))
-        found.save(file)
-        if monitor.interrupted is not None:
-            say(f"interrupted; {file.name} keeps what was learned, resume goes on from there", key)
-            raise monitor.interrupted
-        pictures = to_image(stage.samples(inverter, found.word, sentence, samples, config.guidance, seed=seed))
-        prompt = sentence.replace("{}", found.word.mention)
+        shelf = Shelf(stage.NAME, reference, text_network, name.strip(), start, config, before, seed, device.type)
+        begin = shelf.find(stage.Inversion.unpack) or before
+
+        def keep(part) -> None:
+            part.save(file)
+            if not part.finished and resume:  # the file is where the next attempt goes on
+                shelf.clear()
+                say(f"{file.name} keeps what was learned, resume goes on from there", key)
+
+        def learn(hooks):
+            found = stage.invert(reference, inverter, name.strip(), config, start=start, inversion=begin, seed=seed,
+                                 on_step=hooks["on_step"], on_checkpoint=keep, autosave=hooks["autosave"])
+            keep(found)
+            return found.word
+
+        word = run_stage(stage.NAME, learn, key, shelf=shelf)
+        pictures = to_image(stage.samples(inverter, word, sentence, samples, config.guidance, seed=seed))
+        prompt = sentence.replace("{}", word.mention)
         return io.NodeOutput(LearnedNetwork(text_network, (str(file),)), prompt, file.name, pictures,
                              ui=ui.PreviewImage(pictures, cls=cls))
 

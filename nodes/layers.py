@@ -13,6 +13,7 @@ from ..host.convert import mesh_to_file, to_comfy_mesh, told_mesh, told_ui
 from ..host.outputs import check_before_work, claim
 from ..host.runner import run_stage, say
 from ..host.story import Chapter
+from ..host.unfinished import Shelf
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.layers import LAYER_NAMES
 from ..pipelines.core.story import Story
@@ -151,16 +152,20 @@ class RefineLayers(Node):
         from ..pipelines import stdgen
         from ..pipelines.stages.characters import refine_layers as stage
         from ..pipelines.stages.characters.refine_config import with_steps
+        from ..pipelines.stages.characters.refining import Refining
 
         resume = layers if layers.finished and not again else None
         if resume is not None and layers.complete:
             return io.NodeOutput(layers, "\n".join([*stage.report(layers), "Every layer is finished already."]))
         device, config = device_with_room(), with_steps(stdgen.PRESETS[preset].refine, steps)
         chapter = Chapter(layers.story, "Refine Layers", config, seed=seed)
+        shelf = Shelf("Refine Layers", layers, views, config, resume is None, hair_segments, seed, device.type)
+        left = shelf.find(Refining.unpack)
         done = run_stage("Refine Layers", lambda hooks: chapter.sign(stage.refine_layers(
             layers.start.to(device), views.to(device), config, hair_segments=hair_segments,
             resume=resume and resume.to(device), seed=seed, on_step=hooks["on_step"],
-            on_layer=lambda part: hooks["on_checkpoint"](chapter.sign(part)))), node_key(cls), loader="Load Layers")
+            on_layer=lambda part: hooks["on_checkpoint"](chapter.sign(part)), autosave=hooks["autosave"],
+            left=left and left.to(device))), node_key(cls), loader="Load Layers", shelf=shelf)
         return io.NodeOutput(done.to("cpu"), "\n".join(stage.report(done)))
 
 

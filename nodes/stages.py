@@ -12,6 +12,7 @@ from ..host.convert import to_image
 from ..host.runner import run_stage, say
 from ..host.specs import BoundarySpec, DynamicSpec
 from ..host.story import with_settings
+from ..host.unfinished import Shelf
 from ..pipelines.core.choices import Clock
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, Form
@@ -107,6 +108,7 @@ class NerfStage1(Node):
 
     @classmethod
     def run(cls, reference, iterations, seed, preset, prior=None, boundary=None, scene=None, options=None, **settings):
+        from ..pipelines.stages.loop.scene import Scene
         from ..pipelines.stages.objects.fit_nerf import fit_nerf
 
         config = overridden(with_options(presets()[preset].nerf, options), iterations=iterations, **settings)
@@ -119,11 +121,13 @@ class NerfStage1(Node):
         if remark:
             say(remark, node_key(cls))
         device = device_with_room()
+        shelf = Shelf("NeRF stage 1", reference, config, seed, prior, boundary, scene, device.type)
+        left = shelf.find(Scene.unpack)
         built = None if prior is None else prior.build(reference, device)
         gate = None if boundary is None else boundary.build(reference, device)
         result = run_stage("NeRF stage 1", lambda hooks: fit_nerf(
-            reference, built, config, scene=scene, boundary=gate, stop_at_boundary=gate is not None, seed=seed,
-            device=device, **hooks), node_key(cls), scene)
+            reference, built, config, scene=left or scene, boundary=gate, stop_at_boundary=gate is not None, seed=seed,
+            device=device, **hooks), node_key(cls), scene, shelf=shelf)
         result = with_settings(result, prior=prior, boundary=boundary)
         plot = boundary_plot(result)
         words = " ".join(part for part in (report(result), remark) if part)
@@ -160,6 +164,7 @@ class DynamicStage2(Node):
 
     @classmethod
     def run(cls, scene, prior_3d, prior_2d, mesh_iterations, form, clock, stretch=1.0, full_2d=False):
+        from ..pipelines.stages.loop.scene import Scene
         from ..pipelines.stages.objects.fit_nerf import NerfConfig, fit_nerf
 
         if scene.kind != "nerf":
@@ -169,8 +174,10 @@ class DynamicStage2(Node):
         device = device_with_room()
         built = prior.build(scene.reference, device)
         config = overridden(configured(NerfConfig(), scene.meta["config"]), mesh_iterations=mesh_iterations)
+        shelf = Shelf("NeRF stage 2", scene, config, prior, device.type)
+        left = shelf.find(Scene.unpack)
         result = run_stage("NeRF stage 2", lambda hooks: fit_nerf(
-            scene.reference, built, config, scene=scene, device=device, **hooks), node_key(cls), scene)
+            scene.reference, built, config, scene=left or scene, device=device, **hooks), node_key(cls), scene, shelf=shelf)
         return io.NodeOutput(with_settings(result, prior=prior), prior)
 
 
@@ -225,6 +232,7 @@ class DMTetRefine(Node):
 
     @classmethod
     def run(cls, scene, iterations, what, preset, prior=None, options=None, **settings):
+        from ..pipelines.stages.loop.scene import Scene
         from ..pipelines.stages.objects.refine_mesh import refine_mesh
 
         config = overridden(with_options(presets()[preset].mesh, options), iterations=iterations, **settings)
@@ -233,8 +241,10 @@ class DMTetRefine(Node):
             prior.check(scene.reference)
         device = device_with_room()
         built = None if prior is None else prior.build(scene.reference, device)
+        shelf = Shelf("DMTet refine", scene, config, prior, device.type)
+        left = shelf.find(Scene.unpack)
         result = run_stage("DMTet refine", lambda hooks: refine_mesh(
-            built, scene, config, device=device, **hooks), node_key(cls), scene)
+            built, left or scene, config, reference=scene.reference, device=device, **hooks), node_key(cls), scene, shelf=shelf)
         return io.NodeOutput(with_settings(result, prior=prior))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from torch import Tensor
 
@@ -33,3 +34,29 @@ OnStep = Callable[[Step], None]  # may raise StopStage: the stage then returns w
 
 def ignore_step(step: Step) -> None:
     """An ``on_step`` that does nothing."""
+
+
+class State(Protocol):
+    """A stage between two steps: all that it needs to end, later and elsewhere, bit for bit where it would have ended."""
+
+    @property
+    def step(self) -> int:
+        """Iterations finished, as people were told."""
+        ...
+
+    def pack(self) -> tuple[dict[str, Tensor], dict]:
+        """(tensors, JSON) that nothing changes any more; the type's ``unpack`` is the inverse."""
+        ...
+
+
+class KeepState(Protocol):
+    """Called by a stage after every step with a way to get its state; decides whether it is time to keep it.
+
+    now: the stage stops before its end, so this state is the last.
+    """
+
+    def __call__(self, make: Callable[[], State], now: bool = False) -> None: ...
+
+
+def keep_no_state(make: Callable[[], State], now: bool = False) -> None:
+    """A ``KeepState`` that keeps nothing."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ..core.cameras import Cameras
 from ..core.choices import Space
-from ..core.errors import InputError
-from ..networks.attention import Bank, check_layers, late_layers, shared_attention
+from ..core.errors import InputError, StopStage
+from ..networks.attention import Bank, Seen, check_layers, late_layers, shared_attention
 from ..networks.depth_text import PHRASE, VIEW_WORDS, depth_channel, latent_size, scale_map, sees_depth
+from .depth_noise import DepthNoise, Evaluations
 from .inversion import Descent, RungGrid, invert, sample
 
 Start = Literal["inversion", "noise"]
@@ -28,6 +29,7 @@ Record = Literal["stored", "resampled"]
 RECORDS = get_args(Record)
 SPACES = get_args(Space)
 SIDE, BACK = math.radians(45.0), math.radians(135.0)
+BANK = "bank/"  # parts of a journal: <rung>/<layer>/<field of Seen>
 
 
 @dataclass(frozen=True)
@@ -77,81 +79,6 @@ class RgnvSettings:
             raise ValueError(f"rungs must be in 1 .. steps ({self.steps}), got {self.rungs}")
         if self.corrections < 0 or self.batch < 1:
             raise ValueError("corrections must be at least 0 and batch at least 1")
-
-
-@dataclass
-class Evaluations:
-    """UNet evaluations: ``calls`` of the network, on ``pictures`` in all (a guidance pair is two)."""
-
-    calls: int = 0
-    pictures: int = 0
-
-
-class DepthNoise:
-    """One network, told a depth map and words, as the noise that ``inversion`` asks for; counts what it evaluates."""
-
-    def __init__(self, network, grid: RungGrid, settings: RgnvSettings):
-        self.network, self.runtime, self.grid, self.settings = network, network.runtime, grid, settings
-        self.spent = Evaluations()
-        self._said: dict[str, Tensor] = {}
-
-    @property
-    def empty(self) -> Tensor:
-        """[1, L, D] context of the empty prompt."""
-        return self.words([""])
-
-    def words(self, texts: list[str]) -> Tensor:
-        """[N, L, D] contexts, each text encoded once; InputError for networks with more than one text encoder."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._said]
-        if new:
-            self._said.update(zip(new, self._encode(new), strict=True))
-        return torch.stack([self._said[text] for text in texts])
-
-    @torch.no_grad()
-    def _encode(self, texts: list[str]) -> Tensor:
-        given = self.network.encoder.text_condition(texts)
-        if set(given) != {"context"}:
-            raise InputError("network", "Stable Diffusion 1.x or 2.x", "an SDXL network", "Choose a depth-text network.")
-        return given["context"]
-
-    def extra(self, depth: Tensor | None, like: Tensor) -> dict:
-        """The depth channel as a condition, or none for networks without."""
-        if not sees_depth(self.runtime):
-            return {}
-        if depth is None or not self.settings.depth:
-            return {"extra": like.new_full((len(like), 1, *like.shape[2:]), -1.0)}
-        return {"extra": depth.to(like).expand(len(like), -1, -1, -1)}
-
-    def one(self, depth: Tensor | None, context: Tensor | None = None):
-        """The noise under one context (default: of the empty prompt), without guidance."""
-
-        def noise(state: Tensor, rung: int, level: int) -> Tensor:
-            words = (self.empty if context is None else context).expand(len(state), -1, -1)
-            return self.evaluate(state, rung, level, {"context": words, **self.extra(depth, state)})
-
-        return noise
-
-    def guided(self, depth: Tensor | None, positive: Tensor, negative: Tensor, guidance: float):
-        """eps_u + s (eps_c - eps_u); where both sides are the same, or s is 0 or 1, one of them is not evaluated."""
-        if guidance == 0.0:
-            return self.one(depth, negative)
-        if guidance == 1.0 or (positive.shape[1:] == negative.shape[1:] and bool((positive == negative).all())):
-            return self.one(depth, positive)
-
-        def noise(state: Tensor, rung: int, level: int) -> Tensor:
-            count = len(state)
-            words = torch.cat([negative.expand(count, -1, -1), positive.expand(count, -1, -1)])
-            condition = {"context": words, **{k: v.repeat(2, 1, 1, 1) for k, v in self.extra(depth, state).items()}}
-            eps_u, eps_c = self.evaluate(state.repeat(2, 1, 1, 1), rung, level, condition).chunk(2)
-            return eps_u + guidance * (eps_c - eps_u)
-
-        return noise
-
-    def evaluate(self, state: Tensor, rung: int, level: int, condition: dict) -> Tensor:
-        """One call of the network, told the time of ``rung``, on states [B, C, h, w] that are at ``level``."""
-        self.spent.calls += 1
-        self.spent.pictures += len(state)
-        return self.runtime.noise(state, self.grid.time(rung, state), condition, self.grid.time(level, state))
 
 
 class ReferenceGuide:
@@ -208,24 +135,50 @@ class ReferenceGuide:
 
     @torch.no_grad()
     def _record(self) -> Bank:
-        settings, grid = self.settings, self.grid
         mask = None
-        if settings.object_only and self.mask is not None:
+        if self.settings.object_only and self.mask is not None:
             mask = scale_map(self.mask[None], self.latent_size)[0, 0]
-        bank, noise = Bank(mask), self.net.one(self.depth)
+        bank = Bank(mask)
+        self._remember(bank)
+        self.net.chapter("reference", lambda: self._see(bank))
+        return bank
+
+    def _see(self, bank: Bank) -> Tensor:
+        """Inverts the reference and records its attention; its noisiest state."""
+        settings, grid, noise = self.settings, self.grid, self.net.one(self.depth)
         states = invert(noise, self.encode(self.picture[None]), grid, settings.corrections)
         with shared_attention(self.runtime.unet, self.layers) as control:
 
             def recorded(state: Tensor, rung: int, level: int) -> Tensor:
+                self.net.also = lambda: _pack_bank(bank, rung)
                 with control.recording(bank, rung):
                     return noise(state, rung, level)
 
-            if settings.record == "resampled":
-                sample(recorded, states[-1], grid)
-            else:
-                for rung in range(grid.rungs, 0, -1):
-                    recorded(states[rung], rung, rung)
-        return bank
+            try:
+                if settings.record == "resampled":
+                    sample(recorded, states[-1], grid)
+                else:
+                    for rung in range(grid.rungs, 0, -1):
+                        recorded(states[rung], rung, rung)
+            finally:
+                self.net.also = dict
+        return states[-1]
+
+    def _remember(self, bank: Bank) -> None:
+        """Fills the bank with what the journal knows of it."""
+        known = {} if self.net.journal is None else self.net.journal.part(BANK)
+        for name, value in known.items():
+            rung, layer, part = name.split("/")
+            value = value.to(self.picture.device)
+            seen = bank.entries.get((int(rung), layer), Seen(value, value))
+            bank.entries[int(rung), layer] = replace(seen, **{part: value})
+
+    def evaluations(self, views: int) -> int:
+        """Calls of the network that :meth:`enhance` of so many views makes, the reference's included."""
+        settings, batches = self.settings, -(-views // self.settings.batch)
+        up = self.grid.rungs * (1 + settings.corrections)
+        climb = up if settings.start == "inversion" else 0
+        return (up + self.grid.rungs if settings.inject else 0) + batches * (climb + self.grid.rungs)
 
     def contexts(self, cameras: Cameras | None, count: int) -> Tensor:
         """[count, L, D] of the prompt: plain, or as front, side or back view by each camera's azimuth."""
@@ -291,7 +244,7 @@ class ReferenceGuide:
     @torch.no_grad()
     def enhance(self, pictures: Tensor, depth: Tensor | None = None, masks: Tensor | None = None,
                 cameras: Cameras | None = None) -> Tensor:
-        """[B, S, S, 3] coarse views with the reference's texture.
+        """[B, S, S, 3] coarse views with the reference's texture; as they were from where StopStage ended it.
 
         pictures: of the network's size, on a background; depth: [B, 1, h, w]; masks: [B, S, S] coverage, needed by
         ``lock``; cameras: choose the view's words.
@@ -303,15 +256,33 @@ class ReferenceGuide:
         if settings.lock and masks is None:
             raise InputError("views", "masks, to keep the background", "none", "Give masks, or switch lock off.")
         contexts, done = self.contexts(cameras, len(pictures)), []
-        for start in range(0, len(pictures), settings.batch):
-            part = slice(start, start + settings.batch)
-            maps = None if depth is None else depth[part]
-            given = self.encode(pictures[part])
-            states = self.climb(given, maps)
-            mask = scale_map(masks[part], self.latent_size).to(states) if settings.lock and masks is not None else None
-            made = self.decode(self.descend(states, maps, contexts[part], mask=mask).last)
-            done.append(made if settings.space == "latents" else (pictures[part] + made - self.decode(given)).clamp(0, 1))
+        try:
+            self.prepare()
+            for start in range(0, len(pictures), settings.batch):
+                part = slice(start, start + settings.batch)
+                given = (pictures[part], None if depth is None else depth[part], contexts[part],
+                         masks[part] if settings.lock and masks is not None else None)
+                done.append(self.net.chapter(f"views/{start}", lambda given=given: self._enhance(*given)).to(pictures.device))
+        except StopStage:
+            done.append(pictures[settings.batch * len(done) :])
+            journal = self.net.journal
+            if journal is not None:
+                journal.autosave(journal.now, now=True)
         return torch.cat(done)
+
+    def _enhance(self, pictures: Tensor, depth: Tensor | None, contexts: Tensor, masks: Tensor | None) -> Tensor:
+        """:meth:`enhance` of one batch, with the masks of what is locked."""
+        given = self.encode(pictures)
+        states = self.climb(given, depth)
+        mask = None if masks is None else scale_map(masks, self.latent_size).to(states)
+        made = self.decode(self.descend(states, depth, contexts, mask=mask).last)
+        return made if self.settings.space == "latents" else (pictures + made - self.decode(given)).clamp(0, 1)
+
+
+def _pack_bank(bank: Bank, rung: int) -> dict[str, Tensor]:
+    """What the reference's attention was at one rung, as parts of a journal."""
+    return {f"{BANK}{rung}/{layer}/{name}": value for (at, layer), seen in bank.entries.items() if at == rung
+            for name, value in vars(seen).items() if value is not None}
 
 
 def check_pictures(name: str, pictures: Tensor, size: int) -> None:

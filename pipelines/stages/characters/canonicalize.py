@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import InputError, StopStage
-from ...core.step import OnStep, Step, ignore_step
+from ...core.step import KeepState, OnStep, Step, ignore_step, keep_no_state
 from .picture import CharacterPicture, place_on_canvas
 from .unfinished import Resume, Unfinished, begin_anew, go_on, left_over, run_key
 
@@ -49,13 +48,13 @@ class CanonicalResult:
 
 
 def canonicalize(network, picture: CharacterPicture, settings: CanonicalSettings = CanonicalSettings(), *,
-                 on_step: OnStep = ignore_step, on_checkpoint: Callable[[Unfinished], None] | None = None,
-                 resume: Resume = begin_anew, device: torch.device | str = "cpu") -> CanonicalResult:
+                 on_step: OnStep = ignore_step, autosave: KeepState = keep_no_state, resume: Resume = begin_anew,
+                 device: torch.device | str = "cpu") -> CanonicalResult:
     """The A-pose of a figure; network: ``networks.stdgen.canonical.Canonicalizer`` on ``device``.
 
     The result can be edited like any picture before multi-view diffusion.  on_step may raise StopStage.
-    on_checkpoint: gets what there is when the stage is stopped or fails; resume: gives it back to the same run later, which
-    then ends bit for bit where it would have ended without a pause.
+    autosave: told of an ``Unfinished`` after every step, and when the stage is stopped or fails; resume: gives it back to the
+    same run later, which then ends bit for bit where it would have ended without a pause.
     """
     shown = place_on_canvas(picture, network.size, settings.clip_wide)
     seen = network.see(shown.to(device))
@@ -65,23 +64,23 @@ def canonicalize(network, picture: CharacterPicture, settings: CanonicalSettings
     guidance = network.guidance if settings.guidance is None else settings.guidance
     key = run_key(NAME, shown, {"steps": steps, "guidance": guidance, "seed": settings.seed})
     left = left_over(resume, key, start.shape, steps)
-    watcher = Watcher(NAME, steps, network, settings.preview_every, on_step, left, generator)
-    with kept(watcher, on_checkpoint):
+    watcher = Watcher(NAME, steps, network, settings.preview_every, on_step, left, generator, autosave=autosave)
+    with kept(watcher):
         try:
             latents = go_on(lambda x, t: network.predict(x, t, seen, guidance), start, network.schedule, steps, 0.0, generator,
                             watcher, left)
         except StopStage:
-            latents = watcher.stopped(on_checkpoint)
+            latents = watcher.stopped()
         return CanonicalResult(network.decode(latents)[0].cpu(), shown, watcher.left.done == steps)
 
 
 @contextmanager
-def kept(watcher: "Watcher", on_checkpoint: Callable[[Unfinished], None] | None):
-    """Hands what a sampler has computed to ``on_checkpoint`` before an error ends the stage."""
+def kept(watcher: "Watcher"):
+    """Keeps what a sampler has computed before an error ends the stage."""
     try:
         yield
     except BaseException:
-        watcher.hand_over(on_checkpoint)
+        watcher.hand_over()
         raise
 
 
@@ -90,32 +89,35 @@ class Watcher:
 
     clean: the last guess of the clean latents; left: the run as the last step left it.
     network: has ``decode`` and ``codec.shrink``; generator: of the sampler's noise; rows: which of the latents a preview
-    shows, side by side; before: steps finished earlier in the same stage; note: said with the first step.
+    shows, side by side; note: said with the first step; autosave: told of ``left`` after every step.
     """
 
     def __init__(self, name: str, total: int, network, preview_every: int, on_step: OnStep, left: Unfinished,
-                 generator: torch.Generator, rows: slice = slice(0, 1), before: int = 0, note: str = ""):
+                 generator: torch.Generator, rows: slice = slice(0, 1), note: str = "", autosave: KeepState = keep_no_state):
         self.name, self.total, self.network, self.every, self.on_step = name, total, network, preview_every, on_step
-        self.left, self.generator, self.rows, self.before = left, generator, rows, before
+        self.left, self.generator, self.rows, self.note, self.autosave = left, generator, rows, note, autosave
         self.clean: Tensor | None = None
-        again = f"goes on after step {left.done} of an earlier run" if left.done else ""
-        self.note = ", ".join(part for part in (note, again) if part)
 
     def __call__(self, done: int, clean: Tensor, latents: Tensor) -> None:
         self.clean = clean
         self.left = replace(self.left, latents=latents, done=done, generator=self.generator.get_state())
         shown = self.preview() if self.every and done % self.every == 0 else None
         note, self.note = self.note, ""
-        self.on_step(Step(self.name, self.before + done, self.total, preview=shown, note=note))
+        self.on_step(Step(self.name, self.left.step, self.total, preview=shown, note=note))
+        self.autosave(self.now)
 
-    def hand_over(self, on_checkpoint: Callable[[Unfinished], None] | None) -> None:
-        """Gives what there is to ``on_checkpoint``, if there is anything."""
-        if on_checkpoint and self.left.worth_keeping:
-            on_checkpoint(self.left)
+    def now(self) -> Unfinished:
+        """The run as the last step left it."""
+        return self.left
 
-    def stopped(self, on_checkpoint: Callable[[Unfinished], None] | None) -> Tensor:
+    def hand_over(self) -> None:
+        """Keeps what there is, if there is anything."""
+        if self.left.worth_keeping:
+            self.autosave(self.now, now=True)
+
+    def stopped(self) -> Tensor:
         """Hands over, and returns the clean latents guessed so far."""
-        self.hand_over(on_checkpoint)
+        self.hand_over()
         return self._guess()
 
     def _guess(self) -> Tensor:

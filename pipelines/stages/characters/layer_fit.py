@@ -73,23 +73,32 @@ class LayerTask:
 
 @dataclass
 class FitProgress:
-    """After a step: the surface so far, weighted losses, and the front view's rendered normals on black."""
+    """After a step: the surface so far, weighted losses, and the front view's rendered normals on black.
+
+    state: gives, until the next step, tensors on the CPU with which ``fit_layer`` goes on from here.
+    """
 
     points: Tensor
     faces: Tensor
     losses: dict = field(default_factory=dict)
     front: Tensor | None = None
+    state: Callable[[], dict[str, Tensor]] = dict
 
 
-def fit_layer(mesh: Mesh, task: LayerTask, config: FitConfig, generator: torch.Generator) -> Iterator[FitProgress]:
+def fit_layer(mesh: Mesh, task: LayerTask, config: FitConfig, generator: torch.Generator,
+              left: dict[str, Tensor] | None = None) -> Iterator[FitProgress]:
     """Yields after every step; the last one carries the result.
 
-    generator: on the CPU, for remeshing.  Raises InputError for a mesh that is not manifold and NotFinite for losses
-    that are no numbers.
+    generator: on the CPU, for remeshing.  left: a ``FitProgress.state`` of the same fit, which then goes on from there, with
+    the generator's own state of that moment.  Raises InputError for a mesh that is not manifold and NotFinite for losses that
+    are no numbers.
     """
     optimizer = RemeshOptimizer(mesh.vertices, mesh.faces, config.optimizer, generator)
     sight = _Sight(task, config)
-    for step in range(config.steps):
+    if left is not None:
+        optimizer.restore(left)
+        sight.restore(left)
+    for step in range(optimizer.steps, config.steps):
         terms, front = sight.losses(optimizer.points, optimizer.faces, step)
         total = cast(Tensor, sum(terms.values()))
         if not bool(torch.isfinite(total)):
@@ -99,7 +108,8 @@ def fit_layer(mesh: Mesh, task: LayerTask, config: FitConfig, generator: torch.G
         total.backward()
         optimizer.step()
         values = {name: float(value.detach()) for name, value in terms.items()}
-        yield FitProgress(optimizer.points.detach(), optimizer.faces, values, front)
+        state = lambda: optimizer.state() | sight.state()  # noqa: E731
+        yield FitProgress(optimizer.points.detach(), optimizer.faces, values, front, state)
 
 
 class _Sight:
@@ -109,6 +119,7 @@ class _Sight:
         self.task, self.config = task, config
         self.target = normal_maps.normal_target(task.normal, task.alpha)
         self.explicit_target: Tensor | None = None
+        self.aimed: tuple[Tensor, Tensor] | None = None  # points and faces that the target was made for
         fixed = task.fixed
         none = task.normal.new_zeros(0, 3)
         self.fixed_points = none if fixed is None else fixed.vertices.detach()
@@ -121,7 +132,7 @@ class _Sight:
         config = self.config
         normals = normal_maps.vertex_normals(points, faces)
         if config.explicit and (step < 5 or step % config.refresh == 0):
-            self.explicit_target = self._project_targets(points.detach(), faces, normals.detach())
+            self._aim(points.detach(), faces, normals.detach())
         weighted = bool(config.mask_inside or config.mask_outside)
         wants_mask = self.task.mask is not None and weighted and not config.explicit
         picture, own = self._render(points, faces, normal_maps.normal_colors(normals), wants_mask)
@@ -138,6 +149,20 @@ class _Sight:
             ends = edge_table(faces, len(points)).ends
             terms["smoothness"] = config.smoothness * losses.smoothness(points, ends)
         return terms, picture[0, ..., :3].detach()
+
+    def state(self) -> dict[str, Tensor]:
+        """The surface that the explicit target was made for: smaller than the target, and as good."""
+        named = zip(("aimed_points", "aimed_faces"), self.aimed or (), strict=False)
+        return {name: value.cpu().clone() for name, value in named}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Makes the explicit target of :meth:`state` again."""
+        if "aimed_points" in state:
+            points, faces = (state[f"aimed_{name}"].to(self.target.device) for name in ("points", "faces"))
+            self._aim(points, faces, normal_maps.vertex_normals(points, faces))
+
+    def _aim(self, points: Tensor, faces: Tensor, normals: Tensor) -> None:
+        self.aimed, self.explicit_target = (points, faces), self._project_targets(points, faces, normals)
 
     def _picture_terms(self, picture: Tensor) -> dict:
         if not self.config.explicit:

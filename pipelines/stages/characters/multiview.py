@@ -6,7 +6,6 @@ makes one level of any object.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,10 +15,10 @@ from ...core.character_views import LEVEL_NAMES, CharacterViews
 from ...core.errors import InputError, StopStage
 from ...core.ortho import VIEW_NAMES
 from ...core.randomness import step_generator
-from ...core.step import OnStep, ignore_step
+from ...core.step import KeepState, OnStep, ignore_step, keep_no_state
 from .canonicalize import Watcher, kept
 from .picture import CharacterPicture, fit_upright, place_in_square
-from .unfinished import Resume, Unfinished, begin_anew, go_on, left_over, run_key
+from .unfinished import Resume, begin_anew, go_on, left_over, run_key
 from .view_order import level_remarks, misplaced
 
 NAME = "Multi-view"
@@ -54,33 +53,33 @@ class MultiViewSettings:
 
 
 def draw_views(network, picture: Tensor, settings: MultiViewSettings = MultiViewSettings(), *, on_step: OnStep = ignore_step,
-               on_checkpoint: Callable[[Unfinished], None] | None = None, resume: Resume = begin_anew,
-               device: torch.device | str = "cpu", done: CharacterViews | None = None) -> CharacterViews:
+               autosave: KeepState = keep_no_state, resume: Resume = begin_anew, device: torch.device | str = "cpu",
+               done: CharacterViews | None = None) -> CharacterViews:
     """Square views of the levels asked for; picture: [H, W, 3] sRGB, an A-pose from the front on white, any size.
 
     network: ``networks.stdgen.multiview.MultiView`` on ``device``; done: levels of an earlier, stopped run, which are kept.
     on_step may raise StopStage: the levels finished so far are returned, and at least the first as far as it got.
-    on_checkpoint: gets all latents when the stage is stopped or fails; resume: gives them back to the same run later, which
-    then ends bit for bit where it would have ended without a pause.
+    autosave: told of all latents after every step, and when the stage is stopped or fails; resume: gives them back to the
+    same run later, which then ends bit for bit where it would have ended without a pause.
     """
     if picture.ndim != 3 or picture.shape[-1] != 3:
         raise InputError("picture", "an opaque A-pose picture [H, W, 3]", str(list(picture.shape)),
                          "Use the picture of Canonicalize, or composite yours on white.")
     if getattr(network, "stock", False) and settings.levels != (0,):
         raise InputError("levels", "level 0 alone from stock Era3D", str(settings.levels), "Load StdGEN's network for layers.")
-    return _run(network, fit_upright(picture, network.size), settings, device, done, on_step, on_checkpoint, resume)
+    return _run(network, fit_upright(picture, network.size), settings, device, done, on_step, autosave, resume)
 
 
 def draw_stock_views(network, picture: CharacterPicture, settings: MultiViewSettings = MultiViewSettings(levels=(0,)), *,
-                     on_step: OnStep = ignore_step, on_checkpoint: Callable[[Unfinished], None] | None = None,
+                     on_step: OnStep = ignore_step, autosave: KeepState = keep_no_state,
                      resume: Resume = begin_anew, device: torch.device | str = "cpu") -> CharacterViews:
     """Stock Era3D: six views of any object cut out of its background; pauses as :func:`draw_views`."""
     if not network.stock:
         raise InputError("network", "stock Era3D", "StdGEN's multi-view network", "Load Era3D's folder, or use draw_views.")
-    return _run(network, place_in_square(picture, network.size), settings, device, None, on_step, on_checkpoint, resume)
+    return _run(network, place_in_square(picture, network.size), settings, device, None, on_step, autosave, resume)
 
 
-def _run(network, shown: Tensor, settings: MultiViewSettings, device, done, on_step: OnStep, on_checkpoint,
+def _run(network, shown: Tensor, settings: MultiViewSettings, device, done, on_step: OnStep, autosave: KeepState,
          resume: Resume) -> CharacterViews:
     levels, finished = settings.levels, {} if done is None else {name: done.level(name) for name in done.levels}
     told = _told(network, settings)
@@ -92,13 +91,14 @@ def _run(network, shown: Tensor, settings: MultiViewSettings, device, done, on_s
         if name in finished:
             continue
         fresh = step_generator(settings.seed, NAME, 1 + level)
-        watcher = Watcher(NAME, steps * len(levels), network, settings.preview_every, on_step, left.at(level), fresh,
-                          slice(VIEWS, 2 * VIEWS), steps * index, f"level {level}: {name}")
-        with kept(watcher, on_checkpoint):
+        here = left.at(level, steps * index)
+        watcher = Watcher(NAME, steps * len(levels), network, settings.preview_every, on_step, here, fresh,
+                          slice(VIEWS, 2 * VIEWS), f"level {level}: {name}", autosave)
+        with kept(watcher):
             try:
                 latents = _sample(network, shown, start, level, told, fresh, watcher)
             except StopStage:
-                guess = watcher.stopped(on_checkpoint)
+                guess = watcher.stopped()
                 if not finished:
                     finished[name] = to_views(network.decode(guess).cpu(), name, network.soft)
                 break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,16 +15,17 @@ from ...core.character_views import CharacterViews
 from ...core.errors import InputError, StopStage
 from ...core.layers import LAYER_NAMES, LayeredMesh
 from ...core.mesh import Mesh, merge
-from ...core.step import OnStep, Step, ignore_step
+from ...core.step import KeepState, OnStep, Step, ignore_step, keep_no_state
 from ...metrics.layers import penetration
 from ...ops.dilate import carried, dilate
 from ...ops.remesh import check_manifold
 from . import layer_clean as clean
 from .handedness import handedness, mirrored_layers
-from .layer_fit import FitConfig, LayerTask, fit_layer
+from .layer_fit import FitConfig, FitProgress, LayerTask, fit_layer
 from .layer_masks import LayerMask, best_shift, layer_mask
 from .refine_config import RefineConfig
 from .refined_layers import RefinedLayers
+from .refining import Refining
 from .view_order import level_remarks
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ def refine_layers(
     seed: int = 0,
     on_step: OnStep = ignore_step,
     on_layer: OnLayer | None = None,
+    autosave: KeepState = keep_no_state,
+    left: Refining | None = None,
 ) -> RefinedLayers:
     """Layers that follow the views' normals and outlines, each outside the ones before it.
 
@@ -51,14 +55,17 @@ def refine_layers(
     hair_segments: [N, H, W] masks of a segmenter on the front picture, of which those that fit become the hair mask.
     resume:  an earlier result; its finished layers are not done again.
     on_step: hears of every step; StopStage ends the refinement with what it has.  on_layer: hears of every finished layer.
+    autosave: told of a ``Refining`` after every step; left: one of the same run, which then ends bit for bit where it would
+              have ended without a pause.
     Raises InputError, before any work, for no layers, names that do not exist, levels that are missing, and layers whose
     edges have more than two faces.
     """
     _check(layers, views, keep)
-    done = resume or _begun(layers, views, config)
+    done = left.done if left is not None else resume or _begun(layers, views, config)
     coarse = mirrored_layers(layers) if done.was_mirrored else layers
-    work = _Work(coarse, views, config, seed, on_step)
-    work.plan([n for n in coarse if n not in keep and n not in done.finished])
+    work = _Work(coarse, views, config, seed, on_step, autosave, left)
+    if left is None:
+        work.plan([n for n in coarse if n not in keep and n not in done.finished])
     for name in coarse:
         if name in done.finished:
             continue
@@ -66,7 +73,7 @@ def refine_layers(
             mesh, inner, notes, whole = coarse[name], coarse[name], (f"{name}: kept as it is.",), True
         else:
             segments = hair_segments if name == "hair" else None
-            within = done.inner.select(LAYER_NAMES[: LAYER_NAMES.index(name)])
+            within, work.done = done.inner.select(LAYER_NAMES[: LAYER_NAMES.index(name)]), done
             mesh, inner, notes, whole = work.refine(name, within, segments)
         finished = (*done.finished, name) if whole else done.finished
         done = replace(done, layers=done.layers.replaced(name, mesh), inner=done.inner.replaced(name, inner),
@@ -75,6 +82,7 @@ def refine_layers(
             break
         if on_layer is not None:
             on_layer(done)
+        autosave(partial(Refining, done, work.index, work.total, work.body_alpha))
     return replace(done, reach=reaches(done.layers, config.tolerance))
 
 
@@ -138,10 +146,12 @@ def reaches(layers: LayeredMesh, tolerance: float) -> dict:
 class _Work:
     """What all layers of one run share."""
 
-    def __init__(self, layers: LayeredMesh, views: CharacterViews, config: RefineConfig, seed: int, on_step: OnStep):
-        self.views, self.config, self.seed, self.on_step = views, config, seed, on_step
-        self.coarse, self.body_alpha = layers, None
-        self.total, self.index = 0, 0
+    def __init__(self, layers: LayeredMesh, views: CharacterViews, config: RefineConfig, seed: int, on_step: OnStep,
+                 autosave: KeepState, left: Refining | None):
+        self.views, self.config, self.seed, self.on_step, self.autosave = views, config, seed, on_step, autosave
+        self.coarse, self.left, self.done = layers, left, RefinedLayers(layers)
+        self.body_alpha = None if left is None else left.outline
+        self.total, self.index = (0, 0) if left is None else (left.total, left.step)
 
     def plan(self, names: list[str]) -> None:
         """Counts the steps ahead."""
@@ -154,19 +164,16 @@ class _Work:
         self, name: str, inner: LayeredMesh, segments: Tensor | None
     ) -> tuple[Mesh, Mesh, tuple[str, ...], bool]:
         """(layer, the layer as the next ones see it, notes, whether it is done)."""
-        config, notes = self.config, []
+        config, notes, outline = self.config, [], self.body_alpha
+        left = self.left if self.left is not None and self.left.layer == name else None
         given = self.coarse[name].detach()
         mesh, note = clean.large_parts(given, config.least_part)
         notes += [f"{name}: {note}"] if note else []
-        if config.even:
-            first = config.body if name == "body" else config.outer
-            mesh = clean.evened(mesh, first.optimizer.longest, config.even)
         fixed = merge([inner[n] for n in inner]) if len(inner) else None
-        if fixed is not None:
-            mesh = self._moved_aside(name, mesh, inner, fixed)
+        mesh = self._prepared(name, mesh, inner, fixed) if left is None or left.before is None else left.before
         task, more = self._task(name, fixed, segments)
         notes += more
-        mesh, whole = self._fit(name, mesh, task)
+        mesh, whole = self._fit(name, mesh, task, left, outline)
         mesh = clean.smoothed(mesh, config.smooth, config.smooth_shrinks)
         if fixed is not None and config.push_out:
             mesh = clean.pushed_out(mesh, [inner[n] for n in inner], config.tolerance / 2)
@@ -180,6 +187,14 @@ class _Work:
         if fixed is not None and config.push_out:
             mesh = clean.pushed_out(mesh, [inner[n] for n in inner], config.tolerance / 2)
         return mesh, seen, (*notes, *vanished), whole
+
+    def _prepared(self, name: str, mesh: Mesh, inner: LayeredMesh, fixed: Mesh | None) -> Mesh:
+        """The surface that the first fit begins with."""
+        config = self.config
+        if config.even:
+            first = config.body if name == "body" else config.outer
+            mesh = clean.evened(mesh, first.optimizer.longest, config.even)
+        return mesh if fixed is None else self._moved_aside(name, mesh, inner, fixed)
 
     def _moved_aside(self, name: str, mesh: Mesh, inner: LayeredMesh, fixed: Mesh) -> Mesh:
         points = mesh.vertices
@@ -230,19 +245,34 @@ class _Work:
         note = [f"{name}: views shifted sideways by {shifts} pixels."] if any(shifts) else []
         return normal, alpha, mask, note
 
-    def _fit(self, name: str, mesh: Mesh, task: LayerTask) -> tuple[Mesh, bool]:
-        generator = torch.Generator().manual_seed(self.seed)
+    def _fit(self, name: str, mesh: Mesh, task: LayerTask, left: Refining | None, outline: Tensor | None) -> tuple[Mesh, bool]:
+        """(surface, whether it is done); left: where to go on; outline: as this layer found it."""
+        generator, first, surface = torch.Generator().manual_seed(self.seed), 0, None
+        if left is not None and left.generator is not None:
+            generator.set_state(left.generator)
+            first, surface = left.fit, left.surface
+        state = None
         try:
-            for fit in self._fits(name):
+            for index, fit in enumerate(self._fits(name)[first:], first):
                 before = mesh
-                for progress in fit_layer(mesh, task, fit, generator):
+                mesh = mesh if surface is None else Mesh(surface["points"], surface["faces"])
+                for progress in fit_layer(before, task, fit, generator, surface):
                     mesh = Mesh(progress.points, progress.faces)
+                    state = partial(self._state, name, index, before, generator, progress, outline)
                     self._report(name, progress)
+                    self.autosave(state)
+                surface = None
                 if self.config.follow and not fit.explicit:
                     mesh = clean.followed(before, mesh, task.fixed, task.cameras, self.config.follow)
         except StopStage:
+            if state is not None:
+                self.autosave(state, now=True)
             return mesh, False
         return mesh, True
+
+    def _state(self, name: str, fit: int, before: Mesh, generator: torch.Generator, progress: FitProgress,
+               outline: Tensor | None) -> Refining:
+        return Refining(self.done, self.index, self.total, outline, name, fit, before, generator.get_state(), progress.state())
 
     def _report(self, name: str, progress) -> None:
         self.index += 1

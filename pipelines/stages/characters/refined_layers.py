@@ -64,20 +64,27 @@ class RefinedLayers:
         """See :func:`save_layers`."""
         return save_layers(path, self)
 
+    def pack(self) -> tuple[dict[str, Tensor], dict]:
+        """(tensors on the CPU, JSON); inverse of :meth:`unpack`."""
+        tensors = {}
+        for group in _SETS:
+            for name, mesh in getattr(self, group).detach().to("cpu").layers.items():
+                given = {f: getattr(mesh, f) for f in _FIELDS if getattr(mesh, f) is not None}
+                tensors |= {f"{group}/{name}/{f}": v.clone().contiguous() for f, v in given.items()}  # sets may share some
+        state = {name: getattr(self, name) for name in ("finished", "notes", "reach", "was_mirrored")}
+        return tensors, state | {"story": self.story.to_json()}
+
+    @staticmethod
+    def unpack(tensors: dict[str, Tensor], state: dict) -> "RefinedLayers":
+        """What :meth:`pack` gave; KeyError, TypeError or ValueError for anything else."""
+        groups = {group: LayeredMesh(_meshes(tensors, group)) for group in _SETS}
+        return RefinedLayers(**groups, finished=tuple(state["finished"]), notes=tuple(state["notes"]), reach=state["reach"],
+                             was_mirrored=bool(state["was_mirrored"]), story=Story.from_json(state.get("story")))
+
 
 def save_layers(path: str | os.PathLike, refined: RefinedLayers) -> Path:
     """Writes layers (finished or not), sealed, whole or not at all; the same layers give the same bytes."""
-    tensors = {}
-    for group in _SETS:
-        for name, mesh in getattr(refined, group).layers.items():
-            tensors |= {f"{group}/{name}/{f}": value for f in _FIELDS if (value := getattr(mesh, f)) is not None}
-    state = {
-        "finished": refined.finished,
-        "notes": refined.notes,
-        "reach": refined.reach,
-        "was_mirrored": refined.was_mirrored,
-        "story": refined.story.to_json(),
-    }
+    tensors, state = refined.pack()
     return sealed.write(path, FILE, tensors, {"state": json.dumps(state, sort_keys=True)})
 
 
@@ -88,10 +95,7 @@ def load_layers(path: str | os.PathLike, remark: Callable[[str], None] = sealed.
     """
     tensors, meta = sealed.read(path, FILE, remark)
     try:
-        state = json.loads(meta["state"])
-        groups = {group: LayeredMesh(_meshes(tensors, group)) for group in _SETS}
-        return RefinedLayers(**groups, finished=tuple(state["finished"]), notes=tuple(state["notes"]), reach=state["reach"],
-                             was_mirrored=bool(state["was_mirrored"]), story=Story.from_json(state.get("story")))
+        return RefinedLayers.unpack(tensors, json.loads(meta["state"]))
     except (KeyError, TypeError, ValueError) as error:
         raise sealed.damaged(Path(path), FILE, error) from error
 

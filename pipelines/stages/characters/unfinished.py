@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ...core.errors import InputError
-from ...io import sealed
 from ...networks.stdgen.schedule import sample
 
-FORMAT, VERSION = "lift123-unfinished", 1
 _FINISHED = "finished/"
 _REMEDY = "Delete the file: the run then begins anew."
-FILE = sealed.Kind("unfinished run", FORMAT, VERSION, ("state",), "an interrupted sampler", _REMEDY, unsealed=True)
 
 
 @dataclass(frozen=True)
@@ -36,6 +31,7 @@ class Unfinished:
     generator: state of the noise generator after them, [bytes] uint8; None with the latents.
     part:      which part they belong to, for stages of several (peel levels).
     finished:  part -> its latents in the end.
+    before:    steps of all parts before this one.
     """
 
     key: str
@@ -44,34 +40,36 @@ class Unfinished:
     generator: Tensor | None = None
     part: int = 0
     finished: dict[int, Tensor] = field(default_factory=dict)
+    before: int = 0
+
+    @property
+    def step(self) -> int:
+        """Steps made of all parts."""
+        return self.before + self.done
 
     @property
     def worth_keeping(self) -> bool:
         """Whether anything was computed."""
         return self.latents is not None or bool(self.finished)
 
-    def at(self, part: int) -> "Unfinished":
+    def at(self, part: int, before: int) -> "Unfinished":
         """As it is when ``part`` begins or goes on: without the latents of any other part."""
-        return self if self.part == part else Unfinished(self.key, part=part, finished=self.finished)
+        same = self.part == part
+        return replace(self, before=before) if same else Unfinished(self.key, None, 0, None, part, self.finished, before)
 
-    def save(self, path: str | os.PathLike) -> Path:
-        """Writes the file, sealed, whole or not at all; the same content gives the same bytes."""
+    def pack(self) -> tuple[dict[str, Tensor], dict]:
+        """(tensors, JSON); inverse of :meth:`unpack`."""
         tensors = {f"{_FINISHED}{part}": value for part, value in self.finished.items()}
         tensors |= {name: value for name in ("latents", "generator") if (value := getattr(self, name)) is not None}
-        state = {"key": self.key, "done": self.done, "part": self.part}
-        return sealed.write(path, FILE, tensors, {"state": json.dumps(state, sort_keys=True)})
+        state = {"key": self.key, "done": self.done, "part": self.part, "before": self.before}
+        return {name: value.detach().cpu() for name, value in tensors.items()}, state
 
     @staticmethod
-    def load(path: str | os.PathLike) -> "Unfinished":
-        """What :meth:`save` wrote; InputError for anything else."""
-        tensors, meta = sealed.read(path, FILE)
-        try:
-            state = json.loads(meta["state"])
-            finished = {int(n.removeprefix(_FINISHED)): v for n, v in tensors.items() if n.startswith(_FINISHED)}
-            return Unfinished(state["key"], tensors.get("latents"), int(state["done"]), tensors.get("generator"),
-                              int(state["part"]), finished)
-        except (KeyError, TypeError, ValueError) as error:
-            raise sealed.damaged(Path(path), FILE, error) from error
+    def unpack(tensors: dict[str, Tensor], state: dict) -> "Unfinished":
+        """What :meth:`pack` gave."""
+        finished = {int(n.removeprefix(_FINISHED)): v for n, v in tensors.items() if n.startswith(_FINISHED)}
+        return Unfinished(state["key"], tensors.get("latents"), int(state["done"]), tensors.get("generator"),
+                          int(state["part"]), finished, int(state["before"]))
 
 
 Resume = Callable[[str], Unfinished | None]  # asked by a run's key for what an earlier attempt at the same run has left

@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -20,7 +21,7 @@ from ...core.cameras import Cameras
 from ...core.errors import NotFinite, OutOfRoom, StopStage
 from ...core.prior import Prior
 from ...core.randomness import step_generator
-from ...core.step import OnStep, Step
+from ...core.step import KeepState, OnStep, Step, keep_no_state
 from ...core.views import NEUTRAL, RenderBuffers, Views
 from ...losses import image as losses
 from ...render.shading import ALBEDO, Shading
@@ -74,6 +75,7 @@ class Loop:
 
     clock: 0-based step -> the dynamic prior's clock, or None before the switch.
     check: finished steps -> (note, stop); called after every step.
+    autosave: told of the state after every step but the last.
     """
 
     trainee: Trainee
@@ -86,6 +88,7 @@ class Loop:
     on_checkpoint: OnCheckpoint | None = None
     clock: Callable[[int], float | None] = lambda step: None
     check: Callable[[int], tuple[str, bool]] = lambda finished: ("", False)
+    autosave: KeepState = keep_no_state
     target: Views = field(init=False)
     views_at_once: int = field(init=False)  # novel views in one graph; halved when memory runs out
 
@@ -95,20 +98,25 @@ class Loop:
 
     def run(self, start: int, stop: int) -> Scene:
         """Steps ``start`` .. ``stop`` - 1; ends early when told, and never loses the state."""
-        finished = start
+        finished, ended = start, False
         try:
             for step in range(start, stop):
                 terms = self._step(step)
                 finished = step + 1
                 note, halt = self.check(finished)
+                ended = halt or finished == stop
                 self._report(finished, terms, note)
                 if halt:
                     break
+                if not ended:  # whoever found the state of an end would go on beyond it
+                    self.autosave(partial(self.trainee.snapshot, finished))
                 every = self.config.checkpoint_every
                 if self.on_checkpoint and every and finished % every == 0:
                     self.on_checkpoint(self.trainee.snapshot(finished))
         except StopStage:
             log.info("%s stopped on request after %d steps", self.trainee.name, finished)
+            if not ended:
+                self.autosave(partial(self.trainee.snapshot, finished), now=True)
         except BaseException:
             if self.on_checkpoint:
                 self.on_checkpoint(self.trainee.snapshot(finished))

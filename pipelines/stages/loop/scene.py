@@ -83,6 +83,19 @@ class Scene:
         """Tensors under ``prefix/``, without the prefix."""
         return {k[len(prefix) + 1 :]: v for k, v in self.tensors.items() if k.startswith(prefix + "/")}
 
+    def identity(self) -> tuple:
+        """What makes it this scene: everything but the time that it took."""
+        return self.kind, self.tensors, {k: v for k, v in self.meta.items() if k != "seconds"}
+
+    def pack(self) -> tuple[dict, dict]:
+        """(tensors, JSON); inverse of :meth:`unpack`."""
+        return self.tensors, {"kind": self.kind, "meta": self.meta}
+
+    @staticmethod
+    def unpack(tensors: dict, packed: dict) -> "Scene":
+        """What :meth:`pack` gave."""
+        return Scene(packed["kind"], tensors, packed["meta"])
+
     def without_optimizer(self) -> "Scene":
         """A smaller copy that renders the same but restarts the optimizer when continued."""
         return replace(self, tensors={k: v for k, v in self.tensors.items() if not k.startswith(("optim/", "prior/"))})

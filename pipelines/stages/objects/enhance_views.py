@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ...core.cameras import Cameras
 from ...core.errors import InputError
+from ...core.journal import Journal
+from ...core.step import OnStep, ignore_step
 from ...core.views import NEUTRAL
 from ...methods.rgnv import ReferenceGuide, RgnvSettings
 from ...metrics.image import psnr, ssim
@@ -89,7 +91,8 @@ def rgsd_prior(
 def enhance_views(
     network, reference: ReferenceView, pictures: Tensor, masks: Tensor | None = None, depths: Tensor | None = None,
     cameras: Cameras | None = None, settings: RgnvSettings = RgnvSettings(), *, estimator=None, metric: bool = False,
-    device: torch.device | str = "cpu", background: Choice = "auto",
+    device: torch.device | str = "cpu", background: Choice = "auto", on_step: OnStep = ignore_step,
+    journal: Journal | None = None,
 ) -> tuple[Tensor, Tensor, ReferenceGuide]:
     """(before, after, guide): coarse views [B, H, W, 3] and the same with the reference's texture, [B, S, S, 3] on white.
 
@@ -97,6 +100,8 @@ def enhance_views(
     depths:  [B, H, W], larger = farther (``metric``: distances); or estimator: ``networks.depth``'s, for each view.
     cameras: of the views; they choose the prompt's words front, side or back.
     background: behind reference and views while they are in the network, one of BACKGROUNDS.
+    on_step: hears of every evaluation of the network; StopStage leaves the views that are not done as they were.
+    journal: keeps what is worked out; one of an earlier attempt leads to the same end bit for bit.
     S is the network's size; views that are not square are padded.
     """
     if pictures.ndim != 4 or pictures.shape[-1] != 3:
@@ -114,13 +119,17 @@ def enhance_views(
     size = network.image_size
     rgb, alpha = fit(pictures.cpu(), masks[..., None], size)
     if depths is None and estimator is not None:
-        views = zip(rgb, alpha[..., 0], strict=True)
-        depths, metric = torch.stack([estimator.depth(p.to(device), m.to(device)).cpu() for p, m in views]), False
+        known = Journal() if journal is None else journal
+        views = enumerate(zip(rgb, alpha[..., 0], strict=True))
+        depths, metric = torch.stack([known.keep(f"depth/{i}", lambda p=p, m=m: estimator.depth(
+            p.to(device), m.to(device)).cpu()) for i, (p, m) in views]), False
     elif depths is not None:
         depths = fit_depth(depths.cpu(), masks, size)
     channel = None if depths is None else depth_channel(depths, alpha[..., 0], guide.latent_size, metric).to(device)
     shown = rgb * alpha + (1 - alpha) * backdrop(behind(network, background)[1], size)
     where = None if cameras is None else cameras.to(device)
+    if journal is not None:
+        guide.net.write_down(journal, on_step, guide.evaluations(len(pictures)))
     done = guide.enhance(shown.to(device), channel, alpha[..., 0].to(device), where).cpu()
     before = rgb * alpha + (1 - alpha)
     if settings.space == "pictures":

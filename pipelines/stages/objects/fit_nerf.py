@@ -13,7 +13,7 @@ from ...core.prior import Prior
 from ...core.randomness import on_device, step_generator
 from ...core.schedules import Constant, Linear, Schedule
 from ...core.settings import describe
-from ...core.step import OnStep, ignore_step
+from ...core.step import KeepState, OnStep, ignore_step, keep_no_state
 from ...core.views import RenderBuffers
 from ...fields.hash_nerf import HashNerf, HashNerfConfig
 from ...losses import image as losses
@@ -99,6 +99,7 @@ def fit_nerf(
     device: torch.device | str = "cpu",
     on_step: OnStep = ignore_step,
     on_checkpoint: OnCheckpoint | None = None,
+    autosave: KeepState = keep_no_state,
 ) -> Scene:
     """A radiance field of the reference view as a Scene of kind "nerf".
 
@@ -109,6 +110,7 @@ def fit_nerf(
     boundary: judged while no switch has happened; ``stop_at_boundary`` returns when it fires.
     on_step:  may raise StopStage: the scene so far is returned.  After any other exception
               ``on_checkpoint`` gets the scene so far, then the exception goes on.
+    autosave: told of the scene after every step; given back as ``scene``, it leads to the same end bit for bit.
     """
     device = torch.device(device)
     seed = seed if scene is None else scene.seed
@@ -125,7 +127,7 @@ def fit_nerf(
     def check(finished: int) -> tuple[str, bool]:
         return trainee.judge(boundary, finished, stop_at_boundary)
 
-    loop = Loop(trainee, reference, prior, config, seed, device, on_step, on_checkpoint, clock, check)
+    loop = Loop(trainee, reference, prior, config, seed, device, on_step, on_checkpoint, clock, check, autosave)
     return loop.run(start, stop)
 
 
@@ -151,7 +153,7 @@ class _NerfTrainee:
         if scene is not None:
             unpack_optimizer(self.optimizer, scene.part("optim"))
         self.rates = RateScaler(self.optimizer)
-        self.updates = 0 if scene is None else scene.step
+        self.updates = 0 if scene is None else scene.meta.get("updates", scene.step)
 
     def prepare(self, step: int, progress: float, generator: torch.Generator) -> None:
         config = self.config
@@ -230,6 +232,8 @@ class _NerfTrainee:
             "reference": reference_meta,
             "config": describe(self.config),
         }
+        if self.updates != step:  # steps in which nothing had a gradient
+            meta["updates"] = self.updates
         return Scene("nerf", tensors, meta)
 
     def _wants_normals(self) -> bool:

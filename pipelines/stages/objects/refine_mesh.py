@@ -13,7 +13,7 @@ from ...core.mesh import Mesh
 from ...core.prior import Prior
 from ...core.schedules import Constant, Schedule
 from ...core.settings import describe
-from ...core.step import OnStep, ignore_step
+from ...core.step import KeepState, OnStep, ignore_step, keep_no_state
 from ...core.views import RenderBuffers
 from ...fields.fixed_surface import FixedSurface
 from ...fields.hash_nerf import HashNerf
@@ -92,6 +92,7 @@ def refine_mesh(
     device: torch.device | str = "cpu",
     on_step: OnStep = ignore_step,
     on_checkpoint: OnCheckpoint | None = None,
+    autosave: KeepState = keep_no_state,
 ) -> Scene:
     """The refined surface as a Scene of kind "mesh".
 
@@ -100,7 +101,7 @@ def refine_mesh(
     scene: "nerf" starts the stage; "mesh" that is unfinished resumes, finished starts over from its
            surface.
     until: stop after this many iterations of the stage.
-    Raises InputError when no surface exists.  Interruption: as ``fit_nerf``.
+    Raises InputError when no surface exists.  Interruption, autosave: as ``fit_nerf``.
     """
     device = torch.device(device)
     config = settings_for(config, scene)
@@ -121,7 +122,8 @@ def refine_mesh(
         kind = None if prior is None else prior.clock
         return dynamic_clock(nerf_total + step, min(switch, nerf_total), nerf_total, config.iterations, kind)
 
-    loop = Loop(trainee, reference, prior, config, seed, device, on_step, on_checkpoint, clock)
+    loop = Loop(trainee, reference, prior, config, seed, device, on_step, on_checkpoint, clock,
+                autosave=autosave)
     return loop.run(start, stop)
 
 

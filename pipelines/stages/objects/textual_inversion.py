@@ -1,22 +1,16 @@
 """Textual inversion: one new word that means the object in the picture (Gal et al. 2022; M-C.4, Magic123's 2D prior).
 
-Only the word's vectors are trained.  The file that keeps them is what ComfyUI's CLIP loader reads from its
-``embeddings`` folder: one [K, D] tensor per text tower, nothing else; the optimizer's state travels in the header.
+Only the word's vectors are trained; ``inversion.Inversion`` keeps them.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import math
-import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,16 +18,15 @@ from ...core.cameras import HOME
 from ...core.errors import InputError, StopStage
 from ...core.protocols import PromptConditioned
 from ...core.randomness import step_generator
-from ...core.step import OnStep, Step, ignore_step
+from ...core.step import KeepState, OnStep, Step, ignore_step, keep_no_state
 from ...core.views import Views
 from ...networks.learned_words import LearnedWord
 from ...networks.noise import add_noise
 from ..inputs.reference import ReferenceView
+from .inversion import MOMENTS, Inversion
 
 log = logging.getLogger(__name__)
 NAME = "Textual inversion"
-FORMAT = "lift123-embedding"
-MOMENTS = ("exp_avg", "exp_avg_sq")
 TEMPLATES = (
     "a photo of a {}", "a picture of a {}", "a rendering of a {}", "a close-up photo of a {}", "a good photo of the {}",
     "a photo of one {}", "a bright photo of the {}", "a clean picture of the {}", "a studio photo of a {}",
@@ -54,6 +47,7 @@ class InversionConfig:
     t_range:     noise levels, fractions of the network's timesteps.
     guidance:    of sampled pictures.
     preview_every: steps between sampled pictures; 0 = never.
+    checkpoint_every: steps between checkpoints, where no autosave is made; 0 = never.
     """
 
     steps: int = 3000
@@ -133,68 +127,6 @@ class TextInverter(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Inversion:
-    """A word, learned or half learned.
-
-    moments: the optimizer's, by tower; meta: JSON: steps done and planned, seed, settings, losses every few steps.
-    """
-
-    word: LearnedWord
-    moments: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    meta: dict = field(default_factory=dict)
-
-    @property
-    def step(self) -> int:
-        return self.meta.get("step", 0)
-
-    @property
-    def finished(self) -> bool:
-        return self.step >= self.meta.get("total", 0)
-
-    def save(self, path) -> Path:
-        """Writes the embedding file whole or not at all; InputError when that is impossible."""
-        from safetensors.torch import save_file
-
-        path = Path(path)
-        packed = {f"{k}/{m}": _pack(v) for k, part in self.moments.items() for m, v in part.items()}
-        header = {"format": FORMAT, "name": self.word.name, "meta": json.dumps(self.meta), "moments": json.dumps(packed)}
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({k: v.detach().float().cpu().contiguous() for k, v in self.word.vectors.items()}, str(partial), header)
-            os.replace(partial, path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise InputError("embedding file", "a writable folder", f"{path.parent}: {error}", "Make room there.") from error
-        return path
-
-    @staticmethod
-    def load(path) -> "Inversion":
-        """Reads a file that :meth:`save` wrote, or any embedding file with a [K, D] tensor per tower."""
-        from safetensors import SafetensorError, safe_open
-
-        path = Path(path)
-        try:
-            with safe_open(str(path), "pt") as file:
-                header = file.metadata() or {}
-                vectors = {key: file.get_tensor(key).float() for key in file.keys()}
-            meta = json.loads(header["meta"]) if header.get("format") == FORMAT else {}
-            packed = json.loads(header["moments"]) if meta else {}
-        except (OSError, SafetensorError, ValueError, KeyError) as error:
-            raise InputError("embedding file", "a safetensors file of vectors", f"{path.name} ({error})",
-                             "Choose another name, or delete the file.") from error
-        vectors = {k: v[None] if v.ndim == 1 else v for k, v in vectors.items()}
-        if not vectors or any(v.ndim != 2 for v in vectors.values()):
-            got = ", ".join(f"{k} {tuple(v.shape)}" for k, v in list(vectors.items())[:3]) or "nothing"
-            raise InputError("embedding file", "a [K, D] tensor per text tower", got, "Choose another file.")
-        moments: dict = {}
-        for name, text in packed.items():
-            key, moment = name.split("/")
-            moments.setdefault(key, {})[moment] = _unpack(text, vectors[key].shape)
-        return Inversion(LearnedWord(header.get("name", path.stem), vectors), moments, meta)
-
-
 def invert(
     reference: ReferenceView,
     inverter: TextInverter,
@@ -207,13 +139,15 @@ def invert(
     seed: int = 0,
     on_step: OnStep = ignore_step,
     on_checkpoint: Callable[[Inversion], object] | None = None,
+    autosave: KeepState = keep_no_state,
 ) -> Inversion:
     """The word ``embedding:<name>`` for the object of ``reference``.
 
     start:     words whose vectors the search begins with: the kind of object.
     inversion: go on with this one; its seed and settings' schedule do not change the outcome of interruptions.
     Raises InputError before any work for names and files that do not fit.  StopStage from ``on_step`` returns what
-    there is; after any other exception ``on_checkpoint`` gets it first.
+    there is; after any other exception ``on_checkpoint`` gets it first.  autosave: told of the ``Inversion`` after every
+    step but the last; given back as ``inversion``, it leads to the same end bit for bit.
     """
     seed = seed if inversion is None else inversion.meta.get("seed", seed)
     run = _Run(inverter, name, config, start, inversion, seed)
@@ -224,10 +158,15 @@ def invert(
             value = run.step(step, pictures)
             preview = run.preview(reference, step + 1)
             on_step(Step(NAME, step + 1, config.steps, {"noise": value}, preview))
-            if on_checkpoint and config.checkpoint_every and (step + 1) % config.checkpoint_every == 0:
+            often = config.checkpoint_every if autosave is keep_no_state else 0
+            if on_checkpoint and often and (step + 1) % often == 0:
                 on_checkpoint(run.snapshot())
+            if step + 1 < stop:
+                autosave(run.snapshot)
     except StopStage:
         log.info("%s stopped on request after %d steps", NAME, run.done)
+        if run.done < stop:
+            autosave(run.snapshot, now=True)
     except BaseException:
         if on_checkpoint:
             on_checkpoint(run.snapshot())
@@ -279,11 +218,13 @@ class _Run:
         self.optimizer = torch.optim.AdamW(list(self.vectors.values()), lr=config.lr, weight_decay=1e-2)
         self.done = 0 if inversion is None else inversion.step
         self.losses = [] if inversion is None else list(inversion.meta.get("losses", []))
-        self.scale = 0.0
+        self.begin = HALF_SCALE if inverter.half else 1.0
+        known = {} if inversion is None else inversion.meta
+        self.scale, self.updates = known.get("scale", self.begin), known.get("updates", self.done)
         if inversion is not None and inversion.moments:
             for key, parameter in self.vectors.items():
                 state = {m: inversion.moments[key][m].to(device).clone() for m in MOMENTS}
-                self.optimizer.state[parameter] = {"step": torch.tensor(float(self.done)), **state}
+                self.optimizer.state[parameter] = {"step": torch.tensor(float(self.updates)), **state}
 
     @property
     def word(self) -> LearnedWord:
@@ -301,7 +242,6 @@ class _Run:
         chosen = torch.randint(len(config.templates), (len(latents),), generator=generator).tolist()
         texts = [config.templates[i].replace("{}", self.word.mention) for i in chosen]
         noisy = add_noise(latents, noise, t, inverter.alphas_cumprod)
-        self.scale = self.scale or (HALF_SCALE if inverter.half else 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
         for part in (slice(i, i + config.at_once) for i in range(0, config.batch, config.at_once)):
@@ -327,6 +267,7 @@ class _Run:
         for g in grads:
             g.div_(self.scale)
         self.optimizer.step()
+        self.updates += 1
 
     def preview(self, reference: ReferenceView, finished: int) -> Tensor | None:
         """[S, S, 3] a sampled picture, when it is time for one."""
@@ -343,6 +284,8 @@ class _Run:
         settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.config).items()}
         meta = {"step": self.done, "total": self.config.steps, "seed": self.seed, "losses": self.losses,
                 "settings": settings}
+        if self.scale != self.begin or self.updates != self.done:  # some gradients were not finite
+            meta |= {"scale": self.scale, "updates": self.updates}
         return Inversion(LearnedWord(self.name, vectors), moments, meta)
 
 
@@ -388,11 +331,3 @@ class _Pictures:
         soft = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(planes, (1, 1, 1, 1), mode="replicate"), 3, 1)
         planes = torch.where((draws[6] < config.blur)[:, None, None, None], soft, planes)
         return planes.clamp(0, 1).permute(0, 2, 3, 1)
-
-
-def _pack(value: Tensor) -> str:
-    return base64.b64encode(value.detach().float().cpu().numpy().astype("<f4").tobytes()).decode()
-
-
-def _unpack(text: str, shape) -> Tensor:
-    return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f4").copy()).reshape(shape)

@@ -26,6 +26,7 @@ from lift123.pipelines.stages.characters.refine_layers import (
     report,
 )
 from lift123.pipelines.stages.characters.refined_layers import RefinedLayers
+from lift123.pipelines.stages.characters.refining import Refining
 
 SIZE = 64
 SMALL, PAPER = stdgen.TOY.refine, stdgen.PAPER.refine
@@ -274,12 +275,33 @@ def test_cleaning_up():
     assert len(evened.vertices) < 0.5 * len(solid.vertices) and mesh_facts(evened)["euler"] == 2
 
 
-def test_the_papers_way_runs_with_views_that_stand_aside(coarse, views):
-    """Registration, dilation, front mask, plain smoothing, tiny faces: two steps each at 64 pixels."""
+@pytest.fixture(scope="module")
+def papers_way(coarse, views):
+    """(config, views that stand aside, result, states): registration, dilation, front mask; two steps a fit at 64 pixels."""
     fits = {n: dataclasses.replace(getattr(PAPER, n), steps=2, optimizer=dataclasses.replace(
         getattr(PAPER, n).optimizer, shortest=0.04, longest=0.08)) for n in ("body", "outer", "detail")}
     config = dataclasses.replace(PAPER, size=SIZE, least_area=1e-4, **fits)
-    aside = CharacterViews(*(getattr(views, n).roll(3, 3) for n in ("color", "normal", "alpha")))
-    result = refine_layers(coarse, aside, config)
+    aside, states = CharacterViews(*(getattr(views, n).roll(3, 3) for n in ("color", "normal", "alpha"))), []
+    result = refine_layers(coarse, aside, config, autosave=lambda make, now=False: states.append(make().pack()))
+    return config, aside, result, states
+
+
+def test_the_papers_way_runs_with_views_that_stand_aside(papers_way):
+    _, _, result, _ = papers_way
     assert result.complete and any("shifted sideways by [-3, " in n for n in result.notes), result.notes
     assert penetration(result.layers["clothing"], result.layers["body"], 0.02)["share"] == 0
+
+
+@pytest.mark.parametrize("index", [0, 3, 4, 7, 12])
+def test_a_state_leads_to_the_same_layers_bit_for_bit(coarse, papers_way, index):
+    """In the first fit of the body, at the end of its second, between layers, in the clothing's second, in the hair's."""
+    config, aside, whole, states = papers_way
+    assert len(states) == 15, "four steps and one end for each layer"
+    left, steps = Refining.unpack(*states[index]), []
+    again = refine_layers(coarse, aside, config, left=left, on_step=steps.append)
+    assert [s.index for s in steps] == list(range(left.step + 1, 13)) and {s.total for s in steps} <= {12}
+    assert again.notes == whole.notes and again.reach == whole.reach and again.complete
+    for name in coarse:
+        for part in ("layers", "inner"):
+            a, b = getattr(again, part)[name], getattr(whole, part)[name]
+            assert torch.equal(a.vertices, b.vertices) and torch.equal(a.faces, b.faces), (name, part)

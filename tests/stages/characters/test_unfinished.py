@@ -13,6 +13,8 @@ from helpers.stdgen_wires import SAMPLER
 from lift123.host import specs
 from lift123.nodes import characters
 from lift123.pipelines.core.errors import InputError, StopStage
+from lift123.pipelines.core.step import keep_no_state
+from lift123.pipelines.io.autosave import Autosave
 from lift123.pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
 from lift123.pipelines.stages.characters.multiview import MultiViewSettings, draw_stock_views, draw_views
 from lift123.pipelines.stages.characters.unfinished import Unfinished, run_key
@@ -72,11 +74,20 @@ def stop_after(count):
 
 
 def left_of(run, tmp_path):
-    """What ``run(on_checkpoint)`` leaves, after a way through a file."""
-    kept = []
-    run(kept.append)
+    """What ``run(autosave)`` leaves, after a way through a file."""
+    saves, kept = Autosave(tmp_path, "left", "key", 0.0), []
+
+    def keep(make, now=False):
+        if now:
+            kept.append(make())
+            saves(make, now)
+
+    run(keep)
     assert len(kept) == 1
-    return Unfinished.load(kept[0].save(tmp_path / "left.safetensors"))
+    found = Autosave(tmp_path, "left", "key").find(Unfinished.unpack)
+    assert found.step == kept[0].step == found.before + found.done
+    saves.clear()
+    return found
 
 
 def asked_for(left):
@@ -91,20 +102,19 @@ def same(a, b):
 @pytest.mark.parametrize("count", [1, 3, 4])
 def test_canonicalize_goes_on_bit_for_bit(tmp_path, count):
     whole, first, second, steps = canonicalize(front(), person()), front(), front(), []
-    left = left_of(lambda keep: canonicalize(first, person(), on_step=stop_after(count), on_checkpoint=keep), tmp_path)
+    left = left_of(lambda keep: canonicalize(first, person(), on_step=stop_after(count), autosave=keep), tmp_path)
     assert left.done == count == len(first.asked) and left.latents.dtype == torch.float32
     again = canonicalize(second, person(), on_step=steps.append, resume=asked_for(left))
     assert again.finished and torch.equal(again.picture, whole.picture)
     assert first.asked + second.asked == [(0, t, 2.5) for t in (999, 749, 499, 249)], "no step is made twice"
     assert [s.index for s in steps] == list(range(count + 1, 5))
-    assert [s.note for s in steps if s.note] == [f"goes on after step {count} of an earlier run"] * (count < 4)
 
 
 @pytest.mark.parametrize("count", [2, 4, 5, 9, 12])
 def test_multi_view_goes_on_bit_for_bit_with_its_noise(tmp_path, count):
     """In the middle and at the end of each level; with fresh noise in every step and in the embedding."""
     whole, first, second, steps = draw_views(wanders(), PICTURE, NOISY), wanders(), wanders(), []
-    left = left_of(lambda keep: draw_views(first, PICTURE, NOISY, on_step=stop_after(count), on_checkpoint=keep), tmp_path)
+    left = left_of(lambda keep: draw_views(first, PICTURE, NOISY, on_step=stop_after(count), autosave=keep), tmp_path)
     assert (left.part, left.done) == ((count - 1) // 4, (count - 1) % 4 + 1) and set(left.finished) == set(range(left.part))
     again = draw_views(second, PICTURE, NOISY, on_step=steps.append, resume=asked_for(left))
     assert same(again, whole) and len(first.asked) == count and len(second.asked) == 12 - count
@@ -114,7 +124,7 @@ def test_multi_view_goes_on_bit_for_bit_with_its_noise(tmp_path, count):
 def test_the_generator_is_what_makes_it_the_same(tmp_path):
     """The check above can fail: with another state of the generator the pictures are others."""
     whole = draw_views(wanders(), PICTURE, NOISY)
-    left = left_of(lambda keep: draw_views(wanders(), PICTURE, NOISY, on_step=stop_after(6), on_checkpoint=keep), tmp_path)
+    left = left_of(lambda keep: draw_views(wanders(), PICTURE, NOISY, on_step=stop_after(6), autosave=keep), tmp_path)
     wrong = replace(left, generator=torch.Generator().manual_seed(1).get_state())
     assert not same(draw_views(wanders(), PICTURE, NOISY, resume=asked_for(wrong)), whole)
 
@@ -124,7 +134,7 @@ def test_it_can_be_stopped_again_and_again(tmp_path):
     for _ in range(3):
         resume = (lambda key: None) if left is None else asked_for(left)
         left = left_of(lambda keep, resume=resume: draw_views(
-            wanders(), PICTURE, NOISY, on_step=stop_after(3), on_checkpoint=keep, resume=resume), tmp_path)
+            wanders(), PICTURE, NOISY, on_step=stop_after(3), autosave=keep, resume=resume), tmp_path)
     assert (left.part, left.done, set(left.finished)) == (2, 1, {0, 1})
     assert same(draw_views(wanders(), PICTURE, NOISY, resume=asked_for(left)), whole)
 
@@ -136,8 +146,8 @@ def test_what_an_error_interrupts_is_kept(tmp_path):
                 draw(network, keep)
         return left_of(run, tmp_path)
 
-    one = lambda network, keep=None, **more: canonicalize(network, person(), on_checkpoint=keep, **more)  # noqa: E731
-    six_views = lambda network, keep=None, **more: draw_views(network, PICTURE, NOISY, on_checkpoint=keep, **more)  # noqa: E731
+    one = lambda network, keep=keep_no_state, **more: canonicalize(network, person(), autosave=keep, **more)  # noqa: E731
+    six_views = lambda network, keep=keep_no_state, **more: draw_views(network, PICTURE, NOISY, autosave=keep, **more)  # noqa: E731
     left = fails(front(fail=3), one)
     assert left.done == 2 and torch.equal(one(front(), resume=asked_for(left)).picture, one(front()).picture)
     left, rest = fails(wanders(fail=7), six_views), wanders()
@@ -146,7 +156,7 @@ def test_what_an_error_interrupts_is_kept(tmp_path):
     assert torch.equal(one(rest, resume=asked_for(left)).picture, one(front()).picture) and not rest.asked, "decoded only"
     kept = []
     with pytest.raises(MemoryError):
-        one(front(fail=1), kept.append)
+        one(front(fail=1), lambda make, now=False: kept.append(make()))
     assert not kept, "nothing was computed"
 
 
@@ -154,7 +164,7 @@ def test_stock_era3d_goes_on_too(tmp_path):
     def stock():
         return wanders(stock=True)
 
-    left = left_of(lambda keep: draw_stock_views(stock(), person(), on_step=stop_after(2), on_checkpoint=keep), tmp_path)
+    left = left_of(lambda keep: draw_stock_views(stock(), person(), on_step=stop_after(2), autosave=keep), tmp_path)
     assert same(draw_stock_views(stock(), person(), resume=asked_for(left)), draw_stock_views(stock(), person()))
 
 
@@ -171,22 +181,12 @@ def test_another_run_is_another_key(tmp_path):
         key_of(**changes)
     assert keys[0] == keys[1] and len(set(keys)) == 8
     assert run_key("a", PICTURE, {}) != run_key("b", PICTURE, {}) and len(keys[0]) == 32
-    left = left_of(lambda keep: canonicalize(front(), person(), on_step=stop_after(2), on_checkpoint=keep), tmp_path)
+    left = left_of(lambda keep: canonicalize(front(), person(), on_step=stop_after(2), autosave=keep), tmp_path)
     for wrong in (left, replace(left, key="x")):
         with pytest.raises(InputError, match="Delete the file"):
             canonicalize(front(), person(), CanonicalSettings(seed=3), resume=lambda key, wrong=wrong: wrong)
     with pytest.raises(InputError, match="at most 1 steps"):
         canonicalize(front(), person(), CanonicalSettings(steps=1), resume=lambda key: replace(left, key=key))
-
-
-def test_files_of_others_are_refused(tmp_path):
-    from safetensors.torch import save_file
-
-    save_file({"latents": torch.zeros(1)}, str(tmp_path / "other.safetensors"))
-    (tmp_path / "broken.safetensors").write_bytes(b"no")
-    for name in ("other", "broken", "absent"):
-        with pytest.raises(InputError, match=f"lift123-unfinished.*{name}.safetensors"):
-            Unfinished.load(tmp_path / f"{name}.safetensors")
 
 
 # ---------------------------------------------------------------------------------------------- nodes
@@ -215,12 +215,12 @@ def test_an_interrupted_node_goes_on_when_it_is_queued_again(toy, networks, fold
     with pytest.raises(mm.InterruptProcessingException):
         queue(node, given)
     (left,) = files_in(folder)
-    assert left.parent == folder / "lift123" / "unfinished" and Unfinished.load(left).done == 1
+    assert left.parent == folder / "lift123" / "unfinished"
     assert f"output/lift123/unfinished/{left.name}; queueing the same graph again continues from it" in said[-1]
     again = queue(node, given)
     assert all(torch.equal(a, b) for a, b in zip(again[-2:], whole[-2:], strict=True) if torch.is_tensor(a))
     assert torch.equal(again[0], whole[0]) if which == "Canonicalize" else same(again[0], whole[0])
-    assert any("goes on after step 1" in text for text in said) and not files_in(folder)
+    assert any(text.endswith("continued from step 1") for text in said) and not files_in(folder)
 
 
 def test_another_network_or_a_damaged_file_begins_anew(toy, networks, folder, monkeypatch):  # noqa: F811
@@ -238,4 +238,4 @@ def test_another_network_or_a_damaged_file_begins_anew(toy, networks, folder, mo
     queue(node, {**given, "canonical": other})
     assert len(files_in(folder)) == 1, "it belongs to another network"
     queue(node, given)
-    assert not files_in(folder) and not any("goes on" in text for text in heard)
+    assert not files_in(folder) and not any("continued" in text for text in heard)

@@ -118,7 +118,7 @@ def test_networks_say_what_stands_behind_objects_and_people_may_differ(network, 
         reference = _with_depth()
         enhance_views(net, reference, views.on_background(0.3), views.alpha, views.depth, settings=QUICK, background=background)
         assert len(seen) == 2
-        shown = dict(zip(("views", "reference"), seen, strict=True))  # the reference is encoded when it is first needed
+        shown = dict(zip(("reference", "views"), seen, strict=True))
         for name, color in zip(("reference", "views"), want, strict=True):
             expected = backdrop("textured", 32)[0, 0] if color is None else torch.tensor(color, dtype=torch.float32)
             assert torch.allclose(shown[name], expected.expand_as(shown[name]), atol=1e-6), (background, name)

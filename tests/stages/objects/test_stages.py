@@ -61,6 +61,21 @@ def test_resumed_nerf_equals_uninterrupted(tmp_path):
     assert _same(whole, _nerf())
 
 
+def test_every_state_of_a_stage_leads_to_the_same_end():
+    """With averaged weights, a regularizer that draws numbers, and steps in which nothing has a gradient."""
+    odd = replace(NERF, iterations=12, mode="alternate", prior=Constant(0.0), reference_every=2, ema_every=2,
+                  normal_3d=Constant(1.0), volume=replace(NERF.volume, max_samples=16))
+    blind = replace(odd, normal_3d=Constant(0.0))
+    for config in (odd, blind):
+        states = []
+        whole = fit_nerf(_reference(), _oracle(), config, seed=3, autosave=lambda make, now=False, to=states: to.append(make()))
+        assert [s.step for s in states] == list(range(1, 12)), "the end is no state to go on from"
+        for state in (states[0], states[4], states[9]):
+            again = fit_nerf(_reference(), _oracle(), config, scene=Scene.unpack(*state.pack()))
+            assert _same(again, whole) and again.meta == whole.meta
+    assert whole.meta["updates"] == 6
+
+
 def test_resumed_mesh_equals_uninterrupted(tmp_path):
     whole = refine_mesh(_oracle(), _nerf(), MESH)
     half = refine_mesh(_oracle(), _nerf(), MESH, until=3)

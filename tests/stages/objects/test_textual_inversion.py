@@ -244,6 +244,31 @@ def test_learning_finds_the_minimum_of_a_closed_form():
     assert float(done.word.vectors["clip_l"].mean().abs()) < 0.05
 
 
+class _Overflows(_Known):
+    """Whose gradient is not finite in the second and the fourth step."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def noise(self, noisy, t, condition):
+        self.calls += 1
+        return super().noise(noisy, t, condition * (torch.inf if self.calls in (2, 4) else 1.0))
+
+
+@pytest.mark.parametrize("at", [1, 3, 5])
+def test_steps_that_were_left_out_are_remembered(at):
+    """Adam's count and the loss's scale are part of the state, in the file and in the autosave."""
+    views = Views(reference_camera(16), torch.rand(1, 16, 16, 3), torch.ones(1, 16, 16))
+    config, states = replace(CONFIG, steps=8, at_once=4), []
+    whole = invert(ReferenceView(views), _Overflows(), "odd", config, autosave=lambda make, now=False: states.append(make()))
+    assert len(states) == 7 and whole.meta["updates"] == 6 and whole.meta["scale"] == 2.0**8
+    left, rest = Inversion.unpack(*states[at - 1].pack()), _Overflows()
+    assert left.step == at
+    rest.calls = at
+    again = invert(ReferenceView(views), rest, "odd", config, inversion=left)
+    assert torch.equal(again.word.vectors["clip_l"], whole.word.vectors["clip_l"]) and again.meta == whole.meta
+
+
 # ---------------------------------------------------------------------------------------- pictures
 
 
