@@ -160,7 +160,7 @@ def checked(network: ComfyNetwork, hidden) -> ComfyNetwork:
 
 def origin(hidden) -> str:
     """What leads to the running node: all nodes and settings before it, and its files' times; "" outside a graph."""
-    graph, key = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)
+    graph, key = getattr(hidden, "prompt", None), str(getattr(hidden, "unique_id", None))
     if not graph or key not in graph:
         return ""
     files = [(name, path.stat().st_mtime_ns) for name, path in used_weights({k: graph[k] for k in upstream(graph, key)})]

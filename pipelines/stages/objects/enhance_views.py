@@ -119,10 +119,7 @@ def enhance_views(
     size = network.image_size
     rgb, alpha = fit(pictures.cpu(), masks[..., None], size)
     if depths is None and estimator is not None:
-        known = Journal() if journal is None else journal
-        views = enumerate(zip(rgb, alpha[..., 0], strict=True))
-        depths, metric = torch.stack([known.keep(f"depth/{i}", lambda p=p, m=m: estimator.depth(
-            p.to(device), m.to(device)).cpu()) for i, (p, m) in views]), False
+        depths, metric = _estimated(estimator, rgb, alpha[..., 0], device, Journal() if journal is None else journal), False
     elif depths is not None:
         depths = fit_depth(depths.cpu(), masks, size)
     channel = None if depths is None else depth_channel(depths, alpha[..., 0], guide.latent_size, metric).to(device)
@@ -136,6 +133,15 @@ def enhance_views(
         half_a_cell = size // guide.latent_size // 2
         return before, (before + within(alpha, half_a_cell) * (done - shown)).clamp(0, 1), guide
     return before, done * alpha + (1 - alpha), guide
+
+
+def _estimated(estimator, rgb: Tensor, alpha: Tensor, device, journal: Journal) -> Tensor:
+    """[B, S, S] depths of pictures, on the CPU; each is a part of the journal."""
+
+    def depth(i: int) -> Tensor:
+        return estimator.depth(rgb[i].to(device), alpha[i].to(device)).cpu()
+
+    return torch.stack([journal.keep(f"depth/{i}", lambda i=i: depth(i)) for i in range(len(rgb))])
 
 
 def within(alpha: Tensor, reach: int) -> Tensor:
