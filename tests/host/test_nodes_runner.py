@@ -3,6 +3,7 @@
 import errno
 import io as std_io
 import json
+import os
 import shutil
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ import folder_paths
 from comfy_api.latest import Types, io
 from lift123.host import convert, finish, outputs, runner
 from lift123.host.base import Node
+from lift123.host.unfinished import Shelf
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.core.mesh import Mesh
@@ -147,6 +149,53 @@ def test_an_input_error_stays_one_and_work_is_rescued(output, after_work):
     with pytest.raises(InputError):
         runner.run_stage("toy stage", refuse, "1")
     assert len(list(output.rglob("*.safetensors"))) == after_work
+
+
+@dataclass(frozen=True)
+class Count:
+    """A state without a result of its own, as samplers have."""
+
+    step: int
+
+    def pack(self):
+        return {}, {"step": self.step}
+
+    @staticmethod
+    def unpack(tensors, meta):
+        return Count(meta["step"])
+
+
+def counting(hooks, fail_at=None):
+    """Ten steps with a state after each."""
+    for index in range(1, 11):
+        if index == fail_at:
+            raise RuntimeError("broken")
+        hooks["on_step"](Step("toy stage", index, 10))
+        hooks["autosave"](lambda index=index: Count(index))
+    return "done"
+
+
+def test_a_stage_that_fails_says_that_its_state_is_there(output, sent):
+    shelf = Shelf("toy stage", 1, every=0.0)
+    with pytest.raises(RuntimeError, match="broken.*output/lift123/unfinished/toy_stage_.*; queueing the same graph again conti"):
+        runner.run_stage("toy stage", lambda hooks: counting(hooks, 4), None, shelf=shelf)
+    again = Shelf("toy stage", 1, every=0.0)
+    assert again.find(Count.unpack) == Count(3) and Shelf("toy stage", 2).find(Count.unpack) is None
+    assert runner.run_stage("toy stage", counting, None, shelf=again) == "done" and again.left() is None
+
+
+def test_a_state_that_could_not_be_written_is_said_in_the_node(output, sent, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("lift123.pipelines.io.autosave.sealed.write", full)
+    with pytest.raises(RuntimeError, match="broken. What it has so far could not be saved: .*No space left"):
+        runner.run_stage("toy stage", lambda hooks: counting(hooks, 4), None, shelf=Shelf("toy stage", 1, every=0.0))
+
+
+def test_what_cannot_be_told_apart_keeps_no_state(output):
+    shelf = Shelf("toy stage", object(), every=0.0)
+    assert runner.run_stage("toy stage", counting, None, shelf=shelf) == "done" and shelf.left() is None
 
 
 def test_finish_ends_only_the_stage_that_was_asked(output, sent):
