@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..host import types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
-from ..host.convert import object_mask, to_image, to_mask
+from ..host.convert import to_image, to_mask
 from ..host.runner import run_stage
 from ..host.specs import Network
 from ..host.story import Chapter, recall, remember, told
@@ -127,7 +127,8 @@ class ToyCharacter(Node):
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The figure in a pose, on white."),
-                io.Mask.Output("mask", display_name="mask", tooltip="1 = figure: set mask_marks to 'object' in Canonicalize."),
+                io.Mask.Output("mask", display_name="mask",
+                               tooltip="1 = figure: in Canonicalize mask_marks may be 'auto' or 'object'."),
                 io.Image.Output("a_pose", display_name="a-pose", tooltip="The true A-pose from the front, on white."),
                 types.CharacterViews.Output("views", display_name="views", tooltip=f"The true ones. {_VIEWS_TIP}"),
                 layers_output("The true body, clothing and hair in A-pose, with vertex colors."),
@@ -161,8 +162,9 @@ class Canonicalize(Node):
             inputs=[
                 io.Image.Input("image", tooltip="One whole figure, from head to feet."),
                 types.Canonical.Input("canonical", tooltip="From Load Canonicalizer or Load Embedded Character Networks."),
-                io.Combo.Input("mask_marks", options=["background", "object"], default="background",
-                               tooltip="What white in the mask means: core Load Image marks the background."),
+                io.Combo.Input("mask_marks", options=["auto", "background", "object"], default="auto",
+                               tooltip="What is white in the mask: core Load Image marks the background. auto: the background, "
+                                       "if more than half of the mask's border is white."),
                 io.Boolean.Input("complete", default=False,
                                  tooltip="The figure is whole although it touches the picture's rim."),
                 *settings_inputs(5.0),
@@ -179,8 +181,9 @@ class Canonicalize(Node):
         from ..pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
         from ..pipelines.stages.characters.picture import read_character
         from ..pipelines.stages.characters.unfinished import Unfinished
+        from ..pipelines.stages.inputs.marks import object_mask
 
-        cover = object_mask(mask, mask_marks)
+        cover, remarks = object_mask(mask, mask_marks)
         picture = read_character(image[0], None if cover is None else cover[0], complete)
         settings, device = CanonicalSettings(seed=seed, **chosen(steps, guidance)), device_with_room()
         network, shelf = canonical.load(device), Shelf("Canonicalize", canonical, picture, settings, device.type)
@@ -192,7 +195,8 @@ class Canonicalize(Node):
             autosave=hooks["autosave"]), node_key(cls), shelf=shelf)
         result = to_image(done.picture)
         remember(result, chapter.end())
-        return io.NodeOutput(result, to_image(done.shown), "\n".join(picture.report), ui=ui.PreviewImage(result, cls=cls))
+        report = "\n".join([*remarks, *picture.report])
+        return io.NodeOutput(result, to_image(done.shown), report, ui=ui.PreviewImage(result, cls=cls))
 
 
 class CharacterMultiView(Node):
