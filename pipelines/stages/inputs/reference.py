@@ -119,7 +119,7 @@ def prepare_reference(
     height, width = rgb.shape[:2]
     if mask is not None:
         alpha = read_mask(mask, height, width)
-    elif alpha is None or bool((alpha > 0.999).all()):
+    elif alpha is None or bool((alpha > 0.5).all()):  # opaque, if not to the last bit
         alpha = find_plain_background(rgb)
         report.append("no mask and no transparency: the plain background was removed")
     box = _object_box(alpha, report)

@@ -105,7 +105,7 @@ def _share(there: Tensor, depth: Tensor, cosine: Tensor, settings: PictureSettin
     farthest, nearest = _pooled(depth), -_pooled(-depth)
     calm = there & (farthest - nearest < settings.jump)  # at a jump neither side is
     framed = torch.nn.functional.pad(calm, (1, 1, 1, 1))  # the picture's border is an edge as well
-    distance = torch.from_numpy(distance_transform_edt(framed.cpu().numpy())[1:-1, 1:-1]).to(depth) - 1
+    distance = torch.as_tensor(distance_transform_edt(framed.cpu().numpy()))[1:-1, 1:-1].to(depth) - 1
     rim = _smooth(distance / size, settings.edge, settings.edge + settings.feather)
     radius = max(1, round(settings.feather * size / 2))
     weight = there.float()

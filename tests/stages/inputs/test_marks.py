@@ -88,6 +88,14 @@ def test_pictures_go_from_load_image_to_a_reference_view():
         assert "plain background" in report[0] and "10 x 10 px" in report[-1]
 
 
+def test_a_picture_of_an_almost_opaque_alpha_has_none():
+    image = torch.full((48, 64, 4), 0.9)
+    image[20:30, 20:30, :3] = 0.1
+    image[..., 3] = 254 / 255
+    view, report = prepare_reference(image, size=64)
+    assert "plain background" in report[0] and "10 x 10 px" in report[-1]
+
+
 def test_see_through_objects_are_named():
     cover, _ = object_mask(load_image(0.35 * box()[0])[1])
     with pytest.raises(InputError, match="never exceeds 35%: a see-through object"):
