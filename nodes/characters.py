@@ -168,6 +168,9 @@ class Canonicalize(Node):
                 io.Boolean.Input("complete", default=False,
                                  tooltip="The figure is whole although it touches the picture's rim."),
                 *settings_inputs(5.0),
+                io.Combo.Input("when", options=["always", "auto", "never"], default="always", optional=True,
+                               tooltip="auto: a figure that stands in A-pose already is kept as it is, in the picture's full "
+                                       "resolution. never: any picture is. The network is not asked then."),
                 io.Mask.Input("mask", optional=True, tooltip="Where the figure is. Without one a plain background is removed."),
             ],
             outputs=[io.Image.Output("a_pose", display_name="a-pose", tooltip="The figure in A-pose, on white."),
@@ -177,7 +180,8 @@ class Canonicalize(Node):
         )
 
     @classmethod
-    def run(cls, image, canonical, mask_marks, complete, steps, guidance, seed, mask=None):
+    def run(cls, image, canonical, mask_marks, complete, steps, guidance, seed, when="always", mask=None):
+        from ..pipelines.stages.characters.a_pose import kept_pose, needs_canonicalization
         from ..pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
         from ..pipelines.stages.characters.picture import read_character
         from ..pipelines.stages.characters.unfinished import Unfinished
@@ -185,17 +189,22 @@ class Canonicalize(Node):
 
         cover, remarks = object_mask(mask, mask_marks)
         picture = read_character(image[0], None if cover is None else cover[0], complete)
+        story = Story().given(picture=describe_picture(image))
+        needed, why = needs_canonicalization(picture, when)
+        report = "\n".join(part for part in (*remarks, *picture.report, why) if part)
+        if not needed:
+            result = to_image(kept_pose(picture))
+            remember(result, story)
+            return io.NodeOutput(result, result, report, ui=ui.PreviewImage(result, cls=cls))
         settings, device = CanonicalSettings(seed=seed, **chosen(steps, guidance)), device_with_room()
         network, shelf = canonical.load(device), Shelf("Canonicalize", canonical, picture, settings, device.type)
         left = shelf.find(Unfinished.unpack)
-        chapter = Chapter(Story().given(picture=describe_picture(image)), "Canonicalize", settings,
-                          seed=seed, network=told(canonical))
+        chapter = Chapter(story, "Canonicalize", settings, seed=seed, network=told(canonical))
         done = run_stage("Canonicalize", lambda hooks: canonicalize(
             network, picture, settings, resume=lambda key: left, device=device, on_step=hooks["on_step"],
             autosave=hooks["autosave"]), node_key(cls), shelf=shelf)
         result = to_image(done.picture)
         remember(result, chapter.end())
-        report = "\n".join([*remarks, *picture.report])
         return io.NodeOutput(result, to_image(done.shown), report, ui=ui.PreviewImage(result, cls=cls))
 
 
