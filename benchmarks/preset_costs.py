@@ -72,7 +72,9 @@ NETWORKS = {
 
 @lru_cache
 def network_cost(name: str) -> dict:
-    """FLOPs of one UNet evaluation and of the encoder with its gradient at the picture; bytes of the weights."""
+    """FLOPs of one UNet evaluation, of the encoder with its gradient at the picture ("encode"), and of encoder and decoder
+    without any ("pixels"); bytes of the weights.
+    """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -89,9 +91,11 @@ def network_cost(name: str) -> dict:
         evaluation = counter.get_total_flops()
         with FlopCounterMode(display=False) as counter:
             vae.encode(picture).latent_dist.mode().sum().backward()
+        with FlopCounterMode(display=False) as both, torch.no_grad():
+            vae.decode(vae.encode(picture).latent_dist.mode())
     encoder = sum(p.numel() for n, p in vae.named_parameters() if n.startswith(("encoder", "quant")))
     return {
-        "unet": evaluation, "encode": counter.get_total_flops(),
+        "unet": evaluation, "encode": counter.get_total_flops(), "pixels": both.get_total_flops(),
         "bytes": sum(p.numel() for p in unet.parameters()) * (2 if size.half else 4) + encoder * 4,
     }
 

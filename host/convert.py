@@ -16,17 +16,6 @@ from ..pipelines.core.errors import InputError
 from ..pipelines.core.mesh import Mesh
 
 
-def object_mask(mask: Tensor | None, marks: str) -> Tensor | None:
-    """A MASK as coverage of the object, or None where it says nothing.
-
-    ``marks`` "background" is the core Load Image convention (1 = transparent).  For pictures without
-    transparency that node sends an all-zero mask, of 64 x 64 pixels whatever the picture's size.
-    """
-    if mask is None or marks == "object":
-        return mask
-    return 1 - mask if bool(mask.any()) else None
-
-
 def to_image(pixels: Tensor) -> Tensor:
     """[B, H, W, 3] or [H, W, 3] -> an IMAGE: CPU, float32, finite, inside [0, 1]."""
     pixels = pixels if pixels.ndim == 4 else pixels[None]

@@ -34,7 +34,7 @@ def with_picture(prompt: dict, name: str, caption: str) -> dict:
         if node["class_type"] == TOY and _used_outputs(prompt, key) <= {0, 1}:
             prompt[key] = {"class_type": "LoadImage", "inputs": {"image": name}, "_meta": {"title": "Load Image"}}
             for reader in prompt.values():  # a toy's mask marks the object, Load Image's the background
-                if reader["inputs"].get("mask") == [key, 1] and "mask_marks" in reader["inputs"]:
+                if reader["inputs"].get("mask") == [key, 1] and reader["inputs"].get("mask_marks", "auto") != "auto":
                     reader["inputs"]["mask_marks"] = "background"
             return prompt
     raise LaunchError("this workflow has no Load Image node to put a picture into")

@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..host import types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
-from ..host.convert import object_mask, to_image, to_mask
+from ..host.convert import to_image, to_mask
 from ..host.runner import run_stage
 from ..host.specs import Network
 from ..host.story import Chapter, recall, remember, told
@@ -127,7 +127,8 @@ class ToyCharacter(Node):
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The figure in a pose, on white."),
-                io.Mask.Output("mask", display_name="mask", tooltip="1 = figure: set mask_marks to 'object' in Canonicalize."),
+                io.Mask.Output("mask", display_name="mask",
+                               tooltip="1 = figure: in Canonicalize mask_marks may be 'auto' or 'object'."),
                 io.Image.Output("a_pose", display_name="a-pose", tooltip="The true A-pose from the front, on white."),
                 types.CharacterViews.Output("views", display_name="views", tooltip=f"The true ones. {_VIEWS_TIP}"),
                 layers_output("The true body, clothing and hair in A-pose, with vertex colors."),
@@ -161,11 +162,15 @@ class Canonicalize(Node):
             inputs=[
                 io.Image.Input("image", tooltip="One whole figure, from head to feet."),
                 types.Canonical.Input("canonical", tooltip="From Load Canonicalizer or Load Embedded Character Networks."),
-                io.Combo.Input("mask_marks", options=["background", "object"], default="background",
-                               tooltip="What white in the mask means: core Load Image marks the background."),
+                io.Combo.Input("mask_marks", options=["auto", "background", "object"], default="auto",
+                               tooltip="What is white in the mask: core Load Image marks the background. auto: the background, "
+                                       "if more than half of the mask's border is white."),
                 io.Boolean.Input("complete", default=False,
                                  tooltip="The figure is whole although it touches the picture's rim."),
                 *settings_inputs(5.0),
+                io.Combo.Input("when", options=["always", "auto", "never"], default="always", optional=True,
+                               tooltip="auto: a figure that stands in A-pose already is kept as it is, in the picture's full "
+                                       "resolution. never: any picture is. The network is not asked then."),
                 io.Mask.Input("mask", optional=True, tooltip="Where the figure is. Without one a plain background is removed."),
             ],
             outputs=[io.Image.Output("a_pose", display_name="a-pose", tooltip="The figure in A-pose, on white."),
@@ -175,24 +180,32 @@ class Canonicalize(Node):
         )
 
     @classmethod
-    def run(cls, image, canonical, mask_marks, complete, steps, guidance, seed, mask=None):
+    def run(cls, image, canonical, mask_marks, complete, steps, guidance, seed, when="always", mask=None):
+        from ..pipelines.stages.characters.a_pose import kept_pose, needs_canonicalization
         from ..pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
         from ..pipelines.stages.characters.picture import read_character
         from ..pipelines.stages.characters.unfinished import Unfinished
+        from ..pipelines.stages.inputs.marks import object_mask
 
-        cover = object_mask(mask, mask_marks)
+        cover, remarks = object_mask(mask, mask_marks)
         picture = read_character(image[0], None if cover is None else cover[0], complete)
+        story = Story().given(picture=describe_picture(image))
+        needed, why = needs_canonicalization(picture, when)
+        report = "\n".join(part for part in (*remarks, *picture.report, why) if part)
+        if not needed:
+            result = to_image(kept_pose(picture))
+            remember(result, story)
+            return io.NodeOutput(result, result, report, ui=ui.PreviewImage(result, cls=cls))
         settings, device = CanonicalSettings(seed=seed, **chosen(steps, guidance)), device_with_room()
         network, shelf = canonical.load(device), Shelf("Canonicalize", canonical, picture, settings, device.type)
         left = shelf.find(Unfinished.unpack)
-        chapter = Chapter(Story().given(picture=describe_picture(image)), "Canonicalize", settings,
-                          seed=seed, network=told(canonical))
+        chapter = Chapter(story, "Canonicalize", settings, seed=seed, network=told(canonical))
         done = run_stage("Canonicalize", lambda hooks: canonicalize(
             network, picture, settings, resume=lambda key: left, device=device, on_step=hooks["on_step"],
             autosave=hooks["autosave"]), node_key(cls), shelf=shelf)
         result = to_image(done.picture)
         remember(result, chapter.end())
-        return io.NodeOutput(result, to_image(done.shown), "\n".join(picture.report), ui=ui.PreviewImage(result, cls=cls))
+        return io.NodeOutput(result, to_image(done.shown), report, ui=ui.PreviewImage(result, cls=cls))
 
 
 class CharacterMultiView(Node):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 
@@ -58,6 +59,9 @@ class BakeExport(Node):
                              tooltip="Side of the turntable's pictures, pixels."),
                 io.Float.Input("elevation", default=10.0, min=-80.0, max=80.0, step=1.0, advanced=True,
                                tooltip="Height of the turntable's camera, degrees above the horizon."),
+                io.Boolean.Input("picture_texels", default=False, optional=True,
+                                 tooltip="Where the picture's camera sees the surface, the texture takes the picture's own "
+                                         "pixels, fading out towards edges and steep sides."),
                 io.String.Input("metrics", optional=True, force_input=True,
                                 tooltip="From Evaluate: kept in the manifest and inside the GLB."),
             ],
@@ -66,6 +70,8 @@ class BakeExport(Node):
                 io.Mesh.Output("mesh", display_name="mesh", tooltip="The textured mesh."),
                 io.Image.Output("texture", display_name="texture", tooltip="The baked texture."),
                 io.Image.Output("turntable", display_name="turntable", tooltip="The object from all around."),
+                io.String.Output("report", display_name="report",
+                                 tooltip="Size of mesh and texture, and how many texels come from the picture."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
         )
@@ -77,7 +83,7 @@ class BakeExport(Node):
 
     @classmethod
     def run(cls, scene, filename_prefix, texture_size, face_budget, supersample, frames, turntable_size, elevation,
-            metrics=None):
+            picture_texels=False, metrics=None):
         from ..pipelines.core.cameras import HOME
         from ..pipelines.io.glb import write_glb
         from ..pipelines.io.manifest import describe_file, plain, repeatable, write_manifest
@@ -87,9 +93,11 @@ class BakeExport(Node):
         need = 4 * texture_size**2 + 3 * frames * turntable_size**2 + 200 * face_budget
         slot, key = claim(filename_prefix, ("json", "manifest"), need), node_key(cls)
         say("baking the texture", key)
-        mesh = textured(scene, texture_size, face_budget, supersample)
+        mesh, share = textured(scene, texture_size, face_budget, supersample, picture_texels)
         assert mesh.texture is not None, "it has just been baked"
         made = record(scene, mesh, cls.hidden.prompt if cls.hidden is not None else None, metrics, filename_prefix, key)
+        if share is not None:
+            made["results"]["picture_texels"] = asdict(share)
         glb = write_glb(slot.path("glb"), mesh, plain(repeatable(made)), name="lift123")
         say("rendering the turntable", key)
         cameras = HOME.turntable(frames, math.radians(elevation), turntable_size)
@@ -100,18 +108,18 @@ class BakeExport(Node):
         made["results"]["glb"] = describe_file(slot.path("glb"))
         write_manifest(slot.path("json", "manifest"), made)
         forget_failure(filename_prefix)
-        return io.NodeOutput(Types.File3D(BytesIO(glb), "glb"), to_comfy_mesh(mesh), to_image(mesh.texture), pictures,
+        report = f"{len(mesh.faces)} faces, texture {texture_size} x {texture_size}. {share or ''}".strip()
+        say(report, key)
+        return io.NodeOutput(Types.File3D(BytesIO(glb), "glb"), to_comfy_mesh(mesh), to_image(mesh.texture), pictures, report,
                              ui=results(slot))
 
 
-def textured(scene, texture_size: int, face_budget: int, supersample: int):
-    """The scene's mesh, decimated, unwrapped and baked."""
-    from dataclasses import replace
+def textured(scene, texture_size: int, face_budget: int, supersample: int, picture: bool = False):
+    """(the scene's mesh, decimated, unwrapped and baked; what of its texture is the picture's, or None)."""
+    from ..pipelines.stages.results.asset import BakeSettings, textured_with_share
 
-    from ..pipelines.stages.results.asset import BakeSettings, textured_mesh
-
-    settings = replace(BakeSettings(), size=texture_size, faces=face_budget, supersample=supersample)
-    return textured_mesh(scene, settings, device=comfy_device())
+    settings = BakeSettings(size=texture_size, faces=face_budget, supersample=supersample, picture=picture)
+    return textured_with_share(scene, settings, device=comfy_device())
 
 
 def results(slot) -> dict:

@@ -13,7 +13,7 @@ from comfy_api.latest import io, ui
 
 from ..host import checkpoints, types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
-from ..host.convert import object_mask, parse_angles, to_image
+from ..host.convert import parse_angles, to_image
 from ..host.runner import run_stage
 from ..host.specs import AnyNetwork, Network
 from ..host.unfinished import Shelf
@@ -188,7 +188,7 @@ class RgnvEnhance(Node):
                 io.String.Input("azimuths", default="",
                                 tooltip="Where the views are, degrees from the picture's own side: from Sample Views, or "
                                         "written. Empty = evenly around. They choose the words front, side or back."),
-                io.Combo.Input("mask_marks", options=["background", "object"], default="background",
+                io.Combo.Input("mask_marks", options=["auto", "background", "object"], default="auto",
                                tooltip="What is white in the mask, as in Reference View."),
                 io.Combo.Input("space", options=["latents", "pictures"], default="latents", optional=True, advanced=True,
                                tooltip="What a result is. latents: decoded, as in the paper. pictures: the view, by what its "
@@ -214,6 +214,7 @@ class RgnvEnhance(Node):
             depth=None):
         from ..pipelines.core.journal import Journal
         from ..pipelines.methods.depth_noise import NAME
+        from ..pipelines.stages.inputs.marks import object_mask
         from ..pipelines.stages.inputs.reference import depth_of_inverse
         from ..pipelines.stages.objects.enhance_views import enhance_views
 
@@ -225,7 +226,7 @@ class RgnvEnhance(Node):
         device = device_with_room()
         estimator = None if depth_network is None else depth_network.load(device)
         reference = _with_depth(reference, estimator, device, settings.depth)
-        masks = object_mask(mask, mask_marks)
+        masks, _ = object_mask(mask, mask_marks, close=True)
         depths = None if depth is None else depth_of_inverse(depth)
         shelf = Shelf(NAME, reference, depth_text_network, views[..., :3], masks, depths, cameras, settings, depth_network,
                       background, device.type)

@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..host import types
 from ..host.base import CATEGORY, Node, comfy_device
-from ..host.convert import depth_picture, object_mask, to_comfy_mesh, to_image, to_mask
+from ..host.convert import depth_picture, to_comfy_mesh, to_image, to_mask
 from ..pipelines.core.cameras import HOME
 
 
@@ -42,9 +42,10 @@ class ReferenceView(Node):
                                        "lives in a cube of side 2."),
                 io.Float.Input("fovy", default=HOME.degrees, min=5.0, max=90.0, step=0.5, advanced=True,
                                tooltip="Vertical field of view, degrees."),
-                io.Combo.Input("mask_marks", options=["background", "object"], default="background",
+                io.Combo.Input("mask_marks", options=["auto", "background", "object"], default="auto",
                                tooltip="What is white in the mask. Load Image marks the transparent background; most "
-                                       "segmentation nodes mark the object."),
+                                       "segmentation nodes mark the object. auto: the background, if more than half of the "
+                                       "mask's border is white."),
                 io.Combo.Input("depth_convention", options=["inverse-depth", "distance"], default="inverse-depth",
                                tooltip="How to read the depth picture: bright = near (most estimators) or bright = "
                                        "far."),
@@ -72,14 +73,16 @@ class ReferenceView(Node):
     @classmethod
     def run(cls, image, prompt, negative, size, border, recenter, elevation, radius, fovy, mask_marks,
             depth_convention, mask=None, depth=None, normal=None):
+        from ..pipelines.stages.inputs.marks import object_mask
         from ..pipelines.stages.inputs.reference import prepare_reference
 
+        cover, remarks = object_mask(mask, mask_marks)
         reference, report = prepare_reference(
-            image, object_mask(mask, mask_marks), depth, normal, prompt=prompt, negative=negative, size=size,
+            image, cover, depth, normal, prompt=prompt, negative=negative, size=size,
             border=border, recenter=recenter, radius=radius, fovy=math.radians(fovy), elevation=math.radians(elevation),
             depth_convention="inverse" if depth_convention == "inverse-depth" else "distance")
         preview = to_image(reference.views.on_background(1.0))
-        return io.NodeOutput(reference, preview, to_mask(reference.views.alpha), "\n".join(report),
+        return io.NodeOutput(reference, preview, to_mask(reference.views.alpha), "\n".join([*remarks, *report]),
                              ui=ui.PreviewImage(preview, cls=cls))
 
 
@@ -126,7 +129,7 @@ class DepthPicture(Node):
             inputs=[
                 io.Image.Input("image", tooltip="One picture, the same one that goes into Reference View."),
                 types.Depth.Input("depth_network", tooltip="From Load Depth Network or Load Embedded Networks."),
-                io.Combo.Input("mask_marks", options=["background", "object"], default="background",
+                io.Combo.Input("mask_marks", options=["auto", "background", "object"], default="auto",
                                tooltip="What is white in the mask, as in Reference View."),
                 io.Mask.Input("mask", optional=True,
                               tooltip="Where the object is; limits the picture's range to it. The embedded network needs the "
@@ -139,10 +142,12 @@ class DepthPicture(Node):
 
     @classmethod
     def run(cls, image, depth_network, mask_marks, mask=None):
+        from ..pipelines.stages.inputs.marks import object_mask
         from ..pipelines.stages.inputs.picture_depth import depth_of_picture
 
         device = comfy_device()
-        depth, cover = depth_of_picture(image, depth_network.load(device), object_mask(mask, mask_marks), device)
+        cover, _ = object_mask(mask, mask_marks)
+        depth, cover = depth_of_picture(image, depth_network.load(device), cover, device)
         picture = depth_picture(depth[None], cover[None])
         return io.NodeOutput(picture, ui=ui.PreviewImage(picture, cls=cls))
 
@@ -171,7 +176,7 @@ class ToyObject(Node):
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The object on white."),
                 io.Mask.Output("mask", display_name="mask",
-                               tooltip="1 = object: set mask_marks to 'object' in Reference View."),
+                               tooltip="1 = object: in Reference View mask_marks may be 'auto' or 'object'."),
                 io.Image.Output("depth", display_name="depth", tooltip="True depth as inverse depth: bright = near."),
                 io.String.Output("caption", display_name="caption", tooltip="What the object is, for prompts."),
                 io.Mesh.Output("mesh", display_name="mesh", tooltip="The true mesh with vertex colors."),

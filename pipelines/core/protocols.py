@@ -37,6 +37,10 @@ class Denoiser(Protocol):
         """[B, S, S, 3] sRGB in [0, 1] -> latents [B, C, h, w] in diffusion units; differentiable."""
         ...
 
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [B, C, h, w] in diffusion units -> [B, S, S, 3] sRGB in [0, 1]; no gradient."""
+        ...
+
     def predict_noise(self, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
         """Guided eps_hat [B, C, h, w] for noisy latents at integer times t [B] in 0 .. T - 1; no gradient.
 
@@ -53,10 +57,6 @@ class GuidedDenoiser(Denoiser, Protocol):
 
         1 = the conditioned answer alone, and half the work.  (Ho and Salimans 2022.)
         """
-        ...
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents [B, C, h, w] in diffusion units -> [B, S, S, 3] sRGB in [0, 1]; no gradient."""
         ...
 
     def sample(self, cameras: Cameras, steps: int, generator: torch.Generator) -> Tensor:

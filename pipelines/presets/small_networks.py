@@ -21,7 +21,7 @@ from ..stages.results.asset import BakeSettings
 REFERENCE_SIZE = 256  # pixels
 VIEW_GUIDANCE = 1.5  # the small prior is unimodal enough: more guidance only saturates colors
 TEXT_GUIDANCE = 3.0
-BAKE = BakeSettings(faces=20000, size=1024)
+BAKE = BakeSettings(faces=20000, size=1024, picture=True)
 
 _STEPS = {"mode": "both", "novel_background": "white", "shading": PLAIN, "preview_every": 10}
 # What the embedded view prior was trained on.

@@ -2,6 +2,11 @@
 
 A picture is encoded, noised to a random time and denoised by a frozen network; the difference
 between predicted and true noise, times w(t), is the gradient of the latent.
+
+In pixels (M-C.7; the image-space term of HiFA, Zhu et al. 2023, alone) the network's clean estimate is decoded instead,
+and the picture is pulled towards it.  What only the encoder's gradient sees, a grain on unseen sides, stays away; in
+return nothing finer than the decoder's pictures is taught.  The encoder's backward pass is left out and a decoder's
+forward pass comes in its place, which is the larger of the two (``benchmarks/bench_sds.py``).
 """
 
 from __future__ import annotations
@@ -23,6 +28,9 @@ REDUCTIONS = get_args(Reduction)
 LOST = 0.01  # share of a network's output that may be nan without stopping the stage
 Weighting = Literal["sigma2", "uniform", "snr"]
 WEIGHTINGS = get_args(Weighting)
+SdsSpace = Literal["latent", "pixels"]
+SPACES = get_args(SdsSpace)
+FAINT = 1e-4  # the least share of the picture in a noisy latent, sqrt(abar), that an estimate is divided by
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,10 @@ class SdsSettings:
     reduction: "sum" over latent elements (the released codes) or "mean" (M-C.6).
     weighting: w(t): "sigma2" = 1 - abar (both papers), "uniform" = 1, or "snr" =
                sqrt(1 - abar) / sqrt(abar), which makes the gradient exactly z - z0_hat.
+    space:     "latent" (the papers), or "pixels": 0.5 w |x - D(z0_hat)|^2, the mean over the picture's pixels and
+               channels, with no gradient through encoder or decoder (M-C.7).  ``reduction`` and ``weighting`` are the
+               latent's and play no part there.
+    pixel_weight: schedule over progress, multiplies ``weight`` in pixels.
     """
 
     t_range: tuple[float | Schedule, float | Schedule] = (0.2, 0.6)
@@ -43,12 +55,16 @@ class SdsSettings:
     weight: Schedule = Constant(1.0)
     reduction: Reduction = "sum"
     weighting: Weighting = "sigma2"
+    space: SdsSpace = "latent"
+    pixel_weight: Schedule = Constant(12.0)
 
     def __post_init__(self):
         if self.reduction not in REDUCTIONS:
             raise ValueError(f"reduction must be one of {REDUCTIONS}, got {self.reduction!r}")
         if self.weighting not in WEIGHTINGS:
             raise ValueError(f"weighting must be one of {WEIGHTINGS}, got {self.weighting!r}")
+        if self.space not in SPACES:
+            raise ValueError(f"space must be one of {SPACES}, got {self.space!r}")
 
     def times(self, progress: float, steps: int) -> tuple[int, int]:
         """Lowest and highest integer time, both inclusive, at ``progress``."""
@@ -63,9 +79,10 @@ class SdsSettings:
 class SdsPrior(Prior):
     """A :class:`Denoiser` seen as a loss.
 
-    The loss's *gradient* is exact score distillation, in the product form <stopgrad(g), z> in
+    In latent space the loss's *gradient* is exact score distillation, in the product form <stopgrad(g), z> in
     float32 (the regression form loses digits in half precision); its *value* is |g|^2 / 2, which,
     unlike the product, says how far the network wants to move the picture.
+    In pixels value and gradient are those of the squared distance to the decoded estimate.
     knows_reference: whether the denoiser is conditioned on the reference picture.
     """
 
@@ -80,17 +97,16 @@ class SdsPrior(Prior):
 
     def loss(self, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:
         """[B] losses of pictures [B, H, W, 3]; the generator lives on the CPU."""
+        judged = self._in_pixels if self.settings.space == "pixels" else self._in_latents
+        return judged(images, cameras, progress, generator)
+
+    def _in_latents(self, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:
         settings, denoiser = self.settings, self.denoiser
         latents = denoiser.encode(resize(images, denoiser.image_size)).float()
-        t = self._draw_times(len(images), progress, generator).to(latents.device)
-        noise = torch.randn(latents.shape, generator=generator).to(latents)
         with torch.no_grad():
-            abar = denoiser.alphas_cumprod.to(latents)[t][:, None, None, None]
-            noisy = abar.sqrt() * latents + (1 - abar).sqrt() * noise
-            predicted = denoiser.predict_noise(noisy, t, cameras).float()
+            _, noise, abar, predicted = self._asked(latents, cameras, progress, generator)
             weight = self.image_weights(cameras)
             weight = weight.to(latents)[:, None, None, None] if isinstance(weight, Tensor) else weight
-            predicted = _without_lost(predicted, noise, self.name, t)
             grad = weight * settings.weight(progress) * _weighting(settings.weighting, abar) * (predicted - noise)
             grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)  # M-C.1
         per_element = latents * grad
@@ -98,27 +114,51 @@ class SdsPrior(Prior):
         flat = value.flatten(1)
         return flat.sum(1) if settings.reduction == "sum" else flat.mean(1)
 
+    def _in_pixels(self, images: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> Tensor:
+        settings, denoiser = self.settings, self.denoiser
+        with torch.no_grad():
+            shown = resize(images.detach(), denoiser.image_size)
+            latents = denoiser.encode(shown).float()
+            t, noise, abar, predicted = self._asked(latents, cameras, progress, generator)
+            clean = latents + ((1 - abar).sqrt() / abar.sqrt().clamp_min(FAINT)) * (noise - predicted)
+            target = _without_lost(denoiser.decode(clean).to(images), shown.to(images), self.name, t)
+            weight = self.image_weights(cameras) * settings.weight(progress) * settings.pixel_weight(progress)
+            weight = weight.to(images) if isinstance(weight, Tensor) else weight
+            target = resize(target, images.shape[1], images.shape[2])
+        return 0.5 * weight * (images - target).square().flatten(1).mean(1)
+
+    def _asked(self, latents: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> tuple:
+        """(times [B], noise, abar [B, 1, 1, 1], predicted noise) of one draw."""
+        denoiser = self.denoiser
+        t = self._draw_times(len(latents), progress, generator).to(latents.device)
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        abar = denoiser.alphas_cumprod.to(latents)[t][:, None, None, None]
+        noisy = abar.sqrt() * latents + (1 - abar).sqrt() * noise
+        predicted = denoiser.predict_noise(noisy, t, cameras).float()
+        return t, noise, abar, _without_lost(predicted, noise, self.name, t)
+
     def _draw_times(self, count: int, progress: float, generator: torch.Generator) -> Tensor:
         low, high = self.settings.times(progress, len(self.denoiser.alphas_cumprod))
         return torch.randint(low, high + 1, (count,), generator=generator)
 
 
-def resize(images: Tensor, size: int) -> Tensor:
-    """[B, H, W, C] -> [B, size, size, C], bilinear, pixel centers kept (align_corners false)."""
-    if images.shape[1] == size and images.shape[2] == size:
+def resize(images: Tensor, height: int, width: int | None = None) -> Tensor:
+    """[B, H, W, C] -> [B, height, width, C], bilinear, pixel centers kept (align_corners false); a square without width."""
+    width = height if width is None else width
+    if images.shape[1] == height and images.shape[2] == width:
         return images
     planes = images.movedim(-1, 1)
-    shrinks = images.shape[1] > size
+    shrinks = images.shape[1] > height
     planes = torch.nn.functional.interpolate(
-        planes, (size, size), mode="bilinear", align_corners=False, antialias=shrinks
+        planes, (height, width), mode="bilinear", align_corners=False, antialias=shrinks
     )
     return planes.movedim(1, -1)
 
 
 def _without_lost(predicted: Tensor, noise: Tensor, name: str, t: Tensor) -> Tensor:
-    """``predicted`` with single lost elements (half precision does that) replaced by no opinion at all.
+    """``predicted`` with single lost elements (half precision does that) replaced by no opinion at all, ``noise``.
 
-    Raises NotFinite when more than :data:`LOST` of the elements are lost: then the network is broken.
+    Raises NotFinite when more than :data:`LOST` of the elements are lost: then the network (or its decoder) is broken.
     """
     finite = predicted.isfinite()
     lost = 1 - float(finite.float().mean())

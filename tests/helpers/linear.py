@@ -20,6 +20,11 @@ class LinearDenoiser:
         z = images.flatten(1).to(self.dtype) @ self.matrix.T.to(self.dtype)
         return z.reshape(len(images), self.channels, 2, 2)
 
+    def decode(self, latents):
+        """Its own pictures: a fixed linear map back, kept in [0, 1], without gradient."""
+        flat = latents.detach().flatten(1) @ self.matrix.to(latents) / self.matrix.shape[1]
+        return (0.5 + flat).reshape(len(latents), self.image_size, self.image_size, 3).clamp(0, 1)
+
     def predict_noise(self, noisy, t, cameras):
         self.calls.append((noisy.clone(), t.clone()))
         return torch.full_like(noisy, self.answer)

@@ -269,14 +269,6 @@ def test_names_in_the_output_folder(output):
             outputs.claim(bad)
 
 
-def test_load_image_masks():
-    transparent = torch.zeros(1, 8, 8)
-    transparent[:, :4] = 1
-    assert convert.object_mask(transparent, "background")[0, :, 0].tolist() == [0] * 4 + [1] * 4
-    assert convert.object_mask(torch.zeros(1, 64, 64), "background") is None, "Load Image without transparency"
-    assert convert.object_mask(transparent, "object") is transparent and convert.object_mask(None, "object") is None
-
-
 def square(textured=True):
     """Two triangles whose shared edge is a texture seam."""
     vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])

@@ -250,8 +250,9 @@ def test_a_toy_character_gives_way_to_a_picture_unless_its_truth_is_used():
     (key,) = (k for k, n in shipped.items() if n["class_type"] == "Lift123_ToyCharacter")
     stage = next(k for k, n in shipped.items() if n["class_type"] == "Lift123_Canonicalize")
     assert edited[key]["class_type"] == "LoadImage" and edited[key]["inputs"] == {"image": "lift123/me.png"}
-    assert edited[stage]["inputs"] == {**shipped[stage]["inputs"], "mask_marks": "background"}
-    assert all(edited[k] == n for k, n in shipped.items() if k not in (key, stage))
+    assert shipped[stage]["inputs"]["mask_marks"] == "auto" and all(edited[k] == n for k, n in shipped.items() if k != key)
+    set_by_hand = {**shipped, stage: {**shipped[stage], "inputs": {**shipped[stage]["inputs"], "mask_marks": "object"}}}
+    assert graph.with_picture(set_by_hand, "me.png", "x")[stage]["inputs"]["mask_marks"] == "background"
     toy = json.loads((ROOT / "workflows" / "api" / "stdgen_toy.json").read_text(encoding="utf-8"))
     with pytest.raises(settings.LaunchError, match="Load Image"):
         graph.with_picture(toy, "x.png", "x")

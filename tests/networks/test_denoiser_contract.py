@@ -178,6 +178,17 @@ def test_a_batch_is_many_single_views(name, root):
     assert not torch.allclose(whole, turned, rtol=1e-3, atol=1e-5), "it sees the cameras"
 
 
+@every
+def test_latents_become_pictures(name, root):
+    denoiser = conditioned(name, root)
+    images, latents = latents_of(denoiser)
+    shown = denoiser.decode(latents)
+    assert shown.shape == images.shape and shown.dtype == torch.float32 and not shown.requires_grad
+    assert 0 <= float(shown.min()) and float(shown.max()) <= 1 and not shown.is_inference()
+    loud = denoiser.decode(50 * latents.detach())
+    assert 0 <= float(loud.min()) and float(loud.max()) <= 1 and not torch.equal(loud, shown)
+
+
 # ------------------------------------------------------------------------------------------ GuidedDenoiser
 
 
@@ -191,17 +202,6 @@ def test_guidance_leads_from_one_answer_to_another_and_makes_copies(name, root):
     assert torch.allclose(three, 2 * two - one, atol=1e-3 * scale) and float((two - one).abs().max()) > 1e-6 * scale
     assert torch.equal(answer(denoiser), before), "the other one keeps its guidance"
     assert type(denoiser.with_guidance(2.0)) is type(denoiser) and denoiser.with_guidance(2.0).guidance == 2.0
-
-
-@network
-def test_latents_become_pictures(name, root):
-    denoiser = conditioned(name, root)
-    images, latents = latents_of(denoiser)
-    shown = denoiser.decode(latents)
-    assert shown.shape == images.shape and shown.dtype == torch.float32 and not shown.requires_grad
-    assert 0 <= float(shown.min()) and float(shown.max()) <= 1 and not shown.is_inference()
-    loud = denoiser.decode(50 * latents.detach())
-    assert 0 <= float(loud.min()) and float(loud.max()) <= 1 and not torch.equal(loud, shown)
 
 
 @network
@@ -274,7 +274,7 @@ def test_it_has_the_members_of_its_protocol_with_the_same_arguments(name, root):
     kind = protocols.PictureConditioned if name in PICTURE else protocols.DepthConditioned if name in DEPTH else (
         protocols.PromptConditioned if name in TEXT else protocols.Denoiser)
     denoiser, wanted = loaded(name, root), members(kind)
-    assert {"alphas_cumprod", "image_size", "encode", "predict_noise"} <= set(wanted)
+    assert {"alphas_cumprod", "image_size", "encode", "decode", "predict_noise"} <= set(wanted)
     for member, value in wanted.items():
         own = getattr(denoiser, member)
         if callable(value):

@@ -115,6 +115,26 @@ def test_canonicalize_gives_a_picture_and_what_was_shown(toy, networks):
         characters.Canonicalize.execute(mask=torch.cat([mask, mask], 2), **{**given, "image": torch.cat([image, image], 2)})
 
 
+def test_a_figure_in_a_pose_is_kept_when_asked_and_the_network_is_not(toy, networks):
+    class Absent:
+        def load(self, device):
+            raise AssertionError("the network is not needed")
+
+    a_pose = toy[2]
+    given = {"canonical": Absent(), "mask_marks": "auto", "complete": False, **SAMPLER}
+    kept, shown, report = characters.Canonicalize.execute(image=a_pose, when="auto", **given).result
+    assert "A-pose already" in report and torch.equal(kept, shown)
+    assert kept.shape[2] == round(kept.shape[1] * 640 / 1024), "the published canvas"
+    before, after = (int((picture[0] < 0.8).any(-1).any(1).sum()) for picture in (a_pose, kept))
+    assert abs(before - after) <= 2, "not larger or smaller, but for its soft rim"
+    raised = characters.Canonicalize.execute(image=toy[0], when="never", **given)
+    assert "as it is" in raised.result[2]
+    with pytest.raises(AssertionError, match="not needed"):
+        characters.Canonicalize.execute(image=a_pose, when="always", **given)
+    with pytest.raises(AssertionError, match="not needed"):
+        characters.Canonicalize.execute(image=a_pose, **given)
+
+
 def test_multi_view_makes_the_levels_asked_for_and_keeps_known_ones(toy, networks):
     given = {"image": toy[2], "multiview": networks[1], **SAMPLER}
     views, colors, normals = characters.CharacterMultiView.execute(levels="complete + no hair", **given).result

@@ -28,6 +28,7 @@ from lift123.verification.oracle import OracleDenoiser
 ROOT = Path(__file__).resolve().parents[2]
 SIZE, COUNT = 8, 2
 MEAN = SdsSettings(reduction="mean")
+PIXELS = SdsSettings(space="pixels", pixel_weight=Linear(12.0, 4.0))
 TURNS = RgsdSettings(Constant(1.0), "mean", reuse=3, slots=2)
 
 
@@ -67,6 +68,12 @@ PRIORS = {
     "text": lambda: TextPrior(LinearDenoiser(), MEAN),
     "MODEL as text": lambda: TextPrior(comfy("text"), MEAN),
     "MODEL as view": lambda: ViewPrior(comfy("view"), MEAN, HOME),
+    "sds in pixels": lambda: SdsPrior(LinearDenoiser(), PIXELS),
+    "oracle in pixels": lambda: SdsPrior(OracleDenoiser(truth, image_size=SIZE), PIXELS, "oracle"),
+    "MODEL as text in pixels": lambda: TextPrior(comfy("text"), PIXELS),
+    "MODEL as view in pixels": lambda: ViewPrior(comfy("view"), PIXELS, HOME),
+    "sum of both spaces": lambda: half(view(), TextPrior(LinearDenoiser(), PIXELS)),
+    "dynamic in pixels": lambda: DynamicPrior(ViewPrior(LinearDenoiser(), PIXELS, HOME), TextPrior(LinearDenoiser(), PIXELS)),
     "rgsd": rgsd,
     "rgsd, as the paper": partial(rgsd, replace(TURNS, reuse=1)),
     "rgsd, mean": partial(rgsd, replace(TURNS, tau="mean", fixed=())),

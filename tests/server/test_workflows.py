@@ -95,8 +95,8 @@ def test_the_graph_is_the_preset(name, preset):
     assert preset.nerf.mesh_iterations == preset.mesh.iterations
     assert inputs["ReferenceView"]["size"] == preset.reference_size
     bake = inputs["BakeExport"]
-    assert (bake["face_budget"], bake["texture_size"], bake["supersample"]) == (
-        preset.bake.faces, preset.bake.size, preset.bake.supersample)
+    assert (bake["face_budget"], bake["texture_size"], bake["supersample"], bake["picture_texels"]) == (
+        preset.bake.faces, preset.bake.size, preset.bake.supersample, preset.bake.picture)
 
 
 def test_stage_2_finds_the_configuration_of_stage_1_in_the_scene():

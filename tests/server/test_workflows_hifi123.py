@@ -64,8 +64,8 @@ def test_the_graph_is_the_preset(name, which):
     assert (reference["size"], reference["radius"], reference["fovy"], reference["recenter"]) == (
         preset.reference_size, preset.radius, preset.fovy, preset.recenter)
     bake = prompt[stage(prompt, "BakeExport")]["inputs"]
-    assert (bake["face_budget"], bake["texture_size"], bake["supersample"]) == (
-        preset.bake.faces, preset.bake.size, preset.bake.supersample)
+    assert (bake["face_budget"], bake["texture_size"], bake["supersample"], bake["picture_texels"]) == (
+        preset.bake.faces, preset.bake.size, preset.bake.supersample, preset.bake.picture)
 
 
 def test_other_graphs_use_the_quickstarts_numbers():

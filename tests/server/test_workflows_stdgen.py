@@ -46,7 +46,8 @@ def test_what_is_ground_truth_is_labeled(name):
         assert "GROUND TRUTH" in said and "ground truth" in told and "**green**" in told.replace("**Green nodes", "**green**")
     else:
         assert "ground truth" not in told.lower() and "GROUND TRUTH" not in said
-        assert "*mask_marks* to *background*" in told, "a toy's mask marks the object, Load Image's the background"
+        (stage,) = nodes_of(prompt, "Canonicalize").values()
+        assert stage["inputs"]["mask_marks"] == "auto", "a toy's mask marks the object, Load Image's the background"
     for kind, node in (("canonical", "Canonicalize"), ("multiview", "CharacterMultiView"), ("slrm", "LiftLayers")):
         if name == "stdgen_quickstart":  # a network that ships is used
             there = (ROOT / "pipelines" / "embedded" / f"stdgen_{kind}.safetensors").is_file()

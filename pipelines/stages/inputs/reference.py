@@ -119,7 +119,7 @@ def prepare_reference(
     height, width = rgb.shape[:2]
     if mask is not None:
         alpha = read_mask(mask, height, width)
-    elif alpha is None or bool((alpha > 0.999).all()):
+    elif alpha is None or bool((alpha > 0.5).all()):  # opaque, if not to the last bit
         alpha = find_plain_background(rgb)
         report.append("no mask and no transparency: the plain background was removed")
     box = _object_box(alpha, report)
@@ -151,6 +151,10 @@ def _object_box(alpha: Tensor, report: list[str]) -> tuple[int, int, int, int]:
     """(top, left, bottom, right) of alpha > 1/2, with warnings about the edge of the picture."""
     inside = alpha > 0.5
     if not bool(inside.any()) or float(inside.float().mean()) < MIN_AREA:
+        if 0.02 < float(alpha.max()) <= 0.5:
+            got = f"coverage that never exceeds {float(alpha.max()):.0%}: a see-through object"
+            remedy = "Give a mask that marks the object, or make the picture's alpha solid."
+            raise InputError("mask", "an object that is more solid than not", got, remedy)
         got = f"{100 * float(inside.float().mean()):.3g} % object pixels"
         raise InputError("mask", "an object", got, "Check that the mask is not empty or inverted.")
     if bool(inside.all()):

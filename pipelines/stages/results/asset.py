@@ -9,18 +9,37 @@ import torch
 from ...core.mesh import Mesh
 from ..loop.scene import Scene
 from ..objects.surfaces import is_fixed
-from .bake import bake_asset, bake_untouched
+from .bake import bake, laid_out, laid_out_untouched, surface_points
+from .picture_texels import PictureTexels
 from .render_views import scene_albedo, scene_mesh
 
 
 @dataclass(frozen=True)
 class BakeSettings:
-    """Export: faces kept, texture side in pixels, padding in pixels, samples per texel side."""
+    """Export: faces kept, texture side in pixels, padding in pixels, samples per texel side.
+
+    picture: texels that the reference camera sees take the picture's own colors (``picture_texels``; ours).
+    """
 
     faces: int = 50_000
     size: int = 2048
     padding: int = 8
     supersample: int = 2
+    picture: bool = False
+
+
+@dataclass(frozen=True)
+class PictureShare:
+    """Texels of a texture: all that lie on the surface, those mostly from the picture, and those partly from it."""
+
+    texels: int
+    mostly: int
+    partly: int
+
+    def __str__(self) -> str:
+        share = self.mostly / max(self.texels, 1)
+        return (f"{self.mostly} of {self.texels} texels ({share:.0%}) come from the picture, another {self.partly} are "
+                "blended with it.")
 
 
 def textured_mesh(scene: Scene, settings: BakeSettings = BakeSettings(), device: torch.device | str = "cpu") -> Mesh:
@@ -28,9 +47,26 @@ def textured_mesh(scene: Scene, settings: BakeSettings = BakeSettings(), device:
 
     An imported mesh that is to stay untouched is baked as it is.
     """
-    mesh = replace(scene_mesh(scene, device), vertex_colors=None)
+    return textured_with_share(scene, settings, device)[0]
+
+
+def textured_with_share(
+    scene: Scene, settings: BakeSettings = BakeSettings(), device: torch.device | str = "cpu"
+) -> tuple[Mesh, PictureShare | None]:
+    """(:func:`textured_mesh`, what of its texture is the picture's; None where settings.picture is off)."""
+    mesh, size = replace(scene_mesh(scene, device), vertex_colors=None), settings.size
     if is_fixed(scene):
-        return bake_untouched(mesh, scene_albedo(scene, device), settings.size, settings.padding, settings.supersample)
-    return bake_asset(
-        mesh, scene_albedo(scene, device), settings.faces, settings.size, settings.padding, settings.supersample
-    )
+        mesh = laid_out_untouched(mesh, size, settings.padding)
+    else:
+        mesh = laid_out(mesh, settings.faces, size, settings.padding)
+    albedo, share = scene_albedo(scene, device), None
+    if settings.picture:
+        front = PictureTexels(mesh, scene.reference)
+        albedo, share = front.over(albedo), _share(front, mesh, size)
+    return bake(mesh, albedo, size, settings.padding, settings.supersample), share
+
+
+def _share(front: PictureTexels, mesh: Mesh, size: int) -> PictureShare:
+    weights = torch.cat([front.weight(points) for _, points in surface_points(mesh, size, 1)])
+    mostly, any_of_it = int((weights > 0.5).sum()), int((weights > 0).sum())
+    return PictureShare(len(weights), mostly, any_of_it - mostly)

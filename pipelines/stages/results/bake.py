@@ -30,16 +30,21 @@ def bake_asset(
 
     See :func:`drop_small_parts`, :func:`decimate`, :func:`unwrap` and :func:`bake`.
     """
-    gutter = max(2, min(padding // 2, size // 64))
-    clean = drop_small_parts(mesh.detach())
-    return bake(unwrap(clean, face_budget, size, gutter), albedo, size, padding, supersample)
+    return bake(laid_out(mesh, face_budget, size, padding), albedo, size, padding, supersample)
 
 
-def bake_untouched(mesh: Mesh, albedo: ColorFn, size: int = 1024, padding: int = 8, supersample: int = 2) -> Mesh:
-    """As :func:`bake_asset`, for a mesh whose vertices and faces must stay: its own UVs serve where it has any."""
-    if mesh.uvs is None:
-        mesh = unwrap(mesh.detach(), None, size, max(2, min(padding // 2, size // 64)))
-    return bake(mesh, albedo, size, padding, supersample)
+def laid_out(mesh: Mesh, face_budget: int | None = 20_000, size: int = 1024, padding: int = 8) -> Mesh:
+    """The mesh of :func:`bake_asset` before it is painted: without crumbs, decimated, unwrapped."""
+    return unwrap(drop_small_parts(mesh.detach()), face_budget, size, _gutter(size, padding))
+
+
+def laid_out_untouched(mesh: Mesh, size: int = 1024, padding: int = 8) -> Mesh:
+    """As :func:`laid_out`, for a mesh whose vertices and faces must stay: its own UVs serve where it has any."""
+    return unwrap(mesh.detach(), None, size, _gutter(size, padding)) if mesh.uvs is None else mesh
+
+
+def _gutter(size: int, padding: int) -> int:
+    return max(2, min(padding // 2, size // 64))
 
 
 @torch.no_grad()
@@ -57,7 +62,7 @@ def bake(mesh: Mesh, albedo: ColorFn, size: int = 1024, padding: int = 8, supers
         raise ValueError(f"size {size}, supersample {supersample} and padding {padding} must be positive")
     total = torch.zeros(size * size, 3, device=mesh.vertices.device)
     count = torch.zeros(size * size, 1, device=mesh.vertices.device)
-    for texel, points in _surface_points(mesh, size, supersample):
+    for texel, points in surface_points(mesh, size, supersample):
         total[texel] += torch.cat([albedo(x).to(total).clamp(0, 1) for x in points.split(CHUNK)])
         count[texel] += 1
     painted = (count > 0).reshape(size, size)
@@ -65,7 +70,7 @@ def bake(mesh: Mesh, albedo: ColorFn, size: int = 1024, padding: int = 8, supers
     return replace(mesh, texture=_pad(texture, painted, padding), vertex_colors=None)
 
 
-def _surface_points(mesh: Mesh, size: int, supersample: int) -> Iterator[tuple[Tensor, Tensor]]:
+def surface_points(mesh: Mesh, size: int, supersample: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Covered texels [N] and their scene points [N, 3], once per sub-texel (no texel twice in one piece)."""
     fine = size * supersample
     assert mesh.uvs is not None and mesh.face_uvs is not None  # it was unwrapped
