@@ -88,6 +88,9 @@ def load_layers(path: str | os.PathLike, remark: Callable[[str], None] = sealed.
     """
     tensors, meta = sealed.read(path, FILE, remark)
     try:
+        for name, value in tensors.items():
+            if value.is_floating_point() and not bool(value.isfinite().all()):
+                raise ValueError(f"{name} holds NaN or infinity")
         state = json.loads(meta["state"])
         groups = {group: LayeredMesh(_meshes(tensors, group)) for group in _SETS}
         return RefinedLayers(**groups, finished=tuple(state["finished"]), notes=tuple(state["notes"]), reach=state["reach"],
