@@ -30,15 +30,16 @@ from lift123.verification.fuzz_mutations import mutation
 from lift123.verification.fuzz_seeds import MTL, OBJ, SEEDS, picture
 
 
-def check_mesh(mesh) -> None:
-    """A mesh that a renderer can use: finite, its faces inside, colors in range."""
+def check_mesh(mesh, read: bool = True) -> None:
+    """A mesh that a renderer can use: finite, its faces inside; one that was read has colors in range."""
     assert len(mesh.faces) and bool(torch.isfinite(mesh.vertices).all()), "vertices"
     assert 0 <= int(mesh.faces.min()) and int(mesh.faces.max()) < len(mesh.vertices), "faces"
     if mesh.uvs is not None:
         assert bool(torch.isfinite(mesh.uvs).all()), "texture coordinates"
         assert 0 <= int(mesh.face_uvs.min()) and int(mesh.face_uvs.max()) < len(mesh.uvs), "face_uvs"
     for colors in (mesh.texture, mesh.vertex_colors):
-        assert colors is None or bool(((colors >= -1e-5) & (colors <= 1 + 1e-5)).all()), "colors"
+        assert colors is None or bool(torch.isfinite(colors).all()), "colors"
+        assert not read or colors is None or bool(((colors >= -1e-5) & (colors <= 1 + 1e-5)).all()), "colors"
 
 
 def beside(materials: bytes = MTL):
@@ -67,7 +68,7 @@ def read_file(kind: str, data: bytes, folder: Path) -> None:
         assert isinstance(kept.meta, dict) and all(isinstance(t, torch.Tensor) for t in kept.tensors.values())
     elif kind == "layers":
         for mesh in load_layers(path).layers.layers.values():
-            check_mesh(mesh)
+            check_mesh(mesh, read=False)
     elif kind == "checkpoint":
         assert all(isinstance(t, torch.Tensor) for t in load_pickle(path).values())
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ _CHUNK = 1 << 21  # pixels of cells that are drawn at once
 class _Tile:
     """A rectangle of the atlas.
 
-    size: (height, width) pixels at full scale.  faces: [N] ids; spots: [N, 3, 2] (x, y) of their corners, in pixels.
+    size: (height, width) pixels.  faces: [N] ids; spots: [N, 3, 2] (x, y) of their corners, in pixels.
     """
 
     size: tuple[int, int]
@@ -42,8 +42,8 @@ class _Tile:
     look: Look
     shrinks = False
 
-    def draw(self, scale: float) -> Tensor:
-        """[H, W, 3] sRGB at ``scale``."""
+    def draw(self) -> Tensor:
+        """[H, W, 3] sRGB."""
         return linear_to_srgb(torch.tensor(self.look.color).clamp(0, 1)).expand(*self.size, 3)
 
 
@@ -55,15 +55,12 @@ class _Copy(_Tile):
     columns: np.ndarray
     shrinks = True
 
-    def draw(self, scale: float) -> Tensor:
+    def draw(self) -> Tensor:
         assert self.look.picture is not None
         image = self.look.picture[torch.from_numpy(self.rows)][:, torch.from_numpy(self.columns)]
         factor = torch.tensor(self.look.color)
         if not bool((factor == 1).all()):
             image = linear_to_srgb((srgb_to_linear(image) * factor).clamp(0, 1))
-        if scale < 1:
-            size = _scaled(self.size, scale)
-            image = torch.nn.functional.interpolate(image.permute(2, 0, 1)[None], size, mode="area")[0].permute(1, 2, 0)
         return image
 
 
@@ -79,7 +76,7 @@ class _Cells(_Tile):
     colors: Tensor
     uvs: np.ndarray | None
 
-    def draw(self, scale: float) -> Tensor:
+    def draw(self) -> Tensor:
         grid = torch.linspace(0, 1, self.side - 1).tolist() + [1 + 1 / max(self.side - 2, 1)]
         c, b = torch.meshgrid(torch.tensor(grid), torch.tensor(grid), indexing="ij")
         weights = torch.stack([1 - b - c, b, c], -1).reshape(-1, 3)  # beyond the face the colors go on: no dark seams
@@ -92,7 +89,7 @@ class _Cells(_Tile):
             if self.uvs is not None and self.look.picture is not None:
                 spots = np.einsum("pk,nkc->npc", weights.numpy(), self.uvs[part])
                 linear = linear * srgb_to_linear(_sampled(self.look, spots))
-            cells[part] = linear_to_srgb(linear.clamp(0, 1))
+            cells[begin : begin + len(linear)] = linear_to_srgb(linear.clamp(0, 1))
         rows = cells.reshape(-1, self.across, self.side, self.side, 3).permute(0, 2, 1, 3, 4)
         return rows.reshape(*self.size, 3)
 
@@ -101,15 +98,14 @@ def build_atlas(soup: Soup, notes: Notes) -> Mesh:
     """The soup as one mesh with one texture; ``notes`` hears what that cost."""
     tiles = list(_tiles(soup, notes))
     scale = _scale(tiles)
-    if scale < 1:
+    if scale < 1:  # nothing is drawn yet: a picture that repeats may be far larger than the atlas
         notes.say(f"textures were shrunk to {100 * scale:.0f} % of their sides to fit into one")
-    sizes = [_scaled(t.size, scale) if t.shrinks else t.size for t in tiles]
-    corners, (height, width) = _shelves(sizes)
+        tiles = list(_tiles(replace(soup, looks=_shrunk(soup.looks, scale)), Notes()))
+    corners, (height, width) = _shelves([tile.size for tile in tiles])
     texture, spots = torch.zeros(height, width, 3), np.zeros((len(soup.faces), 3, 2))
-    for tile, (h, w), (y, x) in zip(tiles, sizes, corners, strict=True):
-        texture[y : y + h, x : x + w] = tile.draw(scale)
-        ratio = np.array([w / tile.size[1], h / tile.size[0]])
-        spots[tile.faces.numpy()] = (tile.spots * ratio + (x, y)) / (width, height)
+    for tile, (y, x) in zip(tiles, corners, strict=True):
+        texture[y : y + tile.size[0], x : x + tile.size[1]] = tile.draw()
+        spots[tile.faces.numpy()] = (tile.spots + (x, y)) / (width, height)
     uvs, index = np.unique(spots.reshape(-1, 2).astype(np.float32), axis=0, return_inverse=True)
     pictures = len({id(tile.look.picture) for tile in tiles if tile.look.picture is not None})
     notes.say(f"{pictures} texture{'s' * (pictures != 1)} and {len(soup.looks)} material{'s' * (len(soup.looks) != 1)} "
@@ -119,8 +115,10 @@ def build_atlas(soup: Soup, notes: Notes) -> Mesh:
 
 def _tiles(soup: Soup, notes: Notes) -> Iterator[_Tile]:
     """The atlas' rectangles; every face is in exactly one."""
-    for number in soup.look.unique().tolist():
-        look, faces = soup.looks[number], (soup.look == number).nonzero()[:, 0]
+    numbers, counts = soup.look.unique(return_counts=True)
+    groups = soup.look.argsort(stable=True).split(counts.tolist())
+    for number, faces in zip(numbers.tolist(), groups, strict=True):
+        look = soup.looks[number]
         placed = torch.zeros(len(faces), dtype=torch.bool)
         if look.picture is not None:
             if soup.uvs is not None and soup.face_uvs is not None:
@@ -243,8 +241,16 @@ def _sampled(look: Look, uvs: np.ndarray) -> Tensor:
     return lines[0] * (1 - fy) + lines[1] * fy
 
 
-def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+def _shrunk(looks: list[Look], scale: float) -> list[Look]:
+    """The looks with smaller pictures, each shrunk once."""
+    known: dict[int, Tensor] = {}
+    for look in looks:
+        picture = look.picture
+        if picture is not None and id(picture) not in known:
+            size = (max(round(picture.shape[0] * scale), 1), max(round(picture.shape[1] * scale), 1))
+            planes = torch.nn.functional.interpolate(picture.permute(2, 0, 1)[None], size, mode="area")
+            known[id(picture)] = planes[0].permute(1, 2, 0).contiguous()
+    return [look if look.picture is None else replace(look, picture=known[id(look.picture)]) for look in looks]
 
 
 def _scale(tiles: list[_Tile]) -> float:

@@ -89,10 +89,10 @@ class _Reader:
             mesh, copies = self.root.item("meshes", placed.mesh), len(placed.worlds)
             for k, data in enumerate(mesh.listed("primitives")):
                 primitive = Entry(data, f"{mesh.where}, primitive {k}")
+                parts = within("GLB file", parts + copies, PARTS, "parts")
                 corners = self._corners(primitive)
                 if not corners:
                     continue
-                parts = within("GLB file", parts + copies, PARTS, "parts")
                 count = self.buffers.count(primitive.inner("attributes").whole("POSITION"))
                 vertices = within("GLB file", vertices + copies * count, VERTICES, "vertices")
                 faces = within("GLB file", faces + copies * corners, FACES, "faces")
@@ -160,6 +160,7 @@ class _Reader:
         mesh = self.root.item("meshes", placed.mesh)
         holder = placed.node if "weights" in placed.node else mesh
         weights = holder.numbers("weights", len(targets), (0.0,) * len(targets))
+        within("GLB file", sum(map(bool, weights)) * len(local), VERTICES, "vertices moved by morph targets")
         for k, weight in enumerate(weights):
             target = Entry(targets[k], f"{primitive.where}, target {k}")
             if weight and "POSITION" in target:
@@ -185,10 +186,11 @@ class _Reader:
     def _soup(self) -> Soup:
         vertices, faces, _, _ = (list(column) for column in zip(*self.rows, strict=True))
         starts = np.cumsum([0] + [len(v) for v in vertices[:-1]]).tolist()
-        looks = list(dict.fromkeys(id(look) for look in self.looks))
-        look = torch.cat([torch.full((len(f),), looks.index(id(m))) for m, f in zip(self.looks, faces, strict=True)])
+        looks = {id(look): look for look in self.looks}
+        number = {key: k for k, key in enumerate(looks)}
+        look = torch.cat([torch.full((len(f),), number[id(m)]) for m, f in zip(self.looks, faces, strict=True)])
         soup = Soup(torch.cat(vertices), torch.cat([f + start for f, start in zip(faces, starts, strict=True)]), look,
-                    [next(m for m in self.looks if id(m) == key) for key in looks])
+                    list(looks.values()))
         return replace(soup, **self._coordinates(soup.faces), colors=self._all_colors())
 
     def _coordinates(self, faces: torch.Tensor) -> dict:

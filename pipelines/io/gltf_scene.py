@@ -146,6 +146,7 @@ class Skins:
         self._worlds: dict[int, np.ndarray] = {}
         self._matrices: dict[int, np.ndarray] = {}
         self._parents: dict[int, int] | None = None
+        self._joints = 0
 
     def of(self, node: Entry, attributes: Entry, count: int) -> Skin | None:
         """The skin of a primitive with ``count`` vertices, None where its node has none."""
@@ -178,7 +179,7 @@ class Skins:
         if index not in self._matrices:
             skin = self.root.item("skins", index)
             joints = skin.indices("joints")
-            within("GLB file", len(joints), NODES, "joints of a skin")
+            self._joints = within("GLB file", self._joints + len(joints), NODES, "joints of its skins")
             if not joints:
                 raise damaged(f"{skin.where} has no joints")
             worlds = np.stack([self._world(joint) for joint in joints])

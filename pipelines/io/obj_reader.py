@@ -25,6 +25,7 @@ from .surface_parts import Look, Soup
 
 _COMMENT = re.compile(r"(?<!\.)#.*")  # Windows writes 1.#IND for what is no number
 _CONTINUED = re.compile(r"\\[ \t]*(\r\n|\n|\r)")
+LIBRARIES = 16  # material files that are read
 _FREE_FORM = {"curv", "curv2", "surf", "cstype", "parm", "bevel", "vp"}
 
 
@@ -166,7 +167,10 @@ class _Reader:
 
     def _materials(self) -> dict[str, Material]:
         found: dict[str, Material] = {}
-        for line in self.libraries:
+        libraries = list(dict.fromkeys(self.libraries))
+        if len(libraries) > LIBRARIES:
+            self.notes.say(f"{len(libraries) - LIBRARIES} material libraries were not read")
+        for line in libraries[:LIBRARIES]:
             for name in [line] if self.beside(line) is not None else line.split():
                 raw = self.beside(name)
                 if raw is None:

@@ -12,7 +12,7 @@ from ..core.errors import InputError
 from ..core.mesh import Mesh
 from .assemble import assemble, check_soup
 from .gltf_buffers import Beside, nothing_beside
-from .limits import VERTICES, within
+from .limits import ALL_PIXELS, VERTICES, within
 from .mesh_notes import Notes
 from .pictures import OBJ_FORMATS, read_picture
 from .ply_elements import Element, read_elements
@@ -33,8 +33,12 @@ def read_ply(data: bytes, notes: Notes | None = None, beside: Beside = nothing_b
     notes = notes or Notes()
     elements, pictures = read_elements(data, (*_CORNERS, "texcoord"))
     soup, colors = _soup(elements, notes)
-    names = pictures[: int(soup.look.max()) + 1]
-    looks = [_look(name, beside, notes) for name in names] or [Look()]
+    used, looks, pixels = set(soup.look.unique().tolist()), [], 0
+    for k, name in enumerate(pictures[: max(used) + 1]):
+        looks.append(_look(name, beside, notes) if k in used else Look())
+        pixels += 0 if looks[k].picture is None else looks[k].picture[..., 0].numel()
+        within("PLY file", pixels, ALL_PIXELS, "pixels in all pictures", "Make its textures smaller.")
+    looks = looks or [Look()]
     soup = check_soup(replace(soup, looks=looks, look=soup.look.clamp(0, len(looks) - 1)), "PLY file")
     shown = soup.uvs is not None and any(look.picture is not None for look in looks)
     if colors is None:

@@ -14,6 +14,7 @@ _TYPES = {"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2
           "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4",
           "double": "f8", "float64": "f8"}
 _FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
+UNEVEN_ROWS = 2_000_000  # they are read one by one
 _MOST_PROPERTIES = 1000
 _MOST_HEADER = 1 << 20  # bytes
 
@@ -45,7 +46,7 @@ def read_elements(data: bytes, wanted: tuple[str, ...]) -> tuple[dict[str, Eleme
     """({name: table}, names of pictures) of a PLY; ``wanted`` names the lists that are kept, others are skipped."""
     order, elements, pictures, body = _header(data)
     tokens, place = (body.split(), 0) if not order else ([], 0)
-    for element in elements:
+    for element in elements[: _last_wanted(elements)]:
         lists = [p for p in element.properties if p[2]]
         try:
             if not order:
@@ -59,6 +60,11 @@ def read_elements(data: bytes, wanted: tuple[str, ...]) -> tuple[dict[str, Eleme
                 raise
             raise _bad(f"a damaged table {shown(element.name)} ({str(error)[:80]})") from None
     return {element.name: element for element in elements}, pictures
+
+
+def _last_wanted(elements: list[Element]) -> int:
+    """How many tables lead to the last one that is of use; those behind it are not read."""
+    return max((k + 1 for k, element in enumerate(elements) if element.name in ("vertex", "face")), default=0)
 
 
 def _header(data: bytes) -> tuple[str, list[Element], list[str], bytes]:
@@ -190,6 +196,7 @@ def _even_rows(element: Element, body: bytes, place: int, order: str, wanted) ->
 
 def _rows(element: Element, body: bytes, place: int, order: str, wanted) -> int:
     """Row by row, for lists of unequal lengths."""
+    within("PLY file", element.count, UNEVEN_ROWS, f"rows of {shown(element.name)} with lists of unequal lengths")
     parts = {name: [] for name, *_ in element.properties}
     least = sum(np.dtype(size or kind).itemsize for _, kind, size in element.properties)
     if element.count * least > len(body) - place:

@@ -13,7 +13,7 @@ from lift123.verification.fuzz_seeds import SEEDS
 NUMBERS = 30  # mutations of each kind: 300 in all
 
 # (kind, number) that once ended in something else than a result or a clear error (texture faces of layers: below).
-FOUND = [("obj", 172), ("mtl", 159), ("mtl", 171), ("mtl", 184)]
+FOUND = [("glb", 631), ("layers", 471), ("obj", 172), ("mtl", 159), ("mtl", 171), ("mtl", 184)]
 
 
 def test_mutations_end_in_a_result_or_a_clear_error():

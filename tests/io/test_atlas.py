@@ -88,6 +88,20 @@ def test_vertex_colors_beside_a_picture():
     assert np.abs(shown_colors(mesh)[6:] - wanted).max() < 60
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 7, 10, 11])
+def test_any_number_of_cells(count):
+    """Found by mutation: a grid of cells whose last row is not full."""
+    tiny = Tiny()
+    points, uvs, faces = box()
+    colors = np.linspace(0, 1, 72).reshape(24, 3)
+    tiny.primitive(faces[:count], tiny.material(tiny.picture(encoded(np.full((8, 8, 3), 255, np.uint8)))),
+                   POSITION=tiny.accessor(points), TEXCOORD_0=tiny.accessor(uvs), COLOR_0=tiny.accessor(colors))
+    mesh, _ = read(tiny)
+    cells = mesh.uvs[mesh.face_uvs].double().numpy() * mesh.texture.shape[1::-1] - 0.5
+    corners = mesh.texture.numpy()[cells[..., 1].round().astype(int), cells[..., 0].round().astype(int)]
+    assert np.allclose(corners, linear_to_srgb(torch.from_numpy(colors[faces[:count]])).numpy(), atol=1e-3)
+
+
 def test_even_vertex_colors_are_a_factor():
     tiny = textured_box()
     tiny.gltf["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"] = tiny.accessor(np.full((24, 4), 0.25))

@@ -10,7 +10,7 @@ from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.layers import LayeredMesh
 from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.io import sealed
-from lift123.pipelines.stages.characters import refined_layers, unfinished
+from lift123.pipelines.stages.characters import refined_layers
 from lift123.pipelines.stages.loop import scene
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -36,14 +36,9 @@ def some_layers():
     return refined_layers.RefinedLayers(layers, finished=("body",), notes=("body: done.",), reach={"b": 1, "a": {"x": 0.5}})
 
 
-def an_unfinished():
-    return unfinished.Unfinished("a" * 32, drawn(1, 4, 8, 8), 3, torch.Generator().get_state(), 1, {0: drawn(1, 4, 8, 8, seed=1)})
-
-
 SAVED = {  # name: (what is saved, how it is loaded, the file's kind)
     "scene": (a_scene, scene.Scene.load, scene.FILE),
     "layers": (some_layers, refined_layers.load_layers, refined_layers.FILE),
-    "unfinished": (an_unfinished, unfinished.Unfinished.load, unfinished.FILE),
 }
 EACH = pytest.mark.parametrize("what", SAVED)
 

@@ -95,6 +95,9 @@ def load_layers(path: str | os.PathLike, remark: Callable[[str], None] = sealed.
     """
     tensors, meta = sealed.read(path, FILE, remark)
     try:
+        for name, value in tensors.items():
+            if value.is_floating_point() and not bool(value.isfinite().all()):
+                raise ValueError(f"{name} holds NaN or infinity")
         return RefinedLayers.unpack(tensors, json.loads(meta["state"]))
     except (KeyError, TypeError, ValueError) as error:
         raise sealed.damaged(Path(path), FILE, error) from error
