@@ -19,6 +19,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ..pipelines.core import pulse
 from ..pipelines.core.errors import InputError, StopStage
 from ..pipelines.core.step import Step
 from . import finish
@@ -175,7 +176,8 @@ def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, 
     with finish.listening(node_key or name) as asked:
         monitor = Monitor(node_key, asked, peak=peak_bytes, remarks=None if shelf is None else shelf.remarks)
         try:
-            scene = stage({"on_step": monitor, **hooks})
+            with pulse.heard_by(None):  # the monitor asks; a stage is never cut through
+                scene = stage({"on_step": monitor, **hooks})
         except Exception as problem:
             left = None if shelf is None else shelf.left()
             if isinstance(problem, InputError) and not checkpoints and left is None:

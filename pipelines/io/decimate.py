@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..core.mesh import Mesh
+from ..core.pulse import beat
 from ..ops.mesh_edges import compact, mesh_edges
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,9 @@ def decimate(mesh: Mesh, face_budget: int) -> Mesh:
     if len(mesh.faces) <= face_budget:
         return mesh
     state = _State(mesh)
+    before = len(state.faces)
     for _ in range(MAX_ROUNDS):
+        beat("decimating", before - len(state.faces), before - face_budget)
         if len(state.faces) <= face_budget or not state.round(face_budget):
             break
     if len(state.faces) > face_budget:
@@ -61,12 +64,15 @@ class _State:
         ends = ends[~fixed[ends].any(-1) & ~np.isin(keys, self.refused)]
         if not len(ends):
             return self._retry()
+        beat()
         target, cost = self._place(ends)
+        beat()
         cheap = np.argsort(cost, kind="stable")[: max(int(len(ends) * CHEAP_FRACTION), 64)]
         ends, target = ends[cheap], target[cheap]
         ring = _Ring(self.faces, len(self.points))
         chosen = _independent(ends, self.faces, len(self.points))
         ends, target = ends[chosen], target[chosen]
+        beat()
         legal = ring.link_ok(ends) & self._keeps_winding(ring, ends, target)
         bad = ends[~legal]
         self.refused = np.concatenate([self.refused, bad[:, 0] * len(self.points) + bad[:, 1]])

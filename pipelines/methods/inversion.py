@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core.pulse import beat
+
 Noise = Callable[[Tensor, int, int], Tensor]
 """(state [B, C, h, w], rung whose time the network is told, rung at which the state is) -> eps_hat like the state."""
 
@@ -68,6 +70,7 @@ def invert(noise: Noise, clean: Tensor, grid: RungGrid, corrections: int = 0) ->
     """
     states = [clean.float()]
     for rung in range(1, grid.rungs + 1):
+        beat("inversion", rung, grid.rungs)
         below = states[-1]
         state = grid.move(below, noise(below, rung, rung - 1), rung - 1, rung)
         for _ in range(corrections):
@@ -105,6 +108,7 @@ def sample(
         raise ValueError(f"stop must be in 0 .. {grid.rungs - 1}, got {stop}")
     states, clean = [start.float()], []
     for rung in range(grid.rungs, stop, -1):
+        beat("sampling", grid.rungs - rung, grid.rungs)
         eps = noise(states[-1], rung, rung)
         clean.append(grid.clean(states[-1], eps, rung))
         state = grid.move(states[-1], eps, rung, rung - 1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.mesh import Mesh
+from ..core.pulse import beat
 from ..ops.mesh_edges import connected_parts, mesh_edges
 from ..ops.voxelize import voxelize
 from .soundness import self_intersections, texel_density
@@ -141,7 +142,9 @@ def mesh_facts(mesh: Mesh, intersections: bool = False) -> dict:
 
     intersections: also count pairs of faces that pass through each other (seconds for 100,000 faces).
     """
+    beat()
     edges = mesh_edges(mesh.faces, len(mesh.vertices))
+    beat()
     area = mesh.face_normals().norm(dim=-1) / 2
     used = torch.zeros(len(mesh.vertices), dtype=torch.bool, device=mesh.faces.device)
     used[mesh.faces.reshape(-1)] = True
@@ -152,7 +155,7 @@ def mesh_facts(mesh: Mesh, intersections: bool = False) -> dict:
         "vertices": int(used.sum()),
         "faces": len(mesh.faces),
         "watertight": closed,
-        "consistent_winding": len(torch.unique(directed, dim=0)) == len(directed),
+        "consistent_winding": len(torch.unique(directed[:, 0] * len(mesh.vertices) + directed[:, 1])) == len(directed),
         "components": len(torch.unique(labels)),
         "euler": int(used.sum()) - len(edges.ends) + len(mesh.faces),
         "degenerate_faces": int((area < 1e-12).sum()),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.mesh import Mesh
+from ..core.pulse import beat
 from ..ops.antialias import edge_topology
 from ..ops.closest import Closest, closest_point
 
@@ -24,6 +25,7 @@ def winding_numbers(points: Tensor, mesh: Mesh) -> Tensor:
     corners = mesh.vertices.detach().double()[mesh.faces]
     out = []
     for part in points.detach().double().split(max(1, _CHUNK // max(len(corners), 1))):
+        beat()
         a, b, c = (corners[None] - part[:, None, None]).unbind(2)
         la, lb, lc = (x.norm(dim=-1) for x in (a, b, c))
         volume = (a * torch.linalg.cross(b, c)).sum(-1)
@@ -47,6 +49,7 @@ def signed_distance(points: Tensor, mesh: Mesh) -> Tensor:
 
 def _pseudonormals(mesh: Mesh, found: Closest) -> Tensor:
     """[N, 3] (not unit) normals by which to tell the side of a point."""
+    beat()
     corners = mesh.vertices[mesh.faces]
     unit = torch.nn.functional.normalize(mesh.face_normals(), dim=-1, eps=1e-20)
     by_vertex = torch.zeros_like(mesh.vertices)

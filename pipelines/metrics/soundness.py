@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from ..core.mesh import Mesh
+from ..core.pulse import beat
+from ..ops.box_pairs import box_pairs
 
 _CHUNK = 1 << 19  # candidate pairs tested at once
 _SIDE = 1e-9  # distance from a plane or an edge below which something lies on it, in units of the mesh's size
@@ -27,8 +29,9 @@ def self_intersections(mesh: Mesh) -> Tensor:
     _, label = np.unique(corners.reshape(-1, 3).astype(np.float32), axis=0, return_inverse=True)
     label = label.reshape(-1, 3)
     found = []
-    candidates = _box_pairs(corners.min(1), corners.max(1))
+    candidates = box_pairs(corners.min(1), corners.max(1))
     for start in range(0, len(candidates), _CHUNK):
+        beat("intersections", start, len(candidates))
         pairs = candidates[start : start + _CHUNK]
         apart = (label[pairs[:, 0], :, None] != label[pairs[:, 1], None, :]).all((1, 2))
         pairs = pairs[apart]
@@ -60,40 +63,6 @@ def texel_density(mesh: Mesh) -> dict | None:
     low, middle, high = (float(density[order][int((share < q).sum().clamp(max=len(order) - 1))]) for q in (0.05, 0.5, 0.95))
     return {"texels": height * width, "per_unit": middle, "spread": high / max(low, 1e-12),
             "used": float(texels.sum()) / (height * width)}
-
-
-def _box_pairs(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """[P, 2] pairs i < j whose boxes overlap: two copies of one binary tree descended together, a level at a time."""
-    count = len(low)
-    order = np.argsort(_morton((low + high) / 2), kind="stable")
-    depth = max(int(np.ceil(np.log2(count))), 1)
-    lows = [np.full((2**depth, 3), np.inf)]
-    highs = [np.full((2**depth, 3), -np.inf)]
-    lows[0][:count], highs[0][:count] = low[order], high[order]
-    for _ in range(depth):
-        lows.append(lows[-1].reshape(-1, 2, 3).min(1))
-        highs.append(highs[-1].reshape(-1, 2, 3).max(1))
-    pairs = np.zeros((1, 2), dtype=np.int64)
-    for level in range(depth - 1, -1, -1):
-        children = [(0, 0), (0, 1), (1, 0), (1, 1)]
-        pairs = np.concatenate([pairs * 2 + child for child in children])
-        pairs = pairs[pairs[:, 0] <= pairs[:, 1]]
-        a, b = pairs.T
-        overlap = (lows[level][a] <= highs[level][b]) & (lows[level][b] <= highs[level][a])
-        pairs = pairs[overlap.all(1)]
-    pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-    return np.sort(order[pairs], axis=1)
-
-
-def _morton(points: np.ndarray) -> np.ndarray:
-    """Order along a space-filling curve, 10 bits per axis."""
-    low = points.min(0)
-    cells = ((points - low) / max(float(np.ptp(points, axis=0).max()), 1e-300) * 1023).astype(np.int64)
-    code = np.zeros(len(points), dtype=np.int64)
-    for bit in range(10):
-        for axis in range(3):
-            code |= ((cells[:, axis] >> bit) & 1) << (3 * bit + axis)
-    return code
 
 
 def _edge_through(a: np.ndarray, b: np.ndarray) -> np.ndarray:

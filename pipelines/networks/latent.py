@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.modules import AnyModule
+from ..core.pulse import beat
 from .noise import Prediction, to_epsilon
 
 Same = TypeVar("Same", bound="LatentDenoiser")
@@ -133,6 +134,7 @@ def ddim_sample(predict_noise, shape, alphas: Tensor, steps: int, generator: tor
     x = torch.randn(shape, generator=generator).to(device)
     times = torch.linspace(len(alphas) - 1, 0, steps + 1).round().long()
     for now, after in zip(times[:-1], times[1:]):
+        beat()
         t = torch.full((shape[0],), int(now), device=device)
         eps = predict_noise(x, t)
         a, b = alphas[now], alphas[after] if after > 0 else torch.tensor(1.0)

@@ -16,6 +16,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from ..core.pulse import beat
+
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 PREDICTIONS = get_args(Prediction)
 
@@ -111,6 +113,7 @@ class NoisePath:
         times = torch.linspace(len(self.sigmas) - 1, 0, steps + 1).round().long().tolist()
         x, sample = self.norm[-1] * noise, noise
         for now, after in zip(times[:-1], times[1:]):
+            beat()
             t = torch.full((len(x),), now, device=x.device)
             sample = denoise(x, t)
             x = self.signal[after] * sample + self.spread[after] * self.epsilon(x, sample, t)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from .kernels.launch import init_warp, launch
 
+PIECE = 1 << 13  # points at once on the CPU: each descends a tree
+
 
 @dataclass(frozen=True)
 class Closest:
@@ -38,7 +40,7 @@ def closest_point(points: Tensor, vertices: Tensor, faces: Tensor) -> Closest:
         reach = float((points.abs().max() + vertices.abs().max()) * 4 + 1)  # beyond any possible distance
         from .kernels.closest_kernels import nearest
 
-        launch(nearest, len(points), [int(mesh.id), points, reach], [face, weights], points.device, split=64)
+        launch(nearest, len(points), [int(mesh.id), points, reach], [face, weights], points.device, split=64, piece=PIECE)
         del keep
     return _result(points, vertices, faces, face.long(), weights)
 

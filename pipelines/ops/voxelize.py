@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.pulse import beat
+
 CHUNK = 1 << 21  # candidate (triangle, line) pairs handled at once
 
 
@@ -39,6 +41,7 @@ def _signed_crossings(corners: np.ndarray, resolution: int) -> np.ndarray:
     ends = np.cumsum(size.prod(-1))
     first = 0
     while first < len(corners):
+        beat()
         done = ends[first - 1] if first else 0
         last = max(first + 1, int(np.searchsorted(ends, done + CHUNK)))
         _count(corners[first:last], low[first:last], size[first:last], histogram, resolution)

@@ -184,3 +184,9 @@ def test_visual_hull_of_a_ball():
     assert torch.equal(red[side], (mesh.vertices[:, 0] > 0)[side])
     with pytest.raises(InputError, match="empty mask"):
         visual_hull_extrusion(mask * 0, camera)
+
+
+def test_ssim_of_a_batch_is_that_of_its_pictures():
+    a, b = torch.rand(2, 3, 24, 20, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(ssim(a, b), torch.cat([ssim(a[i : i + 1], b[i : i + 1]) for i in range(3)]))
+    assert len(ssim(a[:0], b[:0])) == 0

@@ -7,6 +7,7 @@ into parts for a small thread pool (Warp releases the interpreter lock), one per
 
 from __future__ import annotations
 
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -15,6 +16,9 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from ...core.pulse import beat
+
+PIECE = 1 << 17  # pixels, points or samples
 _lock = threading.Lock()
 _ready = False
 
@@ -31,7 +35,7 @@ def init_warp() -> None:
             _ready = True
 
 
-def launch(kernel, dim, inputs, outputs, device, split: int | None = None) -> None:
+def launch(kernel, dim, inputs, outputs, device, split: int | None = None, piece: int = PIECE) -> None:
     """Runs a Warp kernel on torch tensors.
 
     kernel:  a ``wp.kernel``; tensors take the element type its signature declares, so a float [N, 3] tensor
@@ -43,6 +47,7 @@ def launch(kernel, dim, inputs, outputs, device, split: int | None = None) -> No
     split:   None: one launch.  n: the first parameter of the kernel must be ``first: int`` (do not pass it),
              and it must address dimension 0 as ``first + tid``; up to n parts then run at once on the CPU.
              Only for kernels whose parts write disjoint memory: CPU atomics are not promised across threads.
+    piece:   items between two beats of a launch that is split on the CPU: a fraction of a second's work.
 
     No gradients: callers wrap launches in ``torch.autograd.Function``.  ValueError for a non-contiguous output.
     """
@@ -57,12 +62,17 @@ def launch(kernel, dim, inputs, outputs, device, split: int | None = None) -> No
     arguments = _pack(kernel, inputs, outputs, offset)
     stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if cuda else None
     where = wp.device_from_torch(device) if cuda else "cpu"
-    parts = 1 if split is None or cuda else min(split, dim[0], torch.get_num_threads())
-    if parts <= 1:
+    beat()
+    if split is None or cuda:
         head = [0] if offset else []
         wp.launch(kernel, dim, head + arguments, device=where, stream=stream, record_tape=False)
         return
-    _launch_parts(kernel, dim, arguments, parts)
+    pieces = min(dim[0], max(1, math.prod(dim) // piece))
+    parts = min(split, dim[0] // pieces, torch.get_num_threads())
+    cuts = [dim[0] * i // pieces for i in range(pieces + 1)]
+    for first, last in zip(cuts, cuts[1:]):
+        beat()
+        _launch_parts(kernel, first, (last - first, *dim[1:]), arguments, parts)
 
 
 def _name_module(module) -> None:
@@ -74,15 +84,18 @@ def _name_module(module) -> None:
         module.name = "lift123_" + module.name.rpartition(".")[2]
 
 
-def _launch_parts(kernel, dim: tuple, arguments: list, parts: int) -> None:
-    """The same launch in ``parts`` slices of dimension 0, on the pool and the calling thread."""
+def _launch_parts(kernel, first: int, dim: tuple, arguments: list, parts: int) -> None:
+    """The launch of ``dim[0]`` lines from ``first`` on, in ``parts`` slices on the pool and the calling thread."""
+    if parts <= 1:
+        wp.launch(kernel, dim, [first] + arguments, device="cpu", record_tape=False)
+        return
     with _lock:
         kernel.module.load(wp.get_device("cpu"))  # two threads must not compile the same module
     cuts = [dim[0] * i // parts for i in range(parts + 1)]
 
     def run(part: int) -> None:
         size = (cuts[part + 1] - cuts[part],) + dim[1:]
-        wp.launch(kernel, size, [cuts[part]] + arguments, device="cpu", record_tape=False)
+        wp.launch(kernel, size, [first + cuts[part]] + arguments, device="cpu", record_tape=False)
 
     pending = [_pool(parts - 1).submit(run, part) for part in range(1, parts)]
     run(0)

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from ...core.errors import InputError
 from ...core.layers import LayeredMesh
 from ...core.mesh import Mesh
 from ...core.ortho import six_views
+from ...core.pulse import beat
 from ...io.glb import write_glb_nodes
 from ...metrics.geometry import mesh_facts, sample_surface
 from ...metrics.layers import penetration
@@ -83,6 +85,8 @@ def export_checks(layers: LayeredMesh, frame: ExportFrame = ExportFrame(), toler
 
     tolerance: scene units that an outer layer's vertices may lie inside an inner one.
     """
+    if not len(layers):
+        raise InputError("layers", "at least one layer with faces", "none", "Check the node that made the layers.")
     found = framed(layers, frame)
     facts = {n: mesh_facts(found[n]) for n in found}
     points = torch.cat([found[n].vertices for n in found])
@@ -208,10 +212,22 @@ def cross_section(mesh: Mesh, axis: int = 2, at: float = 0.0, keep_above: bool =
             pieces += _cut(corners[which], side[which], inside[which], number)
     flat = torch.cat(pieces).reshape(-1, values.shape[1])
     faces = torch.arange(len(flat), device=flat.device).reshape(-1, 3)
-    unique, index = torch.unique(flat, dim=0, return_inverse=True)
+    beat()
+    unique, index = _unique_rows(flat)
     faces = index[faces]
     faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
     return Mesh(unique[:, :3].contiguous(), faces, None if mesh.vertex_colors is None else unique[:, 3:].contiguous())
+
+
+def _unique_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """``torch.unique(rows, dim=0, return_inverse=True)`` of finite [N, C] rows, in a fraction of its time."""
+    values = rows.cpu().numpy()
+    order = np.lexsort(values.T[::-1])
+    new = np.ones(len(values), dtype=bool)
+    new[1:] = (values[order][1:] != values[order][:-1]).any(1)
+    inverse = np.empty(len(values), dtype=np.int64)
+    inverse[order] = np.cumsum(new) - 1
+    return torch.from_numpy(values[order][new]).to(rows), torch.from_numpy(inverse).to(rows.device)
 
 
 def _cut(corners: Tensor, side: Tensor, inside: Tensor, number: int) -> list[Tensor]:

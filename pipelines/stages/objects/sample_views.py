@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...core.cameras import Cameras
 from ...core.errors import InputError
+from ...core.pulse import beat
 from ..inputs.reference import ReferenceView
 
 
@@ -35,6 +36,9 @@ def sample_views(denoiser, reference: ReferenceView, cameras: Cameras, steps: in
     conditioned = denoiser.with_reference(reference.on_background().to(device), reference.camera.to(device))
     cameras = cameras.resized(denoiser.image_size, denoiser.image_size).to(device)
     generator = torch.Generator().manual_seed(seed)
+    pictures = []
     with torch.no_grad():
-        pictures = [conditioned.sample(cameras[i], steps, generator) for i in range(len(cameras))]
+        for index in range(len(cameras)):
+            beat("view", index, len(cameras))
+            pictures.append(conditioned.sample(cameras[index], steps, generator))
     return torch.cat(pictures).clamp(0, 1).float().cpu()

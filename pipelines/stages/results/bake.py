@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...core.errors import InputError
 from ...core.mesh import Mesh
+from ...core.pulse import beat
 from ...io.clean import drop_small_parts
 from ...io.unwrap import unwrap
 from ...ops.rasterize import rasterize
@@ -62,8 +63,13 @@ def bake(mesh: Mesh, albedo: ColorFn, size: int = 1024, padding: int = 8, supers
         raise ValueError(f"size {size}, supersample {supersample} and padding {padding} must be positive")
     total = torch.zeros(size * size, 3, device=mesh.vertices.device)
     count = torch.zeros(size * size, 1, device=mesh.vertices.device)
-    for texel, points in surface_points(mesh, size, supersample):
-        total[texel] += torch.cat([albedo(x).to(total).clamp(0, 1) for x in points.split(CHUNK)])
+    for index, (texel, points) in enumerate(surface_points(mesh, size, supersample)):
+        parts = points.split(CHUNK)
+        found = []
+        for k, x in enumerate(parts):
+            beat("baking", index * len(parts) + k, supersample**2 * len(parts))
+            found.append(albedo(x).to(total).clamp(0, 1))
+        total[texel] += torch.cat(found)
         count[texel] += 1
     painted = (count > 0).reshape(size, size)
     texture = (total / count.clamp(min=1)).reshape(size, size, 3)

@@ -21,10 +21,9 @@ from ...io.table_picture import markdown, number, table_picture
 from ...metrics import geometry, multiface, protocol
 from ...metrics.image import psnr, ssim
 from ...metrics.sets import clip_similarity, set_table
-from ...render.surface import render_surface
 from ..inputs.reference import ReferenceView
 from ..loop.scene import Scene
-from .render_views import render_scene, scene_mesh
+from .render_views import render_mesh, render_scene, scene_mesh
 
 BEST_PSNR = 100.0  # decibels; equal pictures would give infinity, which no mean survives
 BATCH = 4  # views at once
@@ -114,13 +113,7 @@ def subject_of_scene(scene: Scene, device: torch.device | str = "cpu") -> Subjec
 
 def subject_of_mesh(mesh: Mesh) -> Subject:
     """A mesh in scene units with the pack's axes."""
-    def draw(cameras: Cameras) -> RenderBuffers:
-        parts = [render_surface(mesh, cameras[i : i + BATCH], supersample=2, want_normal=False, grad=False)
-                 for i in range(0, len(cameras), BATCH)]
-        rgb, alpha, depth = (torch.cat([getattr(p, name) for p in parts]) for name in ("rgb", "alpha", "depth"))
-        return RenderBuffers(rgb, alpha, depth)
-
-    return Subject(mesh, draw)
+    return Subject(mesh, lambda cameras: render_mesh(mesh, cameras, supersample=2, want_normal=False))
 
 
 @torch.no_grad()

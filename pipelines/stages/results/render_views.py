@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...core.cameras import HOME, Cameras, turntable
 from ...core.mesh import Mesh
+from ...core.pulse import beat
 from ...core.views import RenderBuffers
 from ...fields.tet_sdf import TetSdf
 from ...render.shading import MODES, Mode, Shading, headlight
@@ -46,7 +47,21 @@ def render_scene(
     view = draw(scene, want_normal, device, supersample)
     size = 1 if shading in ("lambertian", "textureless") else BATCH
     parts = [cameras[i : i + size] for i in range(0, len(cameras), size)]
-    return _join([view(part, Shading(shading, AMBIENT, headlight(part))) for part in parts])
+    done = []
+    for index, part in enumerate(parts):
+        beat("rendering", index, len(parts))
+        done.append(view(part, Shading(shading, AMBIENT, headlight(part))))
+    return _join(done)
+
+
+@torch.no_grad()
+def render_mesh(mesh: Mesh, cameras: Cameras, *, want_normal: bool = True, supersample: int = 1) -> RenderBuffers:
+    """Pictures [B, H, W] of a mesh, a few views at a time, without gradients."""
+    done = []
+    for index in range(0, len(cameras), BATCH):
+        beat("rendering", index, len(cameras))
+        done.append(render_surface(mesh, cameras[index : index + BATCH], supersample=supersample, want_normal=want_normal))
+    return _join(done)
 
 
 def scene_albedo(scene: Scene, device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor]:
@@ -74,6 +89,16 @@ def scene_mesh(scene: Scene, device: torch.device | str = "cpu", resolution: int
     mesh = surface.extract().detach()
     colors = torch.cat([surface.albedo(part) for part in mesh.vertices.split(CHUNK)])
     return replace(mesh, vertex_colors=colors.detach()).to("cpu")
+
+
+@torch.no_grad()
+def turntable_pictures(mesh: Mesh, cameras: Cameras) -> Tensor:
+    """[B, H, W, 3] of a mesh on white, one view at a time."""
+    pictures = []
+    for index in range(len(cameras)):
+        beat("rendering", index, len(cameras))
+        pictures.append(render_surface(mesh, cameras[index]).composite(1.0))
+    return torch.cat(pictures)
 
 
 def turntable_views(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...core.layers import LAYER_NAMES
+from ...core.pulse import beat
 from .parts import CHUNK, PackedParts, smooth_max, smooth_min
 
 GAP = 0.006  # scene units between a layer and what it covers
@@ -167,4 +168,8 @@ def light(normals: Tensor) -> Tensor:
 def _in_chunks(function, points: Tensor) -> Tensor:
     if len(points) <= CHUNK:
         return function(points)
-    return torch.cat([function(chunk) for chunk in points.split(CHUNK)])
+    found = []
+    for chunk in points.split(CHUNK):
+        beat()
+        found.append(function(chunk))
+    return torch.cat(found)

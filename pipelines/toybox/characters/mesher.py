@@ -11,6 +11,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from ...core.pulse import beat
 from ...ops.marching_tets import TetTopology, marching_tets
 from ...ops.tet_grid import CELL, LATTICE, cell_tets
 
@@ -126,6 +127,7 @@ def sharpen(vertices: Tensor, faces: Tensor, color: Callable[[Tensor], Tensor], 
     """
     colors = color(vertices)
     for _ in range(rounds):
+        beat()
         start, end = faces, faces.roll(-1, dims=1)
         uneven = (colors[start] - colors[end]).abs().amax(-1) > step
         if not bool(uneven.any()):

@@ -122,6 +122,14 @@ def test_exploded_layers_stand_apart_in_order():
     assert float(body.min + hair.max) == pytest.approx(0, abs=1e-5)
 
 
+def test_rows_that_repeat_are_found_as_torch_finds_them():
+    rows = torch.randint(-2, 3, (500, 3), generator=torch.Generator().manual_seed(0)).float() / 3
+    for given in (rows, rows[:1], rows[:0]):
+        wanted, index = torch.unique(given, dim=0, return_inverse=True)
+        found, place = export._unique_rows(given)
+        assert torch.equal(found, wanted.reshape(-1, 3)) and torch.equal(place, index.reshape(-1))
+
+
 def test_a_cross_section_keeps_half_and_ends_at_the_plane():
     ball = mesh_of(trimesh.creation.icosphere(4), (0.5, 0.25, 0.75))
     for keep_above in (False, True):
