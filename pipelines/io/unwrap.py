@@ -1,10 +1,17 @@
-"""Texture coordinates: xatlas charts where the library is there, a plain grid of triangles otherwise."""
+"""Texture coordinates: xatlas charts where the library is there, quick ones of our own for large meshes, or a plain grid."""
 
 from __future__ import annotations
 
 import logging
 import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -12,10 +19,17 @@ import torch
 
 from ..core.errors import InputError
 from ..core.mesh import Mesh
+from ..core.pulse import POLL, beat
 from .decimate import decimate
+from .unwrap_boxes import unwrap_boxes
+from .unwrap_child import charts
 
 log = logging.getLogger(__name__)
-Method = Literal["auto", "xatlas", "grid"]
+Method = Literal["auto", "xatlas", "boxes", "grid"]
+ATLAS_FACES = 50_000  # more take xatlas minutes: 20,000 took 19 s on one core, and the time grows faster than they do
+HERE_FACES = 1_500  # as many are done within two seconds, in this process
+PATIENCE = 600.0  # seconds for xatlas, whatever the mesh
+CHILD = Path(__file__).resolve().parent / "unwrap_child.py"
 
 
 def unwrap(
@@ -24,41 +38,89 @@ def unwrap(
     """``mesh`` decimated to ``face_budget`` faces (None: as it is) with per-corner UVs that do not overlap.
 
     size:   side of the texture the UVs are meant for, pixels; gutter: pixels kept free between charts.
-    method: "xatlas", "grid", or "auto" (xatlas when installed).  Deterministic.  Raises InputError for a mesh without
-            faces, and ImportError when "xatlas" is asked for and missing.
+    method: "xatlas", "boxes" (see ``unwrap_boxes``), "grid" (a triangle pair per square), or "auto": xatlas when it is
+            installed and there are at most ATLAS_FACES faces, else boxes; a grid where nothing else has room.
+    Deterministic.  Raises InputError for a mesh without faces, and ImportError when "xatlas" is asked for and missing.
     """
     if face_budget is not None:
         mesh = decimate(mesh, face_budget)
     if not len(mesh.faces):
         raise InputError("mesh", "at least one face", "an empty mesh", "Check the stage that made the mesh.")
     if method not in get_args(Method):
-        raise ValueError(f'method must be "auto", "xatlas" or "grid", got {method!r}')
+        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
     if method == "auto":
-        try:
-            return _xatlas(mesh, size, gutter)
-        except ImportError:
-            log.warning("xatlas is not installed: using one chart per triangle pair")
-            return _grid(mesh, size, gutter)
-    return (_xatlas if method == "xatlas" else _grid)(mesh, size, gutter)
+        method = "boxes" if is_large(mesh) or find_spec("xatlas") is None else "xatlas"
+    if method == "xatlas":
+        found = _xatlas(mesh, size, gutter)
+        if found is not None:
+            return found
+    if method != "grid":
+        found = unwrap_boxes(mesh, size, gutter)
+        if found is not None:
+            return found
+        log.warning("the texture has no room for the mesh's charts: using one square per triangle pair")
+    return _grid(mesh, size, gutter)
 
 
-def _xatlas(mesh: Mesh, size: int, gutter: int) -> Mesh:
-    import xatlas
+def is_large(mesh: Mesh) -> bool:
+    """Whether a mesh has more faces than xatlas is given."""
+    return len(mesh.faces) > ATLAS_FACES
 
+
+def _xatlas(mesh: Mesh, size: int, gutter: int) -> Mesh | None:
+    """The mesh with xatlas's charts; None where the library failed or took too long."""
     positions = np.ascontiguousarray(mesh.vertices.detach().cpu().float().numpy())
     faces = np.ascontiguousarray(mesh.faces.cpu().numpy().astype(np.uint32))
-    atlas = xatlas.Atlas()
-    atlas.add_mesh(positions, faces)
-    charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
-    charts.max_iterations = 2
-    packing.resolution, packing.padding, packing.bilinear = size, gutter, True
-    atlas.generate(charts, packing)
-    source, corners, uvs = atlas[0]
+    if len(faces) <= HERE_FACES:
+        found = charts(positions, faces, size, gutter)
+    else:
+        found = _in_child(positions, faces, size, gutter)
+    if found is None:
+        return None
+    source, corners, uvs = found
     if not np.array_equal(source[corners], faces):
         raise RuntimeError("xatlas reordered the faces")
     device = mesh.vertices.device
     uvs = torch.from_numpy(np.ascontiguousarray(uvs, dtype=np.float32)).clamp(0, 1).to(device)
     return replace(mesh, uvs=uvs, face_uvs=torch.from_numpy(corners.astype(np.int64)).to(device), texture=None)
+
+
+def _in_child(positions: np.ndarray, faces: np.ndarray, size: int, gutter: int):
+    """``charts`` in a process of its own, which ends with this call however it ends; None where that failed."""
+    if not sys.executable:
+        return None  # an interpreter inside another program cannot start a second one
+    with tempfile.TemporaryDirectory(prefix="lift123-", ignore_cleanup_errors=True) as folder:
+        np.savez(os.path.join(folder, "in.npz"), positions=positions, faces=faces,
+                 settings=np.array([size, gutter], dtype=np.int64), path=np.array([str(p) for p in sys.path]))
+        hidden = {"creationflags": subprocess.CREATE_NO_WINDOW} if sys.platform == "win32" else {}
+        with open(os.path.join(folder, "errors.txt"), "w+b") as errors:
+            child = subprocess.Popen([sys.executable, str(CHILD), folder], stdin=subprocess.DEVNULL, stdout=errors,
+                                     stderr=errors, **hidden)
+            try:
+                _wait(child, f"unwrapping {len(faces)} faces")
+            finally:
+                child.kill()
+                child.wait()
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip()
+        try:
+            with np.load(os.path.join(folder, "out.npz"), allow_pickle=False) as made:
+                return made["source"], made["corners"], made["uvs"]
+        except (OSError, ValueError, KeyError):
+            log.warning("xatlas did not finish (%s): using charts by direction", said.splitlines()[-1] if said else "too slow")
+            return None
+
+
+def _wait(child: subprocess.Popen, what: str) -> None:
+    """Until the process ends or patience does, with beats."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        beat(what)
+        try:
+            child.wait(POLL)
+            return
+        except subprocess.TimeoutExpired:
+            continue
 
 
 def _grid(mesh: Mesh, size: int, gutter: int) -> Mesh:

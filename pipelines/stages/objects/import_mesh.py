@@ -23,6 +23,7 @@ from ...core.views import Views
 from ...fields.fixed_surface import FixedSurface
 from ...fields.hash_nerf import HashNerf, HashNerfConfig
 from ...fields.tet_sdf import TetSdf
+from ...io.unwrap import ATLAS_FACES, is_large
 from ...ops.closest import closest_point
 from ...ops.hashgrid import HashGridConfig
 from ...ops.rasterize import rasterize
@@ -225,6 +226,9 @@ def _fixed(mesh: Mesh, color: HashNerf, report: list[str]) -> FixedSurface:
     if mesh.uvs is not None and not bakeable(mesh):
         report.append("its texture coordinates tile or overlap, so export makes new ones")
         mesh = replace(mesh, uvs=None, face_uvs=None, texture=None)
+    if mesh.uvs is None and is_large(mesh):
+        report.append(f"{len(mesh.faces)} faces without texture coordinates: above {ATLAS_FACES} export makes quick ones, charts "
+                      "by direction with more seams; decimate the mesh before for better ones")
     return FixedSurface(mesh, color)
 
 

@@ -48,6 +48,17 @@ def _bare(mesh: Mesh) -> Mesh:
     return Mesh(mesh.vertices, mesh.faces)
 
 
+def test_a_large_mesh_is_told_how_it_will_be_unwrapped(monkeypatch):
+    from lift123.pipelines.io import unwrap as unwrapping
+
+    told = []
+    for limit in (10, 10**6):
+        monkeypatch.setattr(unwrapping, "ATLAS_FACES", limit)
+        scene = import_mesh(_bare(_wedge()), _reference(), replace(IMPORT, iterations=1))
+        told.append(any("quick ones" in line for line in scene.meta["imported"]["report"]))
+    assert told == [True, False]
+
+
 # -------------------------------------------------------------------------------------- placing
 
 
