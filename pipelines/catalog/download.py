@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import ipaddress
 import json
+import re
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -24,6 +27,20 @@ TIMEOUT = 30.0  # seconds without any byte
 OnProgress = Callable[[str, int, int | None], None]  # (file, bytes so far, bytes in all or None); may raise to cancel
 
 
+NOTHING_KEPT = "Nothing was kept. Get the file in a browser, or try again in another network."
+RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+PAGES = ("text/html", "application/xhtml+xml")
+PAGE = re.compile(rb"\s*(<!doctype\s+html|<html)", re.IGNORECASE)
+SMALL = 2**28  # bytes that a file of an entry may have whatever its size is said to be
+MOST = 64 * 2**30  # bytes: twice the largest file of the table
+
+
+class Refused(InputError):
+    """Another file than the one that was asked for; nothing of it is kept."""
+
+    __module__ = "builtins"
+
+
 @dataclass(frozen=True)
 class Fetched:
     """What happened to one file.  note: how it was checked."""
@@ -34,27 +51,45 @@ class Fetched:
     note: str
 
 
-class _KeepHeaders(urllib.request.HTTPRedirectHandler):
-    """Remembers what the first server said: a hub states size and SHA-256 before it sends clients to its storage."""
+class _Guard(urllib.request.HTTPRedirectHandler):
+    """Remembers what the first server said, and follows it to no place where a file of the public cannot be.
 
-    def __init__(self):
-        self.stated: dict[str, str] = {}
+    A hub states size and SHA-256 before it sends clients to its storage.
+    """
+
+    def __init__(self, url: str):
+        self.url, self.stated = url, {}
 
     def redirect_request(self, request, file, code, message, headers, address):
-        """Keeps the statements; refuses to leave http(s)."""
-        if urlsplit(address).scheme not in ("http", "https"):
-            raise urllib.error.URLError(f"redirected to {address}")
-        self.stated.update({k.lower(): v for k, v in headers.items() if k.lower().startswith("x-linked-")})
+        """Keeps the statements; refuses to leave http(s), encryption, or the internet."""
+        first, to = urlsplit(self.url), urlsplit(address)
+        if to.scheme not in ("http", "https") or (first.scheme == "https" and to.scheme != "https"):
+            raise InputError("download", f"an address like {self.url}", f"a redirect to {address[:200]}", NOTHING_KEPT)
+        if is_local(to.hostname or "") and not is_local(first.hostname or ""):
+            raise InputError("download", "an address on the internet", f"a redirect into this network, to {to.hostname}",
+                             NOTHING_KEPT)
+        for name, value in headers.items():
+            if name.lower().startswith("x-linked-"):
+                self.stated.setdefault(name.lower(), value)
         return super().redirect_request(request, file, code, message, headers, address)
 
 
+def is_local(host: str) -> bool:
+    """Whether a host is this machine or one of its network: loopback, private, link-local or reserved addresses."""
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):  # unknown here, as behind a proxy; the connection will tell
+        return False
+    return any(not ipaddress.ip_address(str(address).partition("%")[0]).is_global for address in found)
+
+
 def fetch(url: str, target: Path, size: int | None = None, sha256: str | None = None, on_progress: OnProgress | None = None,
-          timeout: float = TIMEOUT) -> Fetched:
+          timeout: float = TIMEOUT, most: int = MOST) -> Fetched:
     """Downloads ``url`` to ``target`` (replacing nothing: an existing file is an error of the caller).
 
     size, sha256: what is expected, None = what the server states.  ``on_progress`` may raise anything to cancel; the part
-    stays.  Raises InputError when the server cannot be reached, refuses, or sends another file than expected;
-    ``FileNotFoundError`` when it has no such file.
+    stays.  most: bytes after which a body whose length nobody states is given up.  Raises InputError when the server cannot be
+    reached, refuses, sends elsewhere or another file than expected; ``FileNotFoundError`` when it has no such file.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part, memo = target.with_name(target.name + ".part"), target.with_name(target.name + ".part.json")
@@ -63,13 +98,14 @@ def fetch(url: str, target: Path, size: int | None = None, sha256: str | None = 
     try:
         response, stated = _open(url, have, known, timeout)
         with response:
-            have = have if response.status == 206 else 0
-            total = _total(response, have)
-            expected = size or _number(stated.get("x-linked-size")) or total
-            if size and total and total != size:
-                raise _wrong(url, target, f"{size} bytes", f"{total} bytes")
+            have = _begins(response, have, url, target)
+            expected = _expected(response, have, size, stated, url, target)
             memo.write_text(json.dumps({"url": url, "etag": response.headers.get("ETag")}), encoding="utf-8")
-            digest, have = _receive(response, part, have, expected, target.name, on_progress)
+            digest, have = _receive(response, part, have, expected, target, url, on_progress, most)
+    except Refused:
+        for left in (part, memo):
+            left.unlink(missing_ok=True)
+        raise
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as problem:
         raise _unreachable(url, target, problem) from problem
     if expected and have != expected:
@@ -87,9 +123,34 @@ def fetch(url: str, target: Path, size: int | None = None, sha256: str | None = 
     return Fetched(target, have, digest, how)
 
 
+def _begins(response, have: int, url: str, target: Path) -> int:
+    """From which byte the body goes on: ``have`` or 0.  Refused for anything but the file, from there to its end."""
+    if response.status == 206 and have:
+        span = RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if span is None or int(span[1]) != have or (span[3] != "*" and int(span[2]) + 1 != int(span[3])):
+            raise _wrong(url, target, f"bytes from {have} on", response.headers.get("Content-Range") or "no range")
+    elif response.status != 200:
+        raise _wrong(url, target, "a whole file", f"HTTP {response.status}")
+    if response.headers.get_content_type() in PAGES:
+        raise _wrong(url, target, "a file", "a web page")
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise _wrong(url, target, "the file as it is", f"one in the encoding {response.headers['Content-Encoding']}")
+    return have if response.status == 206 else 0
+
+
+def _expected(response, have: int, size: int | None, stated: dict, url: str, target: Path) -> int | None:
+    """Bytes in all: as published, as the hub states, as this server says; Refused where they differ."""
+    said = {"the table": size, "the hub": _number(stated.get("x-linked-size")), "the server": _total(response, have)}
+    numbers = {who: count for who, count in said.items() if count}
+    if len(set(numbers.values())) > 1:
+        (first, count), (other, found) = list(numbers.items())[0], list(numbers.items())[-1]
+        raise _wrong(url, target, f"{count} bytes ({first})", f"{found} bytes ({other})")
+    return next(iter(numbers.values()), None)
+
+
 def _open(url: str, have: int, known: dict | None, timeout: float):
     """(response, what redirecting servers stated).  Asks for the rest of the part, on condition that the file is the same."""
-    keep = _KeepHeaders()
+    keep = _Guard(url)
     request = urllib.request.Request(url, headers={"User-Agent": "lift123", "Accept-Encoding": "identity"})
     if have and known:
         request.add_header("Range", f"bytes={have}-")
@@ -97,17 +158,22 @@ def _open(url: str, have: int, known: dict | None, timeout: float):
             request.add_header("If-Range", known["etag"])
     opener = urllib.request.build_opener(keep)
     try:
-        return opener.open(request, timeout=timeout), keep.stated
+        response = opener.open(request, timeout=timeout)
     except urllib.error.HTTPError as answer:
         if answer.code == 416 and have:  # nothing is left to send, or the file is another one: start again
-            return opener.open(urllib.request.Request(url, headers={"User-Agent": "lift123"}), timeout=timeout), keep.stated
+            return _open(url, 0, None, timeout)
         if answer.code in (404, 410):
             raise FileNotFoundError(url) from answer
         raise
+    for name, value in response.headers.items():
+        if name.lower().startswith("x-linked-") and urlsplit(response.url).netloc == urlsplit(url).netloc:
+            keep.stated.setdefault(name.lower(), value)
+    return response, keep.stated
 
 
-def _receive(response, part: Path, have: int, expected: int | None, name: str, on_progress) -> tuple[str, int]:
-    """Appends the body to the part; (SHA-256 of the whole part, its size)."""
+def _receive(response, part: Path, have: int, expected: int | None, target: Path, url: str, on_progress,
+             most: int) -> tuple[str, int]:
+    """Appends the body to the part; (SHA-256 of the whole part, its size).  Refused for a page, and for a body without end."""
     digest = hashlib.sha256()
     if have:
         with part.open("rb") as file:
@@ -115,11 +181,15 @@ def _receive(response, part: Path, have: int, expected: int | None, name: str, o
                 digest.update(block)
     with part.open("ab" if have else "wb") as file:
         while block := response.read(CHUNK):
+            if not have and PAGE.match(block):
+                raise _wrong(url, target, "a file", "a web page")
+            have += len(block)
+            if have > (expected or most):
+                raise _wrong(url, target, f"{expected} bytes" if expected else f"at most {most} bytes", "more")
             file.write(block)
             digest.update(block)
-            have += len(block)
             if on_progress is not None:
-                on_progress(name, have, expected)
+                on_progress(target.name, have, expected)
     return digest.hexdigest(), have
 
 
@@ -140,8 +210,8 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isdigit() else None
 
 
-def _wrong(url: str, target: Path, expected: str, got: str) -> InputError:
-    return InputError("download", f"{expected} for {target.name}", got,
+def _wrong(url: str, target: Path, expected: str, got: str) -> Refused:
+    return Refused("download", f"{expected} for {target.name}", got,
                       f"{url} holds another file than the table says; nothing was kept. Put the right file at {target}.")
 
 
@@ -172,7 +242,8 @@ def _one(weights: Weights, file: WeightFile, folder: Path, on_progress, timeout:
     for url, path in weights.urls(file):
         exact = path == file.path
         try:
-            return fetch(url, folder / path, file.size if exact else None, file.sha256 if exact else None, on_progress, timeout)
+            return fetch(url, folder / path, file.size if exact else None, file.sha256 if exact else None, on_progress, timeout,
+                         int(weights.gigabytes * 2e9) + SMALL)
         except FileNotFoundError:
             continue
         except InputError as refused:  # offline or another file: the next source may do

@@ -1,8 +1,9 @@
 """One table of everything the pack can load: names, places, files, sizes, licenses, checksums, mirrors.
 
-Data only; nothing here opens a file or a connection.  Sizes and checksums are given where two public sources agree, and
-are None otherwise (a download is then checked against what its server states).  No address was opened while this was
-written: where one has moved, the download says so and tries the next, and the file may always be put in place by hand.
+Data only; nothing here opens a file or a connection.  Sizes and checksums are given where two public sources agree or the
+publisher's page states them, and are None otherwise (a download is then checked against what its server states).  No
+address was opened while this was written: where one has moved, the download says so and tries the next, and the file may
+always be put in place by hand.
 
 A name is a folder (diffusers, open_clip or transformers layout) or, with a suffix of SUFFIXES, a single file.
 """
@@ -176,12 +177,17 @@ TABLE: tuple[Weights, ...] = (
     Weights("zero123-165000", "view", _ZERO123, _hub("kxic/zero123-165000"), *_ZERO_LICENSE, 5.0),
     Weights("stable-zero123", "view", _ZERO123, _hub("ashawkey/stable-zero123-diffusers", "kxic/stable-zero123"), *_STABLE_ZERO,
             5.0, pose="stable", note="For non-commercial research."),
-    Weights("105000.ckpt", "view", (WeightFile("105000.ckpt"),), _CVLAB, *_ZERO_LICENSE, 15.5, note="Magic123's default."),
-    Weights("165000.ckpt", "view", (WeightFile("165000.ckpt"),), _CVLAB, *_ZERO_LICENSE, 15.5),
+    Weights("105000.ckpt", "view", (WeightFile(
+        "105000.ckpt", sha256="f0fee4e7c1d81c70af5a5f7bb6185fd03d75f0764f8fb9a2efaf729c69679855"),), _CVLAB, *_ZERO_LICENSE, 15.5,
+        note="Magic123's default."),
+    Weights("165000.ckpt", "view", (WeightFile(
+        "165000.ckpt", sha256="0735390909ba6b2ba3640957b68ed8b6e477ce43c728123d30d32802994f6eb3"),), _CVLAB, *_ZERO_LICENSE,
+        15.5),
     Weights("zero123-xl.ckpt", "view", (WeightFile("zero123-xl.ckpt"),), ("https://zero123.cs.columbia.edu/assets/",),
             *_ZERO_LICENSE, 15.5, note="Consistent123's default."),
-    Weights("stable_zero123.ckpt", "view", (WeightFile("stable_zero123.ckpt"),), _hub("stabilityai/stable-zero123"),
-            *_STABLE_ZERO, 8.6, pose="stable",
+    Weights("stable_zero123.ckpt", "view", (WeightFile(
+        "stable_zero123.ckpt", 8584287851, "a28d471b0f450881faf0685335a9ace0c12191c007d285862012747ab4b80f6b"),),
+            _hub("stabilityai/stable-zero123"), *_STABLE_ZERO, 8.6, pose="stable",
             note="For non-commercial research; its page asks for an account and consent first."),
     Weights("stable-diffusion-2-1-base", "text", _SD, _SD2, *_SD2_LICENSE, 5.2, note=_MOVED),
     Weights("stable-diffusion-v1-5", "text", _SD, _hub("stable-diffusion-v1-5/stable-diffusion-v1-5"), *_SD1_LICENSE, 4.3,

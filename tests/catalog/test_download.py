@@ -37,13 +37,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
             if start >= len(body):
                 return self.send_error(416)
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body) - start))
+        self.send_response(server.status or (206 if start else 200))
+        said = {"Content-Length": str(len(body) - start)}
+        if start:
+            said["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        for name, value in {**said, **server.said}.items():
+            if value is not None:
+                self.send_header(name, value)
         if server.tags:
             self.send_header("ETag", tag)
         self.end_headers()
         rest = body[start:]
         self.wfile.write(rest if server.cut is None else rest[: server.cut])
+        while server.endless and server.sent < 1 << 30:
+            server.sent += self.wfile.write(BODY)
 
     def log_message(self, *_):
         """Silence."""
@@ -54,6 +61,7 @@ def server():
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     running.files, running.moved, running.linked, running.refused = {"/a/model.bin": BODY}, {}, {}, {}
     running.asked, running.cut, running.tags = [], None, True
+    running.said, running.status, running.endless, running.sent = {}, None, False, 0
     running.url = f"http://127.0.0.1:{running.server_address[1]}"
     thread = threading.Thread(target=running.serve_forever, daemon=True)
     thread.start()
@@ -160,6 +168,84 @@ def test_no_way_out_of_http(server, tmp_path):
     assert not (tmp_path / "a.bin").exists()
 
 
+WRONG = {
+    "a page": dict(said={"Content-Type": "text/html; charset=utf-8"}),
+    "a page that says it is a file": dict(files={"/a/model.bin": b" \n<!DOCTYPE HTML><html>Sign in</html>"}),
+    "a page of this network's door": dict(files={"/a/model.bin": b"<html><body>Welcome to our hotel</body></html>" * 99}),
+    "packed": dict(said={"Content-Encoding": "gzip"}),
+    "nothing": dict(status=204, said={"Content-Length": None}, files={"/a/model.bin": b""}),
+    "a part that nobody asked for": dict(status=206),
+    "no length and no end": dict(said={"Content-Length": None}, endless=True),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_something_else_than_a_file_is_not_kept(server, tmp_path, what):
+    for name, value in WRONG[what].items():
+        setattr(server, name, value)
+    with pytest.raises(InputError, match="nothing was kept") as error:
+        download.fetch(server.url + "/a/model.bin", tmp_path / "model.bin", most=3 * len(BODY))
+    assert list(tmp_path.iterdir()) == [] and error.value.remedy.endswith(".")
+    assert server.sent < 1 << 28, "an endless body is left soon"
+
+
+def test_lengths_have_to_agree(server, tmp_path):
+    server.moved["/hub"], server.linked = server.url + "/a/model.bin", {"X-Linked-Size": str(len(BODY) + 1)}
+    with pytest.raises(InputError, match=r"bytes \(the hub\).*bytes \(the server\)"):
+        download.fetch(server.url + "/hub", tmp_path / "a.bin")
+    with pytest.raises(InputError, match=r"7 bytes \(the table\)"):
+        download.fetch(server.url + "/a/model.bin", tmp_path / "a.bin", size=7)
+    server.said = {"Content-Length": None}
+    with pytest.raises(InputError, match="got more"):
+        download.fetch(server.url + "/a/model.bin", tmp_path / "a.bin", size=len(BODY) - 1)
+    with pytest.raises(InputError, match="then the connection ended"):
+        download.fetch(server.url + "/a/model.bin", tmp_path / "a.bin", size=len(BODY) + 1)
+
+
+@pytest.mark.parametrize("span", [
+    "bytes 0-1048575/1048576", "bytes 300001-1048575/1048576", "bytes 300000-400000/1048576", "", "x"])
+def test_another_part_than_the_one_that_was_asked_for_is_refused(server, tmp_path, span):
+    server.cut = 300_000
+    with pytest.raises(InputError, match="Run it again"):
+        download.fetch(server.url + "/a/model.bin", tmp_path / "model.bin")
+    server.cut, server.said = None, {"Content-Range": span}
+    with pytest.raises(InputError, match="expected bytes from 300000 on"):
+        download.fetch(server.url + "/a/model.bin", tmp_path / "model.bin")
+    server.said = {}
+    download.fetch(server.url + "/a/model.bin", tmp_path / "model.bin", sha256=DIGEST)
+    assert (tmp_path / "model.bin").read_bytes() == BODY, "and the next time it begins anew"
+
+
+def test_no_way_into_this_network(server, tmp_path, monkeypatch):
+    """A public hub may send to another public place, not to this machine or its neighbors."""
+    public = {"127.0.0.1"}  # the test's server plays the hub
+    real = download.is_local
+    monkeypatch.setattr(download, "is_local", lambda host: host not in public and real(host))
+    for address in ("http://localhost:1/x", "http://[::1]:1/x", "http://10.0.0.7/x", "http://192.168.1.1/x", "http://0.0.0.0/x",
+                    "http://169.254.169.254/latest/meta-data", "http://[fe80::1]/x", "http://127.1:1/x"):
+        server.moved["/hub"] = address
+        with pytest.raises(InputError, match="a redirect into this network"):
+            download.fetch(server.url + "/hub", tmp_path / "a.bin")
+    server.moved["/hub"] = server.url + "/a/model.bin"
+    assert download.fetch(server.url + "/hub", tmp_path / "a.bin").sha256 == DIGEST
+    assert not any(real(host) for host in ("93.184.216.34", "2606:2800:220:1::1"))
+
+
+def test_encryption_is_not_given_up():
+    guard = download._Guard("https://93.184.216.34/x")
+    with pytest.raises(InputError, match="a redirect to http:"):
+        guard.redirect_request(None, None, 302, "", {}, "http://93.184.216.34/x")
+
+
+def test_a_hub_that_answers_itself_is_believed(server, tmp_path):
+    """Small files come without a redirect, their checksum beside them; a later server cannot change what the first said."""
+    server.said = {"X-Linked-ETag": f'"{DIGEST}"', "X-Linked-Size": str(len(BODY))}
+    assert "as its server states" in download.fetch(server.url + "/a/model.bin", tmp_path / "a.bin").note
+    server.said = {"X-Linked-ETag": '"' + "1" * 64 + '"'}
+    server.moved["/hub"], server.linked = server.url + "/a/model.bin", {"X-Linked-ETag": f'"{DIGEST}"'}
+    assert "as its server states" in download.fetch(server.url + "/hub", tmp_path / "b.bin").note
+
+
 @pytest.mark.parametrize("code", [401, 403])
 def test_gated_files_name_the_page_and_the_place(server, tmp_path, code):
     server.refused["/a/model.bin"] = code
@@ -221,7 +307,7 @@ def test_the_table_is_complete_and_consistent():
         assert w.kind in registry.KINDS and w.license and w.license_url.startswith("https://") and w.gigabytes > 0
         assert w.sources and all(s.startswith("https://") and s.endswith("/") for s in w.sources)
         assert all(f.size is None or f.size > 0 for f in w.files)
-        assert all(f.sha256 is None or (len(f.sha256) == 64 and int(f.sha256, 16) and f.size) for f in w.files)
+        assert all(f.sha256 is None or (len(f.sha256) == 64 and int(f.sha256, 16)) for f in w.files)
         assert not any(p.startswith("/") or ".." in p for f in w.files for p in f.paths())
         assert w.single == (len(w.files) == 1 and w.files[0].path == w.name)
         known = sum(f.size or 0 for f in w.files)
