@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 
 import torch
 from comfy_api.latest import io
 
+from ..pipelines.core import pulse
 from . import claims
+from .inputs import checked
 from .outputs import disk_problem
 
 log = logging.getLogger(__name__)
@@ -28,10 +31,13 @@ class Node(io.ComfyNode):
 
     @classmethod
     def execute(cls, **inputs) -> io.NodeOutput:
-        with torch.inference_mode(False), torch.enable_grad():
+        from .pulse import Pulse
+
+        with torch.inference_mode(False), torch.enable_grad(), pulse.heard_by(Pulse(node_key(cls))):
             try:
+                given = checked(cls.define_schema(), inputs, checked_by(cls))
                 with claims.held():
-                    return cls.run(**{name: private(value) for name, value in inputs.items()})
+                    return cls.run(**{name: private(value) for name, value in given.items()})
             except Exception as error:
                 problem = disk_problem(error) or error
                 skipped = absorbed(cls, problem) if cls.PER_RUN else None
@@ -45,6 +51,11 @@ class Node(io.ComfyNode):
     def run(cls, **inputs) -> io.NodeOutput:
         """What the node does; one keyword argument per input of its schema."""
         raise NotImplementedError
+
+
+def checked_by(cls) -> tuple[str, ...]:
+    """Names of the inputs that ``validate_inputs`` of a node looks at itself."""
+    return tuple(inspect.signature(cls.validate_inputs).parameters)
 
 
 def absorbed(cls, problem: Exception) -> io.NodeOutput | None:

@@ -15,6 +15,7 @@ from ..pipelines.catalog.kinds import CHECKPOINTS, KINDS
 from ..pipelines.core.errors import InputError
 
 EMBEDDED = "embedded"
+LONGEST = 200  # letters of a name: what file systems take
 CHARACTERS = "stdgen_"  # how names of the embedded files begin that are one network of a character each
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 _SAFE = re.compile(r"[\w.+ -]+(/[\w.+ -]+)*")
@@ -93,8 +94,8 @@ def location(weights: registry.Weights) -> Path:
 
 def find(kind: str, name: str) -> Path:
     """The local folder or file of a network, complete; InputError says what is missing and where it goes."""
-    if not _SAFE.fullmatch(name) or ".." in name:
-        raise InputError("checkpoint", "a name from the list, a folder name or a hub name (org/name)", repr(name),
+    if len(name) > LONGEST or not _SAFE.fullmatch(name) or ".." in name:
+        raise InputError("checkpoint", "a name from the list, a folder name or a hub name (org/name)", repr(name[:60]),
                          "Paths are not taken: put or link the files into ComfyUI's models folder.")
     if registry.is_single(name):
         return _find_file(kind, name)

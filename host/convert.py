@@ -15,6 +15,12 @@ from ..pipelines.core.cameras import Cameras
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.mesh import Mesh
 
+LARGEST_COORDINATE = 1e9  # of a mesh: its square still has 32-bit numbers to spare
+SMALLEST_EXTENT = 1e-9
+SMALLEST_FOV, LARGEST_FOV, SMALLEST_ZOOM = 0.5, 170.0, 1e-3
+FARTHEST = 1e4  # of a camera from the origin, scene units
+MOST_ANGLES, LARGEST_ANGLE = 120, 3600.0
+
 
 def to_image(pixels: Tensor) -> Tensor:
     """[B, H, W, 3] or [H, W, 3] -> an IMAGE: CPU, float32, finite, inside [0, 1]."""
@@ -62,33 +68,62 @@ def to_comfy_mesh(mesh: Mesh) -> Types.MESH:
 
 def from_comfy_mesh(mesh, name: str = "mesh") -> Mesh:
     """MESH -> our mesh.  Tolerates packs that send float faces or an older MESH without some fields."""
-    if not hasattr(mesh, "vertices") or not hasattr(mesh, "faces"):
+    if not isinstance(getattr(mesh, "vertices", None), Tensor) or not isinstance(getattr(mesh, "faces", None), Tensor):
         raise InputError(name, "ComfyUI's MESH", type(mesh).__name__, "Connect a core MESH output or a 3D file.")
-    if mesh.vertices.ndim != 3 or len(mesh.vertices) != 1:
+    if mesh.vertices.ndim != 3 or mesh.faces.ndim != 3 or len(mesh.vertices) != 1 or len(mesh.faces) != 1:
         raise InputError(name, "one mesh", f"vertices of shape {tuple(mesh.vertices.shape)}", "Give one mesh.")
+    if mesh.vertices.shape[2] != 3 or mesh.faces.shape[2] != 3:
+        got = f"points of {mesh.vertices.shape[2]} numbers and faces of {mesh.faces.shape[2]} corners"
+        raise InputError(name, "triangles in space", got, "Triangulate the mesh first.")
     counts = getattr(mesh, "vertex_counts", None), getattr(mesh, "face_counts", None)
     n_vertices = int(counts[0][0]) if counts[0] is not None else mesh.vertices.shape[1]
     n_faces = int(counts[1][0]) if counts[1] is not None else mesh.faces.shape[1]
-    if n_vertices == 0 or n_faces == 0:
-        raise InputError(name, "a mesh with faces", f"{n_vertices} vertices and {n_faces} faces", "Check its source.")
-    vertices = mesh.vertices[0, :n_vertices].detach().clone().float().cpu()
-    faces = mesh.faces[0, :n_faces].detach().clone().long().cpu()
+    vertices = mesh.vertices[0, : max(n_vertices, 0)].detach().clone().float().cpu()
+    faces = mesh.faces[0, : max(n_faces, 0)].detach().clone()
+    if faces.is_floating_point() and not bool(torch.isfinite(faces).all()):
+        raise InputError(name, "face indices", "NaN or infinity", "The mesh is damaged; export it again.")
+    faces = faces.long().cpu()
+    if len(faces) and (int(faces.min()) < 0 or int(faces.max()) >= len(vertices)):
+        raise InputError(name, f"face indices below {len(vertices)}", f"indices {int(faces.min())}..{int(faces.max())}",
+                         "The mesh is damaged; export it again.")
+    check_shape(vertices, faces, name)
+    colors, uvs, texture = (_field(mesh, f, mesh.vertices.shape[1], name) for f in ("vertex_colors", "uvs", "texture"))
+    colors, uvs = (None if field is None else field[: len(vertices)] for field in (colors, uvs))
+    return Mesh(vertices, faces, colors, uvs, None if uvs is None else faces.clone(), texture if uvs is not None else None)
+
+
+def check_shape(vertices: Tensor, faces: Tensor, name: str) -> None:
+    """InputError for a mesh without a surface, or of a size in which 32-bit numbers cannot tell its points apart."""
+    if not len(vertices) or not len(faces):
+        raise InputError(name, "a mesh with faces", f"{len(vertices)} vertices and {len(faces)} faces", "Check its source.")
     if not bool(torch.isfinite(vertices).all()):
         raise InputError(name, "finite vertices", "NaN or infinite coordinates", "Repair the mesh first.")
-    if int(faces.min()) < 0 or int(faces.max()) >= n_vertices:
-        raise InputError(name, f"face indices below {n_vertices}", f"indices {int(faces.min())}..{int(faces.max())}",
-                         "The mesh is damaged; export it again.")
-    colors, uvs, texture = (_field(mesh, f, n_vertices) for f in ("vertex_colors", "uvs", "texture"))
-    return Mesh(vertices, faces, None if colors is None else colors[:, :3], uvs,
-                None if uvs is None else faces.clone(), texture if uvs is not None else None)
+    used = vertices[faces.unique()]
+    if float(used.abs().max()) > LARGEST_COORDINATE:
+        raise InputError(name, f"coordinates up to {LARGEST_COORDINATE:g}", f"{float(used.abs().max()):.3g}",
+                         "Scale the mesh to about 1, as ComfyUI's meshes are.")
+    if float((used.amax(0) - used.amin(0)).max()) < SMALLEST_EXTENT:
+        raise InputError(name, "a mesh with an extent", "one whose points all lie in one place", "Check its source.")
 
 
-def _field(mesh, name: str, vertices: int) -> Tensor | None:
-    value = getattr(mesh, name, None)
+def _field(mesh, name: str, vertices: int, whose: str) -> Tensor | None:
+    """Vertex colors [V, 3], UVs [V, 2] or a texture [H, W, 3] of a MESH; without an alpha channel."""
+    value, texture, width = getattr(mesh, name, None), name == "texture", 2 if name == "uvs" else 3
     if value is None:
         return None
-    value = value[0].detach().clone().float().cpu()
-    return value if name == "texture" else value[:vertices]
+    field, first = f"{whose}'s {name.replace('_', ' ')}", value[0] if isinstance(value, Tensor) and value.ndim else value
+    if not isinstance(first, Tensor) or first.ndim != (3 if texture else 2) or not first.numel():
+        shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise InputError(field, f"a tensor [1, {'H, W' if texture else 'V'}, {width}]", str(shape), "Check the mesh's source.")
+    found = first.detach().clone().float().cpu()
+    if not texture and len(found) != vertices:
+        raise InputError(field, f"{vertices}, one per vertex", f"{len(found)}", "Export the mesh again.")
+    if not bool(torch.isfinite(found).all()):
+        raise InputError(field, "finite numbers", "NaN or infinity", "Check the node that made the mesh.")
+    found = found[..., :3] if width == 3 else found
+    if found.shape[-1] != width:
+        raise InputError(field, f"{width} numbers each", f"{found.shape[-1]}", "Check the mesh's source.")
+    return found.contiguous()
 
 
 def mesh_to_file(mesh: Mesh, name: str = "lift123") -> Types.File3D:
@@ -113,9 +148,11 @@ def file_to_mesh(file: Types.File3D, name: str = "file", told: list[str] | None 
 
 def any_mesh(value, name: str, told: list[str] | None = None) -> Mesh:
     """MESH or 3D file -> our mesh; ``told`` hears what was changed or left out."""
-    if isinstance(value, Types.File3D):
-        return file_to_mesh(value, name, told)
-    return from_comfy_mesh(opaque(value, told), name)
+    if not isinstance(value, Types.File3D):
+        return from_comfy_mesh(opaque(value, told), name)
+    mesh = file_to_mesh(value, name, told)
+    check_shape(mesh.vertices, mesh.faces, name)
+    return mesh
 
 
 def opaque(mesh, told: list[str] | None = None):
@@ -151,15 +188,24 @@ def told_ui(lines: list[str]) -> dict:
 
 
 def to_cameras(info: dict, height: int, width: int) -> Cameras:
-    """LOAD3D_CAMERA (three.js: Y up, looks down -Z, vertical degrees) -> one camera of ours."""
+    """LOAD3D_CAMERA (three.js: Y up, looks down -Z, vertical degrees) -> one camera of ours.
+
+    InputError for one that is not perspective, lies out of reach, or sees less than 0.5 or more than 170 degrees.
+    """
+    if not isinstance(info, dict) or not isinstance(info.get("position"), dict):
+        raise InputError("camera", "a position", "none", "Connect the camera of Load 3D or of another viewer.")
     if info.get("cameraType", "perspective") != "perspective":
         raise InputError("camera", "a perspective camera", f"a {info['cameraType']} one", "Switch the viewer's camera.")
-    position, target = _xyz(info["position"]), _xyz(info.get("target", {}))
+    position, target = _xyz(info["position"], "position"), _xyz(info.get("target") or {}, "target")
     c2w = torch.eye(4)
     quaternion = info.get("quaternion")
     c2w[:3, :3] = _rotation(quaternion) if quaternion else _look_at(position, target)
     c2w[:3, 3] = position
-    half = math.tan(math.radians(float(info.get("fov", 35.0))) / 2) / max(float(info.get("zoom", 1) or 1), 1e-6)
+    fov, zoom = _number(info.get("fov", 35.0), "fov"), _number(info.get("zoom", 1) or 1, "zoom")
+    if not SMALLEST_FOV <= fov <= LARGEST_FOV or not SMALLEST_ZOOM <= zoom <= 1 / SMALLEST_ZOOM:
+        raise InputError("camera", f"a field of view from {SMALLEST_FOV:g} to {LARGEST_FOV:g} degrees and a zoom above 0",
+                         f"{fov:g} degrees, zoom {zoom:g}", "Reset the viewer's camera.")
+    half = math.tan(math.radians(fov) / 2) / zoom
     return Cameras(c2w[None], torch.tensor([2 * math.atan(half)]), height, width)
 
 
@@ -175,11 +221,17 @@ def from_cameras(camera: Cameras) -> dict:
 
 
 def parse_angles(text: str, name: str) -> tuple[float, ...]:
-    """"120, -120" -> (120.0, -120.0), from the input ``name``; InputError for what is no number."""
+    """"120, -120" -> (120.0, -120.0), from the input ``name``; InputError for what is no angle, or for too many."""
+    parts = [part for part in text.split(",") if part.strip()]
+    if len(parts) > MOST_ANGLES:
+        raise InputError(name, f"at most {MOST_ANGLES} numbers", f"{len(parts)}", "Leave some out.")
     try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
+        angles = tuple(float(part) for part in parts)
     except ValueError:
-        raise InputError(name, "numbers separated by commas", repr(text), "Write for example '120, -120'.") from None
+        angles = (math.nan,)
+    if not all(abs(angle) <= LARGEST_ANGLE for angle in angles):  # NaN is not, either
+        raise InputError(name, "numbers separated by commas, degrees", repr(text[:60]), "Write for example '120, -120'.")
+    return angles
 
 
 def angles_of(cameras: Cameras, home: Cameras) -> str:
@@ -188,13 +240,35 @@ def angles_of(cameras: Cameras, home: Cameras) -> str:
     return ", ".join(f"{-((180 - turn) % 360) + 180:.4g}" for turn in turns)
 
 
-def _xyz(point: dict) -> Tensor:
-    return torch.tensor([float(point.get(axis, 0.0)) for axis in "xyz"])
+def _number(value, what: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not abs(number) <= LARGEST_COORDINATE:  # NaN is not, either
+        raise InputError("camera", f"a number for its {what}", repr(value)[:60], "Reset the viewer's camera.")
+    return number
+
+
+def _numbers(point, axes: str, what: str, default: float = 0.0) -> Tensor:
+    if not isinstance(point, dict):
+        raise InputError("camera", f"numbers by axis for its {what}", repr(point)[:60], "Reset the viewer's camera.")
+    return torch.tensor([_number(point.get(axis, default), what) for axis in axes])
+
+
+def _xyz(point: dict, what: str) -> Tensor:
+    found = _numbers(point, "xyz", what)
+    if float(found.abs().max()) > FARTHEST:
+        raise InputError("camera", f"a {what} within {FARTHEST:g} scene units", f"{float(found.abs().max()):.3g}",
+                         "Move the viewer's camera to the object.")
+    return found
 
 
 def _rotation(quaternion: dict) -> Tensor:
-    x, y, z, w = torch.nn.functional.normalize(
-        torch.tensor([float(quaternion.get(axis, 0.0)) for axis in "xyzw"]), dim=0).tolist()
+    found = _numbers(quaternion, "xyzw", "quaternion")
+    if not 1e-3 < float(found.norm()) < 1e3:
+        raise InputError("camera", "a rotation", f"a quaternion of length {float(found.norm()):.3g}", "Reset the camera.")
+    x, y, z, w = torch.nn.functional.normalize(found, dim=0).tolist()
     return torch.tensor([
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
         [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],

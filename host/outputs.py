@@ -19,6 +19,8 @@ DISK = {errno.ENOSPC: "a full disk", errno.EDQUOT: "a used-up quota", errno.EROF
 FLOOR = 32 << 20  # bytes that have to be free before anything is begun
 STAGE_ROOM = 256 << 20  # bytes that a long stage may write: states while it works, a partial scene
 
+LONGEST_NAME, LONGEST_PATH = 200, 1000  # what file systems take, less what is added; bytes and letters
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -70,6 +72,8 @@ def check_prefix(prefix: str, name: str = "filename_prefix") -> None:
     """Raises InputError unless the prefix names a place inside the output folder."""
     import folder_paths
 
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in prefix.replace("\\", "/").split("/")) or len(prefix) > LONGEST_PATH:
+        raise InputError(name, f"names of at most {LONGEST_NAME} letters", f"{len(prefix)}", "Shorten it.")
     base = os.path.normpath(prefix.replace("\\", "/"))
     output = folder_paths.get_output_directory()
     inside = folder_paths.is_within_directory(output, os.path.join(output, os.path.dirname(base)))
@@ -77,6 +81,18 @@ def check_prefix(prefix: str, name: str = "filename_prefix") -> None:
     if nameless or os.path.isabs(prefix) or base.startswith("..") or not inside:
         raise InputError(name, "a name inside ComfyUI's output folder", repr(prefix),
                          "Use letters and '/', for example 'lift123/my_object'.")
+
+
+def inside(root: str, name: str) -> Path | None:
+    """The path of something inside a folder by its relative name; None for a name that leaves it or is none."""
+    import folder_paths
+
+    path = Path(root) / name
+    try:
+        path.exists()
+        return path if not os.path.isabs(name) and folder_paths.is_within_directory(root, str(path)) else None
+    except (OSError, ValueError):  # too long, or with letters that no file system takes
+        return None
 
 
 def check_writable(folder: Path, prefix: str) -> None:

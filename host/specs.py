@@ -213,7 +213,7 @@ class DynamicSpec:
     def kinds(self) -> set[str]:
         return self.prior_3d.kinds() | self.prior_2d.kinds()
 
-    def check(self, reference) -> None:
+    def check_kinds(self) -> None:
         """InputError unless a view prior and a text prior are on their own inputs."""
         if "view" not in self.prior_3d.kinds():
             raise InputError("prior_3d", "a prior that contains a View Prior", "one without",
@@ -221,6 +221,10 @@ class DynamicSpec:
         if "text" not in self.prior_2d.kinds():
             raise InputError("prior_2d", "a prior that contains a Text Prior", "one without",
                              "Connect Text Prior here and View Prior to prior_3d.")
+
+    def check(self, reference) -> None:
+        """InputError before any work: crossed wires, files, prompt."""
+        self.check_kinds()
         self.prior_3d.check(reference)
         self.prior_2d.check(reference)
 

@@ -23,13 +23,14 @@ class Lift123Extension(ComfyExtension):
         """Adds the pack's model folders, old names, the 'finish' and 'batch' routes and the templates' sample picture."""
         from server import PromptServer
 
-        from ..host import checkpoints, finish, renamed, turns
+        from ..host import checkpoints, finish, renamed, turns, wires
 
         checkpoints.register_folders()
         if getattr(PromptServer, "instance", None) is not None:
             finish.register_route(PromptServer.instance.routes)
             turns.register_routes(PromptServer.instance)
             await renamed.register()
+            PromptServer.instance.add_on_prompt_handler(wires.on_prompt)  # behind renamed's: it knows today's names only
             offer_sample()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -15,7 +15,7 @@ from comfy_execution.graph import ExecutionBlocker
 from ..host import attempts, runs, turns
 from ..host.base import CATEGORY, Node, node_key
 from ..host.convert import to_image
-from ..host.outputs import check_before_work, check_prefix
+from ..host.outputs import check_before_work, check_prefix, inside
 from ..host.runner import say
 from ..pipelines.core.errors import InputError
 from ..pipelines.io import runs as records
@@ -24,6 +24,7 @@ from ..pipelines.io.names import safe_part, safe_path
 PICTURES, TEXTS, NUMBERS = "pictures of a folder", "lines of text", "numbers"
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MOST = 1000  # elements
+LARGEST = 1e15  # a number of a list: an integer up to here is exact
 PREFIX = 5  # index of the output that goes into filename_prefix
 ONE_RUN_EACH, ALL_IN_ONE = "one run each", "all in one run"
 WRITERS = ("Lift123_BakeExport", "Lift123_ExportCharacter")  # leave a manifest
@@ -255,9 +256,9 @@ def pictures(folder: str) -> list[Path]:
     import folder_paths
 
     root = folder_paths.get_input_directory()
-    path = Path(root) / folder.strip()
-    if not folder_paths.is_within_directory(root, str(path)) or not path.is_dir():
-        raise InputError("folder", "a folder inside ComfyUI's input folder", repr(folder), "Copy the pictures there.")
+    path = inside(root, folder.strip())
+    if path is None or not path.is_dir():
+        raise InputError("folder", "a folder inside ComfyUI's input folder", repr(folder[:60]), "Copy the pictures there.")
     return sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS and p.is_file())
 
 
@@ -289,6 +290,7 @@ def numbers(text: str) -> list[float]:
             parts = [float(p) for p in word.split(":")] if word else []
         except ValueError:
             parts = [0.0] * 9
+        parts = parts if all(abs(p) <= LARGEST for p in parts) else [0.0] * 9  # NaN is no number, either
         if len(parts) in (2, 3):
             step = parts[2] if len(parts) == 3 else 1.0
             count = math.floor((parts[1] - parts[0]) / step + 1e-9) + 1 if step else 0

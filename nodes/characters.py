@@ -188,7 +188,7 @@ class Canonicalize(Node):
         from ..pipelines.stages.inputs.marks import object_mask
 
         cover, remarks = object_mask(mask, mask_marks)
-        picture = read_character(image[0], None if cover is None else cover[0], complete)
+        picture = read_character(image, cover, complete)
         story = Story().given(picture=describe_picture(image))
         needed, why = needs_canonicalization(picture, when)
         report = "\n".join(part for part in (*remarks, *picture.report, why) if part)
@@ -239,6 +239,8 @@ class CharacterMultiView(Node):
         from ..pipelines.stages.characters.picture import read_character
         from ..pipelines.stages.characters.unfinished import Unfinished
 
+        if len(image) != 1:
+            raise InputError("image", "one picture", f"a batch of {len(image)}", "Pick one with Image From Batch.")
         device = device_with_room()
         settings = stage.MultiViewSettings(levels=LEVELS[levels], seed=seed, **chosen(steps, guidance))
         network, shelf = multiview.load(device), Shelf("Multi-view", multiview, image[0], views, settings, device.type)
@@ -246,7 +248,7 @@ class CharacterMultiView(Node):
         chapter = Chapter(recall(image, "picture") if views is None else views.story, "Multi-view", settings,
                           seed=seed, network=told(multiview))
         if network.stock:
-            picture = read_character(image[0])
+            picture = read_character(image)
             work = partial(stage.draw_stock_views, network, picture, settings)
         else:
             work = partial(stage.draw_views, network, image[0], settings, done=views)

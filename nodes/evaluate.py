@@ -11,6 +11,7 @@ from comfy_api.latest import io, ui
 from ..host import types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import to_image, told_mesh
+from ..host.memory import require_pictures
 from ..host.runner import Monitor, finish
 from ..pipelines.core.errors import InputError
 from ..pipelines.metrics.protocol import VIEW_SETS
@@ -59,12 +60,14 @@ class Evaluate(Node):
     def run(cls, source, size, intersections, seed, views, lpips, reference=None, truth=None, clip=None):
         from ..pipelines.stages.results.evaluate import EvaluateSettings, evaluate, subject_of_mesh, subject_of_scene
 
-        device, key, told_of = device_with_room(), node_key(cls), []
+        device, key, told_of, told_of_truth = device_with_room(), node_key(cls), [], []
+        require_pictures(max(VIEW_SETS[views][0], 18), size, None)
+        true = None if truth is None else told_mesh(truth, "truth", told_of_truth)
         if hasattr(source, "meta") and hasattr(source, "tensors"):
             subject, reference = subject_of_scene(source, device), reference or source.reference
         else:
             subject = subject_of_mesh(told_mesh(source, "source", told_of))
-        true = None if truth is None else told_mesh(truth, "truth", told_of)
+        told_of += told_of_truth
         with finish.listening(key or "Evaluate") as asked:
             monitor = Monitor(key, asked)
             result = told(lambda: evaluate(

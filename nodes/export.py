@@ -14,11 +14,13 @@ from comfy_api.latest import Types, io
 from ..host import types
 from ..host.base import CATEGORY, Node, comfy_device, node_key
 from ..host.convert import to_comfy_mesh, to_image
+from ..host.memory import require_pictures, require_texture
 from ..host.outputs import check_before_work, claim
 from ..host.runner import say
 from ..host.runs import batch_record, forget_failure
 from ..host.story import comfyui_version
 from ..pipelines.core.errors import InputError
+from ..pipelines.core.pulse import while_waiting
 from ..pipelines.io.glb import save_bytes
 
 LOADERS = {  # node: (input that names a network, kind of network or ComfyUI's category of model folders)
@@ -87,9 +89,12 @@ class BakeExport(Node):
         from ..pipelines.core.cameras import HOME
         from ..pipelines.io.glb import write_glb
         from ..pipelines.io.manifest import describe_file, plain, repeatable, write_manifest
-        from ..pipelines.render.surface import render_surface
-        from ..pipelines.stages.results.render_views import contact_sheet
+        from ..pipelines.stages.results.render_views import contact_sheet, turntable_pictures
 
+        if metrics is not None:
+            read_metrics(metrics)
+        require_texture(texture_size, supersample)
+        require_pictures(frames, turntable_size, "frames", "turntable_size")
         need = 4 * texture_size**2 + 3 * frames * turntable_size**2 + 200 * face_budget
         slot, key = claim(filename_prefix, ("json", "manifest"), need), node_key(cls)
         say("baking the texture", key)
@@ -101,9 +106,9 @@ class BakeExport(Node):
         glb = write_glb(slot.path("glb"), mesh, plain(repeatable(made)), name="lift123")
         say("rendering the turntable", key)
         cameras = HOME.turntable(frames, math.radians(elevation), turntable_size)
-        with torch.no_grad():
-            pictures = to_image(torch.cat([render_surface(mesh, cameras[i]).composite(1.0) for i in range(frames)]))
+        pictures = to_image(turntable_pictures(mesh, cameras))
         save_png(contact_sheet(pictures), slot.path("png", "sheet"))
+        say("saving the turntable", key)
         save_animation(pictures, slot.path("webp", "turntable"))
         made["results"]["glb"] = describe_file(slot.path("glb"))
         write_manifest(slot.path("json", "manifest"), made)
@@ -139,11 +144,10 @@ def save_png(pixels, path) -> None:
 
 def save_animation(pictures, path, milliseconds: int = 80) -> None:
     """[F, H, W, 3] in [0, 1] -> an endlessly looping WebP."""
-    frames = [pil(p) for p in pictures]
-    stream = BytesIO()
-    frames[0].save(stream, format="WEBP", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0,
-                   quality=85)
-    save_bytes(path, stream.getvalue())
+    frames, made = [pil(p) for p in pictures], BytesIO()
+    while_waiting(lambda: frames[0].save(made, format="WEBP", save_all=True, append_images=frames[1:], duration=milliseconds,
+                                         loop=0, quality=85), "saving the turntable")
+    save_bytes(path, made.getvalue())
 
 
 def pil(pixels):
@@ -174,7 +178,7 @@ def read_metrics(text: str) -> dict:
     """What Evaluate wrote; InputError for anything else."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise InputError("metrics", "Evaluate's 'metrics' output", repr(text[:40]), "Connect that output.")

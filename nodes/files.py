@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from comfy_api.latest import io
@@ -10,7 +9,7 @@ from comfy_api.latest import io
 from ..host import types
 from ..host.base import CATEGORY, Node, node_key
 from ..host.convert import any_mesh, file_to_mesh, mesh_to_file, to_comfy_mesh, told_ui
-from ..host.outputs import check_before_work, claim
+from ..host.outputs import check_before_work, claim, inside
 from ..host.runner import say
 from ..pipelines.core.errors import InputError
 
@@ -132,10 +131,10 @@ def scene_path(file: str) -> Path:
 
     name, folder = folder_paths.annotated_filepath(file.strip())
     folder = folder or folder_paths.get_output_directory()
-    path = Path(folder) / name
-    if os.path.isabs(name) or not folder_paths.is_within_directory(folder, str(path)):
-        raise InputError("file", "a file inside ComfyUI's output or input folder", repr(file),
+    path = inside(folder, name)
+    if path is None:
+        raise InputError("file", "a file inside ComfyUI's output or input folder", repr(file[:60]),
                          "Name it relative to that folder.")
     if not path.is_file():
-        raise InputError("file", "an existing scene file", repr(file), f"Save Scene writes them below {folder}.")
+        raise InputError("file", "an existing scene file", repr(file[:60]), f"Save Scene writes them below {folder}.")
     return path

@@ -216,18 +216,19 @@ class RgnvEnhance(Node):
         from ..pipelines.methods.depth_noise import NAME
         from ..pipelines.stages.inputs.marks import object_mask
         from ..pipelines.stages.inputs.reference import depth_of_inverse
-        from ..pipelines.stages.objects.enhance_views import enhance_views
+        from ..pipelines.stages.objects.enhance_views import check_views, enhance_views
 
         cameras = None if words == "plain" else _around(reference, len(views), parse_angles(azimuths, "azimuths"))
         depth_text_network.check()
         settings = _settings(steps, rungs, guidance=guidance, corrections=corrections, lock=keep_background,
                              object_only=object_only, space=space, **ABLATION[ablation],
                              layers=tuple(n.strip() for n in layers.split(",") if n.strip()))
+        masks, _ = object_mask(mask, mask_marks, close=True)
+        depths = None if depth is None else depth_of_inverse(depth)
+        check_views(views[..., :3], masks, depths, cameras)
         device = device_with_room()
         estimator = None if depth_network is None else depth_network.load(device)
         reference = _with_depth(reference, estimator, device, settings.depth)
-        masks, _ = object_mask(mask, mask_marks, close=True)
-        depths = None if depth is None else depth_of_inverse(depth)
         shelf = Shelf(NAME, reference, depth_text_network, views[..., :3], masks, depths, cameras, settings, depth_network,
                       background, device.type)
         known, network = shelf.find(Journal.unpack) or Journal(), depth_text_network.load(device)

@@ -11,6 +11,7 @@ from comfy_api.latest import Types, io, ui
 from ..host import types
 from ..host.base import CATEGORY, Node, comfy_device, device_with_room, node_key
 from ..host.convert import to_comfy_mesh, to_image
+from ..host.memory import require_texture
 from ..host.outputs import check_before_work, claim
 from ..host.runner import run_stage, say
 from ..host.runs import forget_failure
@@ -131,6 +132,8 @@ class ExportCharacter(Node):
         from ..pipelines.stages.characters import export as stage
         from ..pipelines.stages.characters.project_colors import bake_layers
 
+        if colors == "textures":
+            require_texture(texture_size)
         slot, key, found = claim(filename_prefix, ("json", "manifest")), node_key(cls), layers.layers
         frame = stage.ExportFrame(height=height, facing=facing)
         say("checking the layers", key)

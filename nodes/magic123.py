@@ -11,9 +11,11 @@ from ..host import types
 from ..host.base import CATEGORY, Node, device_with_room
 from ..host.convert import angles_of, parse_angles, to_cameras, to_image
 from ..host.specs import SumSpec
+from ..host.wires import crossed
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, Linear
 
+NEAREST = 0.1  # of a camera, scene units: closer it has no side that it sees
 BALANCES = ["coarse", "fine", "printed_coarse", "printed_fine", "embedded"]
 
 
@@ -41,6 +43,11 @@ class TradeOffPrior(Node):
             ],
             outputs=[types.Prior.Output("prior", display_name="prior", tooltip="For NeRF Stage 1 or DMTet Refine.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, prior_3d=None, prior_2d=None):
+        """Crossed wires stop the queue before anything runs."""
+        return crossed()
 
     @classmethod
     def run(cls, lambda_2d_3d, balance, prior_3d=None, prior_2d=None):
@@ -191,6 +198,8 @@ class SampleViews(Node):
 
         turns = tuple(math.radians(angle) for angle in parse_angles(azimuths, "azimuths"))
         cameras = around(reference, views, math.radians(elevation), turns) if camera is None else to_cameras(camera, 64, 64)
+        if not bool((cameras.radius > NEAREST).all()):
+            raise InputError("camera", f"a camera at least {NEAREST} from the object's center", "one inside it", "Move it away.")
         view_network.check()
         device = device_with_room()
         denoiser = view_network.load(device)

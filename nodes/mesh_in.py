@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 from ..host import types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import any_mesh, to_image
+from ..host.memory import require_grid
 from ..host.runner import run_stage
 
 
@@ -70,6 +71,8 @@ class MeshToScene(Node):
         config = ImportConfig(placement, surface, colors, grid).with_detail(detail)
         told: list[str] = []
         source, device = any_mesh(mesh, "mesh", told), device_with_room()
+        if surface == "refinable":
+            require_grid(grid)
         scene = run_stage("Mesh import", lambda hooks: import_mesh(
             source, reference, config, seed=seed, device=device, on_step=hooks["on_step"], told=told), node_key(cls))
         picture = comparison(scene, device)

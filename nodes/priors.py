@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from comfy_api.latest import io
 
 from ..host import types
 from ..host.base import CATEGORY, Node
-from ..host.specs import PriorSpec, SumSpec
+from ..host.specs import DynamicSpec, PriorSpec, SumSpec
+from ..host.wires import crossed
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, Linear, Piecewise
 
@@ -62,9 +65,12 @@ def _settings(weight, t_min, t_max, fixed_t, reduction, weighting, t_min_schedul
     from ..pipelines.priors.sds import SdsSettings
 
     low, high = (v if s is None else s for v, s in ((t_min, t_min_schedule), (t_max, t_max_schedule)))
-    ends = [[v if isinstance(v, float | int) else v(x) for x in (0.0, 0.25, 0.5, 0.75, 1.0)] for v in (low, high)]
+    bends = [x for v in (low, high) if isinstance(v, Piecewise) for x, _ in v.knots]
+    bends += [x for v in (low, high) if isinstance(v, Linear) for x in (v.start, v.stop)]
+    times = (0.0, 0.25, 0.5, 0.75, 1.0, *bends)
+    ends = [[v if isinstance(v, float | int) else v(x) for x in times] for v in (low, high)]
     if any(a > b for a, b in zip(*ends)) or min(ends[0]) < 0 or max(ends[1]) > 1:
-        raise InputError("t_min", "0 <= t_min <= t_max <= 1 at all times", f"{ends[0]} and {ends[1]} over the stage",
+        raise InputError("t_min", "0 <= t_min <= t_max <= 1 at all times", f"{ends[0][:5]} and {ends[1][:5]} over the stage",
                          "Swap or widen the range.")
     return SdsSettings((low, high), fixed_t, _scaled(weight_schedule, weight), reduction, weighting, space,
                        _scaled(pixel_weight_schedule, pixel_weight))
@@ -157,9 +163,17 @@ class CombinePriors(Node):
         )
 
     @classmethod
+    def validate_inputs(cls, prior_a=None):
+        """Crossed wires stop the queue before anything runs."""
+        return crossed()
+
+    @classmethod
     def run(cls, **given):
         parts = [(given[f"prior_{x}"], _scaled(given.get(f"schedule_{x}"), given[f"weight_{x}"]))
                  for x in "abcd" if given.get(f"prior_{x}") is not None]
+        if any(isinstance(part, DynamicSpec) for part, _ in parts):
+            raise InputError("prior", "View, Text or Combined Priors", "a Dynamic Prior inside Combine Priors",
+                             "Its clock belongs to the stage: combine its two inputs instead.")
         return io.NodeOutput(SumSpec(tuple(parts)))
 
 
@@ -208,6 +222,8 @@ def parse_knots(text: str) -> tuple[tuple[float, float], ...]:
         knots = ()
     if not knots or any(len(k) != 2 for k in knots):
         raise InputError("knots", "pairs 'progress: value' separated by commas", repr(text), remedy)
+    if not all(math.isfinite(v) for knot in knots for v in knot):
+        raise InputError("knots", "finite numbers", repr(text[:60]), remedy)
     xs = [x for x, _ in knots]
     if any(not 0 <= x <= 1 for x in xs) or any(b <= a for a, b in zip(xs, xs[1:])):
         raise InputError("knots", "progress increasing within 0..1", str(xs), remedy)

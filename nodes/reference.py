@@ -143,10 +143,11 @@ class DepthPicture(Node):
     @classmethod
     def run(cls, image, depth_network, mask_marks, mask=None):
         from ..pipelines.stages.inputs.marks import object_mask
-        from ..pipelines.stages.inputs.picture_depth import depth_of_picture
+        from ..pipelines.stages.inputs.picture_depth import check_picture, depth_of_picture
 
         device = comfy_device()
         cover, _ = object_mask(mask, mask_marks)
+        check_picture(image, cover)
         depth, cover = depth_of_picture(image, depth_network.load(device), cover, device)
         picture = depth_picture(depth[None], cover[None])
         return io.NodeOutput(picture, ui=ui.PreviewImage(picture, cls=cls))

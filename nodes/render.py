@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-import torch
 from comfy_api.latest import io, ui
 
 from ..host import types
 from ..host.base import CATEGORY, Node, comfy_device
 from ..host.convert import any_mesh, depth_picture, from_cameras, normal_picture, to_cameras, to_image, to_mask, told_ui
+from ..host.memory import require_pictures
 from ..pipelines.core.cameras import HOME, turntable
 
 
@@ -51,6 +51,7 @@ class RenderViews(Node):
     def run(cls, source, size, frames, elevation, radius, fovy, what, camera=None):
         cameras = (turntable(frames, math.radians(elevation), radius, math.radians(fovy), size)
                    if camera is None else to_cameras(camera, size, size))
+        require_pictures(len(cameras), size, "frames" if camera is None else None)
         told: list[str] = []
         buffers = render_any(source, cameras, told)
         alpha = buffers.alpha
@@ -67,11 +68,8 @@ class RenderViews(Node):
 
 def render_any(source, cameras, told: list[str] | None = None):
     """RenderBuffers on the CPU of a scene, MESH or 3D file; ``told`` hears what a file's reader left out."""
+    from ..pipelines.stages.results.render_views import render_mesh, render_scene
+
     if hasattr(source, "meta") and hasattr(source, "tensors"):
-        from ..pipelines.stages.results.render_views import render_scene
-
         return render_scene(source, cameras, device=comfy_device())
-    from ..pipelines.render.surface import render_surface
-
-    with torch.no_grad():
-        return render_surface(any_mesh(source, "source", told), cameras, want_normal=True)
+    return render_mesh(any_mesh(source, "source", told), cameras)

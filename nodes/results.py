@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
@@ -11,11 +12,12 @@ from comfy_execution.graph import ExecutionBlocker
 from ..host import turns
 from ..host.base import CATEGORY, Node, node_key
 from ..host.convert import to_image
-from ..host.outputs import check_before_work, claim
+from ..host.outputs import check_before_work, claim, inside
 from ..host.runner import say
 from ..pipelines.core.errors import InputError
 from ..pipelines.io import runs as records
 
+log = logging.getLogger(__name__)
 ALL_RUNS, PER_NAME = "all runs", "per name"
 WAITS = tuple(f"after_{letter}" for letter in "bcdefg")  # besides "after"
 
@@ -94,12 +96,14 @@ def gathered(folder: str, newest_only: bool) -> list[records.Run]:
     import folder_paths
 
     root = Path(folder_paths.get_output_directory())
-    path = root / folder.strip()
-    if not folder_paths.is_within_directory(str(root), str(path)):
-        raise InputError("folder", "a folder inside ComfyUI's output folder", repr(folder), "Name it relative to that folder.")
+    path = inside(str(root), folder.strip())
+    if path is None:
+        raise InputError("folder", "a folder inside ComfyUI's output folder", repr(folder[:60]),
+                         "Name it relative to that folder.")
     found = records.gather(root, folder.strip(), newest_only) if path.is_dir() else []
     if not found:
-        raise InputError("folder", "runs of Bake and Export", f"none below {folder!r}", "Check its name, or run the batch first.")
+        raise InputError("folder", "runs of Bake and Export", f"none below {folder[:60]!r}",
+                         "Check its name, or run the batch first.")
     return found
 
 
@@ -123,8 +127,12 @@ def contact_sheet(found: list[records.Run], side: int = 192, most: int = 100):
 
     cells = []
     for name, sheet in [(r.name, r.sheet) for r in found if r.sheet is not None][:most]:
-        with Image.open(sheet) as file:
-            width = file.width // 6 if file.width >= 6 * 64 else file.width  # Bake and Export's sheets have six columns
-            first = file.convert("RGB").crop((0, 0, width, min(width, file.height))).resize((side, side))
+        try:
+            with Image.open(sheet) as file:
+                width = file.width // 6 if file.width >= 6 * 64 else file.width  # Bake and Export's sheets have six columns
+                first = file.convert("RGB").crop((0, 0, width, min(width, file.height))).resize((side, side))
+        except Exception as problem:  # Pillow's own types for every kind of damage; one sheet must not hide the others
+            log.warning("Lift123: the sheet of %s cannot be read: %s", name, problem)
+            first = Image.new("RGB", (side, side), (160, 160, 160))
         cells.append(labeled(torch.from_numpy(np.array(first)).float() / 255, name))
     return arrange(torch.stack(cells)) if cells else torch.ones(side, side, 3)

@@ -9,10 +9,12 @@ from comfy_api.latest import io, ui
 from ..host import types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import to_image
+from ..host.memory import require_mesh, require_nerf
 from ..host.runner import run_stage, say
 from ..host.specs import BoundarySpec, DynamicSpec
 from ..host.story import with_settings
 from ..host.unfinished import Shelf
+from ..host.wires import crossed
 from ..pipelines.core.choices import Clock
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, Form
@@ -107,6 +109,11 @@ class NerfStage1(Node):
         )
 
     @classmethod
+    def validate_inputs(cls, prior=None, scene=None):
+        """Crossed wires stop the queue before anything runs."""
+        return crossed()
+
+    @classmethod
     def run(cls, reference, iterations, seed, preset, prior=None, boundary=None, scene=None, options=None, **settings):
         from ..pipelines.stages.loop.scene import Scene
         from ..pipelines.stages.objects.fit_nerf import fit_nerf
@@ -114,6 +121,9 @@ class NerfStage1(Node):
         config = overridden(with_options(presets()[preset].nerf, options), iterations=iterations, **settings)
         if scene is not None and scene.kind != "nerf":
             raise InputError("scene", "a NeRF scene", f"a {scene.kind} scene", "Use DMTet Refine for meshes.")
+        if scene is not None and (other := reference.unlike(scene.reference)):
+            raise InputError("scene", "one that was begun with this reference view", f"one of {other}",
+                             "Connect its own picture, or disconnect the scene to begin anew.")
         for part in (prior, boundary):
             if part is not None:
                 part.check(reference)
@@ -121,6 +131,7 @@ class NerfStage1(Node):
         if remark:
             say(remark, node_key(cls))
         device = device_with_room()
+        require_nerf(config, prior is not None, device)
         shelf = Shelf("NeRF stage 1", reference, config, seed, prior, boundary, scene, device.type)
         left = shelf.find(Scene.unpack)
         built = None if prior is None else prior.build(reference, device)
@@ -163,6 +174,11 @@ class DynamicStage2(Node):
         )
 
     @classmethod
+    def validate_inputs(cls, prior_3d):
+        """Crossed wires stop the queue before anything runs."""
+        return crossed()
+
+    @classmethod
     def run(cls, scene, prior_3d, prior_2d, mesh_iterations, form, clock, stretch=1.0, full_2d=False):
         from ..pipelines.stages.loop.scene import Scene
         from ..pipelines.stages.objects.fit_nerf import NerfConfig, fit_nerf
@@ -172,8 +188,9 @@ class DynamicStage2(Node):
         prior = dynamic(prior_3d, prior_2d, form, clock, stretch, full_2d)
         prior.check(scene.reference)
         device = device_with_room()
-        built = prior.build(scene.reference, device)
         config = overridden(configured(NerfConfig(), scene.meta["config"]), mesh_iterations=mesh_iterations)
+        require_nerf(config, True, device)
+        built = prior.build(scene.reference, device)
         shelf = Shelf("NeRF stage 2", scene, config, prior, device.type)
         left = shelf.find(Scene.unpack)
         result = run_stage("NeRF stage 2", lambda hooks: fit_nerf(
@@ -200,6 +217,11 @@ class DynamicPrior(Node):
             outputs=[types.Prior.Output("prior", display_name="dynamic prior",
                                         tooltip="For NeRF Stage 1 (dynamic from the start) or DMTet Refine.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, prior_3d):
+        """Crossed wires stop the queue before anything runs."""
+        return crossed()
 
     @classmethod
     def run(cls, prior_3d, prior_2d, form, clock, stretch=1.0, full_2d=False):
@@ -231,6 +253,11 @@ class DMTetRefine(Node):
         )
 
     @classmethod
+    def validate_inputs(cls, prior=None):
+        """Crossed wires stop the queue before anything runs."""
+        return crossed()
+
+    @classmethod
     def run(cls, scene, iterations, what, preset, prior=None, options=None, **settings):
         from ..pipelines.stages.loop.scene import Scene
         from ..pipelines.stages.objects.refine_mesh import refine_mesh
@@ -240,6 +267,7 @@ class DMTetRefine(Node):
         if prior is not None:
             prior.check(scene.reference)
         device = device_with_room()
+        require_mesh(config, prior is not None, device)
         built = None if prior is None else prior.build(scene.reference, device)
         shelf = Shelf("DMTet refine", scene, config, prior, device.type)
         left = shelf.find(Scene.unpack)
@@ -250,7 +278,9 @@ class DMTetRefine(Node):
 
 def dynamic(prior_3d, prior_2d, form: Form, clock: Clock, stretch: float = 1.0, full_2d: bool = False) -> DynamicSpec:
     """The ramp between two priors, from the node's words."""
-    return DynamicSpec(prior_3d, prior_2d, form, "local" if clock == "phase_local" else clock, stretch, full_2d)
+    prior = DynamicSpec(prior_3d, prior_2d, form, "local" if clock == "phase_local" else clock, stretch, full_2d)
+    prior.check_kinds()
+    return prior
 
 
 def _ramp_settings() -> list:

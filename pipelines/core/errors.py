@@ -1,4 +1,8 @@
-"""Errors meant for the person at the keyboard."""
+"""Errors meant for the person at the keyboard.
+
+ComfyUI shows an error's type as "module.name", where a pack's module begins with its folder's path.  ``builtins`` is the
+one module it leaves out, so these say they come from there: a person reads "InputError".
+"""
 
 
 class InputError(ValueError):
@@ -6,6 +10,8 @@ class InputError(ValueError):
 
     The message names the input, what was expected, what came, and what to do about it.
     """
+
+    __module__ = "builtins"
 
     def __init__(self, name: str, expected: str, got: str, remedy: str):
         self.name, self.expected, self.got, self.remedy = name, expected, got, remedy
@@ -18,6 +24,8 @@ class NotFinite(InputError):
     source: what produced it (a prior, a loss, the gradients).  Nothing was changed by it yet.
     """
 
+    __module__ = "builtins"
+
     def __init__(self, source: str, got: str, remedy: str):
         super().__init__(source, "finite numbers", got, remedy)
 
@@ -28,6 +36,8 @@ class NotFinite(InputError):
 
 class OutOfRoom(InputError):
     """Memory ran out although the work was already cut into its smallest pieces."""
+
+    __module__ = "builtins"
 
     def __init__(self, stage: str, iteration: int, sizes: str, remedy: str):
         name = f"{stage} iteration {iteration}: memory"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DONE, FAILED = "_manifest.json", "_failed.json"
+LARGEST = 64 * 2**20  # bytes of a record
 MOST = 5000  # files looked at: more is a mistake in the folder's name
 NOT_AVERAGED = ("seed", "value")
 ALWAYS = ("run", "status", "value", "seconds", "error")
@@ -86,6 +87,8 @@ def upstream(graph: dict, node: str) -> set[str]:
 def read_run(path: Path, root: Path) -> Run | None:
     """A record, or None for a file that is none of ours or damaged."""
     try:
+        if path.stat().st_size > LARGEST:
+            return None
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or data.get("manifest") != 1:
             return None
@@ -97,7 +100,7 @@ def read_run(path: Path, root: Path) -> Run | None:
         return Run(stem.rstrip("_"), path.parent.relative_to(root).as_posix(), path.stat().st_mtime, str(batch.get("key", "")),
                    str(batch.get("item", "")), str(data.get("error", "")), _values(data),
                    sheet if sheet is not None and sheet.is_file() else None)
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError, OverflowError):  # nested too deep, absurd numbers
         return None
 
 
@@ -146,7 +149,7 @@ def digest(head: list[str], rows: list[list]) -> tuple[list[str], list[list]]:
 
 def _mean(cells: list) -> tuple[float | None, float | None]:
     """(mean, standard error) of the numbers among ``cells``; the error needs two."""
-    numbers = [c for c in cells if isinstance(c, int | float) and not isinstance(c, bool)]
+    numbers = [c for c in cells if isinstance(c, int | float) and not isinstance(c, bool) and abs(c) < 1e300]  # NaN is not
     if not numbers:
         return None, None
     return statistics.fmean(numbers), statistics.stdev(numbers) / len(numbers) ** 0.5 if len(numbers) > 1 else None

@@ -334,7 +334,9 @@ def test_trouble_in_finding_the_batch_never_hides_the_error(monkeypatch):
     class Failing(base.Node):
         @classmethod
         def define_schema(cls):
-            return None
+            from comfy_api.latest import io
+
+            return io.Schema(node_id="Failing", inputs=[])
 
         @classmethod
         def run(cls):

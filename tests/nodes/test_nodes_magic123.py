@@ -8,6 +8,7 @@ from helpers.comfy_modules import prepare
 
 prepare()
 from conftest import ROOT
+from helpers import tiny_stages
 from helpers.painter import Painter
 from lift123.host.specs import Network, PriorSpec, SumSpec
 from lift123.nodes import magic123 as nodes
@@ -138,10 +139,10 @@ def test_estimate_knows_the_presets_it_offers(monkeypatch):
         return [measuring.StageEstimate(name, part.iterations, 0.5, 8) for name, part in (("NeRF", nerf), ("mesh", mesh))]
 
     monkeypatch.setattr(measuring, "estimate", record)
-    known = stages.presets()
+    known, view = stages.presets(), tiny_stages.reference()
     for choice in node.Estimate.define_schema().inputs[1].options:
         measured.clear()
-        text = node.Estimate.execute(reference=None, preset=choice, patience=1).result[0]
+        text = node.Estimate.execute(reference=view, preset=choice, patience=1).result[0]
         names = node.GROUPS.get(choice, [choice])
         assert measured == [(known[name].nerf.iterations, known[name].mesh.iterations) for name in names]
         assert [line for line in text.splitlines() if line in known] == names

@@ -34,9 +34,9 @@ class CharacterPicture:
 
 
 def read_character(image: Tensor, mask: Tensor | None = None, complete: bool = False) -> CharacterPicture:
-    """The figure of a picture [H, W, 3 or 4], or InputError for what no network can help with.
+    """The figure of a picture [H, W, 3 or 4] or [1, H, W, 3 or 4], or InputError for what no network can help with.
 
-    mask: [H, W] coverage, takes precedence; without it the picture's transparency counts, and without that a plain
+    mask: [H, W] or [1, H, W] coverage, takes precedence; without it the picture's transparency counts, and without that a plain
     background is removed.  complete: the person says that the figure is whole although it lies on the picture's rim.
     """
     rgb, own = read_image(image, SMALLEST, LARGEST)

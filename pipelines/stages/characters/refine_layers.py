@@ -61,6 +61,7 @@ def refine_layers(
     edges have more than two faces.
     """
     _check(layers, views, keep)
+    check_segments(hair_segments, views)
     done = left.done if left is not None else resume or _begun(layers, views, config)
     coarse = mirrored_layers(layers) if done.was_mirrored else layers
     work = _Work(coarse, views, config, seed, on_step, autosave, left)
@@ -318,6 +319,13 @@ def _begun(layers: LayeredMesh, views: CharacterViews, config: RefineConfig) -> 
     found = handedness(layers.merged(), views.alpha[views.index(0)])
     turned = mirrored_layers(layers) if found.is_mirrored else layers
     return RefinedLayers(turned, notes=(found.note(), *doubts), was_mirrored=found.is_mirrored, coarse=layers)
+
+
+def check_segments(segments: Tensor | None, views: CharacterViews) -> None:
+    """InputError unless masks [N, H, W] are of the views' shape; their size is scaled."""
+    if segments is not None and abs(segments.shape[-1] / segments.shape[-2] * views.height / views.width - 1) > 0.02:
+        raise InputError("hair_segments", f"masks of the front picture, {views.width} x {views.height} or scaled alike",
+                         f"{segments.shape[-1]} x {segments.shape[-2]}", "Segment the front picture of the views.")
 
 
 def _check(layers: LayeredMesh, views: CharacterViews, keep: tuple[str, ...]) -> None:

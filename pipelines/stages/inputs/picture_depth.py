@@ -27,6 +27,13 @@ def depth_of_picture(image: Tensor, network, mask: Tensor | None = None,
     return _positive(network.depth(rgb.to(device), cover.to(device)), cover), cover
 
 
+def check_picture(image: Tensor, mask: Tensor | None = None) -> None:
+    """InputError, before any network is read, for a picture or mask that :func:`depth_of_picture` would refuse."""
+    rgb, _ = read_image(image, MIN_SIDE, MAX_SIDE)
+    if mask is not None:
+        read_mask(mask, *rgb.shape[:2])
+
+
 def depth_of_reference(reference: ReferenceView, network, device: torch.device | str = "cpu") -> Tensor:
     """[S, S] depth in [1, 2] of a reference view's object, larger = farther, 0 outside; known up to an affine map."""
     views = reference.views

@@ -18,6 +18,7 @@ from .picture import crop_resize, find_plain_background, read_image, read_map, r
 MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
 MIN_AREA = 0.001  # of the picture; less is a speck, not an object
 BORDER_SHARE = 0.02  # share of mask pixels' bounding side that touches the picture's edge before it counts as cut
+SAME_PICTURE = 0.01  # mean color difference up to which two pictures are one: what resizing and rounding leave
 NEAREST = 0.1  # depth of the nearest pixel of a relative map; any number above 0, which Views keeps for "nothing here"
 
 
@@ -47,6 +48,18 @@ class ReferenceView:
     def size(self) -> int:
         """Side in pixels."""
         return self.views.cameras.height
+
+    def unlike(self, other: "ReferenceView") -> str:
+        """How another reference view shows something else, in words; empty where both are the same picture and camera.
+
+        Its size in pixels, prompt, depth and normals may differ.
+        """
+        size = min(self.size, other.size)
+        mine, theirs = self.camera, other.camera
+        if not torch.allclose(mine.c2w, theirs.c2w, atol=1e-3) or not torch.allclose(mine.fovy, theirs.fovy, atol=1e-3):
+            return "a picture taken by another camera"
+        apart = float((self.on_background(size) - other.on_background(size)).abs().mean())
+        return "another picture" if apart > SAME_PICTURE else ""
 
     def with_prompt(self, prompt: str, negative: str = "") -> "ReferenceView":
         return replace(self, prompt=prompt, negative=negative)

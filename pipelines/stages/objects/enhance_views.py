@@ -104,14 +104,7 @@ def enhance_views(
     journal: keeps what is worked out; one of an earlier attempt leads to the same end bit for bit.
     S is the network's size; views that are not square are padded.
     """
-    if pictures.ndim != 4 or pictures.shape[-1] != 3:
-        raise InputError("views", "pictures with 3 channels", str(list(pictures.shape)), "Convert them to RGB.")
-    if cameras is not None and len(cameras) != len(pictures):
-        raise InputError("cameras", f"{len(pictures)}, one per view", str(len(cameras)), "Use the cameras of these views.")
-    for name, maps in (("masks", masks), ("depths", depths)):
-        if maps is not None and maps.shape != pictures.shape[:3]:
-            raise InputError(name, f"one of {pictures.shape[2]} x {pictures.shape[1]} pixels for each of {len(pictures)} views",
-                             " x ".join(str(v) for v in maps.shape), f"Scale the {name} to the views' size.")
+    check_views(pictures, masks, depths, cameras)
     guide = reference_guide(network, reference, settings, background, device)
     masks = torch.stack([find_plain_background(p.cpu()) for p in pictures]) if masks is None else masks.cpu()
     if bool((masks.amax((1, 2)) <= 0.5).any()):
@@ -142,6 +135,19 @@ def _estimated(estimator, rgb: Tensor, alpha: Tensor, device, journal: Journal) 
         return estimator.depth(rgb[i].to(device), alpha[i].to(device)).cpu()
 
     return torch.stack([journal.keep(f"depth/{i}", lambda i=i: depth(i)) for i in range(len(rgb))])
+
+
+def check_views(pictures: Tensor, masks: Tensor | None = None, depths: Tensor | None = None,
+                cameras: Cameras | None = None) -> None:
+    """InputError for views, masks, depths or cameras that do not belong together (see :func:`enhance_views`)."""
+    if pictures.ndim != 4 or pictures.shape[-1] != 3:
+        raise InputError("views", "pictures with 3 channels", str(list(pictures.shape)), "Convert them to RGB.")
+    if cameras is not None and len(cameras) != len(pictures):
+        raise InputError("cameras", f"{len(pictures)}, one per view", str(len(cameras)), "Use the cameras of these views.")
+    for name, maps in (("masks", masks), ("depths", depths)):
+        if maps is not None and maps.shape != pictures.shape[:3]:
+            raise InputError(name, f"one of {pictures.shape[2]} x {pictures.shape[1]} pixels for each of {len(pictures)} views",
+                             " x ".join(str(v) for v in maps.shape), f"Scale the {name} to the views' size.")
 
 
 def within(alpha: Tensor, reach: int) -> Tensor:

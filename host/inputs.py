@@ -1,0 +1,145 @@
+"""Every input of every node against its schema, before the node does anything.
+
+ComfyUI checks widgets when a graph is queued, but lets NaN through, and checks nothing that comes by wire: not ranges, not
+choices, not what an output of any type ("*") really carries.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+import torch
+
+from ..pipelines.core.errors import InputError
+
+LONGEST = 20_000  # characters of a text; a list (LISTS) may be longer
+LISTS, LONGEST_LIST = ("values", "also", "metrics"), 1_000_000
+LARGEST_SEED = 2**64 - 1  # what generators take; wires bring seeds of other packs' sizes
+CHANNELS = (1, 3, 4)  # of pictures; each stage says which of them it can use
+
+_NETWORK = ("load",)
+# wire -> (what it carries in words, attributes that it has, the node or kind of node that makes it)
+CARRIED = {
+    "LIFT123_REFERENCE": ("a reference view", ("views", "prompt", "camera"), "Reference View"),
+    "LIFT123_VIEW_NETWORK": ("a view network", _NETWORK, "Load View Network"),
+    "LIFT123_TEXT_NETWORK": ("a text network", _NETWORK, "Load Text Network"),
+    "LIFT123_CLIP": ("a CLIP scorer", _NETWORK, "Load CLIP Scorer"),
+    "LIFT123_DEPTH": ("a depth network", _NETWORK, "Load Depth Network"),
+    "LIFT123_DEPTH_TEXT": ("a depth-text network", _NETWORK, "Load Depth-Text Network"),
+    "LIFT123_CANONICAL": ("a canonicalizer", ("load",), "Load Canonicalizer"),
+    "LIFT123_MULTIVIEW": ("a multi-view network", ("load",), "Load Multi-View Network"),
+    "LIFT123_SLRM": ("an S-LRM", ("load",), "Load S-LRM"),
+    "LIFT123_PRIOR": ("a prior", ("kinds", "check", "build"), "a prior node"),
+    "LIFT123_SCHEDULE": ("a schedule", ("__call__",), "Prior Schedule"),
+    "LIFT123_BOUNDARY": ("a boundary", ("check", "build", "clip"), "CLIP Boundary"),
+    "LIFT123_OPTIONS": ("stage options", ("applied",), "Stage Options"),
+    "LIFT123_SCENE": ("a scene", ("kind", "tensors", "meta"), "a stage or Load Scene"),
+    "LIFT123_CHARACTER_VIEWS": ("character views", ("color", "normal", "alpha", "levels"), "Character Multi-View"),
+    "LIFT123_LAYERS": ("a character in layers", ("layers", "finished", "start"), "S-LRM, Join Layers or Load Layers"),
+    "MODEL": ("ComfyUI's MODEL", ("model",), "a model loader"),
+    "CLIP": ("ComfyUI's CLIP", ("tokenize",), "a CLIP loader"),
+    "VAE": ("ComfyUI's VAE", ("encode", "decode"), "a VAE loader"),
+    "CLIP_VISION": ("ComfyUI's CLIP_VISION", ("encode_image",), "Image Only Checkpoint Loader"),
+    "LOAD3D_CAMERA": ("a camera", ("get",), "Load 3D"),
+    "MESH": ("a mesh", ("vertices", "faces"), "a node with a MESH output"),
+    "FILE_3D": ("a 3D file", ("format", "get_bytes"), "Load 3D"),
+}
+KIND_OF = {"LIFT123_VIEW_NETWORK": "view", "LIFT123_TEXT_NETWORK": "text", "LIFT123_CLIP": "clip", "LIFT123_DEPTH": "depth",
+           "LIFT123_DEPTH_TEXT": "depth_text", "LIFT123_CANONICAL": "canonical", "LIFT123_MULTIVIEW": "multiview",
+           "LIFT123_SLRM": "slrm"}
+
+
+def checked(schema, given: dict, free: tuple[str, ...] = ()) -> dict:
+    """``given`` without optional inputs that carry nothing; InputError for the first that a V3 schema does not allow.
+
+    free: choices that may be no longer (or not yet) in the list; the node itself checks them.
+    """
+    absent = {entry.id for entry in schema.inputs if entry.optional and given.get(entry.id) is None}
+    kept = {name: value for name, value in given.items() if name not in absent}
+    for entry in schema.inputs:
+        if entry.id in kept:
+            _check(entry, kept[entry.id], entry.id in free)
+    return kept
+
+
+def _check(entry, value, free: bool) -> None:
+    kind, name = entry.get_io_type(), entry.id
+    if kind in ("INT", "FLOAT"):
+        check_number(name, value, entry.min, LARGEST_SEED if getattr(entry, "control_after_generate", None) else entry.max,
+                     kind == "INT")
+    elif kind == "BOOLEAN":
+        if not isinstance(value, bool):
+            raise InputError(name, "yes or no", described(value), "Connect a BOOLEAN, or set it on the node.")
+    elif kind == "COMBO":
+        _check_choice(name, value, None if free else entry.options)
+    elif kind == "STRING":
+        check_text(name, value, LONGEST_LIST if name in LISTS else LONGEST)
+    elif kind in ("IMAGE", "MASK"):
+        check_pixels(name, value, kind == "IMAGE")
+    elif kind != "*":
+        _check_carried(name, value, kind.split(","))
+
+
+def check_number(name: str, value, low: float, high: float, whole: bool) -> None:
+    """InputError unless ``value`` is a finite number (whole: an integer) from ``low`` to ``high``."""
+    fits = isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
+    if not fits or not math.isfinite(value) or not low <= value <= high:
+        what = "a whole number" if whole else "a number"
+        raise InputError(name, f"{what} from {low:g} to {high:g}" if high < 1e15 else f"{what} from {low:g} to 2^64 - 1",
+                         described(value), "Choose one in that range.")
+
+
+def _check_choice(name: str, value, options) -> None:
+    if not isinstance(value, str) or (options is not None and value not in options):
+        shown = options or []
+        raise InputError(name, f"one of: {', '.join(map(str, shown[:20]))}" if 0 < len(shown) <= 20 else "a choice of the list",
+                         described(value), "Choose one on the node.")
+
+
+def check_text(name: str, value, longest: int = LONGEST) -> None:
+    """InputError unless ``value`` is a text that can be written to a file: whole characters, none of them NUL."""
+    if not isinstance(value, str):
+        raise InputError(name, "a text", described(value), "Connect a STRING, or write it on the node.")
+    if len(value) > longest:
+        raise InputError(name, f"at most {longest} characters", f"{len(value)}", "Shorten it.")
+    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise InputError(name, "readable characters", "a NUL or half of a character", "Write it again by hand.")
+
+
+def check_pixels(name: str, value, colored: bool) -> None:
+    """InputError unless ``value`` is an IMAGE [B, H, W, C] (``colored``) or a MASK [B, H, W] with something in it, all finite."""
+    shape = "[B, H, W, C]" if colored else "[B, H, W]"
+    what = "pictures" if colored else "masks"
+    if not isinstance(value, torch.Tensor):
+        raise InputError(name, f"{what} {shape}", described(value), f"Connect {'an IMAGE' if colored else 'a MASK'}.")
+    least = 3 if colored else 2
+    if not least <= value.ndim <= 4 or not value.numel() or value.is_complex():
+        raise InputError(name, f"{what} {shape}", f"shape {list(value.shape)}", "Connect at least one that is not empty.")
+    if colored and value.shape[-1] not in CHANNELS:
+        raise InputError(name, f"{what} {shape} with 1, 3 or 4 channels", f"{value.shape[-1]} channels", "Convert them to RGB.")
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        raise InputError(name, "finite numbers", "NaN or infinity", "Check the node that made it.")
+
+
+def _check_carried(name: str, value, kinds: list[str]) -> None:
+    known = [CARRIED["FILE_3D" if kind.startswith("FILE_3D") else kind] for kind in kinds]
+    if not any(all(hasattr(value, attribute) for attribute in attributes) for _, attributes, _ in known):
+        words = " or ".join(dict.fromkeys(what for what, _, _ in known))
+        makers = ", or ".join(dict.fromkeys(maker for _, _, maker in known))
+        raise InputError(name, words, described(value), f"Connect the output of {makers}.")
+    wanted = KIND_OF.get(kinds[0])
+    if wanted is not None and getattr(value, "kind", wanted) != wanted:
+        raise InputError(name, known[0][0], f"a network of kind {value.kind!r}", f"Connect the output of {known[0][2]}.")
+
+
+def described(value) -> str:
+    """A value in a few words."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool | int | float | str):
+        text = repr(value)
+        return text if len(text) <= 60 else f"{text[:57]}..."
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {list(value.shape)}"
+    return f"a value of type {type(value).__name__}"
