@@ -16,12 +16,13 @@ from torch import Tensor
 
 from ..core.mesh import Mesh
 from .color import linear_to_srgb, srgb_to_linear
-from .limits import PICTURE_SIDE, PIXELS
+from .limits import MATERIALS, PICTURE_SIDE, PIXELS, within
 from .mesh_notes import Notes
 from .surface_parts import Look, Soup
 
 PAD = 2  # pixels around a copied picture, so that bilinear samples at its border see it alone
 SOLID = 4  # pixels along a plain color's square
+REPEATED_PIXELS = 4096 * 4096  # of all copies together where pictures repeat; beyond, they shrink
 REPEATS = 4  # repetitions along one axis that are written out for one face; beyond, the face gets a cell
 CELL = (4, 64)  # least and most pixels along a face's cell
 CELL_PIXELS = PIXELS // 4
@@ -116,6 +117,7 @@ def build_atlas(soup: Soup, notes: Notes) -> Mesh:
 def _tiles(soup: Soup, notes: Notes) -> Iterator[_Tile]:
     """The atlas' rectangles; every face is in exactly one."""
     numbers, counts = soup.look.unique(return_counts=True)
+    within("mesh", len(numbers), MATERIALS, "materials, some of them with textures")
     groups = soup.look.argsort(stable=True).split(counts.tolist())
     for number, faces in zip(numbers.tolist(), groups, strict=True):
         look = soup.looks[number]
@@ -254,11 +256,13 @@ def _shrunk(looks: list[Look], scale: float) -> list[Look]:
 
 
 def _scale(tiles: list[_Tile]) -> float:
-    """By how much pictures shrink so that all tiles fit."""
+    """By how much pictures shrink so that all tiles fit, and so that repetitions do not make much more of them."""
     fixed = sum(t.size[0] * t.size[1] for t in tiles if not t.shrinks)
     free = sum(t.size[0] * t.size[1] for t in tiles if t.shrinks)
     side = max((max(t.size) for t in tiles if t.shrinks), default=1)
-    room = max(FILL * PIXELS - fixed, 1)
+    pictures = {id(t.look.picture): t.look.picture.shape for t in tiles if t.shrinks and t.look.picture is not None}
+    own = sum((height + 2 * PAD) * (width + 2 * PAD) for height, width, _ in pictures.values())
+    room = max(min(FILL * PIXELS - fixed, max(REPEATED_PIXELS, own)), 1)
     return min(1.0, math.sqrt(room / max(free, 1)), PICTURE_SIDE / 2 / side)
 
 

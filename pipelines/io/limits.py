@@ -13,6 +13,7 @@ NODES = 65_536  # visited while the node tree of a scene is walked; a node that 
 PARTS = 20_000  # primitives, once for every place where they stand
 VERTICES = 15_000_000  # of all parts together
 FACES = 5_000_000  # of all parts together, after polygons are cut into triangles
+MATERIALS = 4096  # in use, where some have textures
 PIXELS = 8192 * 8192  # of one picture
 ALL_PIXELS = 2 * PIXELS  # of all pictures of a file
 PICTURE_SIDE = 16_384  # pixels along one side of a picture

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.gltf_tiny import SIDE_COLORS, Tiny, box, encoded, shown_colors, six_colors, textured_box
+from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.io import atlas, limits
 from lift123.pipelines.io.assemble import assemble
 from lift123.pipelines.io.color import linear_to_srgb, srgb_to_linear
@@ -164,8 +165,20 @@ def test_large_pictures_shrink_to_fit(monkeypatch):
     assert np.abs(shown_colors(mesh) - FACE_COLORS).max() <= 1
 
 
+def test_repetitions_do_not_make_much_more_of_a_picture(monkeypatch):
+    monkeypatch.setattr(atlas, "REPEATED_PIXELS", 5000)
+    spread = (box()[1] - 0.5) * 7
+    mesh, report = read(halves({"texture": six_colors(64, 96)}, {"factor": [1, 1, 1]}, uvs=(spread, None)))
+    assert mesh.texture.shape[0] * mesh.texture.shape[1] < 9000 and "were shrunk to" in report
+
+
+def test_materials_in_one_texture_are_limited(monkeypatch):
+    monkeypatch.setattr(atlas, "MATERIALS", 1)
+    with pytest.raises(InputError, match="at most 1 materials"):
+        read(halves({"texture": six_colors()}, {"factor": [1, 0, 0]}))
+
+
 def test_pixels_of_all_pictures_are_limited(monkeypatch):
-    from lift123.pipelines.core.errors import InputError
     from lift123.pipelines.io import gltf_materials
 
     monkeypatch.setattr(gltf_materials, "ALL_PIXELS", 2000)
