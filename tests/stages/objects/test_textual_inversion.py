@@ -247,8 +247,7 @@ def test_learning_finds_the_minimum_of_a_closed_form():
 class _Overflows(_Known):
     """Whose gradient is not finite in the second and the fourth step."""
 
-    def __init__(self):
-        self.calls = 0
+    calls = 0
 
     def noise(self, noisy, t, condition):
         self.calls += 1
@@ -263,8 +262,7 @@ def test_steps_that_were_left_out_are_remembered(at):
     whole = invert(ReferenceView(views), _Overflows(), "odd", config, autosave=lambda make, now=False: states.append(make()))
     assert len(states) == 7 and whole.meta["updates"] == 6 and whole.meta["scale"] == 2.0**8
     left, rest = Inversion.unpack(*states[at - 1].pack()), _Overflows()
-    assert left.step == at
-    rest.calls = at
+    rest.calls = left.step
     again = invert(ReferenceView(views), rest, "odd", config, inversion=left)
     assert torch.equal(again.word.vectors["clip_l"], whole.word.vectors["clip_l"]) and again.meta == whole.meta
 
