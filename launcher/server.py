@@ -248,7 +248,7 @@ class ComfyServer:
         if not guard.interrupt(self.client.port, self.alive, tell=lambda: tell(word)):
             return
         for line in self.log_text()[begin:].splitlines():
-            if PARTIAL in line:
+            if PARTIAL in line.lower():
                 tell(f"{line.strip()} (output is {self.base / 'output'})")
 
     def __exit__(self, *_) -> None:

@@ -89,7 +89,7 @@ def test_ctrl_c_keeps_the_partial_result_and_says_where_it_is(home):
     until(lambda: demo.read() and demo.process.poll() is not None, 120)
     partial, text = demo.check_all_gone(), demo.read()
     assert demo.process.returncode == 130 and "stopped" in text and "Traceback" not in text
-    told = re.search(r"what it has so far is in output/(\S+);.*\(output is (\S+)\)", text)
+    told = re.search(r"(?i)what it has so far is in output/(\S+);.*\(output is (\S+)\)", text)
     assert Path(told[2]) / told[1] == partial
 
 
