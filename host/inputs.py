@@ -81,10 +81,21 @@ def _check(entry, value, free: bool) -> None:
         _check_carried(name, value, kind.split(","))
 
 
+def _as_float(value, whole: bool) -> float:
+    """A number as Python's; nan for anything else, an infinite one for what is beyond floats."""
+    kind = numbers.Integral if whole else numbers.Real
+    if not isinstance(value, kind) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def check_number(name: str, value, low: float, high: float, whole: bool) -> None:
     """InputError unless ``value`` is a finite number (whole: an integer) from ``low`` to ``high``."""
-    fits = isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
-    if not fits or not math.isfinite(value) or not low <= value <= high:
+    number = _as_float(value, whole)
+    if not math.isfinite(number) or not low <= number <= high:
         what = "a whole number" if whole else "a number"
         raise InputError(name, f"{what} from {low:g} to {high:g}" if high < 1e15 else f"{what} from {low:g} to 2^64 - 1",
                          described(value), "Choose one in that range.")

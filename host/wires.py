@@ -74,8 +74,8 @@ def refuse_crossed(graph: dict, key: str) -> None:
             if "dynamic" in (prior_kinds(graph, inputs.get(name)) or ()):
                 raise InputError(name, "View, Text or Combined Priors", "a Dynamic Prior inside Combine Priors",
                                  "Its clock belongs to the stage: combine its two inputs instead.")
-    if kind in ("Lift123_NerfStage1", "Lift123_DynamicStage2") and _maker(graph, inputs.get("scene")) in SCENES:
-        if SCENES[_maker(graph, inputs["scene"])] != "nerf":
+    if kind in ("Lift123_NerfStage1", "Lift123_DynamicStage2"):
+        if SCENES.get(_maker(graph, inputs.get("scene")) or "", "nerf") != "nerf":
             raise InputError("scene", "a NeRF scene", "a mesh scene", "Use DMTet Refine for meshes.")
     if kind in SCENES:
         _refuse_wordless(graph, key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 from comfy_api.latest import io, ui
 
@@ -181,7 +182,7 @@ class Canonicalize(Node):
 
     @classmethod
     def run(cls, image, canonical, mask_marks, complete, steps, guidance, seed, when="always", mask=None):
-        from ..pipelines.stages.characters.a_pose import kept_pose, needs_canonicalization
+        from ..pipelines.stages.characters.a_pose import When, kept_pose, needs_canonicalization
         from ..pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
         from ..pipelines.stages.characters.picture import read_character
         from ..pipelines.stages.characters.unfinished import Unfinished
@@ -190,7 +191,7 @@ class Canonicalize(Node):
         cover, remarks = object_mask(mask, mask_marks)
         picture = read_character(image, cover, complete)
         story = Story().given(picture=describe_picture(image))
-        needed, why = needs_canonicalization(picture, when)
+        needed, why = needs_canonicalization(picture, cast(When, when))
         report = "\n".join(part for part in (*remarks, *picture.report, why) if part)
         if not needed:
             result = to_image(kept_pose(picture))

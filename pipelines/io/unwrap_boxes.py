@@ -53,7 +53,7 @@ def unwrap_boxes(mesh: Mesh, size: int, gutter: int) -> Mesh | None:
             group[below] += 6
         else:
             group[below] = 6 * len(faces) + below
-    uvs = torch.from_numpy((packed / size).astype(np.float32).reshape(-1, 2)).clamp(0, 1).to(mesh.vertices.device)
+    uvs = torch.from_numpy(np.asarray(packed / size, dtype=np.float32).reshape(-1, 2)).clamp(0, 1).to(mesh.vertices.device)
     corners = torch.arange(3 * len(faces), device=mesh.faces.device).reshape(-1, 3)
     return replace(mesh, uvs=uvs.to(mesh.vertices), face_uvs=corners, texture=None)
 

@@ -245,7 +245,7 @@ def test_resuming_the_rgsd_stage_gives_the_same_result(tmp_path, after):
     assert not models.view.times and not models.text.times
 
 
-def test_the_reference_view_is_not_spoilt_by_refinement():
+def test_the_reference_view_is_not_spoiled_by_refinement():
     """Held in every iteration, even under a guide of random weights."""
     start = refine_mesh(None, coarse(), TINY.mesh, until=0)
     done = hifi123.run(reference(), networks(), replace(TINY, mesh=replace(TINY.mesh, iterations=30)), scene=coarse())

@@ -18,7 +18,7 @@ from lift123.pipelines.stages.objects.fit_nerf import fit_nerf
 class Turns(Prior):
     """A prior like the oracle until call ``bad``; from then on its pictures' gradient is nan."""
 
-    name = "spoilt"
+    name = "spoiled"
 
     def __init__(self, bad: int):
         self.inner, self.bad, self.calls = _oracle(), bad, 0
@@ -31,7 +31,7 @@ class Turns(Prior):
 
 def test_gradient_without_a_number_stops_with_iteration_prior_and_state():
     kept = []
-    with pytest.raises(NotFinite, match=r"NeRF iteration 6: spoilt prior.*float32"):
+    with pytest.raises(NotFinite, match=r"NeRF iteration 6: spoiled prior.*float32"):
         fit_nerf(_reference(), Turns(6), NERF, seed=3, on_checkpoint=kept.append)
     assert kept[-1].step == 5
     before = fit_nerf(_reference(), _oracle(), NERF, until=5, seed=3)

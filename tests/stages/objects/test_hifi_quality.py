@@ -29,7 +29,7 @@ def likeness(scene, reference) -> float:
     return float(psnr(shown, reference.on_background()[None], inside))
 
 
-def test_the_reference_view_is_not_spoilt_though_it_was_fitted_before(reference):
+def test_the_reference_view_is_not_spoiled_though_it_was_fitted_before(reference):
     """The preset's own weights and guide, fewer targets; the start already shows the picture as well as it can."""
     view, mesh = reference
     short = replace(PRESET, mesh=replace(PRESET.mesh, size=SIZE, reference_size=SIZE, iterations=24, preview_every=0),
