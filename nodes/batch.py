@@ -301,6 +301,8 @@ def numbers(text: str) -> list[float]:
             raise InputError("values", "numbers", repr(word), "Write for example '0.1, 0.5, 1' or '0:1:0.25'.")
         else:
             found += parts
+        if len(found) > MOST:
+            raise InputError("values", f"at most {MOST} numbers", f"{len(found)} and more", "Write fewer, or wider steps.")
     return found
 
 

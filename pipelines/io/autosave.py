@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -100,7 +101,11 @@ class Autosave:
 
     def files(self) -> list[Path]:
         """The states that are there, oldest first."""
-        return sorted(self.folder.glob(f"{self.stem}_[0-9]*.safetensors")) if self.folder.is_dir() else []
+        name = re.compile(rf"{re.escape(self.stem)}_\d{{6}}\.safetensors")  # a person's copy of one is no state
+        try:
+            return sorted(path for path in self.folder.iterdir() if name.fullmatch(path.name))
+        except OSError:  # no folder yet, or one that may not be looked into
+            return []
 
     def close(self) -> Path | None:
         """Waits for the last state to be written; the newest file."""

@@ -55,6 +55,8 @@ def read_extras(source: bytes | str | os.PathLike) -> dict:
 def read_file(path: Path, name: str) -> bytes:
     """The bytes of a file; InputError where it cannot be read or is too large."""
     try:
+        if not path.is_file():  # a device or a pipe has no end
+            raise InputError(name, "a file", f"{path.name}, which is none", "Check the path.")
         within(name, path.stat().st_size, BYTES, "bytes")
         return path.read_bytes()
     except OSError as error:

@@ -202,3 +202,13 @@ def test_fingerprints_tell_values_apart():
     assert fingerprint(box.expand(2, 6)) == fingerprint(box.repeat(2, 1)), "layout in memory does not count"
     with pytest.raises(TypeError, match="object"):
         fingerprint([object()])
+
+
+def test_a_copy_beside_the_states_is_none_of_them(tmp_path):
+    """Somebody's copy of a state neither ends the writing nor is resumed."""
+    kept = after(tmp_path, 1, 2)
+    newest = kept.files()[-1]
+    copy = newest.with_name(f"{newest.stem}_old.safetensors")
+    copy.write_bytes(newest.read_bytes())
+    after(tmp_path, 3)
+    assert saves(tmp_path).find(Count.unpack) == Count(3) and copy.is_file()

@@ -1,6 +1,7 @@
 """GLB files that lie about themselves: each is refused with one sentence before memory is touched."""
 
 import copy
+import os
 import struct
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from helpers.gltf_tiny import Tiny, box, pack, textured_box
 from lift123.pipelines.core.errors import InputError
-from lift123.pipelines.io.glb_reader import read_extras, read_glb
+from lift123.pipelines.io.glb_reader import read_extras, read_file, read_glb
 
 
 def edited(change, binary=True) -> bytes:
@@ -211,3 +212,12 @@ def test_extras_of_a_damaged_file():
     with pytest.raises(InputError, match="no object"):
         read_extras(pack({"asset": 3}, None))
     assert read_extras(pack({}, None)) == {}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_what_has_no_end_is_not_read(tmp_path):
+    """A pipe or a device would be waited for, or read, for ever."""
+    pipe = tmp_path / "mesh.glb"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="expected a file"):
+        read_file(pipe, "mesh")

@@ -96,6 +96,8 @@ def test_records_become_a_table(tmp_path):
 
 
 def test_numbers_and_lines():
+    with pytest.raises(InputError, match="at most 1000"):
+        batch.numbers("0:999:1 " * 30000)
     assert batch.numbers("0, 1.5 ;2\n10:20:5") == [0, 1.5, 2, 10, 15, 20]
     assert batch.numbers("0:1:0.1")[-1] == 1.0 and len(batch.numbers("0:1:0.1")) == 11 and batch.numbers("3:1:-1") == [3, 2, 1]
     for bad in ("1:2:0", "a", "1:x", "0:1:-1", "0:1e9:1"):
