@@ -20,7 +20,7 @@ SAMPLES = 20  # per ray in training; each lies anywhere in its interval
 SURFACE = 0.1  # weight of the reference view's own outline and depth
 
 
-def train_lift(bank: Bank, out: Path, weights: Path, steps: int, minutes=None, start=None, batch=8, views=4, rate=2e-3):
+def train_lift(bank: Bank, out: Path, weights: Path, steps: int, minutes=None, start=None, batch=4, views=4, rate=2e-3):
     """Root mean square error of novel views, every eighth pixel of each, and the reference's own outline and depth.
 
     The root counts a picture that is nearly right as much as one that is far off, as PSNR does.
@@ -40,7 +40,7 @@ def train_lift(bank: Bank, out: Path, weights: Path, steps: int, minutes=None, s
         picks = bank.draw(rng, batch)
         seen = rng.permuted(np.tile(np.arange(1, bank.views), (batch, 1)), axis=1)[:, :views]
         lifted = net(bank.pictures(picks, np.zeros_like(picks)))
-        many = repeat(lifted, views)
+        many = lifted.repeat(views)
         objects, which = np.repeat(picks, views), seen.ravel()
         origins, directions = relative(bank.cameras(objects, which), home)
         corner = rng.integers(0, [[2], [4]], (2, len(objects)))
@@ -53,13 +53,6 @@ def train_lift(bank: Bank, out: Path, weights: Path, steps: int, minutes=None, s
 
     trained = train(net, loss_of_batch, steps, out, rate=rate, decay=0.998, minutes=minutes)
     embedded.save_module(trained, weights / "view_lift.safetensors")
-
-
-def repeat(lifted, views: int):
-    """Every volume ``views`` times; they share the table."""
-    from dataclasses import replace
-
-    return replace(lifted, columns=lifted.columns.repeat_interleave(views, 0), plane=lifted.plane.repeat_interleave(views, 0))
 
 
 def surface_loss(lifted, bank: Bank, picks) -> torch.Tensor:
@@ -85,7 +78,7 @@ def lift_scores(net: LiftNet, bank: Bank, samples: int = 40, views=(1, 2)) -> tu
     """PSNR [N, len(views)] in dB of novel views of a bank's objects, and the pictures [N, len(views), 64, 64, 3]."""
     home, rows = reference_camera(64), []
     for i in range(bank.count):
-        lifted = repeat(net(bank.pictures([i], [0])), len(views))
+        lifted = net(bank.pictures([i], [0])).repeat(len(views))
         origins, directions = (x.flatten(1, 2) for x in relative(bank.cameras([i] * len(views), list(views)), home))
         shown = render(lifted, origins, directions, torch.full((len(views),), TAN), samples)[..., :3]
         rows.append(shown.reshape(len(views), 64, 64, 3).clamp(0, 1))

@@ -42,6 +42,11 @@ class Lifted:
     columns: Tensor
     plane: Tensor
 
+    def repeat(self, times: int) -> "Lifted":
+        """Every picture's volume ``times`` times in a row; the table is shared."""
+        columns, plane = (x.repeat_interleave(times, 0) for x in (self.columns, self.plane))
+        return Lifted(self.table, columns, plane)
+
 
 class Residual(torch.nn.Module):
     """Two normalized convolutions around a shortcut."""
