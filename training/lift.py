@@ -8,7 +8,7 @@ import torch
 from bank import Bank
 from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.loaders import embedded
-from lift123.pipelines.networks.lifted import DENSITY, SLICES, LiftNet, relative, render
+from lift123.pipelines.networks.lifted import COLUMNS, DENSITY, SLICES, WHITE, Lifted, LiftNet, relative, render
 from lift123.pipelines.toybox.render import reference_camera
 from lift_rows import sum_rows
 from loop import train
@@ -17,13 +17,15 @@ F = torch.nn.functional
 TAN = math.tan(HOME.fovy / 2)
 FRAME = HOME.radius * TAN
 SAMPLES = 20  # per ray in training; each lies anywhere in its interval
-SURFACE = 0.1  # weight of the reference view's own outline and depth
+SURFACE, SOLID = 0.1, 0.3  # weights: of the reference view's own outline and depth, of the hull
 
 
-def train_lift(bank: Bank, out: Path, weights: Path, steps: int, minutes=None, start=None, batch=4, views=4, rate=2e-3):
-    """Root mean square error of novel views, every eighth pixel of each, and the reference's own outline and depth.
+def train_lift(bank: Bank, out: Path, weights: Path, steps: int, minutes=None, start=None, batch=4, views=3, rate=2e-3):
+    """Root mean square error of novel views, every eighth pixel of each, and what is known of the geometry.
 
-    The root counts a picture that is nearly right as much as one that is far off, as PSNR does.
+    The root counts a picture that is nearly right as much as one that is far off, as PSNR does.  Known is the reference's
+    own outline and depth (:func:`surface_loss`) and that nothing lies outside of the outlines of all views
+    (:func:`hull_loss`), which teaches far faster than colors do.
     """
     net = LiftNet()
     if start is not None:
@@ -49,7 +51,7 @@ def train_lift(bank: Bank, out: Path, weights: Path, steps: int, minutes=None, s
         jitter = torch.from_numpy(rng.random((*every.shape[1:3], SAMPLES), dtype=np.float32)).to(bank.device)
         shown = render(many, every[0], every[1], tan, SAMPLES, jitter, sum_rows)[..., :3]
         error = (shown - every[2]).square().mean((1, 2))
-        return (error + 1e-4).sqrt().mean() + SURFACE * surface_loss(lifted, bank, picks)
+        return (error + 1e-4).sqrt().mean() + SURFACE * surface_loss(lifted, bank, picks) + SOLID * hull_loss(lifted, bank, picks)
 
     trained = train(net, loss_of_batch, steps, out, rate=rate, decay=0.998, minutes=minutes)
     embedded.save_module(trained, weights / "view_lift.safetensors")
@@ -71,6 +73,38 @@ def surface_loss(lifted, bank: Bank, picks) -> torch.Tensor:
     reached = (weight * w).sum(1) / alpha.clamp_min(1e-3)
     solid, place = solid[columns], place[columns]
     return (alpha - solid).square().mean() + (solid * (reached - place).abs()).mean()
+
+
+def hull_loss(lifted: Lifted, bank: Bank, picks) -> torch.Tensor:
+    """Cross-entropy between a voxel's opacity and whether it lies in the hull of all views, over voxels of the table."""
+    columns = lifted.columns > 0
+    own = F.avg_pool2d(lifted.plane[..., 3][:, None], 2)[:, 0][columns]
+    optical = DENSITY * F.softplus(lifted.table[1:, 0].view(-1, SLICES) + own[:, None]) * (2 / SLICES)
+    inside = torch.cat([hull(bank, pick, where) for pick, where in zip(picks, columns)])
+    return torch.where(inside, -torch.log(-torch.expm1(-optical.clamp_min(1e-4))), optical).mean()
+
+
+def voxel_centers() -> torch.Tensor:
+    """[32, 32, 32, 3] centers of the voxels behind a reference picture from HOME, scene units; row, column, slice."""
+    line = (torch.arange(COLUMNS) + 0.5) / COLUMNS * 2 - 1
+    v, u, w = torch.meshgrid(-line, line, (torch.arange(SLICES) + 0.5) / SLICES * 2 - 1, indexing="ij")
+    wider = 1 + w * TAN
+    return FRAME * torch.stack([u * wider, v * wider, -w], -1)
+
+
+CENTERS = voxel_centers()
+
+
+@torch.no_grad()
+def hull(bank: Bank, pick: int, columns: torch.Tensor) -> torch.Tensor:
+    """[N, 32] bool: whether the voxels of the columns [32, 32] that are marked project into the outline of every view."""
+    outlines = torch.from_numpy((bank.rgb[pick].min(-1) < WHITE * 255)).to(bank.device)  # [V, 64, 64]
+    cameras = bank.cameras(np.full(bank.views, pick), np.arange(bank.views))
+    points = F.pad(CENTERS.to(bank.device)[columns], (0, 1), value=1.0)  # [N, 32, 4]
+    clip = torch.einsum("vij,nkj->vnki", cameras.world_to_clip()[:, [0, 1, 3]], points)
+    place = ((clip[..., :2] / clip[..., 2:] * clip.new_tensor([1, -1]) + 1) * 32).long().clamp(0, 63)
+    view = torch.arange(bank.views, device=bank.device)[:, None, None]
+    return outlines[view, place[..., 1], place[..., 0]].all(0)
 
 
 @torch.no_grad()

@@ -166,8 +166,8 @@ def test_where_the_picture_is_white_nothing_is_seen():
 
 def test_every_weight_learns():
     net = LiftNet()
-    volume = net(smooth_picture()[None] * 0.9)
-    origins, directions = (x[:, ::4, ::4].flatten(1, 2) for x in lifted.relative(HOME.orbit(0.7, 0.1, SIDE), reference_camera(SIDE)))
+    rays = lifted.relative(HOME.orbit(0.7, 0.1, SIDE), reference_camera(SIDE))
+    origins, directions = (x[:, ::4, ::4].flatten(1, 2) for x in rays)
     for parameter in net.parameters():  # nothing may hide behind a weight that starts at zero
         if float(parameter.detach().abs().max()) == 0:
             torch.nn.init.normal_(parameter, std=0.01)
