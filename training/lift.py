@@ -8,24 +8,23 @@ import torch
 from bank import Bank
 from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.loaders import embedded
-from lift123.pipelines.networks.lifted import COLUMNS, DENSITY, SLICES, WHITE, Lifted, LiftNet, relative, render
+from lift123.pipelines.networks.lifted import COLUMNS, DENSITY, FRAME, SLICES, WHITE, Lifted, LiftNet, relative, render
 from lift123.pipelines.toybox.render import reference_camera
 from lift_rows import sum_rows
 from loop import train
 
 F = torch.nn.functional
 TAN = math.tan(HOME.fovy / 2)
-FRAME = HOME.radius * TAN
 SAMPLES = 20  # per ray in training; each lies anywhere in its interval
 SURFACE, SOLID = 0.1, 0.3  # weights: of the reference view's own outline and depth, of the hull
 
 
-def train_lift(bank: Bank, out: Path, weights: Path, steps: int, minutes=None, start=None, batch=4, views=3, rate=2e-3):
+def train_lift(bank: Bank, out: Path, weights: Path, steps: int, minutes=None, start=None, batch=8, drawn=3, views=3, rate=2e-3):
     """Root mean square error of novel views, every eighth pixel of each, and what is known of the geometry.
 
     The root counts a picture that is nearly right as much as one that is far off, as PSNR does.  Known is the reference's
     own outline and depth (:func:`surface_loss`) and that nothing lies outside of the outlines of all views
-    (:func:`hull_loss`), which teaches far faster than colors do.
+    (:func:`hull_loss`), which teaches far faster than colors do; so only ``drawn`` objects of a batch are drawn.
     """
     net = LiftNet()
     if start is not None:
@@ -33,17 +32,17 @@ def train_lift(bank: Bank, out: Path, weights: Path, steps: int, minutes=None, s
     net = net.to(bank.device, memory_format=torch.channels_last)
     rng = np.random.Generator(np.random.PCG64(17))
     home = reference_camera(64).to(bank.device)
-    tan = torch.full((batch * views,), TAN, device=bank.device)
+    tan = torch.full((drawn * views,), TAN, device=bank.device)
 
     def loss_of_batch(step):
         nonlocal bank
         if step % 200 == 0:
             bank = Bank(*bank.folders, device=bank.device)  # it may have grown
         picks = bank.draw(rng, batch)
-        seen = rng.permuted(np.tile(np.arange(1, bank.views), (batch, 1)), axis=1)[:, :views]
+        seen = rng.permuted(np.tile(np.arange(1, bank.views), (drawn, 1)), axis=1)[:, :views]
         lifted = net(bank.pictures(picks, np.zeros_like(picks)))
-        many = lifted.repeat(views)
-        objects, which = np.repeat(picks, views), seen.ravel()
+        many = Lifted(lifted.table, lifted.columns[:drawn], lifted.plane[:drawn]).repeat(views)
+        objects, which = np.repeat(picks[:drawn], views), seen.ravel()
         origins, directions = relative(bank.cameras(objects, which), home)
         corner = rng.integers(0, [[2], [4]], (2, len(objects)))
         every = torch.stack([torch.stack([o[i::2, j::4] for o, i, j in zip(x, *corner)]).flatten(1, 2)

@@ -24,9 +24,11 @@ from ..networks.noise import scaled_linear_alphas
 from ..networks.text import TextDenoiser
 from ..networks.tokenizer import WordTokenizer
 from ..networks.view import ViewConditioner, ViewDenoiser
-from .embedded_files import FOLDER, read_settings, read_state
+from ..toybox.memory import ToyMemory
+from .embedded_files import FOLDER, has_file, read_settings, read_state
 
 IMAGE_SIZE, LATENT_SIZE, CONTEXT_WIDTH, CLIP_WIDTH = 64, 16, 128, 128
+MEMORY = "view_memory.safetensors"  # with it the view prior also looks up training objects
 LIFTED = "view_lift.safetensors"  # the view prior's file; earlier folders have a UNet's instead
 
 
@@ -114,6 +116,14 @@ def load_module(module: AnyModule, path: Path, device: torch.device | str = "cpu
     return module.to(device).eval().requires_grad_(False)
 
 
+def load_memory(path: Path) -> ToyMemory:
+    """The training objects that the view prior remembers."""
+    state = read_state(path)
+    near, far = state["range"].tolist()
+    mean, basis, codes = (state[name].float() for name in ("mean", "basis", "codes"))
+    return ToyMemory(mean, basis, codes, state["seeds"], state["versions"], near, far)
+
+
 def load_exactly(module: AnyModule, state: dict, name: str) -> None:
     """``module.load_state_dict``; InputError, in one sentence, for names or shapes of another network."""
     try:
@@ -135,8 +145,10 @@ def load_embedded(device: torch.device | str = "cpu", folder: Path = FOLDER) -> 
         unet = load_module(build_unet(view, depth), folder / f"{name}_unet.safetensors", device)
         return LatentRuntime(unet, vae, alphas, "v_prediction", IMAGE_SIZE)
 
-    if (folder / LIFTED).is_file():
-        view = LiftedViewDenoiser(load_module(LiftNet(), folder / LIFTED, device), alphas)
+    view: ViewDenoiser | LiftedViewDenoiser
+    if has_file(folder, LIFTED):
+        memory = load_memory(folder / MEMORY) if has_file(folder, MEMORY) else None
+        view = LiftedViewDenoiser(load_module(LiftNet(), folder / LIFTED, device), alphas, memory=memory)
     else:
         conditioner = load_module(build_conditioner(), folder / "view_conditioner.safetensors", device)
         view = ViewDenoiser(runtime("view", view=True), conditioner, clip)

@@ -12,17 +12,19 @@ volume has coordinates (u, v, w) in [-1, 1]: u right and v up in the picture, w 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ..core.cameras import Cameras
+from ..core.cameras import HOME, Cameras
 
 Conv, Linear, Norm = torch.nn.Conv2d, torch.nn.Linear, torch.nn.GroupNorm  # trained, so no host-patched operations
 SIDE, COLUMNS, SLICES = 64, 32, 32  # pixels, columns of voxels per side, voxels per column
 DENSITY = 25.0  # per frame h, of softplus(1) / softplus'; makes a voxel opaque within its own size
 EMPTY = -9.0  # raw density where the picture shows nothing
+FRAME = HOME.radius * math.tan(HOME.fovy / 2)  # HOME's, scene units
 REACH = 0.97  # the volume's half side, frames
 PALETTE = 8  # colors that attention picks
 WHITE = 0.985  # a pixel this bright in every channel shows nothing
@@ -161,20 +163,25 @@ def support(pictures: Tensor) -> Tensor:
     return torch.nn.functional.max_pool2d(filled[:, None], 5, stride=1, padding=2)[:, 0] > 0
 
 
+def at_home(cameras: Cameras, reference: Cameras) -> Cameras:
+    """``cameras`` [B] as they would stand if ``reference`` (one camera, or B) stood at HOME and its target at the origin.
+
+    Distances shrink as the frames do, so that what fills the reference's picture fills HOME's.
+    """
+    moved = reference.w2c().to(cameras.c2w) @ cameras.c2w
+    radius, tan = reference.radius.to(moved), torch.tan(reference.fovy.to(moved) / 2)
+    backward = torch.tensor([0.0, 0.0, 1.0], device=moved.device) * radius[:, None]
+    moved[:, :3, 3] = (moved[:, :3, 3] + backward) * (FRAME / (radius * tan))[:, None]
+    return replace(cameras, c2w=moved)
+
+
 def relative(cameras: Cameras, reference: Cameras) -> tuple[Tensor, Tensor]:
     """Rays of ``cameras`` [B] in frames of ``reference`` (one camera, or B): origins and unit directions [B, H, W, 3].
 
     Axes: the reference camera's right, up and backward; origin: its target, taken to be the world's.
     """
-    rays = cameras.rays()
-    inverse = reference.w2c().to(rays.origins)
-    radius, tan = reference.radius.to(rays.origins), torch.tan(reference.fovy.to(rays.origins) / 2)
-    frame = (radius * tan)[:, None, None, None]
-    turn = inverse[:, :3, :3].expand(len(cameras), -1, -1)
-    moved = torch.einsum("bij,bhwj->bhwi", turn, rays.origins) + inverse[:, None, None, :3, 3]
-    moved[..., 2] += radius[:, None, None]
-    direction = torch.nn.functional.normalize(torch.einsum("bij,bhwj->bhwi", turn, rays.directions), dim=-1)
-    return moved / frame, direction
+    rays = at_home(cameras, reference).rays()
+    return rays.origins / FRAME, torch.nn.functional.normalize(rays.directions, dim=-1)
 
 
 def crossing(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,17 +12,37 @@ and nothing but one rendering is computed.  There is no autoencoder: pictures of
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
 from .latent import ddim_sample
-from .lifted import SIDE, Lifted, LiftNet, relative, render
+from .lifted import SIDE, Lifted, LiftNet, at_home, relative, render
 from .view import resize
 
 SPREAD, WIDE = 0.02, 0.08  # s in units of [-1, 1], with the picture's knowledge and of the worse network of guidance
 SAMPLES = 40  # per ray
+
+
+class Recollection(Protocol):
+    """Objects that a picture may show, remembered.  trust: in [0, 1], how much of the answer is theirs."""
+
+    @property
+    def trust(self) -> float: ...
+
+    def show(self, cameras: Cameras) -> Tensor:
+        """[B, H, W, 3] on white; cameras as if the reference stood at HOME."""
+        ...
+
+
+class Memory(Protocol):
+    """Something that has seen objects before."""
+
+    def recall(self, picture: Tensor) -> Recollection:
+        """What [64, 64, 3], sRGB on white, reminds of."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,6 +52,7 @@ class LiftedViewDenoiser:
     alphas_cumprod: [T].  guidance: leads away from a worse version of itself (Karras et al. 2024, autoguidance), one
     that expects the same picture with a wider error; so it changes how hard noise is removed, never the colors.
     reference_camera: one camera; volume: of its picture.
+    memory: whose recollection is mixed with what the volume shows, by its trust; None for the network alone.
     """
 
     net: LiftNet
@@ -39,6 +60,8 @@ class LiftedViewDenoiser:
     guidance: float = 1.0
     reference_camera: Cameras | None = None
     volume: Lifted | None = None
+    memory: Memory | None = None
+    recollection: Recollection | None = None
 
     image_size = SIDE
 
@@ -49,7 +72,9 @@ class LiftedViewDenoiser:
     @torch.no_grad()
     def with_reference(self, picture: Tensor, camera: Cameras) -> "LiftedViewDenoiser":
         """A copy that has lifted ``picture`` [H, W, 3] (sRGB on white, any size) seen from ``camera``."""
-        return replace(self, reference_camera=camera, volume=self.net(resize(picture[None], SIDE)))
+        small = resize(picture[None], SIDE)
+        remembered = self.memory.recall(small[0]) if self.memory is not None else None
+        return replace(self, reference_camera=camera, volume=self.net(small), recollection=remembered)
 
     def encode(self, images: Tensor) -> Tensor:
         """[B, 64, 64, 3] sRGB in [0, 1] -> [B, 3, 64, 64] in [-1, 1]; differentiable."""
@@ -62,18 +87,23 @@ class LiftedViewDenoiser:
 
     @torch.no_grad()
     def show(self, cameras: Cameras) -> Tensor:
-        """[B, 64, 64, 4]: colors on white and coverage that the network expects to see from ``cameras`` [B]."""
+        """[B, 64, 64, 3]: what is expected to be seen from ``cameras`` [B], on white."""
         if self.volume is None or self.reference_camera is None:
             raise ValueError("the view prior has no reference picture yet: call with_reference first")
-        home = self.reference_camera[0].to(self.volume.table.device)
-        origins, directions = relative(cameras.resized(SIDE, SIDE).to(self.volume.table.device), home)
+        device = self.volume.table.device
+        cameras, home = cameras.resized(SIDE, SIDE).to(device), self.reference_camera[0].to(device)
+        trust = self.recollection.trust if self.recollection is not None else 0.0
+        remembered = self.recollection.show(at_home(cameras, home)).to(device) if self.recollection and trust else 0.0
+        if trust == 1.0:
+            return remembered
+        origins, directions = relative(cameras, home)
         tan = torch.tan(home.fovy / 2).expand(len(cameras))
-        shown = render(self.volume.repeat(len(cameras)), origins.flatten(1, 2), directions.flatten(1, 2), tan, SAMPLES)
-        return shown.unflatten(1, (SIDE, SIDE)).clamp(0, 1)
+        lifted = render(self.volume.repeat(len(cameras)), origins.flatten(1, 2), directions.flatten(1, 2), tan, SAMPLES)
+        return trust * remembered + (1 - trust) * lifted[..., :3].unflatten(1, (SIDE, SIDE)).clamp(0, 1)
 
     def predict_noise(self, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
         """eps_hat [B, 3, 64, 64] at integer times t [B]."""
-        return self._noise(noisy, t, self.encode(self.show(cameras)[..., :3]))
+        return self._noise(noisy, t, self.encode(self.show(cameras)))
 
     @torch.no_grad()
     def _noise(self, noisy: Tensor, t: Tensor, expected: Tensor) -> Tensor:
@@ -84,7 +114,7 @@ class LiftedViewDenoiser:
 
     def sample(self, cameras: Cameras, steps: int, generator: torch.Generator) -> Tensor:
         """Novel views [B, 64, 64, 3] by DDIM; the volume is rendered once."""
-        expected = self.encode(self.show(cameras)[..., :3])
+        expected = self.encode(self.show(cameras))
         latents = ddim_sample(lambda x, t: self._noise(x, t, expected), expected.shape, self.alphas_cumprod, steps,
                               generator, expected.device)
         return self.decode(latents)

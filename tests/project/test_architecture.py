@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "fields": {"core"} | L1,
     "priors": {"core"} | L1,
     "networks": {"core"} | L1,
-    "loaders": {"core", "networks"} | L1,
+    "loaders": {"core", "networks", "toybox"} | L1,  # the embedded view prior may remember toys
     "catalog": {"core", "loaders"},
     "methods": {"core", "networks"} | L1,
     "metrics": {"core"} | L1,

@@ -75,7 +75,7 @@ def test_a_few_steps_lower_the_loss_and_are_the_same_twice(scripts, bank, tmp_pa
         monkeypatch.setattr(scripts["lift"], "train", watched)
         (tmp_path / name).mkdir()
         torch.manual_seed(0)
-        scripts["lift"].train_lift(bank, tmp_path / name / "lift", tmp_path / name, 12, batch=2, views=2)
+        scripts["lift"].train_lift(bank, tmp_path / name / "lift", tmp_path / name, 12, batch=3, drawn=2, views=2)
         monkeypatch.setattr(scripts["lift"], "train", plain)
         curves.append([float(v.detach()) for v in values])
     assert curves[0] == curves[1] and np.mean(curves[0][-3:]) < np.mean(curves[0][:3])
