@@ -10,8 +10,8 @@ from lift123.pipelines.loaders import embedded
 from lift123.pipelines.toybox.memory import compared
 from lift123.pipelines.toybox.objects import train_seed
 
-WIDTH = 96  # principal components kept
-NEAR, FAR = 0.5, 2.0  # in medians of the distance between a training object and its nearest: where trust is 1, and 0
+WIDTH = 160  # principal components kept
+NEAR, FAR = 1.5, 16.0  # distances (``toybox.memory.compared``) at which trust is 1 and 0; best for toys not trained on
 
 
 def remember(bank: Bank, weights: Path) -> None:
@@ -21,7 +21,7 @@ def remember(bank: Bank, weights: Path) -> None:
 
 
 @torch.no_grad()
-def write_memory(pictures: list, versions: list[int], weights: Path, near: float = NEAR, far: float = FAR) -> None:
+def write_memory(pictures: list, versions: list[int], weights: Path) -> None:
     """pictures: per version of the toybox its first objects' reference pictures [N, 64, 64, 3] uint8, by seed."""
     from safetensors.torch import save_file
 
@@ -32,9 +32,8 @@ def write_memory(pictures: list, versions: list[int], weights: Path, near: float
     codes = (centered @ basis).half()
     seeds = torch.tensor([train_seed(i) for part in pictures for i in range(len(part))], dtype=torch.int32)
     owners = torch.tensor([v for part, v in zip(pictures, versions) for _ in range(len(part))], dtype=torch.uint8)
-    typical = nearest_distances(codes.float()).median()
     state = {"mean": mean.half(), "basis": basis.half().contiguous(), "codes": codes, "seeds": seeds, "versions": owners,
-             "range": typical * torch.tensor([near, far])}
+             "range": torch.tensor([NEAR, FAR])}
     save_file(state, str(weights / embedded.MEMORY))
 
 
@@ -42,11 +41,3 @@ def describe(pictures) -> torch.Tensor:
     """[N, 64, 64, 3] uint8 -> [N, 1024], see ``toybox.memory.compared``."""
     chunks = [pictures[i : i + 500] for i in range(0, len(pictures), 500)]
     return torch.cat([compared(torch.from_numpy(np.array(chunk)).float() / 255) for chunk in chunks])
-
-
-def nearest_distances(codes: torch.Tensor, count: int = 500) -> torch.Tensor:
-    """[count] distances of objects, evenly chosen, to the nearest other one."""
-    chosen = torch.linspace(0, len(codes) - 1, min(count, len(codes))).long()
-    found = torch.cdist(codes[chosen], codes)
-    found[torch.arange(len(chosen)), chosen] = float("inf")
-    return found.amin(1)

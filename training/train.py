@@ -1,11 +1,12 @@
 """Trains the embedded networks from nothing, or on from earlier weights.  Resumable: run it again and it continues.
 
     python training/train.py all --work WORKDIR [--objects 18000 8000] [--minutes 60]
-    python training/train.py bank|lift|vae|clip|depth|view|text|depth_text --work WORKDIR
+    python training/train.py bank|lift|memory|vae|clip|depth|view|text|depth_text --work WORKDIR
     python training/train.py all --work WORKDIR --start EARLIER --weights NEW
 
-Order: bank, lift, vae, clip, depth, view, text, depth_text; each needs the earlier ones (lift and depth need the bank only).
-``lift`` is the view prior that ships; ``view``, a UNet, is what the text priors start from.
+Order: bank, lift, memory, vae, clip, depth, view, text, depth_text; each needs the earlier ones (lift, memory and depth
+need the bank only).
+``lift`` and ``memory`` are the view prior that ships; ``view``, a UNet, is what the text priors start from.
 
 The bank stage renders one bank per version of the toybox: ``bank`` (first version) and ``bank2`` (second).  Batches take
 half of their objects from each, so that neither is forgotten; ``--banks`` names others.  Every network writes a
@@ -25,7 +26,7 @@ from pathlib import Path
 import torch
 from pack import ROOT
 
-STAGES = ("bank", "lift", "vae", "clip", "depth", "view", "text", "depth_text")
+STAGES = ("bank", "lift", "memory", "vae", "clip", "depth", "view", "text", "depth_text")
 STEPS = {"lift": 30000, "vae": 4000, "clip": 3000, "depth": 2500, "text": 6000, "view": 20000, "depth_text": 4000}
 BANKS = ("bank", "bank2")  # by version of the toybox
 
@@ -53,6 +54,7 @@ def main() -> None:
 def run(stage: str, args) -> None:
     """Runs one stage."""
     import lift
+    import memory
     import networks
     from bank import Bank, make_bank
     from lift123.pipelines.toybox.objects import train_seed
@@ -66,6 +68,9 @@ def run(stage: str, args) -> None:
         shutil.copy(args.start / "vae.safetensors", args.weights)
         settings = json.loads((args.start / "settings.json").read_text())
         (args.weights / "settings.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        return
+    if stage == "memory":
+        memory.remember(Bank(*(args.work / name for name in args.banks)), args.weights)
         return
     bank, out = Bank(*(args.work / name for name in args.banks), device=args.device), args.work / stage
     options = {"steps": args.steps or STEPS[stage], "minutes": args.minutes}

@@ -41,7 +41,9 @@ class Recollection:
     @torch.no_grad()
     def show(self, cameras: Cameras) -> Tensor:
         """[B, H, W, 3] mean of what they look like on white; cameras around the toys' own world."""
-        return sum(w * render_toy(mesh, cameras).on_background(1.0) for mesh, w in zip(self.meshes, self.weights))
+        here = cameras.to(self.weights.device)
+        shown = torch.stack([render_toy(mesh, here).on_background(1.0) for mesh in self.meshes])
+        return torch.einsum("k,kbhwc->bhwc", self.weights, shown)
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,15 @@ class ToyMemory:
     @torch.no_grad()
     def recall(self, picture: Tensor) -> Recollection:
         """What the picture [64, 64, 3], sRGB on white, may show."""
-        code = (compared(picture[None].cpu()) - self.mean) @ self.basis
+        centered = compared(picture[None].cpu()) - self.mean
+        code = centered @ self.basis
+        unlike = (centered - code @ self.basis.T).square().sum()  # what no remembered object has
         squared = (self.codes - code).square().sum(1)
         found, index = squared.topk(min(NEIGHBORS, len(squared)), largest=False)
         least = found[0].clamp_min(1e-6)
         weights = torch.softmax((found[0] - found) / (SHARP * least), 0)
         toys = [make_object(int(self.seeds[i]), int(self.versions[i])) for i in index]
-        trust = (math.log(self.far) - 0.5 * math.log(float(least))) / (math.log(self.far) - math.log(self.near))
+        trust = (math.log(self.far) - 0.5 * math.log(float(least + unlike))) / (math.log(self.far) - math.log(self.near))
         return Recollection(tuple(toy.mesh for toy in toys), weights, min(max(trust, 0.0), 1.0))
 
 
