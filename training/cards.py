@@ -67,7 +67,9 @@ CARDS = {
 
 LIFTED_CARD = ("View prior", "LiftNet (`pipelines/networks/lifted.py`): the reference picture, lifted by a small convolutional "
          "network to 32 x 32 columns of 32 voxels that keep its own colors, and rendered from the asked pose; a denoiser of "
-         "64 px pictures, without autoencoder", (
+         "64 px pictures, without autoencoder. Beside it a look-up (`pipelines/toybox/memory.py`): the six training objects whose "
+         "reference pictures are nearest, made again from their seeds, seen from the asked pose and averaged; the nearer they "
+         "are, the more of the answer is theirs", (
     "The reference should be the front view at the horizon from radius 3.2. What it cannot know it shows as a mean: sides "
     "that the picture does not show are soft, and a sample hardly differs from another. Parts thinner than two "
     "pixels fade from the side. It is the mean, not a choice: guidance does not sharpen it."

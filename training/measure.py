@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import networks
@@ -59,15 +60,25 @@ def measure_clip(bank: Bank, models) -> dict:
 
 
 def measure_view(bank: Bank, models, steps: int = 20, guidance: float = 1.5) -> dict:
-    """Sampled novel views against the truth, two per object, and the standard error of their mean."""
+    """Sampled novel views against the truth, two per object, and the standard error of their mean.
+
+    Where the prior also remembers training objects, the network by itself as well.
+    """
+    result = _sampled(bank, models.view, steps, guidance, "")
+    if getattr(models.view, "memory", None) is not None:
+        result.update(_sampled(bank, replace(models.view, memory=None), steps, guidance, ", without memory"))
+    return result
+
+
+def _sampled(bank: Bank, view, steps: int, guidance: float, what: str) -> dict:
     scores, generator = [], torch.Generator().manual_seed(5)
     for i in range(bank.count):
-        one = models.view.with_guidance(guidance).with_reference(bank.pictures(i, 0), bank.cameras([i], [0]))
+        one = view.with_guidance(guidance).with_reference(bank.pictures(i, 0), bank.cameras([i], [0]))
         sampled = one.sample(bank.cameras([i, i], [1, 2]), steps, generator)
         scores.append(psnr(sampled, bank.pictures([i, i], [1, 2])).mean())
     scores = torch.stack(scores)
-    return {"PSNR dB, sampled": float(scores.mean()), "standard error": float(scores.std() / len(scores) ** 0.5),
-            "PSNR dB, sampled, worst object": float(scores.min())}
+    return {f"PSNR dB, sampled{what}": float(scores.mean()), f"standard error{what}": float(scores.std() / len(scores) ** 0.5),
+            f"PSNR dB, sampled, worst object{what}": float(scores.min())}
 
 
 def baselines(bank: Bank, models, trained: Bank | None) -> dict:

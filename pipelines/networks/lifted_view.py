@@ -23,7 +23,7 @@ from .lifted import SIDE, Lifted, LiftNet, at_home, relative, render
 from .view import resize
 
 SPREAD, WIDE = 0.02, 0.08  # s in units of [-1, 1], with the picture's knowledge and of the worse network of guidance
-SAMPLES = 40  # per ray
+SAMPLES = 24  # per ray
 
 
 class Recollection(Protocol):

@@ -1,12 +1,15 @@
 """The lifted volume of the embedded view prior: closed forms of its geometry, colors and gradients."""
 
+import json
 import math
 from dataclasses import replace
 
 import pytest
 import torch
 from lift123.pipelines.core.cameras import HOME, Cameras
+from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.loaders import embedded
+from lift123.pipelines.loaders.embedded_files import TABLE, make_table
 from lift123.pipelines.networks import lifted
 from lift123.pipelines.networks.lifted import COLUMNS, EMPTY, FIELDS, SIDE, SLICES, Lifted, LiftNet
 from lift123.pipelines.networks.lifted_view import SPREAD, LiftedViewDenoiser
@@ -210,4 +213,7 @@ def test_weights_are_read_back_and_chosen_by_the_file(tmp_path):
         if path.suffix in (".safetensors", ".json") and not path.name.startswith(("stdgen", "view")):
             (tmp_path / path.name).symlink_to(path)
     models = embedded.load_embedded(folder=tmp_path)
-    assert isinstance(models.view, LiftedViewDenoiser) and torch.equal(models.view.alphas_cumprod, models.text.alphas_cumprod)
+    assert models.view.memory is None and torch.equal(models.view.alphas_cumprod, models.text.alphas_cumprod)
+    (tmp_path / TABLE).write_text(json.dumps({**make_table(tmp_path), embedded.MEMORY: "0"}))
+    with pytest.raises(InputError, match="view_memory"):  # it is on the list and not there
+        embedded.load_embedded(folder=tmp_path)

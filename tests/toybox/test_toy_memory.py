@@ -2,6 +2,7 @@
 
 import importlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,9 @@ def test_weights_fall_with_the_squared_distance_over_the_least():
     found = plain([2.0, 2.5, 3.0]).recall(torch.ones(64, 64, 3))
     expected = torch.exp(-torch.tensor([0.0, 2.25, 5.0]) / (SHARP * 4.0))
     assert torch.allclose(found.weights, expected / expected.sum()) and len(found.meshes) == 3
+    found = plain([2.0, 2.5, 5.0]).recall(torch.ones(64, 64, 3))  # the last one would weigh 0.00002
+    expected = torch.exp(-torch.tensor([0.0, 2.25]) / (SHARP * 4.0))
+    assert torch.allclose(found.weights, expected / expected.sum()) and len(found.meshes) == 2
 
 
 @pytest.mark.parametrize("distance, trust", [(0.5, 1.0), (1.0, 1.0), (2.0, 0.5), (4.0, 0.0), (9.0, 0.0)])
@@ -78,8 +82,22 @@ def test_trust_falls_with_the_logarithm_of_the_distance(distance, trust):
 
 def test_what_is_shown_is_the_weighted_mean_of_the_objects():
     found, camera = plain([2.0, 2.2]).recall(torch.ones(64, 64, 3)), HOME.orbit([0.8, 2.0], 0.2, 32)
-    one, two = (render_toy(make_object(i), camera).on_background(1.0) for i in (0, 1))
+    one, two = (render_toy(make_object(i), camera).on_background(1.0) for i in (0, 1))  # white tells nothing about colors
     assert torch.allclose(found.show(camera), found.weights[0] * one + found.weights[1] * two, atol=1e-6)
+
+
+def test_a_toy_in_other_colors_is_recolored_where_the_picture_tells_and_keeps_its_own_shape():
+    mesh = make_object(train_seed(1)).mesh
+    picture = render_toy(mesh, reference_camera(64)).on_background(1.0)[0]
+    assert float((toy_memory.recolored(mesh, picture).vertex_colors - mesh.vertex_colors).abs().max()) < 1e-5
+    assert torch.equal(toy_memory.recolored(mesh, torch.ones(64, 64, 3)).vertex_colors, mesh.vertex_colors)
+    turned = replace(mesh, vertex_colors=mesh.vertex_colors[:, [2, 0, 1]] * 0.8)
+    camera = HOME.orbit([0.0, 0.7], 0.1, 64)
+    wanted = render_toy(turned, camera).on_background(1.0)
+    found = toy_memory.recolored(mesh, wanted[0])
+    assert torch.equal(found.vertices, mesh.vertices)
+    before, after = ((render_toy(m, camera).on_background(1.0) - wanted).square().mean((1, 2, 3)) for m in (mesh, found))
+    assert bool((after < 0.1 * before).all()), "from the front, and from the side that the picture shows in part"
 
 
 @pytest.mark.parametrize("trust", [0.0, 0.5, 1.0])
@@ -87,15 +105,17 @@ def test_the_denoiser_sees_the_memory_from_the_reference_wherever_that_stands(tr
     """The reference's azimuth and distance are taken off; the mixture is linear in the trust."""
     torch.manual_seed(0)
     net, picture = LiftNet().eval().requires_grad_(False), reference(train_seed(3))
-    memory = plain([4.0 ** (1 - trust)])  # its only object has seed 0
+    code = toy_memory.compared(picture[None])[0]
+    memory = ToyMemory(code, torch.zeros(1024, 1), torch.tensor([[4.0 ** (1 - trust)]]), torch.tensor([0]),
+                       torch.tensor([1], dtype=torch.uint8), 1.0, 4.0)  # its only object has seed 0
 
     def shown(used, azimuth, radius):
         one = LiftedViewDenoiser(net, scaled_linear_alphas(), memory=used)
         one = one.with_reference(picture, Cameras.orbit(azimuth, 0.0, radius, HOME.fovy, 8, 8))
         return one.show(Cameras.orbit(azimuth + 0.9, 0.2, radius, HOME.fovy, 8, 8))
 
-    truth = render_toy(make_object(0), HOME.orbit(0.9, 0.2, 64)).on_background(1.0)
+    mesh = toy_memory.recolored(make_object(0).mesh, picture)
+    truth = render_toy(mesh, HOME.orbit(0.9, 0.2, 64)).on_background(1.0)
     expected = trust * truth + (1 - trust) * shown(None, 0.0, 3.2)
-    memory = ToyMemory(memory.mean, memory.basis, memory.codes, memory.seeds, memory.versions, 1.0, 4.0)
     assert torch.allclose(shown(memory, 0.0, 3.2), expected, atol=1e-4)
     assert float((shown(memory, 1.3, 6.4) - expected).abs().mean()) < 2e-3
