@@ -16,8 +16,8 @@ DATA = {
     1: f"18,000 objects of the toybox's first version (seeds 0 to 17,999), {VIEWS}",
     2: f"18,000 objects of the toybox's first version (seeds 0 to 17,999) and 8,000 of its second (seeds 0 to 7,999; its "
        f"umbrellas, here and in the measurement, still with a flat floor), half of every batch from each, {VIEWS}",
-    3: f"LIFTED_FIRST objects of the toybox's first version and LIFTED_SECOND of its second, seeds from 0, half of every "
-       f"batch from each, {VIEWS}",
+    3: f"The network: 2,500 objects of the toybox's first version and 3,000 of its second, seeds from 0, half of every batch "
+       f"from each, {VIEWS} The look-up: 18,000 and 8,000 objects, the reference view of each.",
 }
 HELD = "Held-out objects: seeds from 10,000,000, never trained on."
 CARDS = {
@@ -65,15 +65,17 @@ CARDS = {
 }
 
 
-LIFTED_CARD = ("View prior", "LiftNet (`pipelines/networks/lifted.py`): the reference picture, lifted by a small convolutional "
-         "network to 32 x 32 columns of 32 voxels that keep its own colors, and rendered from the asked pose; a denoiser of "
-         "64 px pictures, without autoencoder. Beside it a look-up (`pipelines/toybox/memory.py`): the six training objects whose "
-         "reference pictures are nearest, made again from their seeds, seen from the asked pose and averaged; the nearer they "
-         "are, the more of the answer is theirs", (
-    "The reference should be the front view at the horizon from radius 3.2. What it cannot know it shows as a mean: sides "
-    "that the picture does not show are soft, and a sample hardly differs from another. Parts thinner than two "
-    "pixels fade from the side. It is the mean, not a choice: guidance does not sharpen it."
-))  # where the view prior is no UNet
+LIFTED_CARD = ("View prior", (  # where it is no UNet
+    "LiftNet (`pipelines/networks/lifted.py`): the reference picture, lifted by a small convolutional network to 32 x 32 "
+    "columns of 32 voxels that keep its own colors, and rendered from the asked pose; a denoiser of 64 px pictures, without "
+    "autoencoder. Beside it a look-up (`pipelines/toybox/memory.py`): the four training objects whose reference pictures are "
+    "nearest, made again from their seeds, in the picture's colors, seen from the asked pose and averaged; the nearer they "
+    "are, the more of the answer is theirs"), (
+    "The reference should be the front view at the horizon from radius 3.2. On toys nearly all of the answer is the look-up's, "
+    "which knows the toybox and nothing else; on other pictures all of it is the network's. The network shows what it cannot "
+    "know as a mean: sides that the picture does not show are soft, parts thinner than two pixels fade from the side, and a "
+    "sample hardly differs from another. It is the mean, not a choice: guidance does not sharpen it."
+))
 
 
 def _owner(file: str) -> str:

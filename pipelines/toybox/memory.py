@@ -77,7 +77,8 @@ class ToyMemory:
         index, weights = index[weights >= LEAST], weights[weights >= LEAST]
         meshes = [make_object(int(self.seeds[i]), int(self.versions[i])).mesh for i in index]
         trust = (math.log(self.far) - 0.5 * math.log(float(least + unlike))) / (math.log(self.far) - math.log(self.near))
-        return Recollection(tuple(recolored(mesh, picture.cpu()) for mesh in meshes), weights / weights.sum(), min(max(trust, 0.0), 1.0))
+        meshes = tuple(recolored(mesh, picture.cpu()) for mesh in meshes)
+        return Recollection(meshes, weights / weights.sum(), min(max(trust, 0.0), 1.0))
 
 
 def recolored(mesh: Mesh, picture: Tensor) -> Mesh:

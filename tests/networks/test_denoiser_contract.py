@@ -10,11 +10,11 @@ import pytest
 import torch
 from helpers import comfy_tiny, depth_tiny, ldm_tiny, pixel_tiny, public_tiny
 from helpers.control import control as _control
+from helpers.lift_random import random_net
 from lift123.host import comfy_denoiser
 from lift123.pipelines.core import protocols
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.loaders import depth_control, embedded, ldm, public
-from lift123.pipelines.networks.lifted import LiftNet
 from lift123.pipelines.networks.lifted_view import LiftedViewDenoiser
 from lift123.pipelines.networks.noise import scaled_linear_alphas
 from lift123.verification.oracle import OracleDenoiser
@@ -38,8 +38,7 @@ def shipped():
 
 def lifted():
     """The embedded view prior's class with random weights."""
-    torch.manual_seed(0)
-    return LiftedViewDenoiser(LiftNet().eval().requires_grad_(False), scaled_linear_alphas())
+    return LiftedViewDenoiser(random_net().eval().requires_grad_(False), scaled_linear_alphas())
 
 
 def ldm_file(root, kind):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from helpers.lift_random import random_net
 from lift123.pipelines.core.cameras import HOME, Cameras
 from lift123.pipelines.loaders import embedded
-from lift123.pipelines.networks.lifted import LiftNet
 from lift123.pipelines.networks.lifted_view import LiftedViewDenoiser
 from lift123.pipelines.networks.noise import scaled_linear_alphas
 from lift123.pipelines.toybox import memory as toy_memory
@@ -103,8 +103,7 @@ def test_a_toy_in_other_colors_is_recolored_where_the_picture_tells_and_keeps_it
 @pytest.mark.parametrize("trust", [0.0, 0.5, 1.0])
 def test_the_denoiser_sees_the_memory_from_the_reference_wherever_that_stands(trust):
     """The reference's azimuth and distance are taken off; the mixture is linear in the trust."""
-    torch.manual_seed(0)
-    net, picture = LiftNet().eval().requires_grad_(False), reference(train_seed(3))
+    net, picture = random_net().eval().requires_grad_(False), reference(train_seed(3))
     code = toy_memory.compared(picture[None])[0]
     memory = ToyMemory(code, torch.zeros(1024, 1), torch.tensor([[4.0 ** (1 - trust)]]), torch.tensor([0]),
                        torch.tensor([1], dtype=torch.uint8), 1.0, 4.0)  # its only object has seed 0

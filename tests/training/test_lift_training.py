@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from helpers.lift_random import random_net
 from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.loaders import embedded
 from lift123.pipelines.networks import lifted
@@ -58,7 +59,7 @@ def test_the_surface_loss_vanishes_where_outline_and_depth_are_the_references(sc
         columns = 1 + SLICES * torch.arange(2 * COLUMNS**2).reshape(2, COLUMNS, COLUMNS)
         return float(lift.surface_loss(Lifted(table, columns, torch.zeros(2, SIDE, SIDE, 4)), bank, picks))
 
-    assert loss(0.0) < 0.05 and min(loss(0.3), loss(-0.3)) > 2 * loss(0.0)
+    assert loss(0.0) < 0.05 and min(loss(0.3), loss(-0.3)) > loss(0.0) + 0.03
 
 
 def test_a_few_steps_lower_the_loss_and_are_the_same_twice(scripts, bank, tmp_path, monkeypatch):
@@ -74,11 +75,11 @@ def test_a_few_steps_lower_the_loss_and_are_the_same_twice(scripts, bank, tmp_pa
 
         monkeypatch.setattr(scripts["lift"], "train", watched)
         (tmp_path / name).mkdir()
-        torch.manual_seed(0)
-        scripts["lift"].train_lift(bank, tmp_path / name / "lift", tmp_path / name, 12, batch=3, drawn=2, views=2)
+        monkeypatch.setattr(scripts["lift"], "LiftNet", random_net)
+        scripts["lift"].train_lift(bank, tmp_path / name / "lift", tmp_path / name, 24, batch=3, drawn=2, views=2, rate=1e-2)
         monkeypatch.setattr(scripts["lift"], "train", plain)
         curves.append([float(v.detach()) for v in values])
-    assert curves[0] == curves[1] and np.mean(curves[0][-3:]) < np.mean(curves[0][:3])
+    assert curves[0] == curves[1] and np.mean(curves[0][-6:]) < 0.9 * np.mean(curves[0][:6])
     net = embedded.load_module(LiftNet(), tmp_path / "one" / embedded.LIFTED)
     scores, pictures = scripts["lift"].lift_scores(net, bank, samples=8)
     assert scores.shape == (4, 2) and pictures.shape == (4, 2, SIDE, SIDE, 3) and bool(scores.isfinite().all())
