@@ -29,7 +29,7 @@ def train_lift(bank: Bank, out: Path, weights: Path, steps: int, minutes=None, s
     net = LiftNet()
     if start is not None:
         net = embedded.load_module(net, start / "view_lift.safetensors").requires_grad_(True).train()
-    net = net.to(bank.device, memory_format=torch.channels_last)
+    net = net.to(bank.device).to(memory_format=torch.channels_last)
     rng = np.random.Generator(np.random.PCG64(17))
     home = reference_camera(64).to(bank.device)
     tan = torch.full((drawn * views,), TAN, device=bank.device)

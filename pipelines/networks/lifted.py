@@ -100,10 +100,11 @@ class LiftNet(torch.nn.Module):
         self.voxels = Linear(a + 3 * PALETTE, 96)
         self.fields = Linear(96, SLICES * (1 + 3 + 1 + PALETTE + 3))
         self.fine = Conv(a, 4 * 13, 1)
-        self.pixels = torch.nn.ModuleList([Conv(16, 16, 3, padding=1), Conv(16, 1, 3, padding=1)])
+        last = Conv(16, 1, 3, padding=1)
+        self.pixels = torch.nn.ModuleList([Conv(16, 16, 3, padding=1), last])
         with torch.no_grad():
             self.fields.weight.mul_(0.3)
-            self.pixels[1].weight.mul_(0.1)
+            last.weight.mul_(0.1)
 
     def features(self, x: Tensor) -> Tensor:
         """[B, 6, 64, 64] -> [B, a, 32, 32]."""

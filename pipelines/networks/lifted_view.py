@@ -93,7 +93,9 @@ class LiftedViewDenoiser:
         device = self.volume.table.device
         cameras, home = cameras.resized(SIDE, SIDE).to(device), self.reference_camera[0].to(device)
         trust = self.recollection.trust if self.recollection is not None else 0.0
-        remembered = self.recollection.show(at_home(cameras, home)).to(device) if self.recollection and trust else 0.0
+        remembered = torch.zeros((), device=device)
+        if self.recollection is not None and trust:
+            remembered = self.recollection.show(at_home(cameras, home)).to(device)
         if trust == 1.0:
             return remembered
         origins, directions = relative(cameras, home)
