@@ -22,7 +22,7 @@ from ..core.cameras import HOME, Cameras
 
 Conv, Linear, Norm = torch.nn.Conv2d, torch.nn.Linear, torch.nn.GroupNorm  # trained, so no host-patched operations
 SIDE, COLUMNS, SLICES = 64, 32, 32  # pixels, columns of voxels per side, voxels per column
-DENSITY = 25.0  # per frame h, of softplus(1) / softplus'; makes a voxel opaque within its own size
+DENSITY = 25.0  # of a voxel whose raw density has softplus 1, per frame h; opaque within two voxels
 EMPTY = -9.0  # raw density where the picture shows nothing
 FRAME = HOME.radius * math.tan(HOME.fovy / 2)  # HOME's, scene units
 REACH = 0.97  # the volume's half side, frames
