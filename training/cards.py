@@ -16,6 +16,8 @@ DATA = {
     1: f"18,000 objects of the toybox's first version (seeds 0 to 17,999), {VIEWS}",
     2: f"18,000 objects of the toybox's first version (seeds 0 to 17,999) and 8,000 of its second (seeds 0 to 7,999; its "
        f"umbrellas, here and in the measurement, still with a flat floor), half of every batch from each, {VIEWS}",
+    3: f"The network: 2,500 objects of the toybox's first version and 3,000 of its second, seeds from 0, half of every batch "
+       f"from each, {VIEWS} The look-up: 18,000 and 8,000 objects, the reference view of each.",
 }
 HELD = "Held-out objects: seeds from 10,000,000, never trained on."
 CARDS = {
@@ -63,6 +65,16 @@ CARDS = {
 }
 
 
+LIFTED_CARD = ("View prior", (  # where it is no UNet
+    "LiftNet (`pipelines/networks/lifted.py`): the reference picture, lifted by a small convolutional network to 32 x 32 "
+    "columns of 32 voxels that keep its own colors, and rendered from the asked pose; a denoiser of 64 px pictures, without "
+    "autoencoder"), (
+    "The reference should be the front view at the horizon from radius 3.2. The network shows what it cannot know as a mean: "
+    "sides that the picture does not show are soft, parts thinner than two pixels fade from the side, and a "
+    "sample hardly differs from another. It is the mean, not a choice: guidance does not sharpen it."
+))
+
+
 def _owner(file: str) -> str:
     """The network that a file belongs to: ``depth_text_unet`` is not the depth estimator's."""
     return max((name for name in CARDS if file.startswith(name)), key=len)
@@ -105,11 +117,14 @@ def how_trained(name: str, values: dict, hardware: str) -> str:
 
 def main() -> None:
     measured = json.loads((FOLDER / "measured.json").read_text(encoding="utf-8"))
-    for name, (title, kind, limits) in CARDS.items():
+    lifted = (FOLDER / "view_lift.safetensors").is_file()
+    for name, (title, kind, limits) in {**CARDS, **({"view": LIFTED_CARD} if lifted else {})}.items():
         values = dict(measured[name])
         files = [f for f in sorted(FOLDER.glob("*.safetensors")) if _owner(f.name) == name]
         sizes = ", ".join(f"{f.name} ({f.stat().st_size / 1e6:.1f} MB, fp16)" for f in files)
         trained, data = how_trained(name, values, measured["hardware"]), DATA[2 if "earlier" in values else 1]
+        if lifted and name == "view":
+            trained, data = trained.replace("networks.py::train_view", "lift.py::train_lift"), DATA[3]
         count = values.pop("held-out objects")
         for key in ("steps", "training minutes", "earlier"):
             values.pop(key, None)

@@ -35,7 +35,7 @@ def psnr(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def measure_vae(bank: Bank, models) -> dict:
     """Reconstruction of reference views."""
-    runtime, scores = models.view.runtime, []
+    runtime, scores = models.text.runtime, []
     with torch.no_grad():
         for i in range(0, bank.count, 32):
             x = bank.pictures(np.arange(i, min(i + 32, bank.count)), 0)
@@ -60,9 +60,10 @@ def measure_clip(bank: Bank, models) -> dict:
 
 def measure_view(bank: Bank, models, steps: int = 20, guidance: float = 1.5) -> dict:
     """Sampled novel views against the truth, two per object, and the standard error of their mean."""
+    view = models.view
     scores, generator = [], torch.Generator().manual_seed(5)
     for i in range(bank.count):
-        one = models.view.with_guidance(guidance).with_reference(bank.pictures(i, 0), bank.cameras([i], [0]))
+        one = view.with_guidance(guidance).with_reference(bank.pictures(i, 0), bank.cameras([i], [0]))
         sampled = one.sample(bank.cameras([i, i], [1, 2]), steps, generator)
         scores.append(psnr(sampled, bank.pictures([i, i], [1, 2])).mean())
     scores = torch.stack(scores)
@@ -73,7 +74,7 @@ def measure_view(bank: Bank, models, steps: int = 20, guidance: float = 1.5) -> 
 def baselines(bank: Bank, models, trained: Bank | None) -> dict:
     """What sampled views must beat, on the same two novel views per object, and what bounds them from above."""
     rows = {"VAE of the truth": [], "copy of the reference": [], "mean picture": []}
-    mean, runtime = bank.pictures(np.arange(bank.count), 1).mean(0), models.view.runtime
+    mean, runtime = bank.pictures(np.arange(bank.count), 1).mean(0), models.text.runtime
     nearest = None if trained is None else nearest_objects(bank, trained)
     for i in range(bank.count):
         truth = bank.pictures([i, i], [1, 2])
@@ -263,7 +264,8 @@ def figures_of(name: str, banks: dict, models) -> dict:
 
 def training_of(name: str, work: Path) -> dict:
     """Steps and minutes of the run whose checkpoint lies in the work folder."""
-    path = work / name / "checkpoint.pt"
+    lifted = work / "lift" / "checkpoint.pt"  # the view prior's since it is no UNet
+    path = lifted if name == "view" and lifted.is_file() else work / name / "checkpoint.pt"
     if not path.is_file():
         return {}
     state = torch.load(path, weights_only=True, map_location="cpu")

@@ -1,10 +1,11 @@
 """Trains the embedded networks from nothing, or on from earlier weights.  Resumable: run it again and it continues.
 
     python training/train.py all --work WORKDIR [--objects 18000 8000] [--minutes 60]
-    python training/train.py bank|vae|clip|depth|view|text|depth_text --work WORKDIR
+    python training/train.py bank|lift|vae|clip|depth|view|text|depth_text --work WORKDIR
     python training/train.py all --work WORKDIR --start EARLIER --weights NEW
 
-Order: bank, vae, clip, depth, view, text, depth_text; each needs the earlier ones (depth needs the bank only).
+Order: bank, lift, vae, clip, depth, view, text, depth_text; each needs the earlier ones (lift and depth need the bank
+only).  ``view``, a UNet, is the view prior that ships, from which the text priors start; ``lift`` is its successor.
 
 The bank stage renders one bank per version of the toybox: ``bank`` (first version) and ``bank2`` (second).  Batches take
 half of their objects from each, so that neither is forgotten; ``--banks`` names others.  Every network writes a
@@ -24,8 +25,8 @@ from pathlib import Path
 import torch
 from pack import ROOT
 
-STAGES = ("bank", "vae", "clip", "depth", "view", "text", "depth_text")
-STEPS = {"vae": 4000, "clip": 3000, "depth": 2500, "text": 6000, "view": 20000, "depth_text": 4000}
+STAGES = ("bank", "lift", "vae", "clip", "depth", "view", "text", "depth_text")
+STEPS = {"lift": 30000, "vae": 4000, "clip": 3000, "depth": 2500, "text": 6000, "view": 20000, "depth_text": 4000}
 BANKS = ("bank", "bank2")  # by version of the toybox
 
 
@@ -51,6 +52,7 @@ def main() -> None:
 
 def run(stage: str, args) -> None:
     """Runs one stage."""
+    import lift
     import networks
     from bank import Bank, make_bank
     from lift123.pipelines.toybox.objects import train_seed
@@ -69,7 +71,7 @@ def run(stage: str, args) -> None:
     options = {"steps": args.steps or STEPS[stage], "minutes": args.minutes}
     if stage != "vae":
         options["start"] = args.start
-    getattr(networks, f"train_{stage}")(bank, out, args.weights, **options)
+    getattr(lift if stage == "lift" else networks, f"train_{stage}")(bank, out, args.weights, **options)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,16 @@ from ..networks.clip import ClipScorer
 from ..networks.depth import DepthEstimator, DepthNet
 from ..networks.depth_text import Background, DepthTextDenoiser
 from ..networks.latent import LatentRuntime
+from ..networks.lifted import LiftNet
+from ..networks.lifted_view import LiftedViewDenoiser
 from ..networks.noise import scaled_linear_alphas
 from ..networks.text import TextDenoiser
 from ..networks.tokenizer import WordTokenizer
 from ..networks.view import ViewConditioner, ViewDenoiser
-from .embedded_files import FOLDER, read_settings, read_state
+from .embedded_files import FOLDER, has_file, read_settings, read_state
 
 IMAGE_SIZE, LATENT_SIZE, CONTEXT_WIDTH, CLIP_WIDTH = 64, 16, 128, 128
+LIFTED = "view_lift.safetensors"  # the view prior's file; earlier folders have a UNet's instead
 
 
 class DepthTextKnows(TypedDict):
@@ -59,7 +62,7 @@ CLIP_CONFIG = {
 class EmbeddedModels:
     """Everything a quickstart needs; all frozen, in eval mode, float32, on one device."""
 
-    view: ViewDenoiser
+    view: ViewDenoiser | LiftedViewDenoiser  # the former in folders that were written before there was the latter
     text: TextDenoiser
     clip: ClipScorer
     depth: DepthEstimator
@@ -132,10 +135,15 @@ def load_embedded(device: torch.device | str = "cpu", folder: Path = FOLDER) -> 
         unet = load_module(build_unet(view, depth), folder / f"{name}_unet.safetensors", device)
         return LatentRuntime(unet, vae, alphas, "v_prediction", IMAGE_SIZE)
 
-    conditioner = load_module(build_conditioner(), folder / "view_conditioner.safetensors", device)
+    view: ViewDenoiser | LiftedViewDenoiser
+    if has_file(folder, LIFTED):
+        view = LiftedViewDenoiser(load_module(LiftNet(), folder / LIFTED, device), alphas)
+    else:
+        conditioner = load_module(build_conditioner(), folder / "view_conditioner.safetensors", device)
+        view = ViewDenoiser(runtime("view", view=True), conditioner, clip)
     depth = load_module(DepthNet(), folder / "depth.safetensors", device)
     return EmbeddedModels(
-        ViewDenoiser(runtime("view", view=True), conditioner, clip),
+        view,
         TextDenoiser(runtime("text"), clip),
         clip,
         DepthEstimator(depth, IMAGE_SIZE),

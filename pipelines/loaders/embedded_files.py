@@ -71,6 +71,12 @@ def read_table(folder: Path) -> dict[str, str] | None:
         raise _other(path, f"which is damaged or cut short ({problem})") from problem
 
 
+def has_file(folder: Path, name: str) -> bool:
+    """Whether a file belongs to a folder: by its list, so that one that was lost is missed; else whether it is there."""
+    table = read_table(folder)
+    return (folder / name).is_file() if table is None else name in table
+
+
 def make_table(folder: Path = FOLDER) -> dict[str, str]:
     """{file name: SHA-256} of all weights and settings that are there now."""
     files = [*sorted(folder.glob("*.safetensors")), folder / SETTINGS]

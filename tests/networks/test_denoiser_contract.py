@@ -10,10 +10,13 @@ import pytest
 import torch
 from helpers import comfy_tiny, depth_tiny, ldm_tiny, pixel_tiny, public_tiny
 from helpers.control import control as _control
+from helpers.lift_random import random_net
 from lift123.host import comfy_denoiser
 from lift123.pipelines.core import protocols
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.loaders import depth_control, embedded, ldm, public
+from lift123.pipelines.networks.lifted_view import LiftedViewDenoiser
+from lift123.pipelines.networks.noise import scaled_linear_alphas
 from lift123.verification.oracle import OracleDenoiser
 from safetensors.torch import save_file
 
@@ -31,6 +34,11 @@ def root(tmp_path_factory):
 @lru_cache
 def shipped():
     return embedded.load_embedded(CPU)
+
+
+def lifted():
+    """The embedded view prior's class with random weights."""
+    return LiftedViewDenoiser(random_net().eval().requires_grad_(False), scaled_linear_alphas())
 
 
 def ldm_file(root, kind):
@@ -65,6 +73,7 @@ def truth(cameras):
 
 PICTURE = {
     "embedded view": lambda root: shipped().view,
+    "lifted view": lambda root: lifted(),
     "Zero-1-to-3, folder": lambda root: public.load_view_folder(public_tiny.zero123(root / "zero123")),
     "Zero-1-to-3, file": lambda root: ldm_file(root, "zero123"),
     "MODEL Zero-1-to-3": lambda root: model(comfy_tiny.tiny_view(), "view"),
