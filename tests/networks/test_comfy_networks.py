@@ -133,7 +133,7 @@ def test_a_vae_of_another_family_is_refused(sd15):
 
 @pytest.mark.parametrize("part", ["model", "clip", "vae"])
 def test_missing_parts_are_named(sd15, part):
-    with pytest.raises(InputError, match=f"{part}: expected a {part.upper()}, got nothing"):
+    with pytest.raises(InputError, match=f"{part}: expected ComfyUI's {part.upper()}, got nothing"):
         as_text(sd15, **{part: None})
 
 
@@ -144,7 +144,7 @@ def test_a_text_encoder_of_another_family_is_refused(sd15):
 
 
 def test_a_picture_encoder_of_another_width_is_refused(zero123):
-    other = SimpleNamespace(config={"projection_dim": 1280})
+    other = SimpleNamespace(config={"projection_dim": 1280}, encode_image=None)
     with pytest.raises(InputError, match="clip_vision: expected a picture encoder of width 24, got width 1280"):
         as_view(zero123, clip_vision=other)
 

@@ -277,7 +277,7 @@ def test_the_node_fetches_what_is_missing_and_reports(models, tiny_entry, monkey
 
     asked = []
 
-    def fetch(url, target, size, sha256, on_progress, timeout):
+    def fetch(url, target, size, sha256, on_progress, timeout, *_):
         asked.append(url)
         on_progress(target.name, 3, 3)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -172,18 +172,19 @@ def widgets(graph: str, node) -> list[dict]:
 
 def settings_of(monkeypatch, figure, models, given: dict) -> dict:
     """Field of a preset -> settings with which the nodes call their stages; ``given``: node class -> its values."""
-    network, truth = specs.Network("slrm"), layer_toys.figure(cells=16)
+    truth = layer_toys.figure(cells=16)
     views, found = layer_toys.views_of(truth, 32), {}
     for values in given.get(characters.Canonicalize, ()):
         got = config_of(monkeypatch, canonicalize, "canonicalize", characters.Canonicalize, image=figure[0], mask=figure[1],
-                        canonical=network, **{**values, "mask_marks": "object"})
+                        canonical=specs.Network("canonical"), **{**values, "mask_marks": "object"})
         found.setdefault("canonical", []).append(resolved(got, models.canonical))
     for values in given.get(characters.CharacterMultiView, ()):
         got = config_of(monkeypatch, multiview, "draw_views", characters.CharacterMultiView, image=figure[0],
-                        multiview=network, **values)
+                        multiview=specs.Network("multiview"), **values)
         found.setdefault("views", []).append(resolved(got, models.multiview))
     for values in given.get(characters.LiftLayers, ()):
-        got = config_of(monkeypatch, lift_layers, "lift_layers", characters.LiftLayers, views=views, slrm=network, **values)
+        got = config_of(monkeypatch, lift_layers, "lift_layers", characters.LiftLayers, views=views,
+                        slrm=specs.Network("slrm"), **values)
         found.setdefault("lift", []).append(replace(got, dilate=models.slrm.config.dilate) if got.dilate is None else got)
     layered = RefinedLayers(truth)
     for values in given.get(layers.RefineLayers, ()):
