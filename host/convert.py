@@ -243,7 +243,7 @@ def angles_of(cameras: Cameras, home: Cameras) -> str:
 def _number(value, what: str) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not abs(number) <= LARGEST_COORDINATE:  # NaN is not, either
         raise InputError("camera", f"a number for its {what}", repr(value)[:60], "Reset the viewer's camera.")

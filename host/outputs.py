@@ -72,6 +72,8 @@ def check_prefix(prefix: str, name: str = "filename_prefix") -> None:
     """Raises InputError unless the prefix names a place inside the output folder."""
     import folder_paths
 
+    if "\0" in prefix or any("\ud800" <= letter <= "\udfff" for letter in prefix):
+        raise InputError(name, "a name that can be written", ascii(prefix[:60]), "Type it again: some letters are broken.")
     if any(len(os.fsencode(part)) > LONGEST_NAME for part in prefix.replace("\\", "/").split("/")) or len(prefix) > LONGEST_PATH:
         raise InputError(name, f"names of at most {LONGEST_NAME} letters", f"{len(prefix)}", "Shorten it.")
     base = os.path.normpath(prefix.replace("\\", "/"))
