@@ -29,8 +29,9 @@ OnProgress = Callable[[str, int, int | None], None]  # (file, bytes so far, byte
 
 NOTHING_KEPT = "Nothing was kept. Get the file in a browser, or try again in another network."
 RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-PAGES = ("text/html", "application/xhtml+xml")
-PAGE = re.compile(rb"\s*(<!doctype\s+html|<html)", re.IGNORECASE)
+PAGES = ("text/html", "application/xhtml+xml", "application/xml", "text/xml")
+PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*(<!doctype\s+html|<html|<\?xml)", re.IGNORECASE | re.DOTALL)
+PEEK = 1024  # bytes in which a page is recognized
 SMALL = 2**28  # bytes that a file of an entry may have whatever its size is said to be
 MOST = 64 * 2**30  # bytes: twice the largest file of the table
 
@@ -94,7 +95,8 @@ def fetch(url: str, target: Path, size: int | None = None, sha256: str | None = 
     target.parent.mkdir(parents=True, exist_ok=True)
     part, memo = target.with_name(target.name + ".part"), target.with_name(target.name + ".part.json")
     known = _memo(memo, url) if part.is_file() else None
-    have = part.stat().st_size if known else 0
+    # without a checksum or a strong tag nothing says that the rest would be of the same file
+    have = part.stat().st_size if known and (sha256 or str(known.get("etag")).startswith('"')) else 0
     try:
         response, stated = _open(url, have, known, timeout)
         with response:
@@ -165,6 +167,10 @@ def _open(url: str, have: int, known: dict | None, timeout: float):
         if answer.code in (404, 410):
             raise FileNotFoundError(url) from answer
         raise
+    except InputError:
+        raise
+    except ValueError as problem:  # urllib's own reading of an address
+        raise InputError("download", f"an address like {url}", f"a redirect to no address ({problem})", NOTHING_KEPT) from problem
     for name, value in response.headers.items():
         if name.lower().startswith("x-linked-") and urlsplit(response.url).netloc == urlsplit(url).netloc:
             keep.stated.setdefault(name.lower(), value)
@@ -179,10 +185,13 @@ def _receive(response, part: Path, have: int, expected: int | None, target: Path
         with part.open("rb") as file:
             while block := file.read(CHUNK):
                 digest.update(block)
+    start = b"" if not have else None
     with part.open("ab" if have else "wb") as file:
-        while block := response.read(CHUNK):
-            if not have and PAGE.match(block):
-                raise _wrong(url, target, "a file", "a web page")
+        while block := response.read1(CHUNK):  # what has come: a slow server must not keep anybody from cancelling
+            if start is not None and len(start) < PEEK:
+                start += block[:PEEK]
+                if PAGE.match(start):
+                    raise _wrong(url, target, "a file", "a web page")
             have += len(block)
             if have > (expected or most):
                 raise _wrong(url, target, f"{expected} bytes" if expected else f"at most {most} bytes", "more")
@@ -190,6 +199,8 @@ def _receive(response, part: Path, have: int, expected: int | None, target: Path
             digest.update(block)
             if on_progress is not None:
                 on_progress(target.name, have, expected)
+    if not have:
+        raise _wrong(url, target, "a file", "nothing")
     return digest.hexdigest(), have
 
 
@@ -207,7 +218,7 @@ def _total(response, have: int) -> int | None:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdigit() else None
+    return int(text) if text and text.isascii() and text.isdigit() else None
 
 
 def _wrong(url: str, target: Path, expected: str, got: str) -> Refused:

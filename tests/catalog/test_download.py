@@ -350,3 +350,29 @@ def test_any_complete_set_of_weights_counts_as_present(tmp_path):
     assert weights.missing(tmp_path) == []
     (tmp_path / "unet" / "diffusion_pytorch_model.fp16_ema.safetensors").unlink()
     assert [f.path for f in weights.missing(tmp_path)] == ["unet/diffusion_pytorch_model.safetensors"]
+
+
+@pytest.mark.parametrize("body", [
+    b"", b"\xef\xbb\xbf<!doctype html>sorry", b"<!-- x --> <html>sorry", b"<?xml version='1.0'?><Error/>"])
+def test_what_is_no_file_is_not_kept(server, tmp_path, body):
+    server.files["/a/model.bin"] = body
+    with pytest.raises(InputError, match="download"):
+        download.fetch(server.url + "/a/model.bin", tmp_path / "model.bin")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_part_of_another_file_is_not_gone_on_with(server, tmp_path):
+    """Without a tag and a checksum nothing tells one file from the next of the same name."""
+    server.tags, server.cut = False, 1000
+    with pytest.raises(InputError, match="then the connection ended"):
+        download.fetch(server.url + "/a/model.bin", tmp_path / "model.bin")
+    other = server.files["/a/model.bin"] = bytes(reversed(BODY))
+    server.cut = None
+    download.fetch(server.url + "/a/model.bin", tmp_path / "model.bin")
+    assert (tmp_path / "model.bin").read_bytes() == other and server.asked[-1][1] is None
+
+
+def test_a_redirect_to_no_address_is_refused(server, tmp_path):
+    server.moved["/a/model.bin"] = "http://[::1"
+    with pytest.raises(InputError, match="a redirect to no address"):
+        download.fetch(server.url + "/a/model.bin", tmp_path / "model.bin")
