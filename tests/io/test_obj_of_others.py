@@ -293,5 +293,5 @@ def test_gltf_with_files_beside_it(tmp_path):
 def test_obj_from_bytes_and_paths(tmp_path):
     (tmp_path / "a.obj").write_text(QUAD + "f 1 2 3 4\n")
     assert torch.equal(read_obj(tmp_path / "a.obj").vertices, read_obj((tmp_path / "a.obj").read_bytes()).vertices)
-    with pytest.raises(InputError, match="a file that can be read"):
+    with pytest.raises(InputError, match="b.obj, which is none"):
         read_obj(tmp_path / "b.obj")
