@@ -127,7 +127,7 @@ def command_serve(args, paths: Paths) -> int:
 
 
 # Two workers, each with one thread and about 3 GB; one of them has the tests in the server (tests/conftest.py).
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
 
 
 def command_test(args, paths: Paths) -> int:

@@ -32,19 +32,32 @@ def comfy(tmp_path_factory):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests that use the ComfyUI fixture are marked ``server`` and run one after the other.
+    """Tests that use the ComfyUI fixture are marked ``server``; alone they run last, beside other workers first.
 
-    Alone they run last.  Of several workers (``-n 2 --dist loadgroup``) one takes all of them and starts with them, since
-    they share a server and take longest; the others take modules as they are.
+    They take longest, and only one worker has them (:func:`pytest_xdist_make_scheduler`).
     """
-    shared = config.getoption("dist", "no") == "loadgroup"
     for item in items:
-        server = "comfy" in getattr(item, "fixturenames", ())
-        if server:
+        if "comfy" in getattr(item, "fixturenames", ()):
+            assert "/server/" in f"/{item.nodeid}", f"{item.nodeid} uses the server: tests/server is its place"
             item.add_marker(pytest.mark.server)
-        if shared:
-            item.add_marker(pytest.mark.xdist_group("server" if server else item.nodeid.partition("::")[0]))
-    items.sort(key=lambda item: (item.get_closest_marker("server") is not None) != shared)
+    several = hasattr(config, "workerinput")
+    items.sort(key=lambda item: (item.get_closest_marker("server") is not None) != several)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Of several workers one takes all of ``tests/server``, since these share a server; the others take whole files.
+
+    Files are told apart by their names: groups marked in the tests do not reach the scheduler with every pytest.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneServer(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "server" if "/server/" in f"/{file}" else file
+
+    return OneServer(config, log)
 
 
 def pytest_report_header():
