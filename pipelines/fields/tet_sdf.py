@@ -7,7 +7,6 @@ with this project's sign: negative inside.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Literal, get_args
 
 import torch
@@ -17,19 +16,14 @@ from ..core.errors import InputError
 from ..core.mesh import Mesh
 from ..ops.marching_tets import TetTopology, find_crossing, place
 from ..ops.mesh_edges import connected_parts
-from ..ops.tet_grid import a15_grid, rim
+from ..ops.tet_grid import rim
+from ..ops.tet_lattice import a15_topology
 
 ColorFn = Callable[[Tensor], Tensor]
 DensityFn = Callable[[Tensor], Tensor]
 Init = Literal["log", "clamp"]  # of signed distances from densities, see :meth:`TetSdf.from_density`
 RIM_DISTANCE = 1e-3  # the outermost grid vertices stay outside by this much, so every surface is closed
 CHUNK = 1 << 17
-
-
-@lru_cache(maxsize=2)
-def _topology(n: int) -> TetTopology:
-    vertices, tets = a15_grid(n)
-    return TetTopology.build(tets, len(vertices))
 
 
 class TetSdf(torch.nn.Module):
@@ -51,14 +45,14 @@ class TetSdf(torch.nn.Module):
         super().__init__()
         self.n = n
         self.reach = 1.0 / (4 * n)
-        grid, _ = a15_grid(n)
+        grid, _ = a15_topology(n)
         self.register_buffer("grid", grid, persistent=False)
         self.register_buffer("floor", torch.where(rim(grid), RIM_DISTANCE, -torch.inf), persistent=False)
         self.register_buffer("scale", torch.ones(3) if scale is None else scale.detach().clone().float().cpu())
         self.sdf = torch.nn.Parameter(torch.ones(len(grid)))
         self.deform = torch.nn.Parameter(torch.zeros(len(grid), 3))
         self.color = color
-        self._moved_topology = _topology(n)
+        self._moved_topology = a15_topology(n)[1]
 
     @staticmethod
     def from_density(
@@ -138,7 +132,7 @@ class TetSdf(torch.nn.Module):
 
     def _topology(self) -> TetTopology:
         if self._moved_topology.tets.device != self.sdf.device:
-            self._moved_topology = _topology(self.n).to(self.sdf.device)
+            self._moved_topology = a15_topology(self.n)[1].to(self.sdf.device)
         return self._moved_topology
 
 
@@ -151,7 +145,7 @@ def _box(density: DensityFn, n: int, threshold: float, device) -> Tensor:
     """[3] half extents that hold everything above the threshold plus 0.1, within the scene."""
     if not threshold > 0:
         raise InputError("density threshold", "a positive number", str(threshold), "Use the occupancy grid's mean.")
-    grid = a15_grid(n)[0].to(device)
+    grid = a15_topology(n)[0].to(device)
     occupied = grid[_query(density, grid) > threshold]
     if not len(occupied):
         raise InputError(

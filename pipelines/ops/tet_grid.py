@@ -30,7 +30,7 @@ def a15_grid(n: int) -> tuple[Tensor, Tensor]:
 
     Returns vertices [V, 3] float32 in [-1, 1]^3 and tets [T, 4] int64, all positively oriented
     (det[b - a, c - a, d - a] > 0), filling the cube exactly.  n = 32 has the density of the
-    published grid "128": 277,793 vertices, 1.6 million tets.
+    published grid "128": 277,793 vertices, 1.6 million tets.  Large grids: ``tet_lattice.a15_topology``.
     """
     if n < 1:
         raise ValueError(f"a grid needs at least one cell per side, got {n}")
@@ -42,7 +42,7 @@ def _a15_grid(n: int) -> tuple[Tensor, Tensor]:
     side = CELL * n + 1
     cells = np.stack(np.meshgrid(*[np.arange(n + 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 1, 1, 3)
     corners = np.clip(cells * CELL + cell_tets()[None], 0, CELL * n).reshape(-1, 4, 3)
-    corners = corners[_six_volumes(corners) > 0]
+    corners = corners[six_volumes(corners) > 0]
     keys = (corners[..., 0] * side + corners[..., 1]) * side + corners[..., 2]
     used = np.zeros(side**3, dtype=bool)
     used[keys.reshape(-1)] = True
@@ -50,8 +50,13 @@ def _a15_grid(n: int) -> tuple[Tensor, Tensor]:
     index = np.zeros(side**3, dtype=np.int64)
     index[present] = np.arange(len(present))
     points = np.stack(np.unravel_index(present, (side, side, side)), axis=-1)
+    return lattice_vertices(points, n), torch.from_numpy(index[keys])
+
+
+def lattice_vertices(points: np.ndarray, n: int) -> Tensor:
+    """[V, 3] float32 in [-1, 1]^3 for lattice points [V, 3] of the grid with ``n`` cells per side."""
     vertices = points.astype(np.float64) * (2.0 / (CELL * n)) - 1.0
-    return torch.from_numpy(vertices.astype(np.float32)), torch.from_numpy(index[keys])
+    return torch.from_numpy(vertices.astype(np.float32))
 
 
 def rim(vertices: Tensor) -> Tensor:
@@ -78,7 +83,7 @@ def cell_tets() -> np.ndarray:
     corners = points[np.array(tets)]
     centroid = corners.sum(1)  # four times the centroid
     corners = corners[((centroid >= 0) & (centroid < 4 * CELL)).all(-1)]
-    volumes = _six_volumes(corners)
+    volumes = six_volumes(corners)
     corners[volumes < 0] = corners[volumes < 0][:, [0, 1, 3, 2]]
     if len(corners) != 46 or np.abs(volumes).sum() != 6 * CELL**3:
         raise AssertionError("the A15 stencil does not fill its cell")
@@ -90,7 +95,7 @@ def _later(mask: np.ndarray, index: int) -> np.ndarray:
     return found[found > index]
 
 
-def _six_volumes(corners: np.ndarray) -> np.ndarray:
+def six_volumes(corners: np.ndarray) -> np.ndarray:
     """Six times the signed volumes of [..., 4, 3] tets."""
     a, b, c, d = np.moveaxis(corners, -2, 0)
     return (np.cross(b - a, c - a) * (d - a)).sum(-1)

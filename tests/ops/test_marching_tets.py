@@ -12,6 +12,7 @@ from lift123.pipelines.losses.mesh import normal_consistency, uniform_laplacian
 from lift123.pipelines.ops.marching_tets import LOCAL_EDGES, TetTopology, case_table, marching_tets
 from lift123.pipelines.ops.mesh_edges import mesh_edges
 from lift123.pipelines.ops.tet_grid import a15_grid, rim
+from lift123.pipelines.ops.tet_lattice import a15_topology
 
 SPHERE = 4 / 3 * math.pi
 
@@ -225,3 +226,14 @@ def test_albedo_asks_a_radiance_field_or_a_function():
     assert torch.equal(TetSdf(4, color=Field()).albedo(x), x.abs())
     assert torch.equal(TetSdf(4, color=lambda p: p * 2).albedo(x), x * 2)
     assert torch.equal(TetSdf(4).albedo(x), torch.full_like(x, 0.7))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 6])
+def test_tables_from_lattice_steps_are_those_from_sorting(n):
+    vertices, tets = a15_grid(n)
+    sorted_ = TetTopology.build(tets, len(vertices))
+    quick_vertices, quick = a15_topology(n)
+    assert torch.equal(vertices, quick_vertices) and quick.vertex_count == len(vertices)
+    for name in ("tets", "edges", "tet_edges"):
+        assert torch.equal(getattr(sorted_, name), getattr(quick, name)), name
+    assert quick.edges.dtype == sorted_.edges.dtype and quick.tets.dtype == sorted_.tets.dtype
