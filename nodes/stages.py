@@ -181,14 +181,14 @@ class DynamicStage2(Node):
     @classmethod
     def run(cls, scene, prior_3d, prior_2d, mesh_iterations, form, clock, stretch=1.0, full_2d=False):
         from ..pipelines.stages.loop.scene import Scene
-        from ..pipelines.stages.objects.fit_nerf import NerfConfig, fit_nerf
+        from ..pipelines.stages.objects.fit_nerf import FORMER, fit_nerf
 
         if scene.kind != "nerf":
             raise InputError("scene", "a NeRF scene", f"a {scene.kind} scene", "Use DMTet Refine for meshes.")
         prior = dynamic(prior_3d, prior_2d, form, clock, stretch, full_2d)
         prior.check(scene.reference)
         device = device_with_room()
-        config = overridden(configured(NerfConfig(), scene.meta["config"]), mesh_iterations=mesh_iterations)
+        config = overridden(configured(FORMER, scene.meta["config"]), mesh_iterations=mesh_iterations)
         require_nerf(config, True, device)
         built = prior.build(scene.reference, device)
         shelf = Shelf("NeRF stage 2", scene, config, prior, device.type)

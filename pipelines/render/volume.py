@@ -61,8 +61,9 @@ def render_volume(
     rays:      [B, H, W, 3] instead of the cameras' own (jittered poses).
     normal of the result: sum of **detached** weights times unit normals, so that picture losses on normals move the
     surface's orientation only (M-B.3); None unless ``want_normal``.
-    extras, with gradients enabled only: ``samples`` (RaySamples), ``weights`` [S], ``normals`` [S, 3] or None (zero
-    where not computed) and ``directions`` [S, 3] (unit viewing directions) or None.
+    extras, with gradients enabled only: ``marched`` (RaySamples), ``samples`` (those of them that were queried),
+    ``weights`` [S], ``normals`` [S, 3] or None (zero where not computed) and ``directions`` [S, 3] (unit viewing
+    directions) or None.
     Without gradients any size is rendered in chunks of bounded memory.
     """
     settings = settings or VolumeSettings()
@@ -141,8 +142,8 @@ class _Look:
     def render(self, rays: Rays, image: Tensor) -> tuple[Tensor, dict]:
         """[R, 5 or 8] color, depth, alpha and normal of rays, and the extras; image: [R] which picture."""
         s = self.settings
-        samples = march(rays, self.grid, s.step, s.near, s.max_samples, self.generator)
-        samples, density, albedo = visible_samples(self.query, samples, s.stop)
+        marched = march(rays, self.grid, s.step, s.near, s.max_samples, self.generator)
+        samples, density, albedo = visible_samples(self.query, marched, s.stop)
         weights, through = composite(density, samples.lengths, samples.offsets)
         normals = self.normals(samples.positions, weights) if self.needs_normal else None
         color = self.color(albedo, normals, image[samples.ray_indices])
@@ -152,7 +153,7 @@ class _Look:
             directions = torch.nn.functional.normalize(rays.directions, dim=-1)[samples.ray_indices]
         if self.want_normal and normals is not None:
             layers.append(accumulate(weights.detach(), normals, samples.offsets))
-        extras = {"samples": samples, "weights": weights, "normals": normals, "directions": directions}
+        extras = {"marched": marched, "samples": samples, "weights": weights, "normals": normals, "directions": directions}
         return torch.cat(layers, dim=1), extras
 
     def query(self, x: Tensor) -> tuple[Tensor, Tensor]:

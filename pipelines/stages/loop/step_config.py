@@ -32,6 +32,8 @@ class StepConfig:
     rgb, mask, depth, normal: weights of the reference losses, schedules over progress.
     rgb_inside:      color loss inside the mask only (Magic123).
     rgb_edge:        what of the mask's edge counts then: "keep", "soft" or "erode" (``losses.image``).
+    rgb_over:        what its mean divides by then: the "picture" (released) or the "mask" (ours; ``losses.image.rgb_mse``).
+    mask_against:    the silhouette as "binary" (released) or as "alpha" (ours; ``losses.image.mask_mse``).
     reference_every_2d: instead of ``reference_every`` when no prior knows the picture (Magic123: 2);
                      0 = the same.
     prior:           weight of everything the priors say, a schedule over progress.
@@ -57,6 +59,8 @@ class StepConfig:
     normal: Schedule = Constant(0.0)
     rgb_inside: bool = False
     rgb_edge: losses.Edge = "keep"
+    rgb_over: losses.ColorMean = "picture"
+    mask_against: losses.MaskTarget = "binary"
     prior: Schedule = Constant(1.0)
     lr_factor: Schedule = Constant(1.0)
     clip_norm: float = 0.0
@@ -69,6 +73,8 @@ class StepConfig:
             "reference_background": get_args(ReferenceBackground),
             "novel_background": get_args(NovelBackground),
             "rgb_edge": losses.EDGES,
+            "rgb_over": losses.COLOR_MEANS,
+            "mask_against": losses.MASK_TARGETS,
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -29,6 +30,9 @@ from ..loop.optimizer import RateScaler, adam, live_levels, pack_optimizer, unpa
 from ..loop.scene import Scene, load_strict, pack_reference, to_cpu
 from .boundary import Boundary, BoundaryState
 
+Averages = Literal["marched", "visible"]
+AVERAGES = get_args(Averages)
+
 
 @dataclass(frozen=True)
 class NerfConfig(StepConfig):
@@ -42,6 +46,8 @@ class NerfConfig(StepConfig):
     normal_tv, normal_blur, normal_3d, orientation, entropy, opacity: weights of the regularizers,
                      schedules over progress (M-B.6).
     opaque:          weight of the binary entropy of coverage, a schedule (threestudio).
+    averages:        what orientation, entropy and 3D normals average over: all samples that were "marched", also those
+                     behind opaque ones (released; M-B.6), or the "visible" ones that were queried (ours).
     blur_stop_gradient: the blurred normals are a constant (Magic123's paper; its code: they are not).
     level_start, level_rate: share of live hash levels, start + rate * progress.
     level_until:     progress from which all levels are live.
@@ -69,6 +75,7 @@ class NerfConfig(StepConfig):
     entropy: Schedule = Linear(0.0, 1.0, 0.0, 0.5)
     opacity: Schedule = Constant(0.0)
     opaque: Schedule = Constant(0.0)
+    averages: Averages = "marched"
     level_start: float = 0.25
     level_rate: float = 2.0
     level_until: float = 1.0
@@ -77,6 +84,8 @@ class NerfConfig(StepConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.averages not in AVERAGES:
+            raise ValueError(f"averages must be one of {AVERAGES}, got {self.averages!r}")
         if self.early_size < 0 or self.early_batch < 0:
             raise ValueError(f"early_size and early_batch must be at least 0, got {self.early_size}, {self.early_batch}")
 
@@ -84,6 +93,10 @@ class NerfConfig(StepConfig):
         """(number, pixels per side) of the novel views at ``progress``: the early ones first."""
         count, size = super().novel_at(progress)
         return (self.early_batch or count, self.early_size or size) if progress < self.early_until else (count, size)
+
+
+# Settings that scenes were made with before these could be chosen: what their meta lacks is read as this.
+FORMER = NerfConfig(rgb_over="mask", mask_against="alpha", averages="visible")
 
 
 def fit_nerf(
@@ -244,7 +257,8 @@ class _NerfTrainee:
     def _regularize(self, view: RenderBuffers, progress: float) -> dict:
         config, extras, out = self.config, view.extras, {}
         assert extras is not None, "a volume's render carries its samples"
-        weights = extras["weights"]
+        weights, marched = extras["weights"], extras["marched"]
+        count = len(marched) if config.averages == "marched" else None
         if view.normal is not None:
             colored = (view.normal + view.alpha.detach()[..., None]) / 2
             if config.normal_tv(progress) > 0:
@@ -253,12 +267,13 @@ class _NerfTrainee:
                 blur = losses.blur_smoothness(colored, stop_gradient=config.blur_stop_gradient)
                 out["normal_blur"] = config.normal_blur(progress) * blur
             if config.orientation(progress) > 0:
-                facing = losses.orientation(weights, extras["normals"], extras["directions"])
+                facing = losses.orientation(weights, extras["normals"], extras["directions"], count)
                 out["orientation"] = config.orientation(progress) * facing
         if config.normal_3d(progress) > 0:
-            out["normal_3d"] = config.normal_3d(progress) * self._normal_change(extras["samples"].positions)
+            looked_at = extras["samples"] if count is None else marched
+            out["normal_3d"] = config.normal_3d(progress) * self._normal_change(looked_at.positions)
         if config.entropy(progress) > 0:
-            out["entropy"] = config.entropy(progress) * losses.binary_entropy(weights)
+            out["entropy"] = config.entropy(progress) * losses.binary_entropy(weights, count=count)
         if config.opacity(progress) > 0:
             out["opacity"] = config.opacity(progress) * losses.opacity(view.alpha)
         if config.opaque(progress) > 0:
