@@ -20,11 +20,11 @@ from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, Form
 from ..pipelines.core.settings import configured
 
-PRESETS = ["quickstart", "standard", "paper", "magic123 quickstart", "magic123 standard", "magic123 paper",
+PRESETS = ["quickstart", "standard", "paper", "printed", "magic123 quickstart", "magic123 standard", "magic123 paper",
            "magic123 printed", "hifi123 quickstart", "hifi123 standard", "hifi123 paper"]
 _PRESET_TIP = ("Where all settings that are not on this node come from. quickstart: CPU, embedded networks; standard "
-               "(a quarter to a half of the iterations) and paper: GPU, public checkpoints; all Consistent123's unless "
-               "they say magic123 (paper = its released code, printed = its paper's words; they want Reference View at "
+               "(a quarter to a half of the iterations), paper (the released code) and printed (the paper's words): GPU, "
+               "public checkpoints; all Consistent123's unless they say magic123 (they want Reference View at "
                "radius 1.8 and fovy 40) or hifi123 (standard and paper want radius 3.8; the mesh stage wants RGSD Prior and "
                "what = texture). Estimate Time and Memory says what they cost here.")
 _OPTIONS_TIP = "From Stage Options: single settings that replace the preset's."

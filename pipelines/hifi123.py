@@ -165,11 +165,13 @@ PAPER = Preset(
         t_range=(0.2, 0.6),  # (paper)
         weight=Constant(0.01),  # H-C.5, for DeepFloyd IF
         reduction="sum",  # threestudio
+        shrink="plain",  # threestudio
     ),
     view=SdsSettings(
         t_range=(0.2, 0.5),  # (paper)
         weight=Constant(0.1),  # threestudio zero123
         reduction="sum",  # threestudio
+        shrink="plain",  # threestudio
     ),
     text_guidance=21.0,  # (paper) 20, which is added to the conditional noise, as in threestudio's IF (H-F.1)
     view_guidance=5.0,  # (paper)
@@ -228,6 +230,8 @@ OPEN = {
     "text.weighting": "threestudio: 1 - abar",
     "view.weight": "threestudio zero123; its Magic123 has 1",
     "view.weighting": "threestudio: 1 - abar",
+    "text.shrink": "threestudio: no antialiasing",
+    "view.shrink": "threestudio: no antialiasing",
     "text_guidance": "20 in the paper's own formula is 21 in ours",
     "mesh.novel_batch": "ours: 1",
     "mesh.mode": "ours: the reference loss in every iteration",

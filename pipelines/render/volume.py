@@ -62,17 +62,19 @@ def render_volume(
     normal of the result: sum of **detached** weights times unit normals, so that picture losses on normals move the
     surface's orientation only (M-B.3); None unless ``want_normal``.
     extras, with gradients enabled only: ``marched`` (RaySamples), ``samples`` (those of them that were queried),
-    ``weights`` [S], ``normals`` [S, 3] or None (zero where not computed) and ``directions`` [S, 3] (unit viewing
-    directions) or None.
+    ``weights`` [S], ``normals`` [S, 3] or None (zero where not computed), ``directions`` [S, 3] (unit viewing
+    directions) or None, and ``rays``.
     Without gradients any size is rendered in chunks of bounded memory.
     """
     settings = settings or VolumeSettings()
     size = (len(cameras), cameras.height, cameras.width)
-    flat = (cameras.rays() if rays is None else rays).flat()
+    rays = cameras.rays() if rays is None else rays
+    flat = rays.flat()
     image = torch.arange(size[0], device=flat.origins.device).repeat_interleave(size[1] * size[2])
     look = _Look(field, grid, settings, shading, want_normal, generator)
     if torch.is_grad_enabled():
         layers, extras = look.render(flat, image)
+        extras["rays"] = rays
     else:
         parts = zip(flat.origins.split(RAY_CHUNK), flat.directions.split(RAY_CHUNK), image.split(RAY_CHUNK))
         layers, extras = torch.cat([look.render(Rays(o, d), i)[0] for o, d, i in parts]), None

@@ -20,23 +20,26 @@ from ...fields.hash_nerf import HashNerf, HashNerfConfig
 from ...losses import image as losses
 from ...ops.occupancy import DENSITY_THRESHOLD, OccupancyGrid
 from ...priors.combine import dynamic_clock
+from ...render.depth_normals import depth_normals
 from ...render.shading import ALBEDO, Shading
 from ...render.volume import VolumeSettings, render_volume
 from ...stages.loop.step_config import StepConfig
 from ..inputs.reference import ReferenceView
 from ..loop.cameras import NovelViews
 from ..loop.optimize import Loop, OnCheckpoint
-from ..loop.optimizer import RateScaler, adam, live_levels, pack_optimizer, unpack_optimizer
+from ..loop.optimizer import RateScaler, live_levels, optimizer_of, pack_optimizer, unpack_optimizer
 from ..loop.scene import Scene, load_strict, pack_reference, to_cpu
 from .boundary import Boundary, BoundaryState
 
 Averages = Literal["marched", "visible"]
 AVERAGES = get_args(Averages)
+BlurNormals = Literal["density", "depth"]
+BLUR_NORMALS = get_args(BlurNormals)
 
 
 @dataclass(frozen=True)
 class NerfConfig(StepConfig):
-    """The radiance-field stage; defaults are Consistent123's released numbers (M-B.1 to M-B.7).
+    """The radiance-field stage; defaults are Consistent123's released numbers (M-B.1 to M-B.6), rates Magic123's (M-B.7).
 
     mesh_iterations: planned length of the mesh stage, for the dynamic prior's clock.
     field, volume:   shape of the field and density of samples.
@@ -49,6 +52,8 @@ class NerfConfig(StepConfig):
     averages:        what orientation, entropy and 3D normals average over: all samples that were "marched", also those
                      behind opaque ones (released; M-B.6), or the "visible" ones that were queried (ours).
     blur_stop_gradient: the blurred normals are a constant (Magic123's paper; its code: they are not).
+    blur_normals:    the normals of that term: of the "density" (the codes), or of the rendered "depth" by finite
+                     differences (Magic123's paper).
     level_start, level_rate: share of live hash levels, start + rate * progress.
     level_until:     progress from which all levels are live.
     ema_decay, ema_every: averaged weights, updated every so many steps; 0 = none.
@@ -70,6 +75,7 @@ class NerfConfig(StepConfig):
     normal_tv: Schedule = Constant(10.0)
     normal_blur: Schedule = Constant(10.0)
     blur_stop_gradient: bool = True
+    blur_normals: BlurNormals = "density"
     normal_3d: Schedule = Constant(20.0)
     orientation: Schedule = Constant(1.0)
     entropy: Schedule = Linear(0.0, 1.0, 0.0, 0.5)
@@ -84,8 +90,9 @@ class NerfConfig(StepConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.averages not in AVERAGES:
-            raise ValueError(f"averages must be one of {AVERAGES}, got {self.averages!r}")
+        for name, allowed in (("averages", AVERAGES), ("blur_normals", BLUR_NORMALS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
         if self.early_size < 0 or self.early_batch < 0:
             raise ValueError(f"early_size and early_batch must be at least 0, got {self.early_size}, {self.early_batch}")
 
@@ -162,7 +169,8 @@ class _NerfTrainee:
             load_strict(self.field, scene.part("field"), "scene")
             self.grid = load_grid(scene, device)
             self.average = {k: v.to(device) for k, v in scene.part("ema").items()} or None
-        self.optimizer = adam(self.field.parameter_groups(config.lr_grid, config.lr_mlp), device)
+        groups = self.field.parameter_groups(config.lr_grid, config.lr_mlp)
+        self.optimizer = optimizer_of(config.optimizer, groups, device)
         if scene is not None:
             unpack_optimizer(self.optimizer, scene.part("optim"))
         self.rates = RateScaler(self.optimizer)
@@ -264,6 +272,8 @@ class _NerfTrainee:
             if config.normal_tv(progress) > 0:
                 out["normal_tv"] = config.normal_tv(progress) * losses.total_variation(colored)
             if config.normal_blur(progress) > 0:
+                if config.blur_normals == "depth":
+                    colored = (depth_normals(view.depth, view.alpha, extras["rays"]) + view.alpha.detach()[..., None]) / 2
                 blur = losses.blur_smoothness(colored, stop_gradient=config.blur_stop_gradient)
                 out["normal_blur"] = config.normal_blur(progress) * blur
             if config.orientation(progress) > 0:
