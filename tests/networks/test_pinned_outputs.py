@@ -19,7 +19,7 @@ from lift123.pipelines.networks.lifted_view import LiftedViewDenoiser
 from lift123.pipelines.networks.noise import scaled_linear_alphas
 from lift123.pipelines.networks.stdgen import canonical, conditions, multiview
 from lift123.pipelines.networks.stdgen.attention import RowAttention
-from lift123.pipelines.networks.stdgen.slrm_config import EncoderConfig, SlrmConfig
+from lift123.pipelines.networks.stdgen.slrm_config import SlrmConfig
 from lift123.pipelines.networks.stdgen.slrm_decoder import SlrmDecoder
 from lift123.pipelines.networks.view import ViewConditioner
 from lift123.pipelines.ops.hashgrid import HashGridConfig
@@ -73,7 +73,8 @@ def several_views(unet):
     config = unet.config
     unet.view_grid.set(8, 4)
     labels = numbers(24, config.projection_class_embeddings_input_dim)
-    return multiview.run_unet(unet, numbers(24, config.in_channels, 8, 4), 300, numbers(24, 3, config.cross_attention_dim), labels)
+    words = numbers(24, 3, config.cross_attention_dim)
+    return multiview.run_unet(unet, numbers(24, config.in_channels, 8, 4), 300, words, labels)
 
 
 def view_conditioner():
