@@ -78,7 +78,8 @@ class Consistent123Settings(Node):
                 io.Combo.Output("rate", display_name="rate", options=["absolute", "signed"],
                                 tooltip="For CLIP Boundary: absolute in the code, signed as printed."),
                 io.Combo.Output("clock", display_name="clock", options=["phase_local", "global"],
-                                tooltip="For Dynamic-Prior Stage 2 and Dynamic Prior: phase_local in the code, global as printed."),
+                                tooltip="For Dynamic-Prior Stage 2 and Dynamic Prior: phase_local in the code, global as "
+                                        "printed."),
             ],
         )
 

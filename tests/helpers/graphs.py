@@ -67,8 +67,8 @@ def built(name, *more, follow=None):
     classes = {n.GET_SCHEMA().node_id: n for n in all_nodes()}
     light = {f"Lift123_{n}" for n in ("LoadEmbedded", "PriorSchedule", "ViewPrior", "TextPrior", "ClipBoundary",
                                       "DynamicPrior", "LoadViewPrior", "LoadTextPrior", "LoadClip", *more)}
-    prompt, done = changed(settled(api(name), follow), LoadViewPrior={"checkpoint": "embedded"}, LoadTextPrior={"checkpoint": "embedded"},
-                           LoadClip={"checkpoint": "embedded"}), {}
+    embedded = {f"Load{kind}": {"checkpoint": "embedded"} for kind in ("ViewPrior", "TextPrior", "Clip")}
+    prompt, done = changed(settled(api(name), follow), **embedded), {}
 
     def value(given):
         return run(given[0])[given[1]] if isinstance(given, list) else given

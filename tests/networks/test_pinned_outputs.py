@@ -24,6 +24,8 @@ from lift123.pipelines.networks.stdgen.slrm_decoder import SlrmDecoder
 from lift123.pipelines.networks.view import ViewConditioner
 from lift123.pipelines.ops.hashgrid import HashGridConfig
 
+Conv2d = torch.nn.Conv2d
+
 
 def numbers(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
@@ -122,7 +124,7 @@ MAKERS = {
     "multi-view UNet": lambda: several_views(filled(multiview.build_multiview(stdgen_tiny.MULTIVIEW))),
     "ReferencePair": lambda: pair(filled(canonical.ReferencePair(
         canonical.build_main(stdgen_tiny.CANONICAL), canonical.build_reference(stdgen_tiny.CANONICAL)))),
-    "PlacedConv": lambda: PlacedConv(filled(torch.nn.Conv2d(3, 8, 3, padding=1)), 4, 6)(numbers(1, 3, 4, 6)),
+    "PlacedConv": lambda: PlacedConv(filled(Conv2d(3, 8, 3, padding=1)), 4, 6)(numbers(1, 3, 4, 6)),
     "ControlledUnet": controlled,
     "TwoTowers": towers,
 }

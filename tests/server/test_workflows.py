@@ -216,7 +216,7 @@ def test_paper_preset_runs_with_embedded_networks(comfy, weights):
     fewer = {"NerfStage1": {**SMALL["NerfStage1"], "iterations": 8},  # its field and grid are made for a GPU
              "ClipBoundary": {"interval": 4, "window": 1, "size": 32, "views": 2}, "ReferenceView": {"size": 128}}
     prompt = changed(api("consistent123"), **{**SMALL, **fewer, "LoadViewPrior": embedded, "LoadTextPrior": embedded,
-                                              "LoadClip": embedded})
+                                              "LoadClip": embedded, "LoadDepth": embedded})
     check_results(comfy, comfy.run(prompt, timeout=900))
     assert list((comfy.output / "lift123").glob("consistent123_scene_*.safetensors"))
 
