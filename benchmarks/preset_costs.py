@@ -122,7 +122,8 @@ def field_cost(field_config) -> tuple[int, int]:
 _SMALL = ("embedded text", "embedded view")
 _CONSISTENT, _MAGIC = ("SD 2.1-base", "Zero123"), ("SD 1.5", "Zero123")
 PRIORS = {  # preset -> (2D network, 3D network)
-    "quickstart": _SMALL, "standard": _CONSISTENT, "paper": _CONSISTENT, "magic123 quickstart": _SMALL,
+    "quickstart": _SMALL, "standard": _CONSISTENT, "paper": _CONSISTENT, "printed": _CONSISTENT,
+    "magic123 quickstart": _SMALL,
     "magic123 standard": _MAGIC, "magic123 paper": _MAGIC, "magic123 printed": _MAGIC,
     "hifi123 quickstart": _SMALL, "hifi123 standard": _CONSISTENT, "hifi123 paper": _CONSISTENT,  # in place of DeepFloyd IF
 }
@@ -175,14 +176,15 @@ def rows_of(preset) -> list[list]:
 
 
 def preset_bytes(preset) -> list:
-    """Table row of one preset: bytes of frozen weights, of the field with Adam's state, of one render."""
+    """Table row of one preset: bytes of frozen weights, of the field with its gradient and the optimizer's state."""
     used = {name for *_, asked in phases(preset) for name, _ in asked}
     weights = sum(network_cost(n)["bytes"] for n in sorted(used))
     grid = preset.nerf.field.grid
     numbers = grid.rows * grid.features
     flops, read = field_cost(preset.nerf.field)
+    copies = 6 if preset.nerf.optimizer == "adan" else 4  # itself, its gradient, and two or four that the optimizer keeps
     samples = min(preset.nerf.volume.max_samples, int(2 * 3**0.5 / preset.nerf.volume.step))
-    return [preset.name, f"{weights / 2**30:.2f}", f"{numbers * 16 / 2**20:.0f}", samples, f"{flops / 1e3:.1f}", read]
+    return [preset.name, f"{weights / 2**30:.2f}", f"{numbers * 4 * copies / 2**20:.0f}", samples, f"{flops / 1e3:.1f}", read]
 
 
 def main() -> None:
@@ -198,7 +200,7 @@ def main() -> None:
     head = ["preset", "phase", "iterations", "UNet evaluations", "networks, TFLOP", "rays, thousands", "phase, PFLOP"]
     lines.append(table(head, [row for preset in presets for row in rows_of(preset)]))
     lines.append("\nBytes, and the field's work for one sample (hash features and MLP, forwards; samples per ray at most):\n")
-    head = ["preset", "frozen weights, GiB", "hash table with Adam, MiB", "samples per ray", "MLP, kFLOP", "table, bytes read"]
+    head = ["preset", "frozen weights, GiB", "hash table in training, MiB", "samples per ray", "MLP, kFLOP", "table, bytes read"]
     lines.append(table(head, [preset_bytes(preset) for preset in presets]))
     page = "\n".join(lines)
     (args.out / "preset_costs.md").write_text(page, encoding="utf-8")

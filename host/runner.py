@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -43,10 +43,12 @@ class Monitor:
     finished_early: whether the user asked to finish with what there is.
     peak:        asked for the peak memory so far, bytes; None shows none.
     remarks:     sentences that are shown all the time, among them those that are added on the way.
+    standing:    further ones, known before.
     """
 
     def __init__(self, node_key: str | None, asked: finish.threading.Event, clock=time.monotonic, peak=None,
-                 remarks: list[str] | None = None):
+                 remarks: list[str] | None = None, standing: Sequence[str] = ()):
+        self.standing = list(standing)
         self.node_key, self.asked, self.clock, self.peak = node_key, asked, clock, peak
         self.remarks = [] if remarks is None else remarks
         self.bar: comfy.utils.ProgressBar | None = None
@@ -98,7 +100,7 @@ class Monitor:
             parts.append(f"ETA {left} of {duration(each * step.total)}" if warm else f"ETA {left}, measuring")
         if self.peak is not None:
             parts.append(f"{self.peak() / 2**30:.1f} GB")
-        return " | ".join(parts + ([step.note] if step.note else []) + self.remarks)
+        return " | ".join(parts + ([step.note] if step.note else []) + self.remarks + self.standing)
 
 
 def preview_tuple(pixels: Tensor):
@@ -154,12 +156,13 @@ def duration(seconds: float) -> str:
 
 
 def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, before=None, loader: str = "Load Scene",
-              shelf: Shelf | None = None) -> Result:
+              shelf: Shelf | None = None, remarks: Sequence[str] = ()) -> Result:
     """Runs ``stage({"on_step": ..., "on_checkpoint": ...})`` and returns its scene (or whatever else it makes).
 
     before: the scene the stage starts from, if any; its stages and their seconds are carried on.
     loader: the node that reads partial results back.
     shelf: keeps the stage's state while it works and when it is interrupted; the stage is then given ``autosave``, too.
+    remarks: sentences that the node's text shows all the time.
 
     On interruption or an error the partial result is saved under output/lift123/ and named in the log, in
     the node's text and in the error; ``loader`` continues from it.  Results without ``save`` are not kept, but for
@@ -174,7 +177,7 @@ def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, 
 
     hooks: dict = {"on_checkpoint": keep} | ({} if shelf is None else {"autosave": shelf.keep})
     with finish.listening(node_key or name) as asked:
-        monitor = Monitor(node_key, asked, peak=peak_bytes, remarks=None if shelf is None else shelf.remarks)
+        monitor = Monitor(node_key, asked, peak=peak_bytes, remarks=None if shelf is None else shelf.remarks, standing=remarks)
         try:
             with pulse.heard_by(None):  # the monitor asks; a stage is never cut through
                 scene = stage({"on_step": monitor, **hooks})

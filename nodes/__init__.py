@@ -13,14 +13,14 @@ from pathlib import Path
 from comfy_api.latest import ComfyExtension, io
 
 log = logging.getLogger(__name__)
-SAMPLE = "lift123_sample.png"
+SAMPLES = ("lift123_sample.png", "lift123_character.png")
 
 
 class Lift123Extension(ComfyExtension):
     """What ComfyUI asks for at start-up."""
 
     async def on_load(self) -> None:
-        """Adds the pack's model folders, old names, the 'finish' and 'batch' routes and the templates' sample picture."""
+        """Adds the pack's model folders, old names, the 'finish' and 'batch' routes and the templates' sample pictures."""
         from server import PromptServer
 
         from ..host import checkpoints, finish, renamed, turns, wires
@@ -31,7 +31,7 @@ class Lift123Extension(ComfyExtension):
             turns.register_routes(PromptServer.instance)
             await renamed.register()
             PromptServer.instance.add_on_prompt_handler(wires.on_prompt)  # behind renamed's: it knows today's names only
-            offer_sample()
+            offer_samples()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return all_nodes()
@@ -58,6 +58,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         reference,
         render,
         results,
+        sources,
         stages,
         weights,
     )
@@ -73,7 +74,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         stages.ClipBoundary, stages.NerfStage1, stages.DynamicStage2, stages.DMTetRefine, stages.DynamicPrior,
         estimate.Estimate,
         mesh_in.MeshToScene,
-        magic123.StageOptionsNode,
+        magic123.StageOptionsNode, sources.Magic123Settings, sources.Consistent123Settings,
         characters.LoadCharacterEmbedded, characters.LoadCanonicalizer, characters.LoadMultiView, characters.LoadSlrm,
         characters.ToyCharacter, characters.Canonicalize, characters.CharacterMultiView, characters.ViewsToImages,
         characters.ImagesToViews, characters.LiftLayers,
@@ -84,14 +85,14 @@ def all_nodes() -> list[type[io.ComfyNode]]:
     ]
 
 
-def offer_sample() -> None:
-    """Puts the templates' picture where Load Image looks, unless a file of that name is there."""
+def offer_samples() -> None:
+    """Puts the templates' pictures where Load Image looks, unless files of those names are there."""
     import folder_paths
 
-    source = Path(__file__).resolve().parent.parent / "workflows" / "sample" / SAMPLE
-    target = Path(folder_paths.get_input_directory()) / SAMPLE
+    folder, inputs = Path(__file__).resolve().parent.parent / "workflows" / "sample", Path(folder_paths.get_input_directory())
     try:
-        if source.is_file() and not target.exists():
-            shutil.copyfile(source, target)
+        for name in SAMPLES:
+            if (folder / name).is_file() and not (inputs / name).exists():
+                shutil.copyfile(folder / name, inputs / name)
     except OSError as problem:  # a read-only input folder must not hide the nodes
-        log.warning("Lift123: the sample picture was not copied: %s", problem)
+        log.warning("Lift123: a sample picture was not copied: %s", problem)

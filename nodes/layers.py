@@ -20,7 +20,7 @@ from ..pipelines.core.story import Story
 from .files import scene_path
 
 MENU = f"{CATEGORY}/characters"
-PRESETS = ["stdgen quickstart", "stdgen toy", "stdgen paper"]
+PRESETS = ["stdgen quickstart", "stdgen toy", "stdgen paper", "stdgen printed"]
 _LAYERS_TIP = "A character in layers, from S-LRM, Refine Layers, Join Layers or Load Layers."
 _FRAME_TIP = "in a frame of its own: +Y up, facing +Z, inside [-1, 1]."
 
@@ -125,8 +125,9 @@ class RefineLayers(Node):
                 types.CharacterViews.Input("views", tooltip="Six views of three levels with normals, from Character Multi-View."),
                 io.Combo.Input("preset", options=PRESETS, default="stdgen quickstart",
                                tooltip="stdgen quickstart: small pictures, a CPU, few steps for the embedded network's soft "
-                                       "views; stdgen toy: the same with more steps, for sharp views; stdgen paper: 1024 pixels "
-                                       "and the released code's steps."),
+                                       "views; stdgen toy: the same with more steps, for sharp views; stdgen paper: 1024 pixels, "
+                                       "as the released code does it; stdgen printed: as the paper says it (whole outlines, no "
+                                       "expansion, no limit of collisions, distant points stay)."),
                 io.Int.Input("steps", default=0, min=0, max=2000,
                              tooltip="Of each layer's first fit, and of the second in proportion; 0 = the preset's own "
                                      "(quickstart: 6; toy: 80; paper: 200). Few steps show quickly whether the graph does what "

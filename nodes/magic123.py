@@ -87,6 +87,43 @@ _BLUR = {"through": False, "stopped": True}
 _REGION = {"everywhere": (False, "keep"), "mask": (True, "keep"), "soft_edge": (True, "soft"), "eroded": (True, "erode")}
 
 
+_OPTIMIZERS = {"adam": [("optimizer", "adam"), ("clip_norm", 0.0)], "adan": [("optimizer", "adan"), ("clip_norm", 5.0)]}
+
+
+def _rate(name: str, tip: str) -> io.Float.Input:
+    return io.Float.Input(name, default=0.0, min=0.0, max=1.0, step=1e-4, round=1e-6, optional=True,
+                          tooltip=tip + " 0 = the preset's.")
+
+
+def _rate_settings() -> list:
+    return [
+        io.Combo.Input("optimizer", options=[_KEEP, *_OPTIMIZERS], default=_KEEP, optional=True,
+                       tooltip="adam: both papers and Magic123's code. adan: Consistent123's code, which also cuts gradients "
+                               "to a norm of 5."),
+        _rate("rate_grid", "Learning rate of the hash table. Both papers 0.001; Magic123's code 0.01; Consistent123's 0.05, "
+                           "with adan."),
+        _rate("rate_colors", "Learning rate of the network behind the hash table. Both papers and Magic123's code 0.001; "
+                             "Consistent123's 0.005, with adan."),
+        _rate("rate_shape", "Mesh stage: learning rate of distances and displacements; as rate_colors."),
+    ]
+
+
+def _mean_settings() -> list:
+    return [
+        io.Combo.Input("color_mean", options=[_KEEP, "picture", "mask"], default=_KEEP, optional=True,
+                       tooltip="What the color loss divides by where colors count in the mask only: all pixels of the picture "
+                               "(released), or the mask's (ours: small objects pull as strongly)."),
+        io.Combo.Input("mask_target", options=[_KEEP, "binary", "alpha"], default=_KEEP, optional=True,
+                       tooltip="What the silhouette is compared with: alpha cut at one half (released), or alpha itself (ours: "
+                               "soft edges are followed)."),
+        io.Combo.Input("sample_mean", options=[_KEEP, "marched", "visible"], default=_KEEP, optional=True,
+                       tooltip="NeRF: what orientation, entropy and 3D normals average over: all samples along the rays "
+                               "(released), or those that were looked at (ours: about 1.8 times as strong)."),
+        io.Combo.Input("background", options=[_KEEP, "random", "white", "gray"], default=_KEEP, optional=True,
+                       tooltip="Behind new views. Magic123: code random, paper white."),
+    ]
+
+
 def _weight(name: str, tip: str, top: float = 1e6) -> io.Float.Input:
     return io.Float.Input(name, default=-1.0, min=-1.0, max=top, step=0.01, round=1e-6,
                           tooltip=tip + " -1 = the preset's.")
@@ -97,9 +134,9 @@ class StageOptionsNode(Node):
     def define_schema(cls):
         return io.Schema(
             node_id="Lift123_StageOptions", display_name="Stage Options", category=f"{CATEGORY}/stages",
-            description="Replaces single settings of a preset, above all those in which Magic123's paper and its released "
-                        "code differ.",
-            search_aliases=["magic123", "regularizer", "shading", "expert"],
+            description="Replaces single settings of a preset, above all those in which papers, their released codes and "
+                        "this pack differ.",
+            search_aliases=["magic123", "consistent123", "regularizer", "shading", "learning rate", "expert"],
             inputs=[
                 _weight("normal_warmup", "Share of the stage in which priors see surface normals instead of colors. "
                                          "Magic123: code 0.2 (1000 of 5000), paper 0.6 (3000).", 1.0),
@@ -131,6 +168,7 @@ class StageOptionsNode(Node):
                 io.Combo.Input("initial_surface", options=[_KEEP, "log", "clamp"], default=_KEEP,
                                tooltip="Mesh stage: how density becomes distance. clamp = the papers' code; log starts "
                                        "without staircase."),
+                *_rate_settings(), *_mean_settings(),
             ],
             outputs=[types.Options.Output("options", display_name="options",
                                           tooltip="For the options input of NeRF Stage 1 or DMTet Refine.")],
@@ -138,8 +176,14 @@ class StageOptionsNode(Node):
 
     @classmethod
     def run(cls, normal_warmup, clay_share, half_levels_until, from_above, reference_noise, entropy, reference_first,
-            reference_every, blur_gradient, color_region, initial_surface, **weights):
+            reference_every, blur_gradient, color_region, initial_surface, optimizer=_KEEP, rate_grid=0.0, rate_colors=0.0,
+            rate_shape=0.0, color_mean=_KEEP, mask_target=_KEEP, sample_mean=_KEEP, background=_KEEP, **weights):
         changes = [(name, Constant(value)) for name, value in weights.items() if value >= 0]
+        changes += _OPTIMIZERS.get(optimizer, [])
+        rates = {"lr_grid": rate_grid, "lr_mlp": rate_colors, "lr_sdf": rate_shape, "lr_deform": rate_shape}
+        changes += [(name, rate) for name, rate in rates.items() if rate > 0]
+        words = {"rgb_over": color_mean, "mask_against": mask_target, "averages": sample_mean, "novel_background": background}
+        changes += [(name, word) for name, word in words.items() if word != _KEEP]
         changes += [("entropy", Linear(0.0, entropy, 0.0, 0.5))] if entropy >= 0 else []
         changes += [("shading.normal_until", normal_warmup)] if normal_warmup >= 0 else []
         if clay_share >= 0:

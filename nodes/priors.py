@@ -29,6 +29,8 @@ _SHARED_TIPS = {
              "that the network expects: smoother unseen sides, a third more work; reduction and weighting do not count.",
     "pixel_weight": "space = pixels: multiplies weight.",
     "pixel_weight_schedule": "space = pixels: multiplies pixel_weight over progress (0..1 of the stage).",
+    "shrink": "How renders larger than the network's pictures become smaller. smooth: every pixel counts; plain: the "
+              "released codes, which look at four pixels around each sample.",
     "prior": "Wire into NeRF Stage 1, Dynamic-Prior Stage 2, DMTet Refine or Combine Priors.",
 }
 
@@ -57,11 +59,13 @@ def _expert_inputs() -> list:
         io.Float.Input("pixel_weight", default=12.0, min=0.0, max=1000.0, step=0.1, round=0.0001, optional=True,
                        tooltip=tips["pixel_weight"], advanced=True),
         types.Schedule.Input("pixel_weight_schedule", optional=True, tooltip=tips["pixel_weight_schedule"]),
+        io.Combo.Input("shrink", options=["smooth", "plain"], default="smooth", optional=True, tooltip=tips["shrink"],
+                       advanced=True),
     ]
 
 
 def _settings(weight, t_min, t_max, fixed_t, reduction, weighting, t_min_schedule, t_max_schedule, weight_schedule,
-              space, pixel_weight, pixel_weight_schedule):
+              space, pixel_weight, pixel_weight_schedule, shrink):
     from ..pipelines.priors.sds import SdsSettings
 
     low, high = (v if s is None else s for v, s in ((t_min, t_min_schedule), (t_max, t_max_schedule)))
@@ -73,7 +77,7 @@ def _settings(weight, t_min, t_max, fixed_t, reduction, weighting, t_min_schedul
         raise InputError("t_min", "0 <= t_min <= t_max <= 1 at all times", f"{ends[0][:5]} and {ends[1][:5]} over the stage",
                          "Swap or widen the range.")
     return SdsSettings((low, high), fixed_t, _scaled(weight_schedule, weight), reduction, weighting, space,
-                       _scaled(pixel_weight_schedule, pixel_weight))
+                       _scaled(pixel_weight_schedule, pixel_weight), shrink)
 
 
 def _scaled(schedule, factor: float):
@@ -108,9 +112,9 @@ class ViewPrior(Node):
     @classmethod
     def run(cls, view_network, guidance, weight, t_min, t_max, angle_scaling, fixed_t, reduction, weighting,
             t_min_schedule=None, t_max_schedule=None, weight_schedule=None, space="latent", pixel_weight=12.0,
-            pixel_weight_schedule=None):
+            pixel_weight_schedule=None, shrink="smooth"):
         settings = _settings(weight, t_min, t_max, fixed_t, reduction, weighting, t_min_schedule, t_max_schedule,
-                             weight_schedule, space, pixel_weight, pixel_weight_schedule)
+                             weight_schedule, space, pixel_weight, pixel_weight_schedule, shrink)
         return io.NodeOutput(PriorSpec(view_network, settings, guidance or None, angle_scaling=angle_scaling))
 
 
@@ -135,9 +139,9 @@ class TextPrior(Node):
     @classmethod
     def run(cls, text_network, prompt, negative, guidance, weight, t_min, t_max, fixed_t, reduction, weighting,
             t_min_schedule=None, t_max_schedule=None, weight_schedule=None, space="latent", pixel_weight=12.0,
-            pixel_weight_schedule=None):
+            pixel_weight_schedule=None, shrink="smooth"):
         settings = _settings(weight, t_min, t_max, fixed_t, reduction, weighting, t_min_schedule, t_max_schedule,
-                             weight_schedule, space, pixel_weight, pixel_weight_schedule)
+                             weight_schedule, space, pixel_weight, pixel_weight_schedule, shrink)
         return io.NodeOutput(PriorSpec(text_network, settings, guidance or None, prompt, negative))
 
 

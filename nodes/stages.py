@@ -20,14 +20,15 @@ from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, Form
 from ..pipelines.core.settings import configured
 
-PRESETS = ["quickstart", "standard", "paper", "magic123 quickstart", "magic123 standard", "magic123 paper",
+PRESETS = ["quickstart", "standard", "paper", "printed", "magic123 quickstart", "magic123 standard", "magic123 paper",
            "magic123 printed", "hifi123 quickstart", "hifi123 standard", "hifi123 paper"]
 _PRESET_TIP = ("Where all settings that are not on this node come from. quickstart: CPU, embedded networks; standard "
-               "(a quarter to a half of the iterations) and paper: GPU, public checkpoints; all Consistent123's unless "
-               "they say magic123 (paper = its released code, printed = its paper's words; they want Reference View at "
+               "(a quarter to a half of the iterations), paper (the released code) and printed (the paper's words): GPU, "
+               "public checkpoints; all Consistent123's unless they say magic123 (they want Reference View at "
                "radius 1.8 and fovy 40) or hifi123 (standard and paper want radius 3.8; the mesh stage wants RGSD Prior and "
                "what = texture). Estimate Time and Memory says what they cost here.")
 _OPTIONS_TIP = "From Stage Options: single settings that replace the preset's."
+_REPORT_TIP = "Where the stage ended and why, and which losses were left out because their input is missing."
 _SCENE_TIP = "What has been learned so far; any stage, render, save or export node takes it."
 _FORM_TIP = "How the weight moves from the 3D to the 2D prior: exponential (the paper's choice), linear, or log."
 _STRETCH_TIP = ("Sigma: slows the ramp down, exp(-x / sigma). 1.5 on the global clock without a CLIP Boundary is strategy (c) of "
@@ -103,7 +104,7 @@ class NerfStage1(Node):
                 types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP),
                 io.Image.Output("plot", display_name="plot",
                                 tooltip="CLIP scores over iterations with the place where the boundary fired."),
-                io.String.Output("report", display_name="report", tooltip="Why the stage ended where it did."),
+                io.String.Output("report", display_name="report", tooltip=_REPORT_TIP),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -127,9 +128,9 @@ class NerfStage1(Node):
         for part in (prior, boundary):
             if part is not None:
                 part.check(reference)
-        remark = config.novel.unlike(reference.camera) if prior is not None else ""
-        if remark:
-            say(remark, node_key(cls))
+        remarks = stage_remarks(config, reference, prior is not None)
+        if remarks:
+            say(" ".join(remarks), node_key(cls))
         device = device_with_room()
         require_nerf(config, prior is not None, device)
         shelf = Shelf("NeRF stage 1", reference, config, seed, prior, boundary, scene, device.type)
@@ -138,11 +139,10 @@ class NerfStage1(Node):
         gate = None if boundary is None else boundary.build(reference, device)
         result = run_stage("NeRF stage 1", lambda hooks: fit_nerf(
             reference, built, config, scene=left or scene, boundary=gate, stop_at_boundary=gate is not None, seed=seed,
-            device=device, **hooks), node_key(cls), scene, shelf=shelf)
+            device=device, **hooks), node_key(cls), scene, shelf=shelf, remarks=remarks)
         result = with_settings(result, prior=prior, boundary=boundary)
         plot = boundary_plot(result)
-        words = " ".join(part for part in (report(result), remark) if part)
-        return io.NodeOutput(result, plot, words, ui=ui.PreviewImage(plot, cls=cls))
+        return io.NodeOutput(result, plot, report(result, remarks), ui=ui.PreviewImage(plot, cls=cls))
 
 
 class DynamicStage2(Node):
@@ -169,6 +169,7 @@ class DynamicStage2(Node):
                 types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP),
                 types.Prior.Output("prior", display_name="dynamic prior",
                                    tooltip="The same dynamic prior, for DMTet Refine: its ramp goes on there."),
+                io.String.Output("report", display_name="report", tooltip=_REPORT_TIP),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -181,21 +182,23 @@ class DynamicStage2(Node):
     @classmethod
     def run(cls, scene, prior_3d, prior_2d, mesh_iterations, form, clock, stretch=1.0, full_2d=False):
         from ..pipelines.stages.loop.scene import Scene
-        from ..pipelines.stages.objects.fit_nerf import NerfConfig, fit_nerf
+        from ..pipelines.stages.objects.fit_nerf import FORMER, fit_nerf
 
         if scene.kind != "nerf":
             raise InputError("scene", "a NeRF scene", f"a {scene.kind} scene", "Use DMTet Refine for meshes.")
         prior = dynamic(prior_3d, prior_2d, form, clock, stretch, full_2d)
         prior.check(scene.reference)
         device = device_with_room()
-        config = overridden(configured(NerfConfig(), scene.meta["config"]), mesh_iterations=mesh_iterations)
+        config = overridden(configured(FORMER, scene.meta["config"]), mesh_iterations=mesh_iterations)
         require_nerf(config, True, device)
+        remarks = stage_remarks(config, scene.reference)
         built = prior.build(scene.reference, device)
         shelf = Shelf("NeRF stage 2", scene, config, prior, device.type)
         left = shelf.find(Scene.unpack)
         result = run_stage("NeRF stage 2", lambda hooks: fit_nerf(
-            scene.reference, built, config, scene=left or scene, device=device, **hooks), node_key(cls), scene, shelf=shelf)
-        return io.NodeOutput(with_settings(result, prior=prior), prior)
+            scene.reference, built, config, scene=left or scene, device=device, **hooks), node_key(cls), scene, shelf=shelf,
+            remarks=remarks)
+        return io.NodeOutput(with_settings(result, prior=prior), prior, report(result, remarks))
 
 
 class DynamicPrior(Node):
@@ -248,7 +251,10 @@ class DMTetRefine(Node):
                                           "picture is fitted."),
                 types.Options.Input("options", optional=True, tooltip=_OPTIONS_TIP),
             ],
-            outputs=[types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP)],
+            outputs=[
+                types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP),
+                io.String.Output("report", display_name="report", tooltip=_REPORT_TIP),
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -268,12 +274,14 @@ class DMTetRefine(Node):
             prior.check(scene.reference)
         device = device_with_room()
         require_mesh(config, prior is not None, device)
+        remarks = stage_remarks(config, scene.reference)
         built = None if prior is None else prior.build(scene.reference, device)
         shelf = Shelf("DMTet refine", scene, config, prior, device.type)
         left = shelf.find(Scene.unpack)
         result = run_stage("DMTet refine", lambda hooks: refine_mesh(
-            built, left or scene, config, reference=scene.reference, device=device, **hooks), node_key(cls), scene, shelf=shelf)
-        return io.NodeOutput(with_settings(result, prior=prior))
+            built, left or scene, config, reference=scene.reference, device=device, **hooks), node_key(cls), scene, shelf=shelf,
+            remarks=remarks)
+        return io.NodeOutput(with_settings(result, prior=prior), report(result, remarks))
 
 
 def dynamic(prior_3d, prior_2d, form: Form, clock: Clock, stretch: float = 1.0, full_2d: bool = False) -> DynamicSpec:
@@ -365,7 +373,16 @@ def boundary_plot(scene):
     return to_image(plot_history(scene.boundary))
 
 
-def report(scene) -> str:
-    """Why the stage ended where it did."""
-    boundary = scene.boundary
-    return f"step {scene.step} of {scene.total}. " + (boundary["explanation"] if boundary else "No CLIP boundary.")
+def stage_remarks(config, reference, looks_around: bool = False) -> tuple[str, ...]:
+    """What a stage says besides its losses: losses without their input, and new views unlike the reference's."""
+    from ..pipelines.stages.loop.absent import absent_losses
+
+    unlike = config.novel.unlike(reference.camera) if looks_around else ""
+    return (*absent_losses(config, reference), *([unlike] if unlike else []))
+
+
+def report(scene, remarks=()) -> str:
+    """Why the stage ended where it did, and what it was told beforehand."""
+    boundary = scene.boundary if scene.kind == "nerf" else None
+    why = boundary["explanation"] if boundary else "No CLIP boundary." if scene.kind == "nerf" else ""
+    return " ".join(part for part in (f"step {scene.step} of {scene.total}.", why, *remarks) if part)

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 
 from .core.choices import Clock
-from .core.schedules import Form
+from .core.schedules import Constant, Form
 from .core.step import OnStep, ignore_step
 from .networks.clip import ClipScorer
 from .presets import small_networks
@@ -61,16 +61,19 @@ class Preset:
     full_2d: bool = False
 
 
+_ADAN = {"optimizer": "adan", "lr_grid": 5e-2, "lr_mlp": 5e-3, "clip_norm": 5.0}  # M-B.7
+_COARSE = SdsSettings(t_range=(0.2, 0.6), shrink="plain")
+_FINE = SdsSettings(t_range=(0.2, 0.5), shrink="plain")
 PAPER = Preset(
     name="paper",
-    description="Consistent123 as published, numbers from the released code where the paper is silent.",
+    description="Consistent123 as released (arXiv 2309.17261); for a GPU and public checkpoints.",
     reference_size=1024,
-    nerf=NerfConfig(),
-    mesh=MeshConfig(level_start=0.25, level_rate=2.0),
-    view=SdsSettings(t_range=(0.2, 0.6)),
-    mesh_view=SdsSettings(t_range=(0.2, 0.5)),
-    text=SdsSettings(t_range=(0.2, 0.6)),
-    mesh_text=SdsSettings(t_range=(0.2, 0.5)),
+    nerf=NerfConfig(**_ADAN),
+    mesh=MeshConfig(**_ADAN, lr_sdf=5e-3, lr_deform=5e-3, init="clamp", level_start=0.25, level_rate=2.0),
+    view=replace(_COARSE, fixed_t=True),  # the code's constant, where the paper has an expectation (M-C.2)
+    mesh_view=replace(_FINE, fixed_t=True),
+    text=_COARSE,
+    mesh_text=_FINE,
     boundary=ClipBoundary(),
     bake=BakeSettings(),
     view_guidance=10.0,
@@ -84,6 +87,39 @@ STANDARD = replace(
     nerf=replace(PAPER.nerf, iterations=1250, mesh_iterations=1250),
     mesh=replace(PAPER.mesh, iterations=1250, size=512, reference_size=512, tets=48),
     reference_size=512,
+)
+
+_OFF = Constant(0.0)
+_PRINTED = {  # of both stages
+    "optimizer": "adam",
+    "lr_grid": 1e-3,
+    "lr_mlp": 1e-3,
+    "clip_norm": 0.0,
+    "depth": Constant(10.0),
+    "level_start": 1.0,
+    "level_rate": 0.0,
+}
+PRINTED = replace(
+    PAPER,
+    name="printed",
+    description="Consistent123 by the paper's words where its released code does otherwise (C-H).",
+    nerf=replace(
+        PAPER.nerf,
+        **_PRINTED,
+        novel=replace(PAPER.nerf.novel, progressive_start=1.0, progressive_rate=0.0),
+        reference_noise=0.0,
+        normal_tv=_OFF,
+        normal_blur=_OFF,
+        normal_3d=_OFF,
+        orientation=_OFF,
+        entropy=_OFF,
+    ),
+    mesh=replace(PAPER.mesh, **_PRINTED, lr_sdf=1e-3, lr_deform=1e-3, mesh_normal=_OFF, mesh_laplacian=_OFF),
+    view=_COARSE,
+    mesh_view=_FINE,
+    boundary=ClipBoundary(interval=20, signed=True, floor=0.0, ceiling=1.0),
+    angle_scaling=False,
+    clock="global",  # t over all T iterations
 )
 
 QUICKSTART = Preset(
@@ -103,7 +139,7 @@ QUICKSTART = Preset(
     angle_scaling=False,
 )
 
-PRESETS = {p.name: p for p in (QUICKSTART, STANDARD, PAPER)}
+PRESETS = {p.name: p for p in (QUICKSTART, STANDARD, PAPER, PRINTED)}
 
 
 class Networks(PriorNetworks, Protocol):

@@ -122,6 +122,8 @@ PAPER = Preset(
         normal_3d=Constant(8.0),  # threestudio zero123: 3D normal smoothness
         orientation=Constant(1.0),  # threestudio zero123
         opacity=Constant(0.1),  # threestudio zero123: sparsity
+        averages="visible",  # ours: threestudio divides by the rays that hit something, which is nearer to this mean
+        mask_against="binary",  # threestudio cuts alpha at 1/2
         opaque=Constant(0.1 * math.log(2)),  # threestudio zero123: 0.1 in nats; our entropy is in bits
         entropy=_OFF,  # Magic123's, not here
         field=_FIELD,
@@ -151,6 +153,7 @@ PAPER = Preset(
         mesh_laplacian=_OFF,  # (paper)
         rgb_inside=True,  # H-B.8: masked
         rgb_edge="soft",  # ours: a surface that stays put cannot follow the picture's blended rim
+        rgb_over="mask",  # ours: nobody released this stage, and H-B.8 was measured with it
         tets=64,  # ours; threestudio's grid "128" is 32, but this surface is made once and never improved
         init="clamp",  # threestudio: clamp(threshold - density, -1, 1)
         threshold=None,  # as our other papers: mean density, at most 10
@@ -162,11 +165,13 @@ PAPER = Preset(
         t_range=(0.2, 0.6),  # (paper)
         weight=Constant(0.01),  # H-C.5, for DeepFloyd IF
         reduction="sum",  # threestudio
+        shrink="plain",  # threestudio
     ),
     view=SdsSettings(
         t_range=(0.2, 0.5),  # (paper)
         weight=Constant(0.1),  # threestudio zero123
         reduction="sum",  # threestudio
+        shrink="plain",  # threestudio
     ),
     text_guidance=21.0,  # (paper) 20, which is added to the conditional noise, as in threestudio's IF (H-F.1)
     view_guidance=5.0,  # (paper)
@@ -217,18 +222,23 @@ OPEN = {
     "nerf.lr_grid": "threestudio; the optimizer is not published",
     "nerf.lr_mlp": "threestudio; the optimizer is not published",
     "nerf.level_start": "threestudio zero123: all levels at once; Magic123 wakes them one by one",
+    "nerf.averages": "ours: samples that were queried; threestudio sums and divides by the rays that hit something",
+    "nerf.mask_against": "threestudio",
     "nerf.volume": "threestudio zero123: analytic normals; the density of samples is ours",
     "nerf.field": "base and finest cells and the perceptron are threestudio's; the density's bump is our other papers'",
     "text.weight": "H-C.5, to be set so that the 2D pulls half as hard as the 3D prior; see with_stable_diffusion",
     "text.weighting": "threestudio: 1 - abar",
     "view.weight": "threestudio zero123; its Magic123 has 1",
     "view.weighting": "threestudio: 1 - abar",
+    "text.shrink": "threestudio: no antialiasing",
+    "view.shrink": "threestudio: no antialiasing",
     "text_guidance": "20 in the paper's own formula is 21 in ours",
     "mesh.novel_batch": "ours: 1",
     "mesh.mode": "ours: the reference loss in every iteration",
     "mesh.rgb": "H-B.8, together with rgsd.weight",
     "mesh.rgb_inside": "H-B.8",
     "mesh.rgb_edge": "ours",
+    "mesh.rgb_over": "ours: the mean over the mask, with which H-B.8 was measured; Magic123's code divides by all pixels",
     "mesh.novel_background": "the gray that the released RGNV puts behind novel views",
     "mesh.reference_background": "white",
     "mesh.tets": "ours; threestudio's 128 grid is 32",

@@ -11,6 +11,7 @@ Where paper and released code differ, PAPER follows the code; ``docs/method/stdg
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -52,7 +53,10 @@ class Preset:
     colors: ColorConfig
 
 
-_FIRST = {"shortest": 0.005, "longest": 0.02, "gain": 0.05, "local": False, "decay": 0.995}  # S-D.4
+# S-D.4, S-D.5
+_FIRST = {"shortest": 0.005, "longest": 0.02, "gain": 0.05, "local": False, "decay": 0.995, "decay_first": True, "ramp": 1.0}
+_SELDOM = {"every": 30, "early": True}
+_CODE = {"expansion_over": "all", "area_normals": True}
 PAPER = Preset(
     name="stdgen paper",
     description="StdGEN as released; for a GPU and public checkpoints.",
@@ -61,17 +65,35 @@ PAPER = Preset(
     lift=LiftConfig(dilate=True),  # the released code's extraction; pieces below 300 vertices are dropped (S-C.11)
     refine=RefineConfig(  # the remaining numbers are RefineConfig's defaults: S-D.3, S-D.6 to S-D.8
         size=1024,  # S-D.1
-        body=FitConfig(200, RemeshConfig(rate=0.08, every=1, **_FIRST)),  # S-D.4
-        outer=FitConfig(200, RemeshConfig(rate=0.01, every=30, **_FIRST)),  # S-D.4
+        body=FitConfig(200, RemeshConfig(rate=0.08, every=1, **_FIRST), **_CODE),  # S-D.4
+        outer=FitConfig(200, RemeshConfig(rate=0.01, **_SELDOM, **_FIRST), **_CODE),  # S-D.4
+        whole=FitConfig(200, RemeshConfig(rate=0.03, **_SELDOM, **_FIRST), expansion=0.0, **_CODE),  # S-D.2
         detail=FitConfig(  # S-D.5
             100,
-            RemeshConfig(rate=0.03, decay=0.99, shortest=0.0002, longest=0.005),
+            RemeshConfig(rate=0.03, decay=0.99, decay_first=True, shortest=0.0002, longest=0.005, local=False),
             explicit=True,
             collision=0.0,
             expansion=0.0,
+            **_CODE,
         ),
     ),
     colors=ColorConfig(),  # S-D.8
+)
+
+# By the paper's words (S-H): Eq. 12 compares the whole mask and has no expansion, Eq. 13 has no gate, distant points stay.
+_WORDS = {"expansion": 0.0, "whole_mask": True, "gate": math.inf}
+PRINTED = replace(
+    PAPER,
+    name="stdgen printed",
+    description="StdGEN by the paper's words where its released code does otherwise.",
+    refine=replace(
+        PAPER.refine,
+        body=replace(PAPER.refine.body, **_WORDS),
+        outer=replace(PAPER.refine.outer, **_WORDS),
+        whole=replace(PAPER.refine.body, **_WORDS),
+        detail=replace(PAPER.refine.detail, **_WORDS),
+        dilate_falloff=0.06,  # ours: no number is printed; the code's reach of its averages (S-D.6)
+    ),
 )
 
 _COARSE = {"shortest": 0.02, "longest": 0.04, "gain": 0.05, "local": False, "decay": 0.985}
@@ -117,7 +139,7 @@ TOY = replace(
     refine=_SMALL_REFINE,
 )
 
-PRESETS = {p.name: p for p in (QUICKSTART, TOY, PAPER)}
+PRESETS = {p.name: p for p in (QUICKSTART, TOY, PAPER, PRINTED)}
 
 
 @dataclass(frozen=True)

@@ -46,12 +46,29 @@ def ui_to_api(workflow: dict, info: dict) -> dict:
             raise ValueError(f"the server has no node {node['type']!r} (node {node['id']})")
         inputs = widget_values(node, info[kind])
         for slot in node.get("inputs", []):
-            source = links.get(slot.get("link"))
-            if source is not None and nodes[source[0]].get("mode", 0) not in (MUTED, BYPASSED):
+            source = _source(slot.get("link"), nodes, links)
+            if source is not None:
                 inputs[slot["name"]] = [str(source[0]), source[1]]
         title = node.get("title") or info[kind].get("display_name") or kind
         prompt[str(node["id"])] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
     return renamed.current(prompt)
+
+
+def _source(link: int | None, nodes: dict, links: dict) -> tuple[int, int] | None:
+    """(node, slot) that a link brings its value from, None without one.
+
+    A bypassed node passes on what comes in by its input of the output's type, the one at the output's place first.
+    """
+    source = links.get(link)
+    while source is not None:
+        node = nodes[source[0]]
+        if node.get("mode", 0) != BYPASSED:
+            return None if node.get("mode", 0) == MUTED else source
+        inputs, kind = node.get("inputs", []), node["outputs"][source[1]]["type"]
+        opposite = inputs[source[1] : source[1] + 1]
+        passing = next((slot for slot in (*opposite, *inputs) if slot["type"] == kind), None)
+        source = None if passing is None else links.get(passing.get("link"))
+    return None
 
 
 def widget_values(node: dict, info: dict) -> dict:

@@ -266,11 +266,14 @@ def pose_of(name: str) -> str:
 def template_models(name: str) -> list[dict]:
     """``properties.models`` of a loader node whose widget holds ``name``, as ComfyUI's missing-model dialog reads it.
 
-    The dialog looks for a widget value that is a file name, so folders give nothing.
+    A folder gives all its files, by their places below the category.  The dialog (frontend 1.4x) offers only what a widget
+    names with a model file's ending, so these are there for other readers of graphs; Download Weights gets them.
     """
     entry = BY_NAME.get(name)
-    if entry is None or not entry.single:
-        return []
-    file = entry.files[0]
-    model = {"name": name, "url": entry.urls(file)[0][0], "directory": entry.category}
-    return [{**model, "hash": file.sha256, "hash_type": "SHA256"} if file.sha256 else model]
+    out = []
+    for file in () if entry is None else entry.files:
+        folder, _, last = file.path.rpartition("/")
+        place = [entry.category, *([] if entry.single else [name]), *([folder] if folder else [])]
+        model = {"name": name if entry.single else last, "url": entry.urls(file)[0][0], "directory": "/".join(place)}
+        out.append({**model, "hash": file.sha256, "hash_type": "SHA256"} if file.sha256 else model)
+    return out

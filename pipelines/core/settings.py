@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 
 from . import schedules
 
@@ -21,12 +21,12 @@ def describe(value):
 
 
 def configured(template, data):
-    """A configuration from a scene's meta; ``template`` is any instance, for the types."""
+    """A configuration from a scene's meta; ``template`` is an instance, for the types and for what the meta lacks."""
     if isinstance(data, dict) and "form_of_schedule" in data:
         return schedules.from_json(data)
     if is_dataclass(template):
         known = {f.name: getattr(template, f.name) for f in fields(template)}
-        return type(template)(**{k: configured(known[k], v) for k, v in data.items() if k in known})
+        return replace(template, **{k: configured(known[k], v) for k, v in data.items() if k in known})
     if isinstance(data, list):
         return tuple(configured(None, v) for v in data)
     return FORMER.get(data, data) if isinstance(data, str) else data

@@ -6,6 +6,7 @@ Pictures are [B, H, W, C] or [H, W, C]; masks have no channel axis.
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch
@@ -14,17 +15,25 @@ from torch import Tensor
 EPS = 1e-8
 Edge = Literal["keep", "soft", "erode"]
 EDGES = get_args(Edge)
+ColorMean = Literal["picture", "mask"]
+COLOR_MEANS = get_args(ColorMean)
+MaskTarget = Literal["binary", "alpha"]
+MASK_TARGETS = get_args(MaskTarget)
 
 
-def rgb_mse(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+def rgb_mse(image: Tensor, target: Tensor, mask: Tensor | None = None, over: ColorMean = "picture") -> Tensor:
     """Mean squared error over pixels and channels; inside ``mask`` only when one is given.
 
-    With a mask the mean still runs over the masked pixels only; an empty mask gives 0.
+    over: what the mean divides by with a mask.  "picture", the released codes (M-B.6): all pixels, so that an error of 1
+          on one of four pixels is 0.25 and small objects pull less; "mask", ours: the masked pixels, so that their pull
+          does not depend on how much of the picture they cover.  An empty mask gives 0 either way.
     """
     error = (image - target).square()
     if mask is None:
         return error.mean()
     weight = mask.to(error)[..., None]
+    if over == "picture":
+        return (error * weight).mean()
     return (error * weight).sum() / (weight.sum() * error.shape[-1]).clamp_min(1)
 
 
@@ -47,9 +56,14 @@ def color_region(alpha: Tensor, edge: Edge = "keep", size: int = 5, limit: float
     return inside.float()
 
 
-def mask_mse(alpha: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error of coverage [..., H, W] against the mask (Consistent123 Eq. 4)."""
-    return (alpha - mask.to(alpha)).square().mean()
+def mask_mse(alpha: Tensor, mask: Tensor, against: MaskTarget = "binary") -> Tensor:
+    """Mean squared error of coverage [..., H, W] against the mask (Consistent123 Eq. 4).
+
+    against: "binary", the released codes (M-B.6): the mask is cut at 1/2 first; "alpha", ours: the mask as it is, so that
+             blended rims and thin parts are followed.
+    """
+    target = mask > 0.5 if against == "binary" else mask
+    return (alpha - target.to(alpha)).square().mean()
 
 
 def pearson_depth(depth: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -102,23 +116,32 @@ def blur_smoothness(image: Tensor, size: int = 9, sigma: float = 1.7, stop_gradi
     return (image - (blurred.detach() if stop_gradient else blurred)).square().mean()
 
 
-def orientation(weights: Tensor, normals: Tensor, directions: Tensor) -> Tensor:
+def orientation(weights: Tensor, normals: Tensor, directions: Tensor, count: int | None = None) -> Tensor:
     """Mean over samples of w max(0, n . d)^2; w is a constant (Ref-NeRF; M-B.6).
 
     weights [S], normals [S, 3] unit, directions [S, 3] (normalized here): a visible sample must not
     face away from its camera.
+    count: samples that the mean runs over, S or more: those that are not given weigh nothing; None = S.
     """
+    if not weights.numel():
+        return normals.sum() * 0
     directions = torch.nn.functional.normalize(directions, dim=-1)
     facing = (normals * directions).sum(-1).clamp_min(0)
-    return (weights.detach() * facing.square()).mean() if weights.numel() else normals.sum() * 0
+    return (weights.detach() * facing.square()).sum() / (count or len(weights))
 
 
-def binary_entropy(values: Tensor, eps: float = 1e-5) -> Tensor:
-    """Mean binary entropy in bits of values in [0, 1], any shape; 0 at 0 and 1, 1 at one half."""
+def binary_entropy(values: Tensor, eps: float = 1e-5, count: int | None = None) -> Tensor:
+    """Mean binary entropy in bits of values in [0, 1], any shape; 0 at 0 and 1, 1 at one half.
+
+    count: values that the mean runs over, as many as are given or more: those that are not given are 0; None = the given.
+    """
     if not values.numel():
         return values.sum()
     p = values.clamp(eps, 1 - eps)
-    return -(p * p.log2() + (1 - p) * (1 - p).log2()).mean()
+    total = -(p * p.log2() + (1 - p) * (1 - p).log2()).sum()
+    hidden = 0 if count is None else count - values.numel()
+    floor = -(eps * math.log2(eps) + (1 - eps) * math.log2(1 - eps))  # of a value of 0, as clamped
+    return (total + hidden * floor) / (values.numel() + hidden)
 
 
 def opacity(alpha: Tensor) -> Tensor:

@@ -44,17 +44,18 @@ def mask_terms(rendered: Tensor, target: Tensor, mask: Tensor, free: Tensor | No
     return _mean(difference, mask), _mean(rendered[..., :3].square().mean(-1), ~mask if free is None else free)
 
 
-def expansion(points: Tensor, normals: Tensor, parity: bool = False) -> Tensor:
+def expansion(points: Tensor, normals: Tensor, parity: bool = False, count: int | None = None) -> Tensor:
     """Scalar: half the mean of |stopgrad(v + n) - v|^2, whose gradient pushes every vertex outwards (S-D.4).
 
     normals: [V, 3] unit.  parity: the released code's slip, where the normals are those turned for shading, (-x, y, -z)
     in its frame and ours alike (both differ by half a turn about y): it pulls inwards horizontally.
+    count: vertices that the mean runs over, V or more: others (the fixed ones, in the code) weigh nothing; None = V.
     """
     if not len(points):
         return points.sum() * 0.0
     flip = normals.new_tensor([-1.0, 1.0, -1.0]) if parity else 1.0
     goal = (points + normals * flip).detach()
-    return 0.5 * (goal - points).square().mean()
+    return 0.5 * (goal - points).square().sum() / (3 * (count or len(points)))
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,13 @@ _TINY = 1e-8
 class RemeshConfig:
     """Settings of one stage.
 
-    rate:      step as a share of the wanted edge length; decay: its factor per step.
+    rate:      step as a share of the wanted edge length; decay: its factor per step, after the step or before it
+               (decay_first: so the first step's rate is already smaller; StdGEN's code).
     shortest, longest: limits of the wanted edge length, scene units.
     gain:      how fast the wanted length follows the speed; local: each vertex its own, else one for the mesh.
-    every:     steps between two remeshings; 0 = never.
-    ramp:      the rate rises over about this many fifths of steps.
+    every:     steps between two remeshings; 0 = never.  early: the first follows the first step (StdGEN's code), not the
+               ``every``-th.
+    ramp:      the rate rises over about this many times five steps: its factors are k (1 - beta) / ramp, at most 1.
     beta:      memory of both moments.
     speed:     speed (0..1) at which the wanted length stays as it is.
     laplacian: pull towards the mean of the neighbors, times the speed.
@@ -35,11 +37,13 @@ class RemeshConfig:
 
     rate: float = 0.3
     decay: float = 1.0
+    decay_first: bool = False
     shortest: float = 0.01
     longest: float = 0.15
     gain: float = 0.2
     local: bool = True
     every: int = 1
+    early: bool = False
     ramp: float = 5.0
     beta: float = 0.8
     speed: float = 0.3
@@ -90,10 +94,12 @@ class RemeshOptimizer:
         self._second = self._second * keep + gradient.square().sum(-1) * take
         move = self._first / (self._second.sqrt()[:, None] + _TINY)
         self.speed = move.norm(dim=-1)
-        warm = min(1.0, self.steps * (1 - self.config.beta) / self.config.ramp)
-        points = points - self.rate * warm * self.length[:, None] * move
-        self.rate *= self.config.decay
-        if self.config.every and self.steps % self.config.every == 0:
+        config = self.config
+        warm = min(1.0, self.steps * (1 - config.beta) / config.ramp)
+        rate = self.rate * config.decay if config.decay_first else self.rate
+        points = points - rate * warm * self.length[:, None] * move
+        self.rate *= config.decay
+        if config.every and (self.steps - int(config.early)) % config.every == 0:
             points = self._remesh(points)
         self.points = points.requires_grad_(True)
 

@@ -23,7 +23,8 @@ VIEW_GUIDANCE = 1.5  # the small prior is unimodal enough: more guidance only sa
 TEXT_GUIDANCE = 3.0
 BAKE = BakeSettings(faces=20000, size=1024, picture=True)
 
-_STEPS = {"mode": "both", "novel_background": "white", "shading": PLAIN, "preview_every": 10}
+_STEPS = {"mode": "both", "novel_background": "white", "shading": PLAIN, "preview_every": 10,
+          "rgb_over": "mask", "mask_against": "alpha"}  # the weights below were chosen with these
 # What the embedded view prior was trained on.
 VIEWS = NovelViews(radius=(HOME.radius, HOME.radius), elevation=(-30.0, 45.0))
 SDS = SdsSettings(t_range=(Linear(0.3, 0.02), Linear(0.95, 0.3)), weighting="snr", reduction="mean")
@@ -52,6 +53,7 @@ NERF = NerfConfig(
     normal_3d=Constant(0.0),
     orientation=Constant(0.0),
     entropy=Linear(0.0, 0.02),
+    averages="visible",
     level_start=1.0,
     level_rate=0.0,
     ema_every=0,

@@ -16,10 +16,14 @@ from .surface import project
 LEAST_COSINE = 0.05  # a face turned further from the camera than this does not count as seen
 
 
-def vertex_normals(points: Tensor, faces: Tensor) -> Tensor:
-    """[V, 3] unit normals, differentiable: the normalized sum of the unit normals of the faces around."""
+def vertex_normals(points: Tensor, faces: Tensor, by_area: bool = False) -> Tensor:
+    """[V, 3] unit normals, differentiable: the normalized sum of the unit normals of the faces around.
+
+    by_area: faces count with their area (StdGEN's code), so that a vertex leans to its larger faces.
+    """
     a, b, c = points[faces].unbind(1)
-    normals = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1, eps=1e-12)
+    normals = torch.linalg.cross(b - a, c - a)
+    normals = normals if by_area else torch.nn.functional.normalize(normals, dim=-1, eps=1e-12)
     out = torch.zeros_like(points).index_add(0, faces.reshape(-1), normals.repeat_interleave(3, dim=0))
     return torch.nn.functional.normalize(out, dim=-1, eps=1e-12)
 

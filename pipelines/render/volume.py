@@ -61,17 +61,20 @@ def render_volume(
     rays:      [B, H, W, 3] instead of the cameras' own (jittered poses).
     normal of the result: sum of **detached** weights times unit normals, so that picture losses on normals move the
     surface's orientation only (M-B.3); None unless ``want_normal``.
-    extras, with gradients enabled only: ``samples`` (RaySamples), ``weights`` [S], ``normals`` [S, 3] or None (zero
-    where not computed) and ``directions`` [S, 3] (unit viewing directions) or None.
+    extras, with gradients enabled only: ``marched`` (RaySamples), ``samples`` (those of them that were queried),
+    ``weights`` [S], ``normals`` [S, 3] or None (zero where not computed), ``directions`` [S, 3] (unit viewing
+    directions) or None, and ``rays``.
     Without gradients any size is rendered in chunks of bounded memory.
     """
     settings = settings or VolumeSettings()
     size = (len(cameras), cameras.height, cameras.width)
-    flat = (cameras.rays() if rays is None else rays).flat()
+    rays = cameras.rays() if rays is None else rays
+    flat = rays.flat()
     image = torch.arange(size[0], device=flat.origins.device).repeat_interleave(size[1] * size[2])
     look = _Look(field, grid, settings, shading, want_normal, generator)
     if torch.is_grad_enabled():
         layers, extras = look.render(flat, image)
+        extras["rays"] = rays
     else:
         parts = zip(flat.origins.split(RAY_CHUNK), flat.directions.split(RAY_CHUNK), image.split(RAY_CHUNK))
         layers, extras = torch.cat([look.render(Rays(o, d), i)[0] for o, d, i in parts]), None
@@ -141,8 +144,8 @@ class _Look:
     def render(self, rays: Rays, image: Tensor) -> tuple[Tensor, dict]:
         """[R, 5 or 8] color, depth, alpha and normal of rays, and the extras; image: [R] which picture."""
         s = self.settings
-        samples = march(rays, self.grid, s.step, s.near, s.max_samples, self.generator)
-        samples, density, albedo = visible_samples(self.query, samples, s.stop)
+        marched = march(rays, self.grid, s.step, s.near, s.max_samples, self.generator)
+        samples, density, albedo = visible_samples(self.query, marched, s.stop)
         weights, through = composite(density, samples.lengths, samples.offsets)
         normals = self.normals(samples.positions, weights) if self.needs_normal else None
         color = self.color(albedo, normals, image[samples.ray_indices])
@@ -152,7 +155,7 @@ class _Look:
             directions = torch.nn.functional.normalize(rays.directions, dim=-1)[samples.ray_indices]
         if self.want_normal and normals is not None:
             layers.append(accumulate(weights.detach(), normals, samples.offsets))
-        extras = {"samples": samples, "weights": weights, "normals": normals, "directions": directions}
+        extras = {"marched": marched, "samples": samples, "weights": weights, "normals": normals, "directions": directions}
         return torch.cat(layers, dim=1), extras
 
     def query(self, x: Tensor) -> tuple[Tensor, Tensor]:

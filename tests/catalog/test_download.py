@@ -332,7 +332,13 @@ def test_template_metadata_is_what_the_frontend_reads():
     assert model["name"] == "v1-5-pruned-emaonly.safetensors" and model["directory"] == "checkpoints"
     assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(".safetensors")
     assert model["hash_type"] == "SHA256" and len(model["hash"]) == 64
-    assert registry.template_models("zero123-xl") == [] == registry.template_models("embedded")
+    assert registry.template_models("embedded") == []
+    folder = {(m["directory"], m["name"]): m["url"] for m in registry.template_models("dpt-hybrid-midas")}
+    assert set(folder) == {("lift123_depth/dpt-hybrid-midas", n) for n in (
+        "config.json", "preprocessor_config.json", "model.safetensors")}
+    assert all(url.startswith("https://") and url.endswith(name) for (_, name), url in folder.items())
+    places = {m["directory"] for m in registry.template_models("StdGEN-multiview-1024")}
+    assert {"diffusers/StdGEN-multiview-1024", "diffusers/StdGEN-multiview-1024/unet"} <= places
     (clip,) = registry.template_models("clip-vit-base-patch16.safetensors")
     assert clip["url"].endswith("open_clip_model.safetensors") and clip["directory"] == "lift123_clip"
 

@@ -40,16 +40,35 @@ def weights():
         pytest.skip("the embedded networks are not here: run 'python3 launch.py train-embedded'")
 
 
-def built(name, *more):
-    """What the prior and boundary nodes of a workflow (and those named in ``more``) hand on, by node id."""
+def settled(prompt, follow=None):
+    """The prompt with what its settings nodes say in the place of the wires to them; follow: instead of their own choice."""
+    prepare()
+    from lift123.nodes import sources
+
+    prompt = copy.deepcopy(prompt)
+    kinds = {"Lift123_Magic123Settings": sources.Magic123Settings, "Lift123_Consistent123Settings": sources.Consistent123Settings}
+    said = {key: kinds[node["class_type"]].execute(follow=follow or node["inputs"]["follow"]).result
+            for key, node in prompt.items() if node["class_type"] in kinds}
+    for node in prompt.values():
+        for name, value in node["inputs"].items():
+            if isinstance(value, list) and value[0] in said:
+                node["inputs"][name] = said[value[0]][value[1]]
+    return {key: node for key, node in prompt.items() if key not in said}
+
+
+def built(name, *more, follow=None):
+    """What the prior and boundary nodes of a workflow (and those named in ``more``) hand on, by node id.
+
+    follow: of its settings node, see ``settled``.
+    """
     prepare()
     from lift123.nodes import all_nodes
 
     classes = {n.GET_SCHEMA().node_id: n for n in all_nodes()}
     light = {f"Lift123_{n}" for n in ("LoadEmbedded", "PriorSchedule", "ViewPrior", "TextPrior", "ClipBoundary",
                                       "DynamicPrior", "LoadViewPrior", "LoadTextPrior", "LoadClip", *more)}
-    prompt, done = changed(api(name), LoadViewPrior={"checkpoint": "embedded"}, LoadTextPrior={"checkpoint": "embedded"},
-                           LoadClip={"checkpoint": "embedded"}), {}
+    embedded = {f"Load{kind}": {"checkpoint": "embedded"} for kind in ("ViewPrior", "TextPrior", "Clip")}
+    prompt, done = changed(settled(api(name), follow), **embedded), {}
 
     def value(given):
         return run(given[0])[given[1]] if isinstance(given, list) else given
@@ -72,6 +91,7 @@ SMALL = dict(
     DMTetRefine={"iterations": 4, "render_size": 32, "reference_size": 32, "grid": 8, "preview_every": 2},
     BakeExport={"texture_size": 128, "face_budget": 500, "supersample": 1, "frames": 4, "turntable_size": 64},
     ClipBoundary={"interval": 2, "window": 1, "size": 32},
+    Evaluate={"size": 64, "lpips": "off", "views": "papers-18", "intersections": False},
 )
 
 

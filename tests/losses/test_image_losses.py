@@ -40,9 +40,41 @@ def test_masked_rgb_ignores_outside_and_averages_inside():
     image[0, 0, 0] = 0.5
     image[0, 1, 1] = 9.0
     mask = torch.tensor([[[1.0, 1.0], [0.0, 0.0]]])
-    assert float(losses.rgb_mse(image, target, mask)) == pytest.approx(0.125)
-    assert float(losses.rgb_mse(image, target, mask * 0)) == 0
+    assert float(losses.rgb_mse(image, target, mask, "mask")) == pytest.approx(0.125)
+    assert float(losses.rgb_mse(image, target, mask)) == pytest.approx(0.0625)
+    for over in losses.COLOR_MEANS:
+        assert float(losses.rgb_mse(image, target, mask * 0, over)) == 0
     assert float(losses.rgb_mse(image, target)) == pytest.approx((0.25 + 81) / 4)
+
+
+def test_released_color_loss_averages_over_the_whole_picture():
+    """An error of 1 on one of four pixels; at three objects' coverage, how much stronger the mean over the mask is."""
+    image, mask = torch.zeros(1, 2, 2, 3), torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    assert float(losses.rgb_mse(image, torch.ones(1, 2, 2, 3), mask)) == 0.25
+    assert float(losses.rgb_mse(image, torch.ones(1, 2, 2, 3), mask, "mask")) == 1.0
+    for covered, ratio in ((136, 7.35), (306, 3.27), (544, 1.84)):
+        mask = (torch.arange(1000) < covered).float().view(1, 1, 1000)
+        picture = torch.rand(1, 1, 1000, 3, generator=_generator(covered))
+        ours, released = (losses.rgb_mse(picture, torch.ones(3), mask, over) for over in ("mask", "picture"))
+        assert float(ours / released) == pytest.approx(ratio, abs=5e-3)
+
+
+def test_released_mask_loss_cuts_alpha_at_one_half():
+    alpha = torch.tensor([[[0.3, 0.6]]])
+    assert float(losses.mask_mse(torch.zeros(1, 1, 2), alpha)) == pytest.approx(0.5)
+    assert float(losses.mask_mse(torch.zeros(1, 1, 2), alpha, "alpha")) == pytest.approx(0.225)
+
+
+def test_entropy_and_orientation_average_over_samples_that_nobody_queried():
+    """A ray of weights (1, 0, 0, 0) whose last three samples lie behind an opaque one counts as four."""
+    normals, directions = torch.tensor([[0.0, 0.0, -1.0]]), torch.tensor([[0.0, 0.0, -1.0]])
+    alone = torch.ones(1)
+    assert float(losses.orientation(alone, normals, directions)) == pytest.approx(1)
+    assert float(losses.orientation(alone, normals, directions, count=4)) == pytest.approx(0.25)
+    for first in (1.0, 0.5):
+        whole = losses.binary_entropy(torch.tensor([first, 0.0, 0.0, 0.0]))
+        assert float(losses.binary_entropy(torch.tensor([first]), count=4)) == pytest.approx(float(whole), rel=1e-3)
+    assert float(losses.binary_entropy(torch.tensor([0.5]), count=4)) == pytest.approx(0.25, abs=2e-4)
 
 
 def test_total_variation_of_a_ramp():

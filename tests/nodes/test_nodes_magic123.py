@@ -13,7 +13,7 @@ from helpers.painter import Painter
 from lift123.host.specs import Network, PriorSpec, SumSpec
 from lift123.nodes import magic123 as nodes
 from lift123.nodes import stages
-from lift123.pipelines import magic123
+from lift123.pipelines import consistent123, magic123
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.schedules import Constant
@@ -64,14 +64,35 @@ def test_options_turn_the_released_code_into_the_paper_and_back():
     paper, printed = magic123.PAPER, magic123.PRINTED
     words = defaults(
         nodes.StageOptionsNode, normal_warmup=0.6, clay_share=0.25, normal_tv=0.0, orientation=0.0, entropy=0.0,
-        half_levels_until=0.0, reference_first=0, reference_noise=0.0, blur_gradient="stopped")
+        half_levels_until=0.0, reference_first=0, reference_noise=0.0, blur_gradient="stopped", rate_grid=0.001,
+        background="white", from_above=0.0)
     config = stages.overridden(stages.with_options(paper.nerf, words), depth_weight=0.0005)
-    same = {"level_start": 0.5, "level_until": 0.0, "entropy": config.entropy}  # another way to say 'all levels', 'none'
+    same = {"level_start": 0.5, "level_until": 0.0, "entropy": config.entropy,  # another way to say 'all levels', 'none'
+            "novel": replace(printed.nerf.novel, elevation=(-45.0, 45.0)), "blur_normals": "density"}  # the preset's only
     assert config == replace(printed.nerf, **same) and config.entropy(1.0) == 0
     code = defaults(
         nodes.StageOptionsNode, normal_warmup=0.2, clay_share=0.2, normal_tv=0.5, orientation=0.01, entropy=0.001,
-        half_levels_until=0.6, reference_first=100, reference_noise=0.001, blur_gradient="through")
-    assert stages.overridden(stages.with_options(printed.nerf, code), depth_weight=0.005) == paper.nerf
+        half_levels_until=0.6, reference_first=100, reference_noise=0.001, blur_gradient="through", rate_grid=0.01,
+        background="random", from_above=0.5)
+    same = {"novel": replace(paper.nerf.novel, elevation=(-10.0, 89.0)), "blur_normals": "depth"}
+    assert stages.overridden(stages.with_options(printed.nerf, code), depth_weight=0.005) == replace(paper.nerf, **same)
+
+
+def test_options_give_every_rate_and_every_mean():
+    """Consistent123's code's optimizer on Magic123's preset, and ours in place of what was released."""
+    code = consistent123.PAPER
+    options = defaults(nodes.StageOptionsNode, optimizer="adan", rate_grid=0.05, rate_colors=0.005, rate_shape=0.005,
+                       color_mean="mask", mask_target="alpha", sample_mean="visible")
+    for stage in ("nerf", "mesh"):
+        config, theirs = options.applied(getattr(magic123.PAPER, stage)), getattr(code, stage)
+        names = ["optimizer", "clip_norm", *(n for n in ("lr_grid", "lr_mlp", "lr_sdf", "lr_deform") if hasattr(config, n))]
+        assert [getattr(config, n) for n in names] == [getattr(theirs, n) for n in names]
+        assert (config.rgb_over, config.mask_against) == ("mask", "alpha")
+        assert getattr(config, "averages", "visible") == "visible"
+    back = defaults(nodes.StageOptionsNode, optimizer="adam", rate_grid=0.001, rate_colors=0.001, rate_shape=0.001)
+    mesh, printed = back.applied(code.mesh), consistent123.PRINTED.mesh
+    for name in ("optimizer", "clip_norm", "lr_grid", "lr_mlp", "lr_sdf", "lr_deform"):
+        assert getattr(mesh, name) == getattr(printed, name), name
 
 
 def test_options_of_the_mesh_stage():

@@ -278,7 +278,7 @@ def test_every_term_of_both_stages_runs_and_is_finite(preset):
     scene = magic123.run(reference(), models, shrunk(preset), on_step=collect)
     released = {"normal_tv", "orientation", "entropy"} if preset is PAPER else set()
     assert seen["NeRF"] == {"rgb", "mask", "depth", "text+view", "normal_blur"} | released
-    regular = {"mesh_normal", "mesh_laplacian"} if preset is PAPER else {"depth"}
+    regular = {"mesh_normal", "mesh_laplacian"} if preset is PAPER else {"depth", "normal_blur"}
     assert seen["Mesh"] == {"rgb", "mask", "text+view"} | regular
     assert scene.finished and torch.isfinite(render_scene(scene, camera(0.5)).rgb).all()
     assert (models.text.guidance, models.view.guidance) == (preset.text_guidance, 5.0)

@@ -131,11 +131,16 @@ def test_the_template_loads_in_the_new_node_renderer(comfy, tmp_path):
 
 
 def test_the_browser_offers_the_missing_checkpoints_of_a_template(comfy, tmp_path):
-    """Its missing-model dialog reads the metadata that the loaders of a template carry."""
-    report = drive(comfy, tmp_path, workflow=str(ROOT / "workflows" / "consistent123.json"), click="View details")
+    """Its missing-model dialog reads the metadata that the loaders of a template carry; what it would queue is the twin,
+    settings wired into choices and a bypassed node included."""
+    report = drive(comfy, tmp_path, workflow=str(ROOT / "workflows" / "magic123.json"), click="View details")
     assert report["graph"]["types"] and report["text"]
-    wanted = [node["widgets_values"][0] for node in json.loads((ROOT / "workflows" / "consistent123.json").read_text())["nodes"]
-              if node["properties"].get("models")]
+    twin = json.loads((ROOT / "workflows" / "api" / "magic123.json").read_text(encoding="utf-8"))
+    for key, node in twin.items():
+        if node["class_type"].startswith("Lift123_"):
+            assert report["graph"]["api"][key]["inputs"] == node["inputs"], node["class_type"]
+    wanted = [node["widgets_values"][0] for node in json.loads((ROOT / "workflows" / "magic123.json").read_text())["nodes"]
+              if node["properties"].get("models") and "." in node["widgets_values"][0]]
     assert len(wanted) == 3 and all(name in report["text"] for name in wanted), report["text"]
 
 

@@ -37,14 +37,15 @@ def test_links_are_consistent(name):
     assert used & {"LoadImage", "Lift123_ToyObject", "Lift123_ToyCharacter"} and ("Preview3D" in used or name in PICTURES_ONLY)
 
 
-@pytest.mark.parametrize("name, count", [("consistent123", 3), ("hifi123", 2), ("magic123", 2), ("stdgen", 1),
-                                         ("stdgen_edit", 1)])
+@pytest.mark.parametrize("name, count", [("consistent123", 3), ("hifi123", 3), ("magic123", 3), ("stdgen", 2),
+                                         ("stdgen_edit", 2)])
 def test_loaders_of_public_checkpoints_let_the_browser_offer_missing_files(name, count):
     """The browser's dialog wants metadata whose name is the widget's value, a file name (``registry.template_models``)."""
     from lift123.pipelines.catalog.registry import template_models
 
-    loaders = [n for n in ui(name)["nodes"] if n["type"].startswith("Lift123_Load") and "." in n["widgets_values"][0]]
-    assert len(loaders) == count, "single files; the dialog cannot offer folders"
+    loaders = [n for n in ui(name)["nodes"] if n["type"].startswith("Lift123_Load")]
+    single = [n for n in loaders if "." in n["widgets_values"][0]]
+    assert len(single) == count, "the dialog offers single files; folders carry the same data for other readers"
     for node in loaders:
         expected = template_models(node["widgets_values"][0])
         assert expected and node["properties"]["models"] == expected
@@ -60,10 +61,44 @@ def test_no_machine_paths():
 # -------------------------------------------------------------------------------------- presets
 
 
-@pytest.mark.parametrize("name, preset", [("consistent123_quickstart", "QUICKSTART"), ("consistent123", "PAPER")])
-def test_the_graph_is_the_preset(name, preset):
+PAPERS = ["magic123", "consistent123", "hifi123", "stdgen", "stdgen_edit"]
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_graph_of_a_paper_ends_in_evaluate_and_says_what_is_missing(name):
+    prompt = api(name)
+    (evaluated,) = [n["inputs"] for n in prompt.values() if n["class_type"] == "Lift123_Evaluate"]
+    assert prompt[evaluated["clip"][0]]["class_type"] == "Lift123_LoadClip"
+    source = prompt[evaluated["source"][0]]["class_type"]
+    assert source == ("Lift123_PreviewLayers" if name.startswith("stdgen") else "Lift123_DMTetRefine")
+    (note,) = [n["widgets_values"][0] for n in ui(name)["nodes"] if n["type"] == "MarkdownNote"]
+    assert "**Evaluate**" in note and "left out and why" in note
+
+
+def test_no_character_graph_opens_on_the_bear():
+    shown = {name: {n["inputs"]["image"] for n in api(name).values() if n["class_type"] == "LoadImage"} for name in NAMES}
+    for name, pictures in shown.items():
+        if name.startswith("stdgen"):
+            assert pictures <= {"lift123_character.png"}, name
+    from PIL import Image
+
+    with Image.open(FOLDER / "sample" / "lift123_character.png") as picture:
+        assert picture.mode == "RGBA" and picture.size == (512, 512) and picture.getchannel("A").getbbox()[3] > 400
+
+
+def test_consistent123_has_depth_for_its_depth_loss():
+    prompt = api("consistent123")
+    (estimate,) = [(k, n) for k, n in prompt.items() if n["class_type"] == "Lift123_EstimateDepth"]
+    stage = next(n for n in prompt.values() if n["class_type"] == "Lift123_NerfStage1")
+    assert stage["inputs"]["reference"] == [estimate[0], 0]
+
+
+@pytest.mark.parametrize("name, preset, follow", [("consistent123_quickstart", "QUICKSTART", None),
+                                                  ("consistent123", "PAPER", None),
+                                                  ("consistent123", "PRINTED", "paper as printed")])
+def test_the_graph_is_the_preset(name, preset, follow):
     """The numbers on the nodes are those of ``pipelines/consistent123.py``: nobody edits one and forgets the other."""
-    prompt, done = built(name)
+    prompt, done = built(name, follow=follow)
     from lift123.pipelines import consistent123
 
     preset = getattr(consistent123, preset)
@@ -80,7 +115,7 @@ def test_the_graph_is_the_preset(name, preset):
     assert view.angle_scaling == preset.angle_scaling and source(nerf, "prior") == view
     assert source(nerf, "boundary").rule == preset.boundary
     assert prompt[second]["inputs"]["form"] == preset.form
-    assert {"phase_local": "local"}.get(prompt[second]["inputs"]["clock"]) == preset.clock
+    assert {"phase_local": "local", "global": "global"}.get(prompt[second]["inputs"]["clock"]) == preset.clock
     if prompt[mesh]["inputs"]["prior"] == [second, 1]:
         assert (preset.mesh_view, preset.mesh_text) == (preset.view, preset.text)
     else:
@@ -130,7 +165,8 @@ def test_browser_finds_templates_help_translations_and_sample(comfy):
     assert comfy.client.raw(f"/extensions/{comfy.folder}/docs/Lift123_NerfStage1.md").startswith(b"# NeRF Stage 1")
     assert comfy.client.raw(f"/extensions/{comfy.folder}/js/lift123.js")
     assert "Lift123_NerfStage1" in comfy.client.get("/i18n")["en"]["nodeDefs"]
-    assert "lift123_sample.png" in comfy.info["LoadImage"]["input"]["required"]["image"][0]
+    for sample in ("lift123_sample.png", "lift123_character.png"):
+        assert sample in comfy.info["LoadImage"]["input"]["required"]["image"][0]
 
 
 def test_paper_preset_without_its_checkpoints_is_refused_with_instructions(comfy):
@@ -180,7 +216,7 @@ def test_paper_preset_runs_with_embedded_networks(comfy, weights):
     fewer = {"NerfStage1": {**SMALL["NerfStage1"], "iterations": 8},  # its field and grid are made for a GPU
              "ClipBoundary": {"interval": 4, "window": 1, "size": 32, "views": 2}, "ReferenceView": {"size": 128}}
     prompt = changed(api("consistent123"), **{**SMALL, **fewer, "LoadViewPrior": embedded, "LoadTextPrior": embedded,
-                                              "LoadClip": embedded})
+                                              "LoadClip": embedded, "LoadDepth": embedded})
     check_results(comfy, comfy.run(prompt, timeout=900))
     assert list((comfy.output / "lift123").glob("consistent123_scene_*.safetensors"))
 

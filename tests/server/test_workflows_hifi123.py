@@ -10,7 +10,7 @@ TINY = {**SMALL, "NerfStage1": {**SMALL["NerfStage1"], "iterations": 6}, "Refere
         "RgsdPrior": FEW, "RgnvEnhance": FEW, "InvertReconstruct": FEW, "SampleViews": {"views": 2, "steps": 2},
         "MeshToScene": {"detail": 64}, "RenderViews": {"size": 64, "frames": 2},
         "Evaluate": {"size": 64, "lpips": "off", "views": "papers-18"}}
-EMBEDDED = {f"Load{kind}": {"checkpoint": "embedded"} for kind in ("ViewPrior", "TextPrior", "Depth", "DepthText")}
+EMBEDDED = {f"Load{kind}": {"checkpoint": "embedded"} for kind in ("ViewPrior", "TextPrior", "Depth", "DepthText", "Clip")}
 
 
 def priors(prompt):

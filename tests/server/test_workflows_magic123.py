@@ -2,7 +2,9 @@
 
 
 import pytest
+from helpers.comfy_modules import prepare
 from helpers.graphs import SMALL, api, built, changed, exported, stage, ui
+from lift123.sync import graphs as to_api
 
 TINY = {**SMALL, "NerfStage1": {**SMALL["NerfStage1"], "iterations": 6}, "SampleViews": {"views": 2, "steps": 2}}
 GRAPHS = ["prior_2d_only", "prior_3d_only", "prior_both", "magic123_quickstart"]
@@ -13,10 +15,11 @@ def wired(prompt, done, name, entry="prior"):
     return done[key][slot]
 
 
-@pytest.mark.parametrize("name, which", [("magic123_quickstart", "QUICKSTART"), ("magic123", "PAPER")])
-def test_the_graph_is_the_preset(name, which):
-    """The numbers on the nodes are those of ``pipelines/magic123.py``."""
-    prompt, done = built(name, "TradeOffPrior")
+@pytest.mark.parametrize("name, which, follow", [("magic123_quickstart", "QUICKSTART", None), ("magic123", "PAPER", None),
+                                                 ("magic123", "PRINTED", "paper as printed")])
+def test_the_graph_is_the_preset(name, which, follow):
+    """The numbers on the nodes are those of ``pipelines/magic123.py``; one choice sets the paper's graph."""
+    prompt, done = built(name, "TradeOffPrior", follow=follow)
     from lift123.pipelines import magic123
 
     preset = getattr(magic123, which)
@@ -56,7 +59,26 @@ def test_magic123_names_its_checkpoints():
     loaders = {n["type"].removeprefix("Lift123_Load"): n["widgets_values"][0] for n in ui("magic123")["nodes"]
                if n["type"].startswith("Lift123_Load")}
     assert loaders == {"ViewPrior": "105000.ckpt", "TextPrior": "v1-5-pruned-emaonly.safetensors",
-                       "Depth": "dpt-beit-large-512"}
+                       "Depth": "dpt-beit-large-512", "Clip": "clip-vit-base-patch16.safetensors"}
+
+
+def test_textual_inversion_is_bypassed_and_one_key_puts_it_in_between():
+    """Bypassed, both Text Priors see the network itself; otherwise the network that knows the word, and its sentence."""
+    workflow = ui("magic123")
+    (word,) = [n for n in workflow["nodes"] if n["type"] == "Lift123_TextualInversion"]
+    assert word["mode"] == to_api.BYPASSED and "bypassed" in word["title"]
+    texts = [n["inputs"] for n in api("magic123").values() if n["class_type"] == "Lift123_TextPrior"]
+    loader = next(str(n["id"]) for n in workflow["nodes"] if n["type"] == "Lift123_LoadTextPrior")
+    assert [(t["text_network"], t["prompt"]) for t in texts] == [([loader, 0], "")] * 2
+    word["mode"] = 0
+    prepare()
+    from lift123.sync import definitions
+
+    prompt = to_api.ui_to_api(workflow, definitions.object_info())
+    texts = [n["inputs"] for n in prompt.values() if n["class_type"] == "Lift123_TextPrior"]
+    key = str(word["id"])
+    assert [(t["text_network"], t["prompt"]) for t in texts] == [([key, 0], [key, 1])] * 2
+    assert prompt[key]["inputs"]["text_network"] == [loader, 0] and prompt[key]["inputs"]["preset"] == "paper"
 
 
 # --------------------------------------------------------------------------------------- server
@@ -94,13 +116,14 @@ def test_paper_preset_is_refused_without_checkpoints_and_runs_with_embedded_netw
         comfy.run(api("magic123"))
     assert "v1-5-pruned-emaonly.safetensors into models/checkpoints/" in str(refusal.value)
     embedded = {"checkpoint": "embedded"}
+    assert "Evaluate" in {n["class_type"].removeprefix("Lift123_") for n in api("magic123").values()}
     fewer = {"NerfStage1": {**TINY["NerfStage1"], "iterations": 4}, "ReferenceView": {"size": 128}}
     options = {"900": {"class_type": "Lift123_StageOptions", "inputs": {
         "reference_first": 1, "reference_every": 2, "normal_warmup": 0.4, "clay_share": -1, "normal_tv": -1,
         "normal_blur": -1, "orientation": -1, "entropy": -1, "half_levels_until": -1, "from_above": -1,
         "reference_noise": -1, "blur_gradient": "preset", "color_region": "preset", "initial_surface": "preset"}}}
     prompt = {**changed(api("magic123"), **{**TINY, **fewer, "LoadViewPrior": embedded, "LoadTextPrior": embedded,
-                                              "LoadDepth": embedded}), **options}
+                                              "LoadDepth": embedded, "LoadClip": embedded}), **options}
     for name in ("NerfStage1", "DMTetRefine"):  # a few iterations that are not all reference steps
         prompt[stage(prompt, name)]["inputs"]["options"] = ["900", 0]
     glb, manifest = exported(comfy, comfy.run(prompt, timeout=900))

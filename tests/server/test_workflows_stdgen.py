@@ -6,10 +6,11 @@ import json
 import pytest
 from conftest import ROOT
 from helpers.graphs import INPAINTING, api, changed, ui
+from helpers.graphs import SMALL as FEW
 from lift123.sync import graphs as to_api
 
 SMALL = {"ToyCharacter": {"size": 64, "cells": 16}, "RefineLayers": {"steps": 1, "preset": "stdgen quickstart"},
-         "PreviewLayers": {"size": 64}, "ProjectColors": {"subdivide": 0}}
+         "PreviewLayers": {"size": 64}, "ProjectColors": {"subdivide": 0}, "Evaluate": FEW["Evaluate"]}
 WIRES = {"Canonicalize": "canonical", "CharacterMultiView": "multiview", "LiftLayers": "slrm"}
 
 
@@ -30,6 +31,8 @@ def with_truth(prompt, seeds):
             if isinstance(value, list) and value[0] in chains:
                 node["inputs"][name] = list(chains[value[0]])
     dropped = {k for k, n in prompt.items() if n["class_type"] == "LoadImage" or n["class_type"].startswith("Lift123_Load")}
+    for node in nodes_of(prompt, "Evaluate").values():
+        del node["inputs"]["clip"]
     return {key: node for key, node in prompt.items() if key not in {*dropped, *nodes_of(prompt, "LiftLayers")}}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from ...ops.remesh_optimizer import RemeshConfig, RemeshOptimizer
 from ...render import normal_maps
 
 NORMAL_WEIGHTS = (2.0, 0.8, 0.8, 2.0, 0.8, 0.8)  # of the six views' normals on the surface (S-D.5)
+ExpansionOver = Literal["active", "all"]
+EXPANSION_OVER = get_args(ExpansionOver)
 LEAST_CONFIDENCE = 0.1  # below this sum of weights a vertex keeps its own normal
 
 
@@ -28,7 +30,9 @@ class FitConfig:
     explicit:     compare with per-vertex target normals instead of the pictures' (the second, "ExplicitTarget" fit).
     refresh:      steps between two projections of the target normals, after the first five steps.
     collision:    weight of Eq. 13.  gate: scene units, how near a colliding vertex is.
-    expansion:    weight of the push along the normals; parity: with the released code's flipped normals.
+    expansion:    weight of the push along the normals; parity: with the released code's flipped normals; expansion_over: its
+                  mean runs over the "active" vertices or over "all", the fixed ones too (the code).
+    area_normals: vertex normals count faces with their area (the code), not all alike.
     smoothness:   weight of the uniform Laplacian (ours, 0 in the paper; the optimizer has its own).
     mask_inside, mask_outside: weights of the layer's own visible part, where a mask of it is known.
     whole_mask:   coverage is compared everywhere (the paper's Eq. 12), not over the background only (its code).
@@ -42,6 +46,8 @@ class FitConfig:
     gate: float = losses.GATE
     expansion: float = 0.1
     parity: bool = False
+    expansion_over: ExpansionOver = "active"
+    area_normals: bool = False
     smoothness: float = 0.0
     mask_inside: float = 1.0
     mask_outside: float = 10.0
@@ -50,6 +56,8 @@ class FitConfig:
     def __post_init__(self):
         if self.steps < 0 or self.refresh < 1:
             raise ValueError(f"steps must be at least 0 and refresh at least 1, got {self.steps} and {self.refresh}")
+        if self.expansion_over not in EXPANSION_OVER:
+            raise ValueError(f"expansion_over must be one of {EXPANSION_OVER}, got {self.expansion_over!r}")
 
 
 @dataclass(frozen=True)
@@ -124,13 +132,13 @@ class _Sight:
         none = task.normal.new_zeros(0, 3)
         self.fixed_points = none if fixed is None else fixed.vertices.detach()
         self.fixed_faces = none.long() if fixed is None else fixed.faces
-        self.fixed_normals = normal_maps.vertex_normals(self.fixed_points, self.fixed_faces)
+        self.fixed_normals = normal_maps.vertex_normals(self.fixed_points, self.fixed_faces, config.area_normals)
         self.inner = losses.InnerLayer(self.fixed_points, self.fixed_normals)
 
     def losses(self, points: Tensor, faces: Tensor, step: int) -> tuple[dict, Tensor]:
         """(weighted terms, front picture [H, W, 3])."""
         config = self.config
-        normals = normal_maps.vertex_normals(points, faces)
+        normals = normal_maps.vertex_normals(points, faces, config.area_normals)
         if config.explicit and (step < 5 or step % config.refresh == 0):
             self._aim(points.detach(), faces, normals.detach())
         weighted = bool(config.mask_inside or config.mask_outside)
@@ -142,7 +150,8 @@ class _Sight:
         if config.collision and len(self.fixed_points):
             terms["collision"] = config.collision * losses.collision(points, self.inner, config.gate)
         if config.expansion:
-            terms["expansion"] = config.expansion * losses.expansion(points, normals, config.parity)
+            count = len(points) + len(self.fixed_points) if config.expansion_over == "all" else None
+            terms["expansion"] = config.expansion * losses.expansion(points, normals, config.parity, count)
         if config.smoothness:
             from ...ops.remesh_edges import edge_table
 
@@ -159,7 +168,7 @@ class _Sight:
         """Makes the explicit target of :meth:`state` again."""
         if "aimed_points" in state:
             points, faces = (state[f"aimed_{name}"].to(self.target.device) for name in ("points", "faces"))
-            self._aim(points, faces, normal_maps.vertex_normals(points, faces))
+            self._aim(points, faces, normal_maps.vertex_normals(points, faces, self.config.area_normals))
 
     def _aim(self, points: Tensor, faces: Tensor, normals: Tensor) -> None:
         self.aimed, self.explicit_target = (points, faces), self._project_targets(points, faces, normals)

@@ -13,6 +13,7 @@ class RefineConfig:
 
     size:          pixels of the views' height while fitting; pictures of another size are resampled.
     body, outer:   first fit of the innermost and of the other layers.  detail: the second fit of each.
+    whole:         first fit of a character that was not taken apart (``refine_whole``); None = the body's.
     masked:        layers with a mask of their visible part; mask_front_only: in the front view only, as released.
     dilate:        layers that are pushed out of the inner ones before and after; push_before, push_after: scene units
                    that every vertex then moves at least; dilate_falloff: see ``ops.dilate.dilate``.
@@ -33,6 +34,7 @@ class RefineConfig:
     body: FitConfig
     outer: FitConfig
     detail: FitConfig
+    whole: FitConfig | None = None
     masked: tuple[str, ...] = ("hair",)
     mask_front_only: bool = True
     dilate: tuple[str, ...] = ("clothing",)
@@ -59,5 +61,5 @@ def with_steps(config: RefineConfig, steps: int) -> RefineConfig:
     if not steps:
         return config
     second = max(1, round(config.detail.steps * steps / config.body.steps))
-    fits = {"body": steps, "outer": steps, "detail": second}
+    fits = {"body": steps, "outer": steps, "detail": second} | ({"whole": steps} if config.whole else {})
     return replace(config, **{name: replace(getattr(config, name), steps=count) for name, count in fits.items()})

@@ -90,7 +90,8 @@ def refine_layers(
 def refine_whole(
     mesh: Mesh, views: CharacterViews, config: RefineConfig, seed: int = 0, on_step: OnStep = ignore_step
 ) -> RefinedLayers:
-    """A character that was not taken apart, as the layer "body", against level 0 and without expansion (S-D.2)."""
+    """A character that was not taken apart, as the layer "body", against level 0, by ``config.whole``; no expansion (S-D.2)."""
+    config = replace(config, body=config.whole or config.body)
     config = replace(
         config, **{name: replace(getattr(config, name), expansion=0.0) for name in ("body", "outer", "detail")}
     )

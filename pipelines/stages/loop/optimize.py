@@ -181,8 +181,9 @@ class Loop:
                 buffers.composite(background),
                 target.on_background(background),
                 losses.color_region(target.alpha, config.rgb_edge) if config.rgb_inside else None,
+                config.rgb_over,
             ),
-            "mask": config.mask(progress) * losses.mask_mse(buffers.alpha, target.alpha),
+            "mask": config.mask(progress) * losses.mask_mse(buffers.alpha, target.alpha, config.mask_against),
         }
         if target.depth is not None and config.depth(progress) > 0:
             terms["depth"] = config.depth(progress) * losses.pearson_depth(buffers.depth, target.depth, mask)

@@ -1,13 +1,18 @@
-"""Adam with the papers' numbers, its saved state, and rates that follow a schedule."""
+"""The papers' optimizers, their saved state, and rates that follow a schedule."""
 
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ...core.errors import NotFinite
+from .adan import Adan
+
+Method = Literal["adam", "adan"]
+METHODS = get_args(Method)
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict:
@@ -22,16 +27,23 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict:
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, part: dict) -> None:
-    """Restores what :func:`pack_optimizer` kept (names without ``optim/``); absent state starts fresh."""
+    """Restores what :func:`pack_optimizer` kept (names without ``optim/``); absent or another method's state starts fresh."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for i, parameter in enumerate(parameters):
         state = {k.split("/", 1)[1]: v for k, v in part.items() if k.split("/", 1)[0] == str(i)}
-        if state and state.get("exp_avg", parameter).shape == parameter.shape:
+        of_this = ("exp_avg_diff" in state) == isinstance(optimizer, Adan)
+        if state and of_this and state.get("exp_avg", parameter).shape == parameter.shape:
             optimizer.state[parameter] = {k: v.to(parameter.device, copy=True) for k, v in state.items()}
 
 
-def adam(groups: list[dict], device: torch.device) -> torch.optim.Optimizer:
-    """Adam with the papers' numbers (M-B.7): beta .9, .99, eps 1e-15, no decay."""
+def optimizer_of(method: Method, groups: list[dict], device: torch.device) -> torch.optim.Optimizer:
+    """Of parameter groups that carry their rates (M-B.7).
+
+    "adam": Magic123's code and, but for eps, the words of both papers: beta .9, .99, eps 1e-15, no decay.
+    "adan": Consistent123's code: decay 2e-5; its gradient cut is ``StepConfig.clip_norm``.
+    """
+    if method == "adan":
+        return Adan(groups, eps=1e-8, weight_decay=2e-5)
     return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=torch.device(device).type in ("cpu", "cuda"))
 
 

@@ -10,6 +10,7 @@ from ...core.schedules import Constant, Schedule
 from ...losses import image as losses
 from ...render.shading import ShadingMix
 from .cameras import NovelViews
+from .optimizer import METHODS, Method
 
 StepMode = Literal["alternate", "both"]
 ReferenceBackground = Literal["noise", "random", "white"]
@@ -17,7 +18,7 @@ ReferenceBackground = Literal["noise", "random", "white"]
 
 @dataclass(frozen=True)
 class StepConfig:
-    """What a step shows and how it is judged; defaults are Consistent123's (M-B.4 to M-B.6).
+    """What a step shows and how it is judged; defaults are Consistent123's code's (M-B.4 to M-B.6), but for the optimizer.
 
     iterations:      of this stage.
     size, reference_size: pixels of novel and reference renders.
@@ -32,9 +33,13 @@ class StepConfig:
     rgb, mask, depth, normal: weights of the reference losses, schedules over progress.
     rgb_inside:      color loss inside the mask only (Magic123).
     rgb_edge:        what of the mask's edge counts then: "keep", "soft" or "erode" (``losses.image``).
+    rgb_over:        what its mean divides by then: the "picture" (released) or the "mask" (ours; ``losses.image.rgb_mse``).
+    mask_against:    the silhouette as "binary" (released) or as "alpha" (ours; ``losses.image.mask_mse``).
     reference_every_2d: instead of ``reference_every`` when no prior knows the picture (Magic123: 2);
                      0 = the same.
     prior:           weight of everything the priors say, a schedule over progress.
+    optimizer, lr_factor, clip_norm: "adam" or "adan"; a factor of all rates, a schedule; norm to which all gradients
+                     together are cut, 0 = not.
     preview_every, checkpoint_every: steps; 0 = never.
     """
 
@@ -57,7 +62,10 @@ class StepConfig:
     normal: Schedule = Constant(0.0)
     rgb_inside: bool = False
     rgb_edge: losses.Edge = "keep"
+    rgb_over: losses.ColorMean = "picture"
+    mask_against: losses.MaskTarget = "binary"
     prior: Schedule = Constant(1.0)
+    optimizer: Method = "adam"
     lr_factor: Schedule = Constant(1.0)
     clip_norm: float = 0.0
     preview_every: int = 20
@@ -69,6 +77,9 @@ class StepConfig:
             "reference_background": get_args(ReferenceBackground),
             "novel_background": get_args(NovelBackground),
             "rgb_edge": losses.EDGES,
+            "rgb_over": losses.COLOR_MEANS,
+            "mask_against": losses.MASK_TARGETS,
+            "optimizer": METHODS,
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:

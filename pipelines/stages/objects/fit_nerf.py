@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -19,20 +20,26 @@ from ...fields.hash_nerf import HashNerf, HashNerfConfig
 from ...losses import image as losses
 from ...ops.occupancy import DENSITY_THRESHOLD, OccupancyGrid
 from ...priors.combine import dynamic_clock
+from ...render.depth_normals import depth_normals
 from ...render.shading import ALBEDO, Shading
 from ...render.volume import VolumeSettings, render_volume
 from ...stages.loop.step_config import StepConfig
 from ..inputs.reference import ReferenceView
 from ..loop.cameras import NovelViews
 from ..loop.optimize import Loop, OnCheckpoint
-from ..loop.optimizer import RateScaler, adam, live_levels, pack_optimizer, unpack_optimizer
+from ..loop.optimizer import RateScaler, live_levels, optimizer_of, pack_optimizer, unpack_optimizer
 from ..loop.scene import Scene, load_strict, pack_reference, to_cpu
 from .boundary import Boundary, BoundaryState
+
+Averages = Literal["marched", "visible"]
+AVERAGES = get_args(Averages)
+BlurNormals = Literal["density", "depth"]
+BLUR_NORMALS = get_args(BlurNormals)
 
 
 @dataclass(frozen=True)
 class NerfConfig(StepConfig):
-    """The radiance-field stage; defaults are Consistent123's released numbers (M-B.1 to M-B.7).
+    """The radiance-field stage; defaults are Consistent123's released numbers (M-B.1 to M-B.6), rates Magic123's (M-B.7).
 
     mesh_iterations: planned length of the mesh stage, for the dynamic prior's clock.
     field, volume:   shape of the field and density of samples.
@@ -42,7 +49,11 @@ class NerfConfig(StepConfig):
     normal_tv, normal_blur, normal_3d, orientation, entropy, opacity: weights of the regularizers,
                      schedules over progress (M-B.6).
     opaque:          weight of the binary entropy of coverage, a schedule (threestudio).
+    averages:        what orientation, entropy and 3D normals average over: all samples that were "marched", also those
+                     behind opaque ones (released; M-B.6), or the "visible" ones that were queried (ours).
     blur_stop_gradient: the blurred normals are a constant (Magic123's paper; its code: they are not).
+    blur_normals:    the normals of that term: of the "density" (the codes), or of the rendered "depth" by finite
+                     differences (Magic123's paper).
     level_start, level_rate: share of live hash levels, start + rate * progress.
     level_until:     progress from which all levels are live.
     ema_decay, ema_every: averaged weights, updated every so many steps; 0 = none.
@@ -64,11 +75,13 @@ class NerfConfig(StepConfig):
     normal_tv: Schedule = Constant(10.0)
     normal_blur: Schedule = Constant(10.0)
     blur_stop_gradient: bool = True
+    blur_normals: BlurNormals = "density"
     normal_3d: Schedule = Constant(20.0)
     orientation: Schedule = Constant(1.0)
     entropy: Schedule = Linear(0.0, 1.0, 0.0, 0.5)
     opacity: Schedule = Constant(0.0)
     opaque: Schedule = Constant(0.0)
+    averages: Averages = "marched"
     level_start: float = 0.25
     level_rate: float = 2.0
     level_until: float = 1.0
@@ -77,6 +90,9 @@ class NerfConfig(StepConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        for name, allowed in (("averages", AVERAGES), ("blur_normals", BLUR_NORMALS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
         if self.early_size < 0 or self.early_batch < 0:
             raise ValueError(f"early_size and early_batch must be at least 0, got {self.early_size}, {self.early_batch}")
 
@@ -84,6 +100,10 @@ class NerfConfig(StepConfig):
         """(number, pixels per side) of the novel views at ``progress``: the early ones first."""
         count, size = super().novel_at(progress)
         return (self.early_batch or count, self.early_size or size) if progress < self.early_until else (count, size)
+
+
+# Settings that scenes were made with before these could be chosen: what their meta lacks is read as this.
+FORMER = NerfConfig(rgb_over="mask", mask_against="alpha", averages="visible")
 
 
 def fit_nerf(
@@ -149,7 +169,8 @@ class _NerfTrainee:
             load_strict(self.field, scene.part("field"), "scene")
             self.grid = load_grid(scene, device)
             self.average = {k: v.to(device) for k, v in scene.part("ema").items()} or None
-        self.optimizer = adam(self.field.parameter_groups(config.lr_grid, config.lr_mlp), device)
+        groups = self.field.parameter_groups(config.lr_grid, config.lr_mlp)
+        self.optimizer = optimizer_of(config.optimizer, groups, device)
         if scene is not None:
             unpack_optimizer(self.optimizer, scene.part("optim"))
         self.rates = RateScaler(self.optimizer)
@@ -244,21 +265,25 @@ class _NerfTrainee:
     def _regularize(self, view: RenderBuffers, progress: float) -> dict:
         config, extras, out = self.config, view.extras, {}
         assert extras is not None, "a volume's render carries its samples"
-        weights = extras["weights"]
+        weights, marched = extras["weights"], extras["marched"]
+        count = len(marched) if config.averages == "marched" else None
         if view.normal is not None:
             colored = (view.normal + view.alpha.detach()[..., None]) / 2
             if config.normal_tv(progress) > 0:
                 out["normal_tv"] = config.normal_tv(progress) * losses.total_variation(colored)
             if config.normal_blur(progress) > 0:
+                if config.blur_normals == "depth":
+                    colored = (depth_normals(view.depth, view.alpha, extras["rays"]) + view.alpha.detach()[..., None]) / 2
                 blur = losses.blur_smoothness(colored, stop_gradient=config.blur_stop_gradient)
                 out["normal_blur"] = config.normal_blur(progress) * blur
             if config.orientation(progress) > 0:
-                facing = losses.orientation(weights, extras["normals"], extras["directions"])
+                facing = losses.orientation(weights, extras["normals"], extras["directions"], count)
                 out["orientation"] = config.orientation(progress) * facing
         if config.normal_3d(progress) > 0:
-            out["normal_3d"] = config.normal_3d(progress) * self._normal_change(extras["samples"].positions)
+            looked_at = extras["samples"] if count is None else marched
+            out["normal_3d"] = config.normal_3d(progress) * self._normal_change(looked_at.positions)
         if config.entropy(progress) > 0:
-            out["entropy"] = config.entropy(progress) * losses.binary_entropy(weights)
+            out["entropy"] = config.entropy(progress) * losses.binary_entropy(weights, count=count)
         if config.opacity(progress) > 0:
             out["opacity"] = config.opacity(progress) * losses.opacity(view.alpha)
         if config.opaque(progress) > 0:

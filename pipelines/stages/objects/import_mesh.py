@@ -30,7 +30,7 @@ from ...ops.rasterize import rasterize
 from ...ops.texture import sample_texture
 from ...ops.voxelize import voxelize
 from ..inputs.reference import ReferenceView
-from ..loop.optimizer import adam
+from ..loop.optimizer import optimizer_of
 from ..loop.scene import Scene, pack_reference, to_cpu
 from .fit_nerf import new_field
 from .place_mesh import Placement, coverage, place_mesh
@@ -131,7 +131,7 @@ def fit_color(
 ) -> None:
     """Teaches ``color`` the colors ``source(face [N], barycentric [N, 3]) -> [N, 3]`` of points on ``mesh``."""
     device = mesh.vertices.device
-    optimizer = adam(color.parameter_groups(config.lr_grid, config.lr_mlp), device)
+    optimizer = optimizer_of("adam", color.parameter_groups(config.lr_grid, config.lr_mlp), device)
     base = [group["lr"] for group in optimizer.param_groups]
     area = mesh.face_normals().norm(dim=-1).double().cumsum(0)
     corners = mesh.vertices[mesh.faces]

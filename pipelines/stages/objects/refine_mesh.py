@@ -18,6 +18,7 @@ from ...core.views import RenderBuffers
 from ...fields.fixed_surface import FixedSurface
 from ...fields.hash_nerf import HashNerf
 from ...fields.tet_sdf import Init, TetSdf
+from ...losses.image import blur_smoothness
 from ...losses.mesh import normal_consistency, uniform_laplacian
 from ...ops.mesh_edges import mesh_edges
 from ...priors.combine import dynamic_clock
@@ -28,7 +29,7 @@ from ...stages.loop.step_config import StepConfig
 from ..inputs.reference import ReferenceView
 from ..loop.cameras import NovelViews
 from ..loop.optimize import Loop, OnCheckpoint
-from ..loop.optimizer import RateScaler, adam, live_levels, pack_optimizer, unpack_optimizer
+from ..loop.optimizer import RateScaler, live_levels, optimizer_of, pack_optimizer, unpack_optimizer
 from ..loop.scene import Scene, pack_reference, to_cpu
 from .cover import cover, seen_points
 from .fit_nerf import load_field, load_grid, nerf_threshold
@@ -41,17 +42,19 @@ OPTIMIZE = get_args(Optimize)
 
 @dataclass(frozen=True)
 class MeshConfig(StepConfig):
-    """DMTet refinement; defaults are Consistent123's (M-B.6, M-B.7, M-E).
+    """DMTet refinement; defaults are Consistent123's (M-B.6, M-E) but for ``init``, rates Magic123's code's (M-B.7).
 
     size, reference_size: 1024 in the paper.
     tets:       A15 cells per side (n); 64 for the paper's "256" grid.
     optimize:   "both", "texture" (surface fixed) or "geometry" (color fixed).
-    init:       how density becomes distance: "log" or the papers' "clamp" (see ``TetSdf``).
+    init:       how density becomes distance: "log" (ours) or the codes' "clamp" (see ``TetSdf``).
     threshold:  density of the initial surface; None = min(mean of the occupancy grid, 10).
     cover_reference: parts of the picture too thin for the grid are put into the initial surface (not
                 in the papers; see ``cover``).
     lr_sdf, lr_deform, lr_grid, lr_mlp: learning rates.
     mesh_normal, mesh_laplacian: weights of the mesh regularizers.
+    normal_blur: weight of the rendered normals against their own blur, which is a constant (Magic123's paper has its field
+                stage's losses in this one, too; no code has).
     level_start, level_rate: share of live hash levels, start + rate * progress.
     supersample: samples per pixel side of every render.
     """
@@ -71,6 +74,7 @@ class MeshConfig(StepConfig):
     lr_mlp: float = 1e-3
     mesh_normal: Schedule = Constant(100.0)
     mesh_laplacian: Schedule = Constant(100.0)
+    normal_blur: Schedule = Constant(0.0)
     level_start: float = 1.0
     level_rate: float = 0.0
     supersample: int = 1
@@ -144,7 +148,7 @@ class _MeshTrainee:
         for group in groups:
             for parameter in group["params"]:
                 parameter.requires_grad_(True)
-        self.optimizer = adam(groups, device)
+        self.optimizer = optimizer_of(config.optimizer, groups, device)
         if resumes:
             unpack_optimizer(self.optimizer, scene.part("optim"))
         self.rates = RateScaler(self.optimizer)
@@ -175,9 +179,12 @@ class _MeshTrainee:
         if not self.geometry:
             return {}
         normal, laplacian = self.config.mesh_normal(progress), self.config.mesh_laplacian(progress)
+        blur, out = self.config.normal_blur(progress), {}
+        if blur:
+            out["normal_blur"] = blur * sum(_smoothness(view) for view in buffers)
         if not normal and not laplacian:
-            return {}
-        mesh, out = self._current(), {}
+            return out
+        mesh = self._current()
         edges = mesh_edges(mesh.faces, len(mesh.vertices))
         if normal:
             out["mesh_normal"] = normal * normal_consistency(mesh, edges)
@@ -232,8 +239,13 @@ class _MeshTrainee:
             self.color.albedo,
             shading,
             supersample=self.config.supersample,
-            want_normal=self.config.normal(0.0) > 0,
+            want_normal=any(weight(x) > 0 for weight in (self.config.normal, self.config.normal_blur) for x in (0.0, 0.5, 1.0)),
         )
+
+
+def _smoothness(view: RenderBuffers) -> torch.Tensor:
+    assert view.normal is not None, "rendered where the term has a weight"
+    return blur_smoothness((view.normal + view.alpha.detach()[..., None]) / 2)
 
 
 def _stack(parts: list[RenderBuffers]) -> RenderBuffers:

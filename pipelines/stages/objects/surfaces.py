@@ -47,7 +47,9 @@ def settings_for(config, scene: Scene):
     """The mesh stage's configuration as the scene's surface allows it.
 
     A fixed surface seldom has exactly the picture's outline, so its colors are compared inside the outline only,
-    without its blended rim: otherwise the background would be painted onto the edges of the mesh.
+    without its blended rim: otherwise the background would be painted onto the edges of the mesh.  Where the
+    configuration compares whole pictures (no paper's rule for such a surface), the mean is over the outline: how strongly
+    the picture paints must not depend on how small the mesh stands in it.
     InputError when its geometry is to change.
     """
     if not is_fixed(scene):
@@ -57,4 +59,6 @@ def settings_for(config, scene: Scene):
             "what", "'texture', because this scene's surface is to stay untouched", repr(config.optimize),
             "Choose 'texture', or import the mesh with surface 'refinable'.",
         )
-    return replace(config, rgb_inside=True, rgb_edge="soft" if config.rgb_edge == "keep" else config.rgb_edge)
+    over = config.rgb_over if config.rgb_inside else "mask"
+    edge = "soft" if config.rgb_edge == "keep" else config.rgb_edge
+    return replace(config, rgb_inside=True, rgb_edge=edge, rgb_over=over)
