@@ -17,6 +17,8 @@ LONGEST = 20_000  # characters of a text; a list (LISTS) may be longer
 LISTS, LONGEST_LIST = ("values", "also", "metrics"), 1_000_000
 LARGEST_SEED = 2**64 - 1  # what generators take; wires bring seeds of other packs' sizes
 CHANNELS = (1, 3, 4)  # of pictures; each stage says which of them it can use
+DARKEST, BRIGHTEST = -0.5, 1.5  # of pictures and masks: filters overshoot by less, other ranges reach farther
+WHOLE = {torch.uint8: 255.0, torch.uint16: 65535.0}  # types of pictures that were not divided yet -> what white is in them
 
 _NETWORK = ("load",)
 # wire -> (what it carries in words, attributes that it has, the node or kind of node that makes it)
@@ -50,16 +52,20 @@ KIND_OF = {"LIFT123_VIEW_NETWORK": "view", "LIFT123_TEXT_NETWORK": "text", "LIFT
            "LIFT123_SLRM": "slrm"}
 
 
-def checked(schema, given: dict, free: tuple[str, ...] = ()) -> dict:
+def checked(schema, given: dict, free: tuple[str, ...] = (), any_range: tuple[str, ...] = ()) -> dict:
     """``given`` without optional inputs that carry nothing; InputError for the first that a V3 schema does not allow.
 
+    Pictures and masks come back in single precision on the CPU, those of 8 and 16 bits scaled to [0, 1].
     free: choices that may be no longer (or not yet) in the list; the node itself checks them.
+    any_range: pictures that may hold any finite numbers.
     """
     absent = {entry.id for entry in schema.inputs if entry.optional and given.get(entry.id) is None}
     kept = {name: value for name, value in given.items() if name not in absent}
     for entry in schema.inputs:
         if entry.id in kept:
             _check(entry, kept[entry.id], entry.id in free)
+            if entry.get_io_type() in ("IMAGE", "MASK"):
+                kept[entry.id] = pixels(entry.id, kept[entry.id], entry.get_io_type() == "IMAGE", entry.id in any_range)
     return kept
 
 
@@ -125,12 +131,40 @@ def check_pixels(name: str, value, colored: bool) -> None:
     if not isinstance(value, torch.Tensor):
         raise InputError(name, f"{what} {shape}", described(value), f"Connect {'an IMAGE' if colored else 'a MASK'}.")
     least = 3 if colored else 2
+    check_plain(name, value, f"{what} {shape}")
     if not least <= value.ndim <= 4 or not value.numel() or value.is_complex():
         raise InputError(name, f"{what} {shape}", f"shape {list(value.shape)}", "Connect at least one that is not empty.")
     if colored and value.shape[-1] not in CHANNELS:
         raise InputError(name, f"{what} {shape} with 1, 3 or 4 channels", f"{value.shape[-1]} channels", "Convert them to RGB.")
     if value.is_floating_point() and not bool(torch.isfinite(value).all()):
         raise InputError(name, "finite numbers", "NaN or infinity", "Check the node that made it.")
+
+
+def check_plain(name: str, value: torch.Tensor, expected: str) -> None:
+    """InputError for a tensor that has no numbers of its own, or keeps them in another way than one after the other."""
+    kind = "nested" if value.is_nested else "meta" if value.is_meta else "quantized" if value.is_quantized else \
+        "" if value.layout is torch.strided else "sparse"
+    if kind:
+        raise InputError(name, expected, f"a {kind} tensor", "Check the node that made it: a plain tensor is needed.")
+
+
+def pixels(name: str, value: torch.Tensor, colored: bool, any_range: bool = False) -> torch.Tensor:
+    """Checked pictures or masks as float32 on the CPU; InputError for those that are clearly not in [0, 1].
+
+    Those of 8 and 16 bits are scaled; a mask of zeros and ones is one in any type.
+    """
+    found = value.detach().to("cpu", torch.float32)
+    low, high = float(found.min()), float(found.max())
+    if not value.is_floating_point():
+        scale = WHOLE.get(value.dtype, 1.0) if colored or high > 1 else 1.0
+        if low < 0 or high > scale:
+            raise InputError(name, "numbers in [0, 1]", f"{str(value.dtype)[6:]} from {low:g} to {high:g}",
+                             "Divide 8-bit pictures by 255 and 16-bit ones by 65535.")
+        return found / scale if scale != 1 else found
+    if not any_range and (low < DARKEST or high > BRIGHTEST):
+        raise InputError(name, "values in [0, 1]", f"values from {low:.4g} to {high:.4g}",
+                         "Divide 8-bit pictures by 255; bring signed or HDR pictures into [0, 1] first.")
+    return found
 
 
 def _check_carried(name: str, value, kinds: list[str]) -> None:

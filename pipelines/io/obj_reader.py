@@ -22,6 +22,7 @@ from .mesh_notes import Notes
 from .mtl_reader import Material, read_materials
 from .polygons import triangulate
 from .surface_parts import Look, Soup
+from .text_numbers import number, whole
 
 _COMMENT = re.compile(r"(?<!\.)#.*")  # Windows writes 1.#IND for what is no number
 _CONTINUED = re.compile(r"\\[ \t]*(\r\n|\n|\r)")
@@ -84,11 +85,11 @@ class _Reader:
 
     def _read(self, word: str, rest: str) -> None:
         if word == "v":
-            self.points.append([float(x) for x in _COMMENT.sub("", rest).split()])
+            self.points.append([number(x) for x in _COMMENT.sub("", rest).split()])
             if len(self.points[-1]) < 3:
                 raise ValueError
         elif word == "vt":
-            values = [float(x) for x in _COMMENT.sub("", rest).split()]
+            values = [number(x) for x in _COMMENT.sub("", rest).split()]
             self.uvs.append([values[0], 1 - values[1] if len(values) > 1 else 1.0])
         elif word == "f" or word == "fo":
             self._face(_COMMENT.sub("", rest).split())
@@ -108,8 +109,8 @@ class _Reader:
         for item in items:
             place, _, rest = item.partition("/")
             uv = rest.partition("/")[0]
-            self.corners.append(_absolute(int(place), len(self.points)))
-            self.uv_corners.append(_absolute(int(uv), len(self.uvs)) if uv else -1)
+            self.corners.append(_absolute(whole(place), len(self.points)))
+            self.uv_corners.append(_absolute(whole(uv), len(self.uvs)) if uv else -1)
         self.sizes.append(len(items))
         self.used.append(self.current)
 
@@ -147,7 +148,7 @@ class _Reader:
         uvs = soup.uvs
         moved = {i: m for i, (name, m) in enumerate((n, materials.get(n)) for n in self.names) if m and m.moves}
         if moved and uvs is not None and soup.face_uvs is not None:
-            soup = _moved(soup, moved)
+            soup = check_soup(_moved(soup, moved), "OBJ file")
         return assemble(replace(soup, looks=looks), self.notes)
 
     def _vertex_colors(self) -> torch.Tensor | None:

@@ -121,6 +121,24 @@ def read(path: str | os.PathLike, kind: Kind, remark: Callable[[str], None] = lo
     return tensors, meta
 
 
+def parsed(text: str):
+    """JSON of a file's metadata; ValueError for what is none, holds NaN or infinity, or is nested without end."""
+    def no_number(word: str):
+        raise ValueError(f"its JSON holds {word}")
+
+    try:
+        return json.loads(text, parse_constant=no_number)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+
+
+def check_finite(tensors: dict[str, Tensor]) -> None:
+    """ValueError for tensors that hold NaN or infinity."""
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ValueError(f"{name} holds NaN or infinity")
+
+
 def damaged(path: Path, kind: Kind, why: object) -> InputError:
     """The error for a file that is not what was written."""
     return InputError(kind.name, f"a complete file of format {kind.format}",

@@ -17,6 +17,7 @@ from ...core.errors import InputError
 from ...core.views import Views
 from ...io import sealed
 from ..inputs.reference import ReferenceView
+from .scene_checks import check_meta
 
 Kind = Literal["nerf", "mesh"]
 KINDS = get_args(Kind)
@@ -118,8 +119,13 @@ class Scene:
         """
         tensors, header = sealed.read(path, FILE, remark)
         try:
-            return Scene(header["kind"], tensors, json.loads(header["meta"]))
-        except ValueError as error:
+            sealed.check_finite(tensors)
+            meta = sealed.parsed(header["meta"])
+            check_meta(meta, tensors)
+            if meta.get("reference") is not None:
+                unpack_reference(tensors, meta["reference"])  # its shapes
+            return Scene(header["kind"], tensors, meta)
+        except (ValueError, TypeError, KeyError) as error:
             raise sealed.damaged(Path(path), FILE, error) from error
 
 
