@@ -121,17 +121,6 @@ def read(path: str | os.PathLike, kind: Kind, remark: Callable[[str], None] = lo
     return tensors, meta
 
 
-def parsed(text: str):
-    """JSON of a file's metadata; ValueError for what is none, holds NaN or infinity, or is nested without end."""
-    def no_number(word: str):
-        raise ValueError(f"its JSON holds {word}")
-
-    try:
-        return json.loads(text, parse_constant=no_number)
-    except RecursionError:
-        raise ValueError("its JSON is nested too deeply") from None
-
-
 def check_finite(tensors: dict[str, Tensor]) -> None:
     """ValueError for tensors that hold NaN or infinity."""
     for name, value in tensors.items():

@@ -67,8 +67,8 @@ def test_colors_of_a_mesh():
     mesh.uvs, mesh.texture = torch.rand(1, count, 2), torch.full((1, 4, 4, 4), 255, dtype=torch.uint8)
     assert float(convert.any_mesh(mesh, "mesh").texture.min()) == 1
     bad = {"vertex_colors": [torch.full((1, count, 3), 255.0), torch.full((1, count, 3), 99), torch.full((1, count, 3), -1.0)],
-           "texture": [torch.full((1, 4, 4, 3), 255.0), torch.zeros(1, 4, 4, 4).to_sparse(), torch.zeros(1, 4, 4, 3, device="meta"),
-                       torch.zeros(1, 4, 4, 3, dtype=torch.complex64)],
+           "texture": [torch.full((1, 4, 4, 3), 255.0), torch.zeros(1, 4, 4, 4).to_sparse(),
+                       torch.zeros(1, 4, 4, 3, device="meta"), torch.zeros(1, 4, 4, 3, dtype=torch.complex64)],
            "vertices": [mesh.vertices.to_sparse(), mesh.vertices.to("meta"), mesh.vertices + 0j],
            "faces": [mesh.faces.to_sparse(), mesh.faces.to("meta"), mesh.faces.float() * math.nan],
            "vertex_counts": [torch.tensor([math.nan]), [], "x", [None]]}

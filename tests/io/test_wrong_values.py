@@ -66,7 +66,7 @@ def test_refused(what):
 @pytest.mark.parametrize("first, last, line", [
     ("solid vertex 1 2 3", "endsolid vertex 1 2 3", "\n"), ("solid facet vertex 7 7 7", "", "\r\n"), ("solid", "endsolid", " "),
     ("solid my solid vertex 5 5 5", "endsolid my solid vertex", "\r"), ("solid vertex 1 2 3", "endsolid", " "),
-    ("SOLID A", "ENDSOLID VERTEX 1 1 1", "\n"), ("solid a\n" + stl(last="endsolid").decode() + "\nsolid vertex", "endsolid", "\n")])
+    ("SOLID A", "ENDSOLID VERTEX 1 1 1", "\n"), ("solid a\n" + stl().decode() + "\nsolid vertex", "endsolid", "\n")])
 def test_names_in_an_stl_are_no_corners(first, last, line):
     mesh = read_mesh_file(stl(first, last=last, line=line), "stl")
     assert sorted(mesh.vertices.tolist()) == [[0, 0, 0], [0, 1, 0], [1, 0, 0]]

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...core.layers import LAYER_NAMES, LayeredMesh
 from ...core.mesh import Mesh
 from ...core.story import Story
-from ...io import sealed
+from ...io import plain_json, sealed
 
 FORMAT, VERSION = "lift123-layers", 1
 _SETS = ("layers", "inner", "coarse")
@@ -117,7 +117,7 @@ def load_layers(path: str | os.PathLike, remark: Callable[[str], None] = sealed.
     tensors, meta = sealed.read(path, FILE, remark)
     try:
         sealed.check_finite(tensors)
-        return RefinedLayers.unpack(tensors, sealed.parsed(meta["state"]))
+        return RefinedLayers.unpack(tensors, plain_json.parse(meta["state"], finite=True))
     except (KeyError, TypeError, ValueError) as error:
         raise sealed.damaged(Path(path), FILE, error) from error
 

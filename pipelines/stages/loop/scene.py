@@ -15,7 +15,7 @@ from torch import Tensor
 from ...core.cameras import Cameras
 from ...core.errors import InputError
 from ...core.views import Views
-from ...io import sealed
+from ...io import plain_json, sealed
 from ..inputs.reference import ReferenceView
 from .scene_checks import check_meta
 
@@ -120,7 +120,7 @@ class Scene:
         tensors, header = sealed.read(path, FILE, remark)
         try:
             sealed.check_finite(tensors)
-            meta = sealed.parsed(header["meta"])
+            meta = plain_json.parse(header["meta"], finite=True)
             check_meta(meta, tensors)
             if meta.get("reference") is not None:
                 unpack_reference(tensors, meta["reference"])  # its shapes
