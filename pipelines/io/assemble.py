@@ -17,6 +17,7 @@ from .surface_parts import Look, Soup
 
 FARTHEST_UV = 1e6  # of texture coordinates: in single precision a texture that repeats so often shows nothing
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: spreads what differs in few bits
+_ROWS = 256  # of a texture that are colored at once
 OUTSIDE = 1e-4  # how far texture coordinates may leave [0, 1] before their picture counts as repeated
 
 
@@ -34,7 +35,7 @@ def assemble(soup: Soup, notes: Notes) -> Mesh:
         assert first.picture is not None and soup.uvs is not None and soup.face_uvs is not None
         texture, factor = first.picture, torch.tensor(first.color)[None]
         if not bool((factor == 1).all()):
-            texture = linear_to_srgb((srgb_to_linear(texture) * factor).clamp(0, 1))
+            texture = torch.cat([linear_to_srgb((srgb_to_linear(band) * factor).clamp(0, 1)) for band in texture.split(_ROWS)])
         return Mesh(soup.vertices, soup.faces, None, soup.uvs, soup.face_uvs, texture)
     return build_atlas(soup, notes)
 

@@ -12,7 +12,7 @@ import torch
 from ..core.errors import InputError
 from ..core.mesh import Mesh
 from .assemble import check_soup, weld_vertices
-from .limits import FACES, within
+from .limits import FACES, TEXT_BYTES, within
 from .mesh_notes import Notes
 from .surface_parts import Soup
 
@@ -64,6 +64,7 @@ def _binary(data: bytes, notes: Notes) -> np.ndarray:
 
 def _text(data: bytes) -> np.ndarray:
     """[3 F, 3] corners: every other word begins a line that is a comment, so that one reader takes the whole text."""
+    within("STL file", len(data), TEXT_BYTES, "bytes of text")
     body = _unnamed(data.lower().replace(b"\r", b"\n"))
     corners = body.count(b"vertex")
     within("STL file", corners // 3, FACES, "faces")

@@ -102,7 +102,8 @@ class Inversion:
             if not isinstance(meta, dict) or any(type(meta.get(k, 0)) is not int for k in ("step", "total", "seed")):
                 raise ValueError("its meta has no steps")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise InputError("embedding file", "vectors and what Textual Inversion knows of them", f"{path.name}, damaged ({error})",
+            got = f"{path.name}, damaged ({error})"
+            raise InputError("embedding file", "vectors and what Textual Inversion knows of them", got,
                              "Choose another name, or delete the file.") from error
         return Inversion(LearnedWord(header.get("name", path.stem), vectors), moments, meta)
 
