@@ -8,7 +8,7 @@ from .ears import cut, cut_together
 from .limits import FACES, within
 from .mesh_notes import Notes
 
-EARS = 20_000_000  # pairs of corners, or as much work: what ear clipping may cost per file
+EARS = 25_000_000  # pairs of corners, or as much work: what ear clipping may cost per file
 _ONE_BY_ONE = 1000  # pairs of corners that cost as much as one step for a single polygon
 _TOGETHER = 3  # polygons of one size that are cut in step
 _FLAT = 1e-9  # a corner is reflex when its turn is below this share of the polygon's area

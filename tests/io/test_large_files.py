@@ -107,8 +107,8 @@ def some_obj(draw) -> str:
             lines += [f"usemtl m{draw.randrange(3)}"] * (draw.random() < 0.02)
     if draw.random() < 0.4:
         lines[draw.randrange(len(lines))] = draw.choice((
-            "f 1 2", "v 1 2", "f 1 2 9999", "f 0 1 2", "l 1 2", "f 1 2 x", "vt", "v 1 2 3#c", "f 1/1 2 3", "f 1.5 2 3", "f 1-2 2 3",
-            "vt1 2 3", "f 1/2 3/4/5 6", "v 1 2 \u0663", "f 1/ 2/ 3/", "v nan 0 0", "f\t1 2 3", " f 1 2 3"))
+            "f 1 2", "v 1 2", "f 1 2 9999", "f 0 1 2", "l 1 2", "f 1 2 x", "vt", "v 1 2 3#c", "f 1/1 2 3", "f 1.5 2 3",
+            "f 1-2 2 3", "vt1 2 3", "f 1/2 3/4/5 6", "v 1 2 \u0663", "f 1/ 2/ 3/", "v nan 0 0", "f\t1 2 3", " f 1 2 3"))
     return "\n".join(lines)
 
 
@@ -137,8 +137,8 @@ def test_text_of_many_lines_takes_no_time(monkeypatch):
     corners = "".join(f"vertex {x:.6f} {y:.6f} {z:.6f}\n" for x, y, z in numbers[:39_999])
     assert seconds(lambda: read_stl(f"solid facet\n{corners}endsolid".encode())) < 1.0
     assert read_stl(b"solid a\nfacet\n" + b"vertex 1 2 3\n" * 3).vertices.tolist() == [[1, 2, 3]]
-    for name, limit in (("LINES", "at most 9 lines"), ("TEXT_BYTES", "at most 9 bytes of text"), ("VERTICES", "at most 9 vertices"),
-                        ("FACES", "at most 9 faces")):
+    for name, limit in (("LINES", "at most 9 lines"), ("TEXT_BYTES", "at most 9 bytes of text"),
+                        ("VERTICES", "at most 9 vertices"), ("FACES", "at most 9 faces")):
         with monkeypatch.context() as patch:
             patch.setattr(obj_reader, name, 9)
             with pytest.raises(InputError, match=limit):
