@@ -14,7 +14,7 @@ from torch import Tensor
 TEXT = 18  # pixels
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 FORMULA = ("=", "+", "-", "@", "\u2212")  # with which spreadsheets begin to calculate
-INNER = re.compile(r"([;\t]\s*)(?=[=@])")
+INNER = re.compile(r"((?:;|(?<!^)\t)\s*)(?=[=@])")
 _INK, _QUIET, _STRIPE = (24, 24, 28), (110, 110, 120), (242, 243, 246)
 
 
