@@ -14,6 +14,7 @@ from torch import Tensor
 from ..pipelines.core.cameras import Cameras
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.mesh import Mesh
+from ..pipelines.io.text_numbers import number as decimal
 from .inputs import BRIGHTEST, DARKEST, check_plain
 
 LARGEST_COORDINATE = 1e9  # of a mesh: its square still has 32-bit numbers to spare
@@ -267,7 +268,7 @@ def parse_angles(text: str, name: str) -> tuple[float, ...]:
     if len(parts) > MOST_ANGLES:
         raise InputError(name, f"at most {MOST_ANGLES} numbers", f"{len(parts)}", "Leave some out.")
     try:
-        angles = tuple(float(part) for part in parts)
+        angles = tuple(decimal(part.strip()) for part in parts)
     except ValueError:
         angles = (math.nan,)
     if not all(abs(angle) <= LARGEST_ANGLE for angle in angles):  # NaN is not, either

@@ -26,11 +26,11 @@ def read_picture(data: bytes | memoryview, name: str = "texture", formats: tuple
 
     data = bytes(data)
     try:
-        _check_size(name, *_webp_size(data))
+        check_size(name, *_webp_size(data))
         readable = [f for f in formats if f in Image.registered_extensions().values()]  # older PILs lack AVIF
         with Image.open(io.BytesIO(data), formats=readable) as picture:
-            _check_size(name, *picture.size)
-            pixels = _decoded(picture)
+            check_size(name, *picture.size)
+            pixels = decoded(picture)
     except InputError:
         raise
     except Image.DecompressionBombError as error:
@@ -42,8 +42,8 @@ def read_picture(data: bytes | memoryview, name: str = "texture", formats: tuple
     return torch.from_numpy(pixels)
 
 
-def _decoded(picture) -> np.ndarray:
-    """[H, W, 3] float32 in [0, 1], made in bands: a large picture is kept once, not once for every step."""
+def decoded(picture) -> np.ndarray:
+    """[H, W, 3] float32 in [0, 1] of a PIL picture, made in bands: a large picture is kept once, not once for every step."""
     (width, height), pixels = picture.size, np.empty((*picture.size[::-1], 3), np.float32)
     deep = picture.mode.startswith("I") or picture.mode == "F"  # one channel of 16 or more bits: PIL would clip it
     picture.load()
@@ -62,7 +62,8 @@ def _decoded(picture) -> np.ndarray:
     return np.divide(pixels, 255, out=pixels)
 
 
-def _check_size(name: str, width: int, height: int) -> None:
+def check_size(name: str, width: int, height: int) -> None:
+    """InputError for a picture of more pixels than ``limits`` allows."""
     remedy = "Make the texture smaller."
     within(name, max(width, height), PICTURE_SIDE, "pixels along a side", remedy)
     within(name, width * height, PIXELS, "pixels", remedy)
