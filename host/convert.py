@@ -14,6 +14,7 @@ from torch import Tensor
 from ..pipelines.core.cameras import Cameras
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.mesh import Mesh
+from ..pipelines.io.assemble import FARTHEST_UV
 from ..pipelines.io.text_numbers import number as decimal
 from .inputs import BRIGHTEST, DARKEST, check_plain
 
@@ -84,8 +85,8 @@ def from_comfy_mesh(mesh, name: str = "mesh") -> Mesh:
         raise InputError(name, "triangles in space", got, "Triangulate the mesh first.")
     vertices = mesh.vertices[0, : _count(mesh, "vertex_counts", mesh.vertices, name)].detach().clone().float().cpu()
     faces = mesh.faces[0, : _count(mesh, "face_counts", mesh.faces, name)].detach().clone()
-    if faces.is_floating_point() and not bool(torch.isfinite(faces).all()):
-        raise InputError(name, "face indices", "NaN or infinity", "The mesh is damaged; export it again.")
+    if faces.is_floating_point() and not bool((faces == faces.floor()).all() & torch.isfinite(faces).all()):
+        raise InputError(name, "face indices", "fractions, NaN or infinity", "The mesh is damaged; export it again.")
     faces = faces.long().cpu()
     if len(faces) and (int(faces.min()) < 0 or int(faces.max()) >= len(vertices)):
         raise InputError(name, f"face indices below {len(vertices)}", f"indices {int(faces.min())}..{int(faces.max())}",
@@ -148,6 +149,8 @@ def _field(mesh, name: str, vertices: int, whose: str) -> Tensor | None:
         raise InputError(field, f"{vertices}, one per vertex", f"{len(found)}", "Export the mesh again.")
     if not bool(torch.isfinite(found).all()):
         raise InputError(field, "finite numbers", "NaN or infinity", "Check the node that made the mesh.")
+    if name == "uvs" and float(found.abs().max()) > FARTHEST_UV:
+        raise InputError(field, f"texture coordinates up to {FARTHEST_UV:g}", f"{float(found.abs().max()):.3g}", "Export it again.")
     found = found[..., :3] if width == 3 else found
     if found.shape[-1] != width:
         raise InputError(field, f"{width} numbers each", f"{found.shape[-1]}", "Check the mesh's source.")

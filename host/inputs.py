@@ -12,6 +12,7 @@ import numbers
 import torch
 
 from ..pipelines.core.errors import InputError
+from .wire_values import check_value
 
 LONGEST = 20_000  # characters of a text; a list (LISTS) may be longer
 LISTS, LONGEST_LIST = ("values", "also", "metrics"), 1_000_000
@@ -173,6 +174,7 @@ def _check_carried(name: str, value, kinds: list[str]) -> None:
         words = " or ".join(dict.fromkeys(what for what, _, _ in known))
         makers = ", or ".join(dict.fromkeys(maker for _, _, maker in known))
         raise InputError(name, words, described(value), f"Connect the output of {makers}.")
+    check_value(name, kinds[0], value)
     wanted = KIND_OF.get(kinds[0])
     if wanted is not None and getattr(value, "kind", wanted) != wanted:
         raise InputError(name, known[0][0], f"a network of kind {value.kind!r}", f"Connect the output of {known[0][2]}.")

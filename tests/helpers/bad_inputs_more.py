@@ -14,7 +14,7 @@ from helpers.good_inputs import CAMERA
 
 from comfy_api.latest import Types
 from lift123.host import specs
-from lift123.pipelines.core.character_views import CharacterViews
+from lift123.pipelines.core.character_views import LEVEL_NAMES, CharacterViews
 from lift123.pipelines.core.layers import LayeredMesh
 from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.priors.sds import SdsSettings
@@ -124,10 +124,10 @@ for text in ("", "0", "0:", ":1", "0:nan", "0:1:2", "a:b", "1:0, 0:1", "0:1, 0:2
 add("PriorSchedule", "ends before it starts", lambda: {"form": "linear", "start": 0.9, "stop": 0.1})
 add("PriorSchedule", "a moment", lambda: {"form": "linear", "start": 0.5, "stop": 0.5}, False)
 
-NAMES = ["", "   ", "/", "..", "../x", "a/../../x", "/tmp/x", "C:\\x", "\\\\server\\x", "x/", "a\0b", "\ud800", "x" * 300, "\u00e9" * 150,
+NAMES = ["", "   ", "/", "..", "../x", "a/../../x", "/tmp/x", "\\\\server\\x", "x/", "a\0b", "\ud800", "x" * 300, "\u00e9" * 150,
          "a/" * 600 + "b", "~/../../x"]
 ALLOWED = ["CON", "nul.txt", "a:b", "x.", "caf\u00e9", "cafe\u0301", "\u202etxt.exe", "%date%", "$HOME", "a*?b", "'; rm -rf", "-rf", "\U0001f43b",
-           ".hidden", "a\nb", "C:x"]
+           ".hidden", "a\nb", "C:x", "C:\\x"]
 for name in NAMES:
     add("SaveLayers", f"name {name[:20]!a} ({len(name)})", lambda name=name: {"filename_prefix": name})
 for name in ALLOWED:
@@ -161,8 +161,6 @@ for what, given in {
     "views of one pixel": lambda: {"views": torch.zeros(1, 1, 1, 3)},
     "views that are not square": lambda: {"views": torch.ones(1, 32, 64, 3)},
     "masks of nothing": lambda: {"views": disc(1), "mask": inside() * 0, "mask_marks": "object"},
-    "layers that are no numbers": lambda: {"layers": "all of them"},
-    "layers beyond the network": lambda: {"layers": "99"},
     "more rungs than steps": lambda: {"steps": 2, "rungs": 99},
 }.items():
     add("RgnvEnhance", what, given)
@@ -182,7 +180,7 @@ for what, colors in {"strips": torch.ones(6, 8, 64, 3), "one pixel each": torch.
 
 def empty_views(levels: int, count: int = 6, side: int = 32):
     alpha = torch.zeros(levels, count, side, side)
-    return CharacterViews(torch.ones(*alpha.shape, 3), torch.zeros(*alpha.shape, 3), alpha)
+    return CharacterViews(torch.ones(*alpha.shape, 3), torch.zeros(*alpha.shape, 3), alpha, LEVEL_NAMES[:levels])
 
 
 def layers(**meshes):
@@ -194,7 +192,7 @@ NAN_BOX = Mesh(BOX.vertices * math.nan, BOX.faces)
 for what, given in {
     "views of nothing": lambda: {"views": empty_views(3)}, "views of one level": lambda: {"views": empty_views(1)},
     "a body of NaN": lambda: {"layers": layers(body=NAN_BOX)}, "hair only": lambda: {"layers": layers(hair=BOX), "views": empty_views(3)},
-    "segments of another size": lambda: {"hair_segments": torch.ones(1, 9, 9)}, "segments of nothing": lambda: {
+    "segments of nothing": lambda: {
         "hair_segments": torch.zeros(0, 32, 32)},
 }.items():
     add("RefineLayers", what, given)

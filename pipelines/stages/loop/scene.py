@@ -78,7 +78,19 @@ class Scene:
     @cached_property
     def reference(self) -> ReferenceView:
         """The reference view this scene was made from."""
-        return unpack_reference(self.tensors, self.meta["reference"])
+        return unpack_reference(self.tensors, self.entry("reference"))
+
+    def entry(self, name: str):
+        """An entry of the meta that a stage needs; InputError where it is not there."""
+        if self.meta.get(name) is None:
+            raise _without(name)
+        return self.meta[name]
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor that a stage needs, by its whole name; InputError where it is not there."""
+        if name not in self.tensors:
+            raise _without(name)
+        return self.tensors[name]
 
     def part(self, prefix: str) -> dict:
         """Tensors under ``prefix/``, without the prefix."""
@@ -127,6 +139,11 @@ class Scene:
             return Scene(header["kind"], tensors, meta)
         except (ValueError, TypeError, KeyError) as error:
             raise sealed.damaged(Path(path), FILE, error) from error
+
+
+def _without(name: str) -> InputError:
+    return InputError("scene", f"a whole scene, with its {name}", "one without",
+                      "Connect the output of a stage or of Load Scene.")
 
 
 def pack_reference(reference: ReferenceView) -> tuple[dict, dict]:
