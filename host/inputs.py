@@ -174,7 +174,9 @@ def _check_carried(name: str, value, kinds: list[str]) -> None:
         words = " or ".join(dict.fromkeys(what for what, _, _ in known))
         makers = ", or ".join(dict.fromkeys(maker for _, _, maker in known))
         raise InputError(name, words, described(value), f"Connect the output of {makers}.")
-    check_value(name, kinds[0], value)
+    for kind, (_, attributes, _) in zip(kinds, known, strict=True):
+        if all(hasattr(value, attribute) for attribute in attributes):
+            check_value(name, kind, value)
     wanted = KIND_OF.get(kinds[0])
     if wanted is not None and getattr(value, "kind", wanted) != wanted:
         raise InputError(name, known[0][0], f"a network of kind {value.kind!r}", f"Connect the output of {known[0][2]}.")

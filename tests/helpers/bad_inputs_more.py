@@ -159,11 +159,11 @@ for what, given in {
     "more azimuths than views": lambda: {"views": disc(1), "azimuths": "0, 90, 180"},
     "depth of bytes and another size": lambda: {"views": disc(1), "depth": torch.zeros(1, 9, 9, 3, dtype=torch.uint8)},
     "views of one pixel": lambda: {"views": torch.zeros(1, 1, 1, 3)},
-    "views that are not square": lambda: {"views": torch.ones(1, 32, 64, 3)},
     "masks of nothing": lambda: {"views": disc(1), "mask": inside() * 0, "mask_marks": "object"},
     "more rungs than steps": lambda: {"steps": 2, "rungs": 99},
 }.items():
     add("RgnvEnhance", what, given)
+add("RgnvEnhance", "views that are not square", lambda: {"views": torch.ones(1, 32, 64, 3)}, False)
 for what, given in {
     "one picture of each": lambda: {"pictures": disc(1), "truth": disc(1)}, "sets of 3 and 4": lambda: {"pictures": disc(3), "truth": disc(4)},
     "sizes of 32 and 64": lambda: {"pictures": disc(2, 32), "truth": disc(2)}, "one channel and three": lambda: {

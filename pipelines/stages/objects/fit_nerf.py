@@ -300,7 +300,7 @@ def load_grid(scene: Scene, device: torch.device | str = "cpu") -> OccupancyGrid
 
 def nerf_threshold(scene: Scene) -> float:
     """The density at which a NeRF scene's surface lies: min(mean of the occupancy grid, 10) (M-B.2)."""
-    return max(min(float(scene.tensors["grid/density"].mean()), DENSITY_THRESHOLD), 1e-6)
+    return max(min(float(scene.tensor("grid/density").mean()), DENSITY_THRESHOLD), 1e-6)
 
 
 def _shifted(cameras: Cameras, noise: float, generator: torch.Generator) -> Rays:
