@@ -38,7 +38,9 @@ def work(names: list[str]) -> None:
 
     logging.disable(logging.WARNING)
     bad_answers.specs.Network.load = bad_answers.stand_in
-    limit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + MEMORY + (8 << 30)  # address space holds libraries, too
+    limit = (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + MEMORY + (8 << 30)
+    )  # address space holds libraries, too
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
     with tempfile.TemporaryDirectory() as folder:
         bad_answers.folders(Path(folder))
@@ -58,13 +60,13 @@ def answers(names: list[str]) -> list[tuple]:
         child = subprocess.run([sys.executable, __file__, "--work", json.dumps(left)], capture_output=True, text=True)
         events = [json.loads(line) for line in child.stdout.splitlines() if line.startswith('["')]
         found += [tuple(event[1:]) for event in events if event[0] == "end"]
-        left = names[len(found):]
+        left = names[len(found) :]
         if left:
             if not events or events[-1][0] != "begin":
                 raise RuntimeError(f"the child did not start: {child.stderr[-2000:]}")
             how = "hang" if child.returncode == -signal.SIGALRM else "crash"
             found.append((left[0], how, child.stderr[-300:], float(SECONDS)))
-            left = names[len(found):]
+            left = names[len(found) :]
     return found
 
 
@@ -77,17 +79,31 @@ def page(found: list[tuple]) -> str:
     rows = [[node, sum(c.values()), *(c[kind] for kind in head[2:])] for node, c in sorted(nodes.items())]
     total = ["all", *(sum(row[k] for row in rows) for k in range(1, len(head)))]
     slow = max(found, key=lambda row: row[3])
-    wrong = [f"- {name!a}: {kind} (`{said.splitlines()[0][:160] if said else ''}`)" for name, kind, said, _ in found if kind in WRONG]
-    examples = [f"- {name!a}: {said}" for name, kind, said, _ in found if kind == "refused"][:: max(len(found) // 12, 1)]
-    return ("# Inputs that cannot be right, thought of by hand\n\n" + __doc__.split("\n\n")[2].replace("\n", " ") + "\n"
-            "Worked: odd but allowed, with a result of finite numbers, or up to the point where a network is asked for.\n\n"
-            + table(head, [*rows, total]) + f"\nSlowest: {slow[0]!a}, {slow[3]:.1f} s. {machine()}\n"
-            + ("\nWrong:\n\n" + "\n".join(wrong) + "\n" if wrong else "") + "\nSome of the answers:\n\n" + "\n".join(examples) + "\n")
+    wrong = [
+        f"- {name!a}: {kind} (`{said.splitlines()[0][:160] if said else ''}`)"
+        for name, kind, said, _ in found
+        if kind in WRONG
+    ]
+    examples = [f"- {name!a}: {said}" for name, kind, said, _ in found if kind == "refused"][
+        :: max(len(found) // 12, 1)
+    ]
+    return (
+        "# Inputs that cannot be right, thought of by hand\n\n" + __doc__.split("\n\n")[2].replace("\n", " ") + "\n"
+        "Worked: odd but allowed, with a result of finite numbers, or up to the point where a network is asked for.\n\n"
+        + table(head, [*rows, total])
+        + f"\nSlowest: {slow[0]!a}, {slow[3]:.1f} s. {machine()}\n"
+        + ("\nWrong:\n\n" + "\n".join(wrong) + "\n" if wrong else "")
+        + "\nSome of the answers:\n\n"
+        + "\n".join(examples)
+        + "\n"
+    )
 
 
 def ascii_only(text: str) -> str:
     """The page without the letters that the cases play with."""
-    return "".join(c if c == "\n" or " " <= c <= "~" else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    return "".join(
+        c if c == "\n" or " " <= c <= "~" else c.encode("unicode_escape", "backslashreplace").decode() for c in text
+    )
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from ..pipelines.core.errors import InputError
 from ..pipelines.core.mesh import Mesh
 from ..pipelines.io.assemble import FARTHEST_UV
 from ..pipelines.io.text_numbers import number as decimal
-from .inputs import BRIGHTEST, DARKEST, check_plain
+from .plain import BRIGHTEST, DARKEST, check_plain
 
 LARGEST_COORDINATE = 1e9  # of a mesh: its square still has 32-bit numbers to spare
 SMALLEST_EXTENT = 1e-9
@@ -150,7 +150,8 @@ def _field(mesh, name: str, vertices: int, whose: str) -> Tensor | None:
     if not bool(torch.isfinite(found).all()):
         raise InputError(field, "finite numbers", "NaN or infinity", "Check the node that made the mesh.")
     if name == "uvs" and float(found.abs().max()) > FARTHEST_UV:
-        raise InputError(field, f"texture coordinates up to {FARTHEST_UV:g}", f"{float(found.abs().max()):.3g}", "Export it again.")
+        raise InputError(field, f"texture coordinates up to {FARTHEST_UV:g}", f"{float(found.abs().max()):.3g}",
+                         "Export the mesh again.")
     found = found[..., :3] if width == 3 else found
     if found.shape[-1] != width:
         raise InputError(field, f"{width} numbers each", f"{found.shape[-1]}", "Check the mesh's source.")

@@ -12,13 +12,13 @@ import numbers
 import torch
 
 from ..pipelines.core.errors import InputError
+from .plain import BRIGHTEST, DARKEST, check_plain
 from .wire_values import check_value
 
 LONGEST = 20_000  # characters of a text; a list (LISTS) may be longer
 LISTS, LONGEST_LIST = ("values", "also", "metrics"), 1_000_000
 LARGEST_SEED = 2**64 - 1  # what generators take; wires bring seeds of other packs' sizes
 CHANNELS = (1, 3, 4)  # of pictures; each stage says which of them it can use
-DARKEST, BRIGHTEST = -0.5, 1.5  # of pictures and masks: filters overshoot by less, other ranges reach farther
 WHOLE = {torch.uint8: 255.0, torch.uint16: 65535.0}  # types of pictures that were not divided yet -> what white is in them
 
 _NETWORK = ("load",)
@@ -141,14 +141,6 @@ def check_pixels(name: str, value, colored: bool) -> None:
         raise InputError(name, "finite numbers", "NaN or infinity", "Check the node that made it.")
 
 
-def check_plain(name: str, value: torch.Tensor, expected: str) -> None:
-    """InputError for a tensor that has no numbers of its own, or keeps them in another way than one after the other."""
-    kind = "nested" if value.is_nested else "meta" if value.is_meta else "quantized" if value.is_quantized else \
-        "" if value.layout is torch.strided else "sparse"
-    if kind:
-        raise InputError(name, expected, f"a {kind} tensor", "Check the node that made it: a plain tensor is needed.")
-
-
 def pixels(name: str, value: torch.Tensor, colored: bool, any_range: bool = False) -> torch.Tensor:
     """Checked pictures or masks as float32 on the CPU; InputError for those that are clearly not in [0, 1].
 
@@ -164,7 +156,7 @@ def pixels(name: str, value: torch.Tensor, colored: bool, any_range: bool = Fals
         return found / scale if scale != 1 else found
     if not any_range and (low < DARKEST or high > BRIGHTEST):
         raise InputError(name, "values in [0, 1]", f"values from {low:.4g} to {high:.4g}",
-                         "Divide 8-bit pictures by 255; bring signed or HDR pictures into [0, 1] first.")
+                         "Divide 8-bit pictures by 255 and 16-bit ones by 65535; bring signed or HDR ones into [0, 1].")
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..pipelines.core.errors import InputError
+from .convert import check_shape
 
 
 def check_value(name: str, kind: str, value) -> None:
@@ -35,7 +36,5 @@ def _reference(name: str, reference) -> None:
 
 
 def _layers(name: str, refined) -> None:
-    from .convert import check_shape
-
     for part, mesh in refined.layers.layers.items():
         check_shape(mesh.vertices, mesh.faces, f"{name}, {part}")

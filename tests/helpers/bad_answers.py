@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
+from lift123.host import specs
+from lift123.pipelines.core.errors import InputError
 
 from helpers.bad_inputs_more import CASES
 from helpers.good_inputs import NODES, good
-from lift123.host import specs
-from lift123.pipelines.core.errors import InputError
 
 LONGEST = 1000  # letters of an answer
 KINDS = ("refused", "worked", "unclear", "accepted wrongly", "wrong numbers")
@@ -56,8 +56,14 @@ def is_clear(error: InputError) -> bool:
     """Whether an answer names the input, what was expected, what came and what to do, in a sentence that can be read."""
     parts = (error.name, error.expected, error.got, error.remedy)
     text = str(error)
-    return all(part.strip() for part in parts) and len(text) <= LONGEST and error.remedy.endswith(".") and "Traceback" not in text \
-        and " object at 0x" not in text and all(letter.isprintable() or letter == "\n" for letter in text)
+    return (
+        all(part.strip() for part in parts)
+        and len(text) <= LONGEST
+        and error.remedy.endswith(".")
+        and "Traceback" not in text
+        and " object at 0x" not in text
+        and all(letter.isprintable() or letter == "\n" for letter in text)
+    )
 
 
 def finite(value) -> bool:
@@ -68,5 +74,8 @@ def finite(value) -> bool:
         return all(map(finite, value))
     if isinstance(value, dict):
         return all(map(finite, value.values()))
-    return all(map(finite, vars(value).values())) if type(value).__module__.startswith(("lift123", "comfy_api")) and hasattr(
-        value, "__dict__") else True
+    return (
+        all(map(finite, vars(value).values()))
+        if type(value).__module__.startswith(("lift123", "comfy_api")) and hasattr(value, "__dict__")
+        else True
+    )

@@ -1,4 +1,4 @@
-"""More inputs thought of by hand: meshes, files, cameras, names, numbers, lists, characters (see ``bad_inputs``)."""
+"""More inputs thought of by hand: meshes, files, lists, characters, scenes (see ``bad_inputs``); all ``CASES``."""
 
 from __future__ import annotations
 
@@ -6,13 +6,6 @@ import math
 from dataclasses import replace
 
 import torch
-
-from helpers import good_inputs, tiny_stages
-from helpers.bad_inputs import CASES, add, file
-from helpers.gltf_tiny import textured_box
-from helpers.good_inputs import CAMERA
-
-from comfy_api.latest import Types
 from lift123.host import specs
 from lift123.pipelines.core.character_views import LEVEL_NAMES, CharacterViews
 from lift123.pipelines.core.layers import LayeredMesh
@@ -21,6 +14,10 @@ from lift123.pipelines.priors.sds import SdsSettings
 from lift123.pipelines.stages.characters.refined_layers import RefinedLayers
 from lift123.pipelines.stages.inputs.reference import ReferenceView
 from lift123.pipelines.stages.loop.scene import Scene
+
+from helpers import good_inputs, tiny_stages
+from helpers.bad_inputs_words import CASES, add, file
+from helpers.gltf_tiny import textured_box
 
 __all__ = ["CASES"]
 
@@ -40,9 +37,13 @@ def scaled(*by: float):
 
 
 MESHES = [
-    ("flat in one axis", scaled(1, 1, 0), False), ("a line", scaled(1, 0, 0), True), ("a point", scaled(0, 0, 0), True),
-    ("1e-20 large", scaled(1e-20, 1e-20, 1e-20), True), ("1e12 large", scaled(1e12, 1e12, 1e12), True),
-    ("a kilometer long", scaled(1000, 1, 1), False), ("inside out", lambda: changed(faces=lambda m: m.faces.flip(2)), False),
+    ("flat in one axis", scaled(1, 1, 0), False),
+    ("a line", scaled(1, 0, 0), True),
+    ("a point", scaled(0, 0, 0), True),
+    ("1e-20 large", scaled(1e-20, 1e-20, 1e-20), True),
+    ("1e12 large", scaled(1e12, 1e12, 1e12), True),
+    ("a kilometer long", scaled(1000, 1, 1), False),
+    ("inside out", lambda: changed(faces=lambda m: m.faces.flip(2)), False),
     ("one triangle", lambda: changed(faces=lambda m: m.faces[:, :1]), False),
     ("one triangle of one corner", lambda: changed(faces=lambda m: m.faces[:, :1] * 0), True),
     ("every face a hundred times", lambda: changed(faces=lambda m: m.faces.repeat(1, 100, 1)), False),
@@ -52,17 +53,29 @@ MESHES = [
     ("corners first", lambda: changed(vertices=lambda m: m.vertices.movedim(1, 2)), True),
     ("no batch", lambda: changed(vertices=lambda m: m.vertices[0], faces=lambda m: m.faces[0]), True),
     ("an empty batch", lambda: changed(vertices=lambda m: m.vertices[:0], faces=lambda m: m.faces[:0]), True),
-    ("infinite corner", lambda: changed(vertices=lambda m: m.vertices.index_fill(1, torch.tensor([3]), math.inf)), True),
+    (
+        "infinite corner",
+        lambda: changed(vertices=lambda m: m.vertices.index_fill(1, torch.tensor([3]), math.inf)),
+        True,
+    ),
     ("integer corners", lambda: changed(vertices=lambda m: (m.vertices * 100).long()), False),
     ("complex corners", lambda: changed(vertices=lambda m: m.vertices + 0j), True),
     ("colors 0..255", lambda: changed(vertex_colors=lambda m: m.vertices.abs() * 400), True),
     ("colors of bytes", lambda: changed(vertex_colors=lambda m: (m.vertices.abs() * 200).to(torch.uint8)), False),
     ("colors for other corners", lambda: changed(vertex_colors=torch.rand(1, 3, 3)), True),
     ("colors of NaN", lambda: changed(vertex_colors=lambda m: m.vertices * math.nan), True),
-    ("a texture 0..255", lambda: changed(uvs=lambda m: m.vertices[..., :2], texture=torch.full((1, 8, 8, 3), 200.0)), True),
+    (
+        "a texture 0..255",
+        lambda: changed(uvs=lambda m: m.vertices[..., :2], texture=torch.full((1, 8, 8, 3), 200.0)),
+        True,
+    ),
     ("a texture of nothing", lambda: changed(uvs=lambda m: m.vertices[..., :2], texture=torch.zeros(1, 0, 8, 3)), True),
     ("a texture without coordinates", lambda: changed(uvs=None, texture=torch.zeros(1, 8, 8, 3)), False),
-    ("coordinates of 1e30", lambda: changed(uvs=lambda m: m.vertices[..., :2] * 1e30, texture=torch.zeros(1, 8, 8, 3)), True),
+    (
+        "coordinates of 1e30",
+        lambda: changed(uvs=lambda m: m.vertices[..., :2] * 1e30, texture=torch.zeros(1, 8, 8, 3)),
+        True,
+    ),
     ("lists for tensors", lambda: changed(vertices=lambda m: m.vertices.tolist()), True),
     ("arrays for tensors", lambda: changed(faces=lambda m: m.faces.numpy()), True),
     ("more corners than there are", lambda: changed(vertex_counts=torch.tensor([99])), False),
@@ -83,71 +96,31 @@ def tiny(**changes) -> bytes:
 
 OBJ = b"v 0 0 0\nv 1 0 0\nv 0 1 0\n"
 FILES = [
-    ("an empty file", b"", "glb", True), ("a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 99, "glb", True), ("a page", b"<html>", "glb", True),
-    ("a GLB called OBJ", tiny(), "obj", True), ("an OBJ called GLB", OBJ + b"f 1 2 3", "glb", True), ("a blend file", b"BLENDER-v300", "blend", True),
-    ("an FBX", b"Kaydara FBX Binary  \0", "fbx", True), ("no kind", tiny(), "", False), ("kind in capitals", tiny(), "GLB", False),
-    ("points only", OBJ, "obj", True), ("a face of two", OBJ + b"f 1 2", "obj", True), ("a face of one corner", OBJ + b"f 1 1 1", "obj", True),
-    ("a comma for a point", b"v 0,5 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3", "obj", True), ("NaN", b"v nan 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3", "obj", True),
-    ("a node of size 0", tiny(nodes=[{"mesh": 0, "scale": [0, 0, 0]}]), "glb", True), ("no node", tiny(nodes=[], scenes=[{"nodes": []}]), "glb", True),
+    ("an empty file", b"", "glb", True),
+    ("a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 99, "glb", True),
+    ("a page", b"<html>", "glb", True),
+    ("a GLB called OBJ", tiny(), "obj", True),
+    ("an OBJ called GLB", OBJ + b"f 1 2 3", "glb", True),
+    ("a blend file", b"BLENDER-v300", "blend", True),
+    ("an FBX", b"Kaydara FBX Binary  \0", "fbx", True),
+    ("no kind", tiny(), "", False),
+    ("kind in capitals", tiny(), "GLB", False),
+    ("points only", OBJ, "obj", True),
+    ("a face of two", OBJ + b"f 1 2", "obj", True),
+    ("a face of one corner", OBJ + b"f 1 1 1", "obj", True),
+    ("a comma for a point", b"v 0,5 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3", "obj", True),
+    ("NaN", b"v nan 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3", "obj", True),
+    ("a node of size 0", tiny(nodes=[{"mesh": 0, "scale": [0, 0, 0]}]), "glb", True),
+    ("no node", tiny(nodes=[], scenes=[{"nodes": []}]), "glb", True),
     ("a turned quaternion of 0", tiny(nodes=[{"mesh": 0, "rotation": [0, 0, 0, 0]}]), "glb", False),
-    ("a matrix of 0", tiny(nodes=[{"mesh": 0, "matrix": [0] * 16}]), "glb", True), ("an STL of words", b"solid\nendsolid", "stl", True),
+    ("a matrix of 0", tiny(nodes=[{"mesh": 0, "matrix": [0] * 16}]), "glb", True),
+    ("an STL of words", b"solid\nendsolid", "stl", True),
     ("a PLY of splats", b"ply\nformat ascii 1.0\nelement vertex 0\nproperty float x\nend_header\n", "ply", True),
     ("UTF-16", ("\ufeff" + (OBJ + b"f 1 2 3").decode()).encode("utf-16-le"), "obj", False),
     ("a line ends in a backslash", OBJ + b"f 1 2 \\\n3\\", "obj", False),
 ]
 for what, data, kind, must in FILES:
     add("File3DToMesh", what, lambda data=data, kind=kind: {"file": file(data, kind)}, must)
-
-# Cameras, angles, knots, names ----------------------------------------------------------------------------------------
-
-CAMERAS = {
-    "a list": [1, 2, 3], "empty": {}, "fov None": {**CAMERA, "fov": None}, "fov 180": {**CAMERA, "fov": 180}, "fov -20": {**CAMERA, "fov": -20},
-    "fov '35'": {**CAMERA, "fov": "35"}, "fov a list": {**CAMERA, "fov": [35]}, "zoom 0": {**CAMERA, "zoom": 0}, "zoom NaN": {
-        **CAMERA, "zoom": math.nan}, "position of words": {**CAMERA, "position": {"x": "a"}}, "position without z": {
-            **CAMERA, "position": {"x": 1.0}}, "far": {**CAMERA, "position": {"x": 1e5, "y": 0, "z": 0}}, "at the target": {
-                **CAMERA, "target": CAMERA["position"]}, "target a number": {**CAMERA, "target": 3}, "quaternion of 4 numbers": {
-                    **CAMERA, "quaternion": "0001"}, "quaternion inf": {**CAMERA, "quaternion": {"x": math.inf, "y": 0, "z": 0, "w": 1}},
-    "orthographic": {**CAMERA, "cameraType": "orthographic"}, "of a type that is a number": {**CAMERA, "cameraType": 3}, "straight below": {
-        **CAMERA, "position": {"x": 0, "y": -3, "z": 0}}, "turned by 1e30": {**CAMERA, "quaternion": {"x": 1e30, "y": 0, "z": 0, "w": 0}},
-}
-ODD = ("fov '35'", "position without z", "zoom 0")
-for what, camera in CAMERAS.items():
-    add("RenderViews", f"camera: {what}", lambda camera=camera: {"source": good_inputs.box(), "camera": camera}, what not in ODD)
-for what in ("fov 180", "at the target", "quaternion inf", "far"):
-    add("SampleViews", f"camera: {what}", lambda what=what: {"camera": CAMERAS[what]})
-
-for text in ("nan", "1e400", "one two", "1;2", "10,20,thirty", "--5", "\u0663", "1_0", "0x10", "5" * 400, ",".join(["1"] * 300), "1 2"):
-    add("SampleViews", f"azimuths {text[:20]!a} ({len(text)})", lambda text=text: {"azimuths": text})
-for text in ("", "0", "0:", ":1", "0:nan", "0:1:2", "a:b", "1:0, 0:1", "0:1, 0:2", "-1:0", "2:1", "0:1e400", "0=1", "0:1;1:0", "0:1_0",
-             "{0: 1}", "0:\u0661", ", ".join(f"{k / 5000}:1" for k in range(5000))):
-    add("PriorSchedule", f"knots {text[:20]!a} ({len(text)})", lambda text=text: {"form": "piecewise", "knots": text})
-add("PriorSchedule", "ends before it starts", lambda: {"form": "linear", "start": 0.9, "stop": 0.1})
-add("PriorSchedule", "a moment", lambda: {"form": "linear", "start": 0.5, "stop": 0.5}, False)
-
-NAMES = ["", "   ", "/", "..", "../x", "a/../../x", "/tmp/x", "\\\\server\\x", "x/", "a\0b", "\ud800", "x" * 300, "\u00e9" * 150,
-         "a/" * 600 + "b", "~/../../x"]
-ALLOWED = ["CON", "nul.txt", "a:b", "x.", "caf\u00e9", "cafe\u0301", "\u202etxt.exe", "%date%", "$HOME", "a*?b", "'; rm -rf", "-rf", "\U0001f43b",
-           ".hidden", "a\nb", "C:x", "C:\\x"]
-for name in NAMES:
-    add("SaveLayers", f"name {name[:20]!a} ({len(name)})", lambda name=name: {"filename_prefix": name})
-for name in ALLOWED:
-    add("SaveLayers", f"name {name!a}", lambda name=name: {"filename_prefix": name}, False)
-for name in ("../x", "/etc/passwd", "", "a\0b", "\ud800", "x" * 300, ".", "con", "absent.safetensors", "x.ckpt [input]", "~", "[output]"):
-    add("LoadScene", f"file {name[:20]!a} ({len(name)})", lambda name=name: {"file": name})
-    add("LoadLayers", f"file {name[:20]!a} ({len(name)})", lambda name=name: {"file": name})
-for name in ("../x", "x" * 300, "", "a/b", "\ud800", "con"):
-    add("BatchList", f"name {name[:20]!a} ({len(name)})", lambda name=name: {"name": name}, name in ("x" * 300, "\ud800"))
-for values in ("", "1:2", "1:0:1", "0:1:0", "0:1:-1", "0:1:1e-9", "nan", "1e999", "one", "1,,2,", "1;2", "0:9:nan", "\u0661", "1_0", "1" * 400,
-               "1e16"):
-    add("BatchList", f"values {values[:20]!a} ({len(values)})", lambda values=values: {"values": values},
-        values not in ("1,,2,", "1:2", "1;2"))
-for folder in ("..", "/etc", "absent", "\ud800", "a\0b", "x" * 5000, "~"):
-    add("BatchList", f"folder {folder[:20]!a}", lambda folder=folder: {"source": "pictures of a folder", "folder": folder})
-for sentence in ("", "no place", "{", "{}{}", "*" * 999, "a {word} {word}"):
-    add("TextualInversion", f"sentence {sentence[:20]!a}", lambda sentence=sentence: {"sentence": sentence}, sentence in ("", "no place", "{"))
-for metrics in ("[1]", "{", "null", '{"a": NaN}', "{" * 9999, '{"metrics": 3}', "NaN", '"text"'):
-    add("BakeExport", f"metrics {metrics[:20]!a}", lambda metrics=metrics: {"metrics": metrics}, metrics not in (
-        '{"a": NaN}', '{"metrics": 3}'))
 
 # Sets that do not fit together ----------------------------------------------------------------------------------------
 
@@ -165,15 +138,26 @@ for what, given in {
     add("RgnvEnhance", what, given)
 add("RgnvEnhance", "views that are not square", lambda: {"views": torch.ones(1, 32, 64, 3)}, False)
 for what, given in {
-    "one picture of each": lambda: {"pictures": disc(1), "truth": disc(1)}, "sets of 3 and 4": lambda: {"pictures": disc(3), "truth": disc(4)},
-    "sizes of 32 and 64": lambda: {"pictures": disc(2, 32), "truth": disc(2)}, "one channel and three": lambda: {
-        "pictures": disc(2)[..., :1], "truth": disc(2)}, "0..255": lambda: {"pictures": disc(2) * 255, "truth": disc(2) * 255},
+    "one picture of each": lambda: {"pictures": disc(1), "truth": disc(1)},
+    "sets of 3 and 4": lambda: {"pictures": disc(3), "truth": disc(4)},
+    "sizes of 32 and 64": lambda: {"pictures": disc(2, 32), "truth": disc(2)},
+    "one channel and three": lambda: {"pictures": disc(2)[..., :1], "truth": disc(2)},
+    "0..255": lambda: {"pictures": disc(2) * 255, "truth": disc(2) * 255},
     "two pixels": lambda: {"pictures": torch.zeros(2, 1, 1, 3), "truth": torch.zeros(2, 1, 1, 3)},
 }.items():
     add("CompareSets", what, given)
 for what, (colors, normals) in {
-    "5 views": (5, 5), "7 views": (7, 7), "24 views": (24, 24), "6 and 12": (6, 12), "one view": (1, 1)}.items():
-    add("ImagesToViews", what, lambda c=colors, n=normals: {"colors": torch.ones(c, 16, 16, 3), "normals": torch.ones(n, 16, 16, 3)})
+    "5 views": (5, 5),
+    "7 views": (7, 7),
+    "24 views": (24, 24),
+    "6 and 12": (6, 12),
+    "one view": (1, 1),
+}.items():
+    add(
+        "ImagesToViews",
+        what,
+        lambda c=colors, n=normals: {"colors": torch.ones(c, 16, 16, 3), "normals": torch.ones(n, 16, 16, 3)},
+    )
 for what, colors in {"strips": torch.ones(6, 8, 64, 3), "one pixel each": torch.ones(6, 1, 1, 3)}.items():
     add("ImagesToViews", what, lambda colors=colors: {"colors": colors, "normals": colors})
 
@@ -190,10 +174,11 @@ def layers(**meshes):
 BOX = tiny_stages.box()
 NAN_BOX = Mesh(BOX.vertices * math.nan, BOX.faces)
 for what, given in {
-    "views of nothing": lambda: {"views": empty_views(3)}, "views of one level": lambda: {"views": empty_views(1)},
-    "a body of NaN": lambda: {"layers": layers(body=NAN_BOX)}, "hair only": lambda: {"layers": layers(hair=BOX), "views": empty_views(3)},
-    "segments of nothing": lambda: {
-        "hair_segments": torch.zeros(0, 32, 32)},
+    "views of nothing": lambda: {"views": empty_views(3)},
+    "views of one level": lambda: {"views": empty_views(1)},
+    "a body of NaN": lambda: {"layers": layers(body=NAN_BOX)},
+    "hair only": lambda: {"layers": layers(hair=BOX), "views": empty_views(3)},
+    "segments of nothing": lambda: {"hair_segments": torch.zeros(0, 32, 32)},
 }.items():
     add("RefineLayers", what, given)
 add("LiftLayers", "views of nothing", lambda: {"views": empty_views(3)})
@@ -206,7 +191,12 @@ add("ExportCharacter", "a character of a millimeter", lambda: {"height": 0.001},
 add("ReplaceLayers", "hair of a bald one", lambda: {"new": layers(body=BOX), "replace": "hair"}, False)
 add("ReplaceLayers", "the only layer, by none", lambda: {"new": layers(hair=BOX), "replace": "body"}, False)
 add("JoinLayers", "nothing", dict)
-add("JoinLayers", "the same mesh three times", lambda: dict.fromkeys(("body", "clothing", "hair"), good_inputs.box()), False)
+add(
+    "JoinLayers",
+    "the same mesh three times",
+    lambda: dict.fromkeys(("body", "clothing", "hair"), good_inputs.box()),
+    False,
+)
 
 # Scenes and priors ----------------------------------------------------------------------------------------------------
 
@@ -224,41 +214,76 @@ add("RenderViews", "a scene of nothing", lambda: {"source": scene()})
 add("RenderViews", "a mesh scene of nothing", lambda: {"source": scene("mesh")})
 add("Evaluate", "a scene of nothing", lambda: {"source": scene()})
 add("Evaluate", "a mesh of NaN", lambda: {"source": changed(vertices=lambda m: m.vertices * math.nan)})
-add("Evaluate", "truth that is a point", lambda: {"source": good_inputs.box(), "truth": changed(vertices=lambda m: m.vertices * 0)})
+add(
+    "Evaluate",
+    "truth that is a point",
+    lambda: {"source": good_inputs.box(), "truth": changed(vertices=lambda m: m.vertices * 0)},
+)
 add("SaveScene", "a scene of nothing", lambda: {"scene": Scene("nerf", {}, {})})
 add("NerfStage1", "a mesh scene to go on with", lambda: {"scene": scene("mesh"), "prior": good_inputs.prior()})
-add("NerfStage1", "a dynamic prior", lambda: {"prior": specs.DynamicSpec(good_inputs.prior(), good_inputs.prior("text"))}, False)
-add("NerfStage1", "a text prior without a prompt", lambda: {"prior": good_inputs.prior("text"), "reference": ReferenceView(
-    tiny_stages.reference().views, "")})
+add(
+    "NerfStage1",
+    "a dynamic prior",
+    lambda: {"prior": specs.DynamicSpec(good_inputs.prior(), good_inputs.prior("text"))},
+    False,
+)
+add(
+    "NerfStage1",
+    "a text prior without a prompt",
+    lambda: {"prior": good_inputs.prior("text"), "reference": ReferenceView(tiny_stages.reference().views, "")},
+)
 VIEWS = tiny_stages.reference().views
-add("NerfStage1", "an empty reference", lambda: {"prior": good_inputs.prior(), "reference": ReferenceView(
-    replace(VIEWS, alpha=VIEWS.alpha * 0), "x")})
+add(
+    "NerfStage1",
+    "an empty reference",
+    lambda: {"prior": good_inputs.prior(), "reference": ReferenceView(replace(VIEWS, alpha=VIEWS.alpha * 0), "x")},
+)
 add("NerfStage1", "a depth weight without depth", lambda: {"prior": good_inputs.prior(), "depth_weight": 1.0}, False)
 add("DynamicStage2", "a mesh scene", lambda: {"scene": scene("mesh")})
 add("DynamicStage2", "the same prior twice", lambda: {"prior_3d": good_inputs.prior(), "prior_2d": good_inputs.prior()})
 add("TradeOffPrior", "no prior at all", dict)
 add("TradeOffPrior", "a balance of all", lambda: {"lambda_2d_3d": 1.0, "prior_3d": good_inputs.prior()}, False)
 add("CombinePriors", "weights of 0", lambda: {"weight_a": 0.0}, False)
-add("CombinePriors", "itself inside", lambda: {"prior_a": specs.PriorSpec(specs.Network("view"), SdsSettings()), "prior_b": "prior_a"})
+add(
+    "CombinePriors",
+    "itself inside",
+    lambda: {"prior_a": specs.PriorSpec(specs.Network("view"), SdsSettings()), "prior_b": "prior_a"},
+)
 for what, given, must in [
-        ("t_min above t_max", {"t_min": 0.98, "t_max": 0.02}, True), ("t_min equal to t_max", {"t_min": 0.5, "t_max": 0.5}, False),
-        ("guidance of 0", {"guidance": 0.0}, False), ("weight of 0", {"weight": 0.0}, False)]:
+    ("t_min above t_max", {"t_min": 0.98, "t_max": 0.02}, True),
+    ("t_min equal to t_max", {"t_min": 0.5, "t_max": 0.5}, False),
+    ("guidance of 0", {"guidance": 0.0}, False),
+    ("weight of 0", {"weight": 0.0}, False),
+]:
     for node in ("ViewPrior", "TextPrior"):
         add(node, what, lambda given=given: given, must)
 for what, given, must in [
-        ("floor above ceiling", {"floor": 0.9, "ceiling": 0.1}, True), ("floor at ceiling", {"floor": 0.5, "ceiling": 0.5}, False),
-        ("a window of one", {"window": 1}, False), ("blank prompt", {"prompt": "   "}, False)]:
+    ("floor above ceiling", {"floor": 0.9, "ceiling": 0.1}, True),
+    ("floor at ceiling", {"floor": 0.5, "ceiling": 0.5}, False),
+    ("a window of one", {"window": 1}, False),
+    ("blank prompt", {"prompt": "   "}, False),
+]:
     add("ClipBoundary", what, lambda given=given: given, must)
 for text in ("nan", "360, x", "1e9", ",".join(["1"] * 500)):
     add("RgsdPrior", f"fixed views {text[:20]!a}", lambda text=text: {"fixed_views": text})
-add("Estimate", "a grown prior for a mesh", lambda: {"mesh_prior": good_inputs.prior("text"), "prior": good_inputs.prior()}, False)
+add(
+    "Estimate",
+    "a grown prior for a mesh",
+    lambda: {"mesh_prior": good_inputs.prior("text"), "prior": good_inputs.prior()},
+    False,
+)
 add("DownloadWeights", "without consent", lambda: {"accept_license": False})
 add("DownloadWeights", "a name of nobody", lambda: {"name": "../../etc/passwd", "accept_license": True})
 add("Results", "a folder above", lambda: {"folder": "../.."})
 add("Results", "a folder of half a letter", lambda: {"folder": "\ud800"})
 add("Results", "a name above", lambda: {"folder": "", "filename_prefix": "../x"})
 add("RenderViews", "frames of a sheet beyond memory", lambda: {"source": good_inputs.box(), "frames": 10**9})
-add("RenderViews", "the widest lens inside of the mesh", lambda: {"source": good_inputs.box(), "radius": 1.2, "fovy": 90.0}, False)
+add(
+    "RenderViews",
+    "the widest lens inside of the mesh",
+    lambda: {"source": good_inputs.box(), "radius": 1.2, "fovy": 90.0},
+    False,
+)
 add("ToyObject", "a seed of 2^64", lambda: {"seed": 2**64})
 add("ToyObject", "version 3", lambda: {"version": "3"})
 add("ToyCharacter", "cells of 1", lambda: {"cells": 1})

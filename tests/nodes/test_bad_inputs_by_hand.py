@@ -44,11 +44,16 @@ def test_wrong_answers_are_told(monkeypatch):
     def raises(error):
         def execute(**_):
             raise error
+
         return execute
 
     unclear = bad_answers.InputError("layers", "x" * 2000, "y", "Do this.")
-    for error, expected in ((ValueError("x"), "unclear"), (unclear, "unclear"), (bad_answers.InputError("a", "b", "c", ""), "unclear"),
-                            (bad_answers.InputError("a", "b", "c", "Do d."), "refused")):
+    for error, expected in (
+        (ValueError("x"), "unclear"),
+        (unclear, "unclear"),
+        (bad_answers.InputError("a", "b", "c", ""), "unclear"),
+        (bad_answers.InputError("a", "b", "c", "Do d."), "refused"),
+    ):
         monkeypatch.setattr(node, "execute", raises(error))
         assert bad_answers.answer(name)[0] == expected
     monkeypatch.setattr(node, "execute", lambda **_: None)
