@@ -8,12 +8,12 @@ file is created exclusively, so that two servers on one output folder never work
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..pipelines.io import plain_json
 from . import journal
 
 STARTED = "_started.json"
@@ -121,7 +121,7 @@ def _withdraw_all() -> None:
 
 def _read(path: Path) -> Attempt | None:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = plain_json.parse(path.read_text(encoding="utf-8"))
         return Attempt(str(data["key"]), int(data["ended"]), dict(data["owner"]), str(data["prompt"]))
     except FileNotFoundError:
         return None

@@ -25,9 +25,11 @@ class Node(io.ComfyNode):
     copied once (which also means a node can never change what other nodes see).
 
     PER_RUN: behind Batch List, an error ends this element's run only.
+    ANY_RANGE: pictures whose numbers may leave [0, 1].
     """
 
     PER_RUN = True
+    ANY_RANGE: tuple[str, ...] = ()
 
     @classmethod
     def execute(cls, **inputs) -> io.NodeOutput:
@@ -35,7 +37,7 @@ class Node(io.ComfyNode):
 
         with torch.inference_mode(False), torch.enable_grad(), pulse.heard_by(Pulse(node_key(cls))):
             try:
-                given = checked(cls.define_schema(), inputs, checked_by(cls))
+                given = checked(cls.define_schema(), inputs, checked_by(cls), cls.ANY_RANGE)
                 with claims.held():
                     return cls.run(**{name: private(value) for name, value in given.items()})
             except Exception as error:

@@ -8,7 +8,6 @@ server's end.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import uuid
@@ -16,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..pipelines.io import plain_json
 from . import journal
 
 CLAIM = ".claim"
@@ -113,7 +113,7 @@ def glob_name(name: str) -> str:
 def _owner(path: Path) -> dict | None:
     """Who has taken a name; {} for a damaged file (its server ended while it wrote), None for one that is gone."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(plain_json.parse(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError):

@@ -14,9 +14,13 @@ from torch import Tensor
 from ..pipelines.core.cameras import Cameras
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.mesh import Mesh
+from ..pipelines.io.assemble import FARTHEST_UV
+from ..pipelines.io.text_numbers import number as decimal
+from .plain import BRIGHTEST, DARKEST, check_plain
 
 LARGEST_COORDINATE = 1e9  # of a mesh: its square still has 32-bit numbers to spare
 SMALLEST_EXTENT = 1e-9
+SMALLEST_AREA = 1e-9  # of a mesh of extent 1
 SMALLEST_FOV, LARGEST_FOV, SMALLEST_ZOOM = 0.5, 170.0, 1e-3
 FARTHEST = 1e4  # of a camera from the origin, scene units
 MOST_ANGLES, LARGEST_ANGLE = 120, 3600.0
@@ -70,18 +74,19 @@ def from_comfy_mesh(mesh, name: str = "mesh") -> Mesh:
     """MESH -> our mesh.  Tolerates packs that send float faces or an older MESH without some fields."""
     if not isinstance(getattr(mesh, "vertices", None), Tensor) or not isinstance(getattr(mesh, "faces", None), Tensor):
         raise InputError(name, "ComfyUI's MESH", type(mesh).__name__, "Connect a core MESH output or a 3D file.")
+    for part in ("vertices", "faces"):
+        check_plain(f"{name}'s {part}", getattr(mesh, part), "numbers")
+        if getattr(mesh, part).is_complex():
+            raise InputError(f"{name}'s {part}", "real numbers", "complex ones", "Check the node that made the mesh.")
     if mesh.vertices.ndim != 3 or mesh.faces.ndim != 3 or len(mesh.vertices) != 1 or len(mesh.faces) != 1:
         raise InputError(name, "one mesh", f"vertices of shape {tuple(mesh.vertices.shape)}", "Give one mesh.")
     if mesh.vertices.shape[2] != 3 or mesh.faces.shape[2] != 3:
         got = f"points of {mesh.vertices.shape[2]} numbers and faces of {mesh.faces.shape[2]} corners"
         raise InputError(name, "triangles in space", got, "Triangulate the mesh first.")
-    counts = getattr(mesh, "vertex_counts", None), getattr(mesh, "face_counts", None)
-    n_vertices = int(counts[0][0]) if counts[0] is not None else mesh.vertices.shape[1]
-    n_faces = int(counts[1][0]) if counts[1] is not None else mesh.faces.shape[1]
-    vertices = mesh.vertices[0, : max(n_vertices, 0)].detach().clone().float().cpu()
-    faces = mesh.faces[0, : max(n_faces, 0)].detach().clone()
-    if faces.is_floating_point() and not bool(torch.isfinite(faces).all()):
-        raise InputError(name, "face indices", "NaN or infinity", "The mesh is damaged; export it again.")
+    vertices = mesh.vertices[0, : _count(mesh, "vertex_counts", mesh.vertices, name)].detach().clone().float().cpu()
+    faces = mesh.faces[0, : _count(mesh, "face_counts", mesh.faces, name)].detach().clone()
+    if faces.is_floating_point() and not bool((faces == faces.floor()).all() & torch.isfinite(faces).all()):
+        raise InputError(name, "face indices", "fractions, NaN or infinity", "The mesh is damaged; export it again.")
     faces = faces.long().cpu()
     if len(faces) and (int(faces.min()) < 0 or int(faces.max()) >= len(vertices)):
         raise InputError(name, f"face indices below {len(vertices)}", f"indices {int(faces.min())}..{int(faces.max())}",
@@ -90,6 +95,17 @@ def from_comfy_mesh(mesh, name: str = "mesh") -> Mesh:
     colors, uvs, texture = (_field(mesh, f, mesh.vertices.shape[1], name) for f in ("vertex_colors", "uvs", "texture"))
     colors, uvs = (None if field is None else field[: len(vertices)] for field in (colors, uvs))
     return Mesh(vertices, faces, colors, uvs, None if uvs is None else faces.clone(), texture if uvs is not None else None)
+
+
+def _count(mesh, field: str, rows: Tensor, name: str) -> int:
+    """How many of ``rows`` [1, N, 3] count: those of a batch are filled up to the longest."""
+    counts = getattr(mesh, field, None)
+    if counts is None:
+        return rows.shape[1]
+    try:
+        return max(int(counts[0]), 0)
+    except (TypeError, ValueError, IndexError, RuntimeError, OverflowError) as problem:
+        raise InputError(f"{name}'s {field}", "a number for each mesh", str(problem)[:80], "Check its source.") from None
 
 
 def check_shape(vertices: Tensor, faces: Tensor, name: str) -> None:
@@ -104,6 +120,18 @@ def check_shape(vertices: Tensor, faces: Tensor, name: str) -> None:
                          "Scale the mesh to about 1, as ComfyUI's meshes are.")
     if float((used.amax(0) - used.amin(0)).max()) < SMALLEST_EXTENT:
         raise InputError(name, "a mesh with an extent", "one whose points all lie in one place", "Check its source.")
+    if not _has_area(vertices, faces, float((used.amax(0) - used.amin(0)).max())):
+        raise InputError(name, "a mesh with a surface", "faces without an area: its points lie on a line", "Check its source.")
+
+
+def _has_area(vertices: Tensor, faces: Tensor, extent: float) -> bool:
+    area = 0.0
+    for some in faces.split(1 << 18):  # the first part settles it, but for meshes that are made of needles
+        a, b, c = (vertices[some].double() / extent).unbind(1)
+        area += float(torch.linalg.cross(b - a, c - a).norm(dim=-1).sum())
+        if area >= SMALLEST_AREA:
+            return True
+    return False
 
 
 def _field(mesh, name: str, vertices: int, whose: str) -> Tensor | None:
@@ -112,18 +140,35 @@ def _field(mesh, name: str, vertices: int, whose: str) -> Tensor | None:
     if value is None:
         return None
     field, first = f"{whose}'s {name.replace('_', ' ')}", value[0] if isinstance(value, Tensor) and value.ndim else value
-    if not isinstance(first, Tensor) or first.ndim != (3 if texture else 2) or not first.numel():
+    if not isinstance(first, Tensor) or first.ndim != (3 if texture else 2) or not first.numel() or first.is_complex():
         shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise InputError(field, f"a tensor [1, {'H, W' if texture else 'V'}, {width}]", str(shape), "Check the mesh's source.")
-    found = first.detach().clone().float().cpu()
+    check_plain(field, first, "numbers")
+    found = (first.detach().clone().float() if width == 2 else _shades(field, first)).cpu()
     if not texture and len(found) != vertices:
         raise InputError(field, f"{vertices}, one per vertex", f"{len(found)}", "Export the mesh again.")
     if not bool(torch.isfinite(found).all()):
         raise InputError(field, "finite numbers", "NaN or infinity", "Check the node that made the mesh.")
+    if name == "uvs" and float(found.abs().max()) > FARTHEST_UV:
+        raise InputError(field, f"texture coordinates up to {FARTHEST_UV:g}", f"{float(found.abs().max()):.3g}",
+                         "Export the mesh again.")
     found = found[..., :3] if width == 3 else found
     if found.shape[-1] != width:
         raise InputError(field, f"{width} numbers each", f"{found.shape[-1]}", "Check the mesh's source.")
     return found.contiguous()
+
+
+def _shades(name: str, value: Tensor) -> Tensor:
+    """Colors of a MESH as float32 in [0, 1]: those of 8 bits scaled; InputError for others that are clearly not."""
+    found = value.detach().clone().float()
+    if not value.is_floating_point():
+        if value.dtype != torch.uint8:
+            raise InputError(name, "colors in [0, 1]", f"whole numbers ({str(value.dtype)[6:]})", "Divide 8-bit colors by 255.")
+        return found / 255
+    low, high = float(torch.nan_to_num(found).min()), float(torch.nan_to_num(found).max())
+    if low < DARKEST or high > BRIGHTEST:
+        raise InputError(name, "colors in [0, 1]", f"values from {low:.4g} to {high:.4g}", "Divide 8-bit colors by 255.")
+    return found
 
 
 def mesh_to_file(mesh: Mesh, name: str = "lift123") -> Types.File3D:
@@ -162,6 +207,7 @@ def opaque(mesh, told: list[str] | None = None):
     for field, value in (("texture", texture), ("vertex_colors", colors)):
         if not isinstance(value, Tensor) or value.ndim < 3 or value.shape[-1] not in (1, 2, 4):
             continue
+        check_plain(f"the mesh's {field.replace('_', ' ')}", value, "numbers")
         gray = value.shape[-1] < 3
         changed[field] = value[..., :1].expand(*value.shape[:-1], 3) if gray else value[..., :3]
         if told is not None and value.shape[-1] != 1 and bool((value[..., -1] < 0.999).any()):
@@ -226,7 +272,7 @@ def parse_angles(text: str, name: str) -> tuple[float, ...]:
     if len(parts) > MOST_ANGLES:
         raise InputError(name, f"at most {MOST_ANGLES} numbers", f"{len(parts)}", "Leave some out.")
     try:
-        angles = tuple(float(part) for part in parts)
+        angles = tuple(decimal(part.strip()) for part in parts)
     except ValueError:
         angles = (math.nan,)
     if not all(abs(angle) <= LARGEST_ANGLE for angle in angles):  # NaN is not, either

@@ -12,11 +12,14 @@ import numbers
 import torch
 
 from ..pipelines.core.errors import InputError
+from .plain import BRIGHTEST, DARKEST, check_plain
+from .wire_values import check_value
 
 LONGEST = 20_000  # characters of a text; a list (LISTS) may be longer
 LISTS, LONGEST_LIST = ("values", "also", "metrics"), 1_000_000
 LARGEST_SEED = 2**64 - 1  # what generators take; wires bring seeds of other packs' sizes
 CHANNELS = (1, 3, 4)  # of pictures; each stage says which of them it can use
+WHOLE = {torch.uint8: 255.0, torch.uint16: 65535.0}  # types of pictures that were not divided yet -> what white is in them
 
 _NETWORK = ("load",)
 # wire -> (what it carries in words, attributes that it has, the node or kind of node that makes it)
@@ -50,16 +53,20 @@ KIND_OF = {"LIFT123_VIEW_NETWORK": "view", "LIFT123_TEXT_NETWORK": "text", "LIFT
            "LIFT123_SLRM": "slrm"}
 
 
-def checked(schema, given: dict, free: tuple[str, ...] = ()) -> dict:
+def checked(schema, given: dict, free: tuple[str, ...] = (), any_range: tuple[str, ...] = ()) -> dict:
     """``given`` without optional inputs that carry nothing; InputError for the first that a V3 schema does not allow.
 
+    Pictures and masks come back in single precision on the CPU, those of 8 and 16 bits scaled to [0, 1].
     free: choices that may be no longer (or not yet) in the list; the node itself checks them.
+    any_range: pictures that may hold any finite numbers.
     """
     absent = {entry.id for entry in schema.inputs if entry.optional and given.get(entry.id) is None}
     kept = {name: value for name, value in given.items() if name not in absent}
     for entry in schema.inputs:
         if entry.id in kept:
             _check(entry, kept[entry.id], entry.id in free)
+            if entry.get_io_type() in ("IMAGE", "MASK"):
+                kept[entry.id] = pixels(entry.id, kept[entry.id], entry.get_io_type() == "IMAGE", entry.id in any_range)
     return kept
 
 
@@ -125,6 +132,7 @@ def check_pixels(name: str, value, colored: bool) -> None:
     if not isinstance(value, torch.Tensor):
         raise InputError(name, f"{what} {shape}", described(value), f"Connect {'an IMAGE' if colored else 'a MASK'}.")
     least = 3 if colored else 2
+    check_plain(name, value, f"{what} {shape}")
     if not least <= value.ndim <= 4 or not value.numel() or value.is_complex():
         raise InputError(name, f"{what} {shape}", f"shape {list(value.shape)}", "Connect at least one that is not empty.")
     if colored and value.shape[-1] not in CHANNELS:
@@ -133,12 +141,34 @@ def check_pixels(name: str, value, colored: bool) -> None:
         raise InputError(name, "finite numbers", "NaN or infinity", "Check the node that made it.")
 
 
+def pixels(name: str, value: torch.Tensor, colored: bool, any_range: bool = False) -> torch.Tensor:
+    """Checked pictures or masks as float32 on the CPU; InputError for those that are clearly not in [0, 1].
+
+    Those of 8 and 16 bits are scaled; a mask of zeros and ones is one in any type.
+    """
+    found = value.detach().to("cpu", torch.float32)
+    low, high = float(found.min()), float(found.max())
+    if not value.is_floating_point():
+        scale = WHOLE.get(value.dtype, 1.0) if colored or high > 1 else 1.0
+        if low < 0 or high > scale:
+            raise InputError(name, "numbers in [0, 1]", f"{str(value.dtype)[6:]} from {low:g} to {high:g}",
+                             "Divide 8-bit pictures by 255 and 16-bit ones by 65535.")
+        return found / scale if scale != 1 else found
+    if not any_range and (low < DARKEST or high > BRIGHTEST):
+        raise InputError(name, "values in [0, 1]", f"values from {low:.4g} to {high:.4g}",
+                         "Divide 8-bit pictures by 255 and 16-bit ones by 65535; bring signed or HDR ones into [0, 1].")
+    return found
+
+
 def _check_carried(name: str, value, kinds: list[str]) -> None:
     known = [CARRIED["FILE_3D" if kind.startswith("FILE_3D") else kind] for kind in kinds]
     if not any(all(hasattr(value, attribute) for attribute in attributes) for _, attributes, _ in known):
         words = " or ".join(dict.fromkeys(what for what, _, _ in known))
         makers = ", or ".join(dict.fromkeys(maker for _, _, maker in known))
         raise InputError(name, words, described(value), f"Connect the output of {makers}.")
+    for kind, (_, attributes, _) in zip(kinds, known, strict=True):
+        if all(hasattr(value, attribute) for attribute in attributes):
+            check_value(name, kind, value)
     wanted = KIND_OF.get(kinds[0])
     if wanted is not None and getattr(value, "kind", wanted) != wanted:
         raise InputError(name, known[0][0], f"a network of kind {value.kind!r}", f"Connect the output of {known[0][2]}.")

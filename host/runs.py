@@ -7,7 +7,6 @@ skips in silence), and leaves a record of the failure where the result would hav
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from comfy_api.latest import io
 from comfy_execution.graph import ExecutionBlocker
 from comfy_execution.utils import get_executing_context
 
-from ..pipelines.io import runs
+from ..pipelines.io import plain_json, runs
 from . import attempts
 from .runner import say
 
@@ -69,7 +68,7 @@ def forget_failure(prefix: str) -> None:
 def set_aside(element: Element, key: str) -> bool:
     """Whether this very run is left out because servers ended in it."""
     try:
-        return json.loads(failure_path(element.prefix).read_text(encoding="utf-8")).get("set_aside") == key
+        return plain_json.parse(failure_path(element.prefix).read_text(encoding="utf-8")).get("set_aside") == key
     except (OSError, ValueError, AttributeError):
         return False
 

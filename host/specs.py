@@ -218,6 +218,10 @@ class DynamicSpec:
         if "view" not in self.prior_3d.kinds():
             raise InputError("prior_3d", "a prior that contains a View Prior", "one without",
                              "Connect View Prior here and Text Prior to prior_2d.")
+        for name, prior in (("prior_3d", self.prior_3d), ("prior_2d", self.prior_2d)):
+            if isinstance(prior, DynamicSpec):
+                raise InputError(name, "a View, Text or Combined Prior", "a Dynamic Prior",
+                                 "Its clock belongs to the stage: connect its own input instead.")
         if "text" not in self.prior_2d.kinds():
             raise InputError("prior_2d", "a prior that contains a Text Prior", "one without",
                              "Connect Text Prior here and View Prior to prior_3d.")

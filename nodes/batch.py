@@ -20,6 +20,8 @@ from ..host.runner import say
 from ..pipelines.core.errors import InputError
 from ..pipelines.io import runs as records
 from ..pipelines.io.names import safe_part, safe_path
+from ..pipelines.io.pictures import check_size, decoded
+from ..pipelines.io.text_numbers import number
 
 PICTURES, TEXTS, NUMBERS = "pictures of a folder", "lines of text", "numbers"
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -202,11 +204,12 @@ def row_of(index: int, element: runs.Element, content, source: str) -> list:
     if source == PICTURES:
         image, mask = read_picture(content)
         note = content.with_suffix(".txt")
-        text = note.read_text(encoding="utf-8").strip() if note.is_file() else re.sub(r"[_\-]+", " ", content.stem)
+        words = re.sub(r"[_\-]+", " ", content.stem).encode("utf-8", "replace").decode()  # letters of names can be broken
+        text = note.read_text(encoding="utf-8-sig", errors="replace").strip() if note.is_file() else words
         return [image, mask, text, float(index), index, element.prefix]
-    number = content if source == NUMBERS else float(index)
+    value = content if source == NUMBERS else float(index)
     text = f"{content:g}" if source == NUMBERS else content
-    return [none, none, text, float(number), round(number), element.prefix]
+    return [none, none, text, float(value), round(value), element.prefix]
 
 
 def listed(source: str, folder: str, values: str, name: str) -> tuple[list[runs.Element], list]:
@@ -287,7 +290,7 @@ def numbers(text: str) -> list[float]:
     found: list[float] = []
     for word in re.split(r"[\s,;]+", text.strip()):
         try:
-            parts = [float(p) for p in word.split(":")] if word else []
+            parts = [number(p) for p in word.split(":")] if word else []
         except ValueError:
             parts = [0.0] * 9
         parts = parts if all(abs(p) <= LARGEST for p in parts) else [0.0] * 9  # NaN is no number, either
@@ -313,9 +316,12 @@ def read_picture(path: Path):
 
     try:
         with Image.open(path) as file:
+            check_size(path.name, *file.size)
             picture = ImageOps.exif_transpose(file)
             clear = "A" in picture.getbands() or "transparency" in picture.info
-            pixels = np.array(picture.convert("RGBA"), dtype=np.float32) / 255
+            pixels = np.array(picture.convert("RGBA"), dtype=np.float32) / 255 if clear else decoded(picture)
+    except InputError:
+        raise
     except Exception as problem:
         why = str(problem).replace(repr(str(path)), path.name).replace(str(path), path.name)  # records hold no paths
         raise InputError(path.name, "a picture", f"a file that cannot be read ({why})", "Replace or remove it.") from problem

@@ -332,6 +332,7 @@ class LiftLayers(Node):
         from ..pipelines.stages.characters.lift_layers import LiftConfig, lift_layers
         from ..pipelines.stages.characters.refined_layers import RefinedLayers
 
+        views.require_figure()
         device, config = device_with_room(), LiftConfig(dilate=DILATE[dilate])
         network, chapter = slrm.load(device), Chapter(views.story, "S-LRM", config, network=told(slrm))
         found = run_stage("S-LRM", lambda hooks: lift_layers(

@@ -16,6 +16,8 @@ from ..host.runner import Monitor, finish
 from ..pipelines.core.errors import InputError
 from ..pipelines.metrics.protocol import VIEW_SETS
 
+SMALLEST = 11  # pixels per side: the window of structural similarity
+
 
 class Evaluate(Node):
     @classmethod
@@ -103,6 +105,9 @@ class CompareSets(Node):
     def run(cls, pictures, truth, lpips, clip=None):
         from ..pipelines.stages.results.evaluate import compare_sets
 
+        if min(*pictures.shape[1:3], *truth.shape[1:3]) < SMALLEST:
+            raise InputError("pictures", f"at least {SMALLEST} pixels per side", f"{pictures.shape[2]} x {pictures.shape[1]}",
+                             "Use larger ones: structural similarity looks at windows of that size.")
         scorers = networks(clip, lpips, device_with_room())
         return shown(cls, compare_sets(truth[..., :3], pictures[..., :3], scorers), "Compare Picture Sets")
 

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..host import types
 from ..host.base import CATEGORY, Node, node_key
-from ..host.convert import any_mesh, file_to_mesh, mesh_to_file, to_comfy_mesh, told_ui
+from ..host.convert import any_mesh, mesh_to_file, to_comfy_mesh, told_ui
 from ..host.outputs import check_before_work, claim, inside
 from ..host.runner import say
 from ..pipelines.core.errors import InputError
@@ -51,7 +51,7 @@ class File3DToMesh(Node):
     @classmethod
     def run(cls, file):
         told: list[str] = []
-        mesh = to_comfy_mesh(file_to_mesh(file, told=told))
+        mesh = to_comfy_mesh(any_mesh(file, "file", told))
         return io.NodeOutput(mesh, "\n".join(told), ui=told_ui(told))
 
 

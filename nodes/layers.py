@@ -158,6 +158,8 @@ class RefineLayers(Node):
         resume = layers if layers.finished and not again else None
         if resume is not None and layers.complete:
             return io.NodeOutput(layers, "\n".join([*stage.report(layers), "Every layer is finished already."]))
+        if len(layers.layers):
+            views.require_figure()
         device, config = device_with_room(), with_steps(stdgen.PRESETS[preset].refine, steps)
         chapter = Chapter(layers.story, "Refine Layers", config, seed=seed)
         shelf = Shelf("Refine Layers", layers, views, config, resume is None, hair_segments, seed, device.type)

@@ -49,7 +49,9 @@ class ProjectColors(Node):
     def run(cls, layers, views, subdivide, paint):
         from ..pipelines.stages.characters.project_colors import ColorConfig, project_colors
 
-        device, given, config = device_with_room(), layers.layers, ColorConfig(subdivide=subdivide)
+        if len(given := layers.layers):
+            views.require_figure()
+        device, config = device_with_room(), ColorConfig(subdivide=subdivide)
         chapter = Chapter(layers.story, "Project colors", config, paint=paint)
         only = None if paint == "all layers" else tuple(n for n in given if given[n].vertex_colors is None)
         done = run_stage("Project colors", lambda hooks: project_colors(

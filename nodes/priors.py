@@ -12,6 +12,7 @@ from ..host.specs import DynamicSpec, PriorSpec, SumSpec
 from ..host.wires import crossed
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, Linear, Piecewise
+from ..pipelines.io.text_numbers import number
 
 _SHARED_TIPS = {
     "guidance": "Classifier-free guidance scale; 0 = the network's own. Higher follows the condition more closely and "
@@ -221,14 +222,14 @@ def parse_knots(text: str) -> tuple[tuple[float, float], ...]:
     """"0: 1, 0.5: 0.2" -> ((0, 1), (0.5, 0.2)); InputError names what is wrong."""
     remedy = "Write pairs like '0: 1, 0.5: 0.3, 1: 0.1'."
     try:
-        knots = tuple(tuple(float(v) for v in pair.split(":")) for pair in text.split(",") if pair.strip())
+        knots = tuple(tuple(number(v.strip()) for v in pair.split(":")) for pair in text.split(",") if pair.strip())
     except ValueError:
         knots = ()
     if not knots or any(len(k) != 2 for k in knots):
-        raise InputError("knots", "pairs 'progress: value' separated by commas", repr(text), remedy)
+        raise InputError("knots", "pairs 'progress: value' separated by commas", repr(text[:60]), remedy)
     if not all(math.isfinite(v) for knot in knots for v in knot):
         raise InputError("knots", "finite numbers", repr(text[:60]), remedy)
     xs = [x for x, _ in knots]
     if any(not 0 <= x <= 1 for x in xs) or any(b <= a for a, b in zip(xs, xs[1:])):
-        raise InputError("knots", "progress increasing within 0..1", str(xs), remedy)
+        raise InputError("knots", "progress increasing within 0..1", str(xs)[:60], remedy)
     return tuple((x, value) for x, value in knots)

@@ -13,6 +13,8 @@ from ..pipelines.core.cameras import HOME
 
 
 class ReferenceView(Node):
+    ANY_RANGE = ("depth",)  # known up to scale and shift: meters will do
+
     @classmethod
     def define_schema(cls):
         return io.Schema(

@@ -6,34 +6,39 @@ canceled or broken download leaves the part, and the next one continues it if th
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
-import ipaddress
 import json
 import re
-import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..core.errors import InputError
+from .addresses import is_local
+from .bodies import PAGES, PEEK, complaint, foreign
 from .registry import WeightFile, Weights
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 30.0  # seconds without any byte
+WINDOW, SLOWEST = 60.0, 1024  # in every so many seconds so many bytes per second have to come
 OnProgress = Callable[[str, int, int | None], None]  # (file, bytes so far, bytes in all or None); may raise to cancel
 
 
 NOTHING_KEPT = "Nothing was kept. Get the file in a browser, or try again in another network."
 RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-PAGES = ("text/html", "application/xhtml+xml", "application/xml", "text/xml")
-PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*(<!doctype\s+html|<html|<\?xml)", re.IGNORECASE | re.DOTALL)
-PEEK = 1024  # bytes in which a page is recognized
 SMALL = 2**28  # bytes that a file of an entry may have whatever its size is said to be
 MOST = 64 * 2**30  # bytes: twice the largest file of the table
+
+
+class Absent(FileNotFoundError):
+    """The server has no such file."""
 
 
 class Refused(InputError):
@@ -75,24 +80,36 @@ class _Guard(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(request, file, code, message, headers, address)
 
 
-def is_local(host: str) -> bool:
-    """Whether a host is this machine or one of its network: loopback, private, link-local or reserved addresses."""
-    try:
-        found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
-    except (OSError, UnicodeError):  # unknown here, as behind a proxy; the connection will tell
-        return False
-    return any(not ipaddress.ip_address(str(address).partition("%")[0]).is_global for address in found)
-
-
 def fetch(url: str, target: Path, size: int | None = None, sha256: str | None = None, on_progress: OnProgress | None = None,
           timeout: float = TIMEOUT, most: int = MOST) -> Fetched:
     """Downloads ``url`` to ``target`` (replacing nothing: an existing file is an error of the caller).
 
     size, sha256: what is expected, None = what the server states.  ``on_progress`` may raise anything to cancel; the part
     stays.  most: bytes after which a body whose length nobody states is given up.  Raises InputError when the server cannot be
-    reached, refuses, sends elsewhere or another file than expected; ``FileNotFoundError`` when it has no such file.
+    reached, refuses, sends elsewhere, too slowly, or another file than expected, and where ``target`` cannot be written;
+    ``FileNotFoundError`` when the server has no such file.
     """
+    with _writing(target):
+        return _fetch(url, target, size, sha256, on_progress, timeout, most)
+
+
+@contextmanager
+def _writing(target: Path):
+    """Errors of the disk as an InputError that names the place."""
+    try:
+        yield
+    except Absent:
+        raise
+    except OSError as problem:
+        raise InputError("download", f"a place for {target.name} that can be written",
+                         f"{problem.strerror or problem} ({problem.filename or target.parent})",
+                         "Free it, or put the file on another disk (extra_model_paths.yaml).") from problem
+
+
+def _fetch(url: str, target: Path, size: int | None, sha256: str | None, on_progress, timeout: float, most: int) -> Fetched:
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder of this name is there", str(target))
     part, memo = target.with_name(target.name + ".part"), target.with_name(target.name + ".part.json")
     known = _memo(memo, url) if part.is_file() else None
     # without a checksum or a strong tag nothing says that the rest would be of the same file
@@ -119,6 +136,11 @@ def fetch(url: str, target: Path, size: int | None = None, sha256: str | None = 
         part.unlink()
         memo.unlink()
         raise _wrong(url, target, f"SHA-256 {wanted}", digest)
+    said = "" if wanted else complaint(part, have)
+    if said:
+        part.unlink()
+        memo.unlink()
+        raise _wrong(url, target, "a file", f"a complaint: {said}")
     part.replace(target)
     memo.unlink()
     how = "SHA-256 as published" if sha256 else "SHA-256 as its server states" if wanted else "size only: no checksum is known"
@@ -165,7 +187,7 @@ def _open(url: str, have: int, known: dict | None, timeout: float):
         if answer.code == 416 and have:  # nothing is left to send, or the file is another one: start again
             return _open(url, 0, None, timeout)
         if answer.code in (404, 410):
-            raise FileNotFoundError(url) from answer
+            raise Absent(url) from answer
         raise
     except InputError:
         raise
@@ -185,13 +207,14 @@ def _receive(response, part: Path, have: int, expected: int | None, target: Path
         with part.open("rb") as file:
             while block := file.read(CHUNK):
                 digest.update(block)
-    start = b"" if not have else None
+    start, began, slowly = b"" if not have else None, time.monotonic(), have
     with part.open("ab" if have else "wb") as file:
-        while block := response.read1(CHUNK):  # what has come: a slow server must not keep anybody from cancelling
+        while block := _next(response):
             if start is not None and len(start) < PEEK:
                 start += block[:PEEK]
-                if PAGE.match(start):
-                    raise _wrong(url, target, "a file", "a web page")
+                other = foreign(start[:PEEK], target.name)
+                if other and (len(start) >= PEEK or other == "a web page"):
+                    raise _wrong(url, target, "a file", other)
             have += len(block)
             if have > (expected or most):
                 raise _wrong(url, target, f"{expected} bytes" if expected else f"at most {most} bytes", "more")
@@ -199,9 +222,27 @@ def _receive(response, part: Path, have: int, expected: int | None, target: Path
             digest.update(block)
             if on_progress is not None:
                 on_progress(target.name, have, expected)
+            if time.monotonic() - began > WINDOW:
+                if have - slowly < SLOWEST * WINDOW:
+                    got = f"{have - slowly} bytes in {WINDOW:g} s"
+                    raise InputError("download", f"{SLOWEST} bytes per second of {target.name}", got,
+                                     "Run it again later: it continues where it stopped.")
+                began, slowly = time.monotonic(), have
+    if start and foreign(start[:PEEK], target.name):
+        raise _wrong(url, target, "a file", foreign(start[:PEEK], target.name))
     if not have:
         raise _wrong(url, target, "a file", "nothing")
     return digest.hexdigest(), have
+
+
+def _next(response) -> bytes:
+    """What has come: a slow server must not keep anybody from canceling."""
+    try:
+        return response.read1(CHUNK)
+    except (TimeoutError, ConnectionError):
+        raise
+    except OSError as problem:  # of encryption, of the network; not of this disk
+        raise ConnectionError(str(problem)) from problem
 
 
 def _memo(path: Path, url: str) -> dict | None:
@@ -244,7 +285,8 @@ def fetch_weights(weights: Weights, folder: Path, on_progress: OnProgress | None
 
     Every file stands under its own path, so an interrupted download continues with the first missing file.
     """
-    _check_room(weights, folder)
+    with _writing(folder / weights.files[0].path):
+        _check_room(weights, folder)
     return [_one(weights, file, folder, on_progress, timeout) for file in weights.missing(folder)]
 
 

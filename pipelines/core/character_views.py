@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from .errors import InputError
 from .ortho import VIEW_NAMES, OrthoCameras, six_views
 from .story import Story
 from .views import Views
@@ -43,6 +44,11 @@ class CharacterViews:
             value = getattr(self, name)
             if tuple(value.shape) != (*self.alpha.shape, 3):
                 raise ValueError(f"{name} must be {(*self.alpha.shape, 3)}, got {tuple(value.shape)}")
+
+    def require_figure(self) -> None:
+        """InputError where the views show nothing."""
+        if not bool((self.alpha > 0.5).any()):
+            raise InputError("views", "views of a figure", "nothing but background", "Look at them with Views to Images.")
 
     @property
     def height(self) -> int:

@@ -4,6 +4,8 @@ ComfyUI shows an error's type as "module.name", where a pack's module begins wit
 one module it leaves out, so these say they come from there: a person reads "InputError".
 """
 
+LONGEST = 400  # letters of what came: a person's own text may be a book
+
 
 class InputError(ValueError):
     """A request that cannot be served as given.
@@ -14,6 +16,7 @@ class InputError(ValueError):
     __module__ = "builtins"
 
     def __init__(self, name: str, expected: str, got: str, remedy: str):
+        got = got if len(got) <= LONGEST else f"{got[: LONGEST - 3]}..."
         self.name, self.expected, self.got, self.remedy = name, expected, got, remedy
         super().__init__(f"{name}: expected {expected}, got {got}. {remedy}")
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.step import State
-from . import sealed
+from . import plain_json, sealed
 
 log = logging.getLogger(__name__)
 EVERY, LONGEST = 20.0, 30.0  # seconds of work between two states: as a rule, and where writing them is slow
@@ -65,7 +65,7 @@ class Autosave:
                 tensors, meta = sealed.read(path, FILE)
                 if meta["key"] != self.key:
                     raise sealed.damaged(path, FILE, "it belongs to another run")
-                state = unpack(tensors, json.loads(meta["state"]))
+                state = unpack(tensors, plain_json.parse(meta["state"]))
                 self.seconds = float(meta["seconds"])
             except (InputError, KeyError, ValueError, TypeError, OSError) as problem:
                 log.warning("autosave passed over: %s", problem)

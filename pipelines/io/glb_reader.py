@@ -17,7 +17,7 @@ import torch
 
 from ..core.errors import InputError
 from ..core.mesh import Mesh
-from .assemble import assemble, weld_vertices
+from .assemble import assemble, check_soup, weld_vertices
 from .gltf_buffers import Beside, Buffers, nothing_beside
 from .gltf_entry import Entry, bad, damaged, is_json, parse_json, split_chunks
 from .gltf_materials import Materials, check_required, transformed
@@ -82,7 +82,7 @@ class _Reader:
         animations = len(self.root.listed("animations"))
         if animations:
             self.notes.say("an animation was dropped" if animations == 1 else f"{animations} animations were dropped")
-        return assemble(self._soup(), self.notes)
+        return assemble(check_soup(self._soup(), "GLB file"), self.notes)
 
     def _counted(self) -> list[tuple[Placed, Entry]]:
         """Every primitive to be read, after all of them together were found small enough."""

@@ -15,6 +15,8 @@ from .limits import VERTICES, within
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 COMPRESSIONS = ("EXT_meshopt_compression", "KHR_meshopt_compression")
+FREE_ROWS = 1 << 16  # of zeros that a file may ask for, however short it is
+KEPT, KEPT_BYTES = 4096, 1 << 16  # accessors that are remembered, and how large each may be
 Beside = Callable[[str], bytes | None]  # file name -> its bytes, or None where it is not there
 
 
@@ -31,6 +33,7 @@ class Buffers:
 
     def __init__(self, root: Entry, binary: memoryview | None, beside: Beside = nothing_beside):
         self.root, self.binary, self.beside = root, binary, beside
+        self._kept: dict[tuple, np.ndarray] = {}
         self._loaded: dict[int, memoryview] = {}
 
     def view(self, index: int) -> memoryview:
@@ -46,14 +49,24 @@ class Buffers:
         return raw[start : start + length]
 
     def accessor(self, index: int, kinds: tuple[str, ...] = tuple(WIDTHS), components: str = "iuf") -> np.ndarray:
-        """[count, width], normalized integers as float32.
+        """[count, width], normalized integers as float32; not to be written to: small ones are kept, as parts share them.
 
         kinds: allowed types ("VEC3").  components: allowed numpy kinds ("u": unsigned integers).
         """
-        entry, dtype, width, count = self._layout(index, kinds, components)
+        key = index, kinds, components
+        if key not in self._kept:
+            found = self._read(*self._layout(index, kinds, components))
+            found.flags.writeable = False
+            if found.nbytes > KEPT_BYTES or len(self._kept) >= KEPT:
+                return found
+            self._kept[key] = found
+        return self._kept[key]
+
+    def _read(self, entry: Entry, dtype: np.dtype, width: int, count: int) -> np.ndarray:
         if "bufferView" in entry:
             values = self._rows(entry, dtype, width, count)
         elif "sparse" in entry:
+            self._check_nothing(entry, count)
             values = np.zeros((count, width), dtype)
         else:
             raise damaged(f"{entry.where} has no data (neither bufferView nor sparse)")
@@ -91,6 +104,13 @@ class Buffers:
         if end > len(raw):
             raise damaged(f"{entry.where}: {count} rows end at byte {end} of a view of {len(raw)} bytes")
         return np.ndarray((count, width), dtype, raw, start, (stride, dtype.itemsize)).copy()
+
+    def _check_nothing(self, entry: Entry, count: int) -> None:
+        """A row of zeros takes no byte of the file, so there may be no more of them than it has bytes."""
+        for part in ("indices", "values"):
+            self.view(entry.inner("sparse").inner(part).whole("bufferView"))
+        held = sum(len(raw) for raw in self._loaded.values())
+        within("GLB file", count, max(held, FREE_ROWS), f"rows of zeros in {entry.where} of {held:,} bytes in its buffers")
 
     def _apply_sparse(self, values: np.ndarray, sparse: Entry, dtype: np.dtype) -> None:
         where, what = sparse.inner("indices"), sparse.inner("values")

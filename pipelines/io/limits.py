@@ -8,6 +8,8 @@ from __future__ import annotations
 from ..core.errors import InputError
 
 BYTES = 1 << 30  # of one file
+TEXT_BYTES = 1 << 29  # of one file of text: it takes several times as much while it is read
+LINES = 20_000_000  # of a text
 JSON_VALUES = 2_000_000  # values in a file's JSON text
 NODES = 65_536  # visited while the node tree of a scene is walked; a node that hangs twice counts twice
 PARTS = 20_000  # primitives, once for every place where they stand

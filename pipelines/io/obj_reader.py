@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from dataclasses import dataclass, field, replace
@@ -17,14 +18,17 @@ from .beside import files_beside
 from .glb_reader import read_file
 from .gltf_buffers import Beside, nothing_beside
 from .gltf_entry import shown
-from .limits import VERTICES, within
+from .limits import FACES, LINES, TEXT_BYTES, VERTICES, within
 from .mesh_notes import Notes
 from .mtl_reader import Material, read_materials
+from .obj_tables import Polygons, Table, columns
 from .polygons import triangulate
 from .surface_parts import Look, Soup
+from .text_numbers import number
 
 _COMMENT = re.compile(r"(?<!\.)#.*")  # Windows writes 1.#IND for what is no number
 _CONTINUED = re.compile(r"\\[ \t]*(\r\n|\n|\r)")
+_RUN = 32  # lines from which reading them all at once is worth it
 LIBRARIES = 16  # material files that are read
 _FREE_FORM = {"curv", "curv2", "surf", "cstype", "parm", "bevel", "vp"}
 
@@ -41,6 +45,7 @@ def read_obj(source: bytes | str | os.PathLike, notes: Notes | None = None, besi
         data, beside = bytes(source), beside or nothing_beside
     else:
         data, beside = read_file(Path(source), "OBJ file"), beside or files_beside(Path(source).parent)
+    within("OBJ file", len(data), TEXT_BYTES, "bytes of text")
     return _Reader(notes or Notes(), beside).mesh(decode_text(data))
 
 
@@ -59,39 +64,71 @@ def _bad(got: str) -> InputError:
 class _Reader:
     notes: Notes
     beside: Beside
-    points: list[list[float]] = field(default_factory=list)
-    uvs: list[list[float]] = field(default_factory=list)
-    corners: list[int] = field(default_factory=list)  # of all polygons, one after the other
-    uv_corners: list[int] = field(default_factory=list)  # -1: none
-    sizes: list[int] = field(default_factory=list)
-    used: list[int] = field(default_factory=list)  # material of every polygon
+    points: Table = field(default_factory=Table)
+    uvs: Table = field(default_factory=Table)
+    faces: Polygons = field(default_factory=Polygons)
     names: dict[str, int] = field(default_factory=lambda: {"": 0})
     libraries: list[str] = field(default_factory=list)
     current: int = 0
 
     def mesh(self, text: str) -> Mesh:
         """The mesh of a whole file's text."""
-        for number, line in enumerate(_CONTINUED.sub(" ", text).splitlines(), 1):
-            word, _, rest = line.strip().replace("\t", " ").partition(" ")
-            try:
-                self._read(word, rest)
-            except (ValueError, IndexError):
-                raise _bad(f"line {number}: {shown(line.strip())}") from None
-        if not self.sizes:
+        within("OBJ file", text.count("\n"), LINES, "lines")
+        within("OBJ file", text.count("\nv "), VERTICES, "vertices")
+        within("OBJ file", text.count("\nf "), FACES, "faces")
+        seen = 0
+        for word, group in itertools.groupby(_CONTINUED.sub(" ", text).splitlines(), key=lambda line: line[:2]):
+            lines = list(group)
+            if not self._read_run(word, lines):
+                for place, line in enumerate(lines, seen + 1):
+                    first, _, rest = line.strip().replace("\t", " ").partition(" ")
+                    try:
+                        self._read(first, rest)
+                    except (ValueError, IndexError):
+                        raise _bad(f"line {place}: {shown(line.strip())}") from None
+            seen += len(lines)
+            within("OBJ file", len(self.points), VERTICES, "vertices")
+            within("OBJ file", len(self.uvs), 3 * VERTICES, "texture coordinates")
+            within("OBJ file", len(self.faces), FACES, "faces")
+        if not len(self.faces):
             raise _bad("no faces")
-        within("OBJ file", len(self.points), VERTICES, "vertices")
         return self._assembled()
+
+    def _read_run(self, word: str, lines: list[str]) -> bool:
+        """Reads lines that begin alike all at once, if they are regular; False: one by one, please."""
+        if word in ("vn", "# "):
+            return True
+        if len(lines) < _RUN or word not in ("v ", "vt", "f "):
+            return False
+        if word == "f ":
+            within("OBJ file", len(self.faces) + len(lines), FACES, "faces")
+            return self.faces.add_run(lines, len(self.points), len(self.uvs), self.current)
+        within("OBJ file", len(self.points) + len(lines), VERTICES * (1 if word == "v " else 3), "lines of one kind")
+        found = columns(lines, word.rstrip() + " ")
+        if found is None or found.shape[1] < (3 if word == "v " else 1):
+            return False
+        if word == "v ":
+            self.points.add(found[:, :6])
+        else:
+            up = 1 - found[:, 1] if found.shape[1] > 1 else np.ones(len(found))
+            self.uvs.add(np.stack([found[:, 0], up], -1))
+        return True
 
     def _read(self, word: str, rest: str) -> None:
         if word == "v":
-            self.points.append([float(x) for x in _COMMENT.sub("", rest).split()])
-            if len(self.points[-1]) < 3:
+            point = [number(x) for x in _COMMENT.sub("", rest).split()]
+            if len(point) < 3:
                 raise ValueError
+            self.points.append(point[:6])
         elif word == "vt":
-            values = [float(x) for x in _COMMENT.sub("", rest).split()]
+            values = [number(x) for x in _COMMENT.sub("", rest).split()]
             self.uvs.append([values[0], 1 - values[1] if len(values) > 1 else 1.0])
         elif word == "f" or word == "fo":
-            self._face(_COMMENT.sub("", rest).split())
+            items = _COMMENT.sub("", rest).split()
+            if len(items) < 3:
+                self.notes.say("faces of fewer than three corners were dropped")
+            else:
+                self.faces.append(items, len(self.points), len(self.uvs), self.current)
         elif word == "usemtl":
             self.current = self.names.setdefault(rest.strip(), len(self.names))
         elif word == "mtllib":
@@ -101,34 +138,22 @@ class _Reader:
         elif word in _FREE_FORM:
             self.notes.say("free-form curves and surfaces were dropped")
 
-    def _face(self, items: list[str]) -> None:
-        if len(items) < 3:
-            self.notes.say("faces of fewer than three corners were dropped")
-            return
-        for item in items:
-            place, _, rest = item.partition("/")
-            uv = rest.partition("/")[0]
-            self.corners.append(_absolute(int(place), len(self.points)))
-            self.uv_corners.append(_absolute(int(uv), len(self.uvs)) if uv else -1)
-        self.sizes.append(len(items))
-        self.used.append(self.current)
-
     def _assembled(self) -> Mesh:
-        table = np.array([p[:3] for p in self.points], dtype=np.float64)
-        corners, sizes = np.array(self.corners), np.array(self.sizes)
+        table = self.points.whole(6)[:, :3]
+        corners, uv_corners, sizes, used = self.faces.whole()
         high, low = int(corners.max()), int(corners.min())
         if low < 0 or high >= len(table):
             raise _bad(f"a face that refers to vertex {(low if low < 0 else high) + 1} of {len(table)}")
         with np.errstate(over="ignore", invalid="ignore"):
             picked = triangulate(table, corners, sizes, "OBJ file", self.notes)
             vertices = torch.from_numpy(table.astype(np.float32))
-        look = torch.from_numpy(np.repeat(np.array(self.used), sizes - 2))
+        look = torch.from_numpy(np.repeat(used, sizes - 2))
         soup = Soup(vertices, torch.from_numpy(corners[picked]), look)
-        if self.uvs and max(self.uv_corners) >= 0:
-            face_uvs = torch.from_numpy(np.array(self.uv_corners)[picked])
+        if len(self.uvs) and int(uv_corners.max()) >= 0:
+            face_uvs = torch.from_numpy(uv_corners[picked])
             face_uvs[(face_uvs < 0).any(1)] = -1
             if bool((face_uvs >= 0).any()):
-                soup = replace(soup, uvs=torch.tensor(self.uvs), face_uvs=face_uvs)
+                soup = replace(soup, uvs=torch.from_numpy(self.uvs.whole(2)).float(), face_uvs=face_uvs)
         check_soup(soup, "OBJ file")
         return self._painted(soup)
 
@@ -147,17 +172,16 @@ class _Reader:
         uvs = soup.uvs
         moved = {i: m for i, (name, m) in enumerate((n, materials.get(n)) for n in self.names) if m and m.moves}
         if moved and uvs is not None and soup.face_uvs is not None:
-            soup = _moved(soup, moved)
+            soup = check_soup(_moved(soup, moved), "OBJ file")
         return assemble(replace(soup, looks=looks), self.notes)
 
     def _vertex_colors(self) -> torch.Tensor | None:
         """[V, 3] sRGB, or None; 0..255 where a value is above one."""
-        wide = [len(p) >= 6 for p in self.points]
-        if not all(wide):
-            if any(wide):
+        if self.points.narrowest < 6:
+            if self.points.widest >= 6:
                 self.notes.say("vertex colors were dropped: some vertices have none")
             return None
-        colors = torch.tensor([p[3:6] for p in self.points])
+        colors = torch.from_numpy(self.points.whole(6)[:, 3:]).float()
         if not bool(torch.isfinite(colors).all()):
             raise _bad("vertex colors that are NaN or infinite")
         if float(colors.max()) > 1:
@@ -193,9 +217,3 @@ def _moved(soup: Soup, materials: dict[int, Material]) -> Soup:
         tables.append(material.moved(soup.uvs))
     return replace(soup, uvs=torch.cat(tables), face_uvs=face_uvs)
 
-
-def _absolute(index: int, count: int) -> int:
-    """OBJ counts from 1; negative numbers count back from the newest; 0 is no number of anything."""
-    if index == 0 or not -count <= index < 1 << 40:
-        raise ValueError
-    return index - 1 if index > 0 else count + index

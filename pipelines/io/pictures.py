@@ -13,6 +13,7 @@ from ..core.errors import InputError
 from .limits import PICTURE_SIDE, PIXELS, within
 
 GLTF_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
+_BAND = 1 << 20  # pixels that are decoded at once
 OBJ_FORMATS = (*GLTF_FORMATS, "BMP", "TGA", "TIFF", "GIF")
 
 
@@ -25,11 +26,11 @@ def read_picture(data: bytes | memoryview, name: str = "texture", formats: tuple
 
     data = bytes(data)
     try:
-        _check_size(name, *_webp_size(data))
+        check_size(name, *_webp_size(data))
         readable = [f for f in formats if f in Image.registered_extensions().values()]  # older PILs lack AVIF
         with Image.open(io.BytesIO(data), formats=readable) as picture:
-            _check_size(name, *picture.size)
-            pixels = _decoded(picture)
+            check_size(name, *picture.size)
+            pixels = decoded(picture)
     except InputError:
         raise
     except Image.DecompressionBombError as error:
@@ -38,20 +39,31 @@ def read_picture(data: bytes | memoryview, name: str = "texture", formats: tuple
         reason = str(error).split("<")[0].strip() or type(error).__name__
         raise InputError(name, f"a picture ({', '.join(formats)})", f"a damaged one or something else ({reason[:120]})",
                          "Export the model again, with PNG textures.") from None
-    return torch.from_numpy(np.divide(pixels, 255, out=pixels))
+    return torch.from_numpy(pixels)
 
 
-def _decoded(picture) -> np.ndarray:
-    """[H, W, 3] float32 in 0..255."""
-    if picture.mode.startswith("I") or picture.mode == "F":  # one channel of 16 or more bits: PIL would clip it
-        gray = np.asarray(picture, dtype=np.float64)
-        top = 1.0 if picture.mode == "F" and float(gray.max(initial=0)) <= 1 else 65535.0
-        gray = np.clip(np.nan_to_num(gray) / top, 0, 1) * 255
-        return np.repeat(gray[..., None], 3, -1).astype(np.float32)
-    return np.array(picture.convert("RGB"), dtype=np.float32)
+def decoded(picture) -> np.ndarray:
+    """[H, W, 3] float32 in [0, 1] of a PIL picture, made in bands: a large picture is kept once, not once for every step."""
+    (width, height), pixels = picture.size, np.empty((*picture.size[::-1], 3), np.float32)
+    deep = picture.mode.startswith("I") or picture.mode == "F"  # one channel of 16 or more bits: PIL would clip it
+    picture.load()
+    rows = max(_BAND // width, 1)
+    bands = [(0, y, width, min(y + rows, height)) for y in range(0, height, rows)]
+    top = 65535.0
+    if picture.mode == "F" and max(float(np.asarray(picture.crop(band)).max()) for band in bands) <= 1:
+        top = 1.0
+    for band in bands:
+        part = picture.crop(band)
+        if deep:
+            gray = np.clip(np.nan_to_num(np.asarray(part, dtype=np.float64)) / top, 0, 1) * 255
+            pixels[band[1] : band[3]] = gray[..., None]
+        else:
+            pixels[band[1] : band[3]] = np.asarray(part.convert("RGB"))
+    return np.divide(pixels, 255, out=pixels)
 
 
-def _check_size(name: str, width: int, height: int) -> None:
+def check_size(name: str, width: int, height: int) -> None:
+    """InputError for a picture of more pixels than ``limits`` allows."""
     remedy = "Make the texture smaller."
     within(name, max(width, height), PICTURE_SIDE, "pixels along a side", remedy)
     within(name, width * height, PIXELS, "pixels", remedy)

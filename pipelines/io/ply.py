@@ -76,7 +76,7 @@ def _soup(elements: dict[str, Element], notes: Notes) -> tuple[Soup, Tensor | No
         notes.say("faces of fewer than three corners were dropped")
     if not kept.any():
         raise _bad("faces of fewer than three corners only")
-    corners, sizes = lists.values[np.repeat(kept, lists.sizes)].astype(np.int64), lists.sizes[kept]
+    corners, sizes = _indices(lists.values[np.repeat(kept, lists.sizes)]), lists.sizes[kept]
     points = np.stack([vertex.columns[axis] for axis in "xyz"], -1).astype(np.float64)
     if int(corners.min()) < 0 or int(corners.max()) >= len(points):
         raise _bad(f"a face that refers to vertex {int(corners.max())} of {len(points)}")
@@ -88,6 +88,13 @@ def _soup(elements: dict[str, Element], notes: Notes) -> tuple[Soup, Tensor | No
     soup = Soup(vertices, torch.from_numpy(corners[picked]), torch.from_numpy(look))
     soup = replace(soup, **_coordinates(vertex, face, kept, soup.faces, sizes, picked, notes))
     return soup, _colors(vertex, face, kept, sizes, notes)
+
+
+def _indices(values: np.ndarray) -> np.ndarray:
+    """int64 of the numbers of vertices, which some programs store as floats."""
+    if values.dtype.kind == "f" and not ((values == np.floor(values)) & (np.abs(values) < 1e9)).all():
+        raise _bad("numbers of vertices that are no whole numbers")
+    return values.astype(np.int64)
 
 
 def _coordinates(vertex: Element, face: Element, kept, faces: Tensor, sizes, picked, notes: Notes) -> dict:

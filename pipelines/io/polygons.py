@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
-
 import numpy as np
 
+from .ears import cut, cut_together
 from .limits import FACES, within
 from .mesh_notes import Notes
 
-EARS = 20_000_000  # of squared corner counts: what ear clipping may cost per file
+EARS = 25_000_000  # pairs of corners, or as much work: what ear clipping may cost per file
+_ONE_BY_ONE = 1000  # pairs of corners that cost as much as one step for a single polygon
+_TOGETHER = 3  # polygons of one size that are cut in step
 _FLAT = 1e-9  # a corner is reflex when its turn is below this share of the polygon's area
 
 
@@ -35,12 +35,17 @@ def triangulate(points: np.ndarray, corners: np.ndarray, sizes: np.ndarray, name
             if n == 4:  # from its reflex corner a quad is a fan
                 local[concave] = (fan + turns[concave].argmin(1)[:, None, None]) % 4
             else:
-                for k in concave:
-                    spent += n * n
-                    if spent > EARS:
-                        left += 1
-                    else:
-                        local[k] = _ears(_flattened(shape[k]))
+                together = len(concave) >= _TOGETHER
+                extra = _ONE_BY_ONE // len(concave) + 1 if together else _ONE_BY_ONE
+                room = max(EARS - spent, 0) // (n * (n + extra))
+                left += max(len(concave) - room, 0)
+                concave = concave[:room]
+                spent += len(concave) * n * (n + extra)
+                if together and len(concave):
+                    local[concave] = cut_together(shape[concave])
+                else:
+                    for k in concave:
+                        local[k] = cut(shape[k])
         out[(places[which, None] + np.arange(n - 2)).reshape(-1)] = (local + starts[which, None, None]).reshape(-1, 3)
     if left:
         notes.say(f"{left} concave polygons were cut as if they were convex: too many corners")
@@ -55,59 +60,3 @@ def _turns(shape: np.ndarray) -> np.ndarray:
     area = np.linalg.norm(normal, axis=-1)
     safe = np.where(area > 0, area, 1)
     return np.einsum("pnk,pk->pn", np.cross(before, after), normal / safe[:, None]) / safe[:, None]
-
-
-def _flattened(shape: np.ndarray) -> np.ndarray:
-    """[n, 2] of a polygon in its own plane, counter-clockwise."""
-    center = shape - shape.mean(0)
-    normal = np.cross(center, np.roll(center, -1, 0)).sum(0)
-    drop = int(np.abs(normal).argmax())
-    kept = [(1, 2), (2, 0), (0, 1)][drop]
-    flat = center[:, kept]
-    return flat if normal[drop] > 0 else flat * (1, -1)
-
-
-def _ears(flat: np.ndarray) -> np.ndarray:
-    """[n - 2, 3] corners of the triangles of a simple polygon; of one that crosses itself, some triangles.
-
-    Only the neighbors of an ear that is cut off can become ears (Eberly, Triangulation by Ear Clipping), so every cut
-    asks twice, and a polygon costs its corners squared.
-    """
-    count = len(flat)
-    before, after = np.arange(count) - 1, (np.arange(count) + 1) % count
-    before[0] = count - 1
-    turn = _cross(flat - flat[before], flat[after] - flat)
-    alive, waiting, found = np.ones(count, bool), deque(range(count)), []
-
-    def is_ear(k: int) -> bool:
-        reflex = flat[alive & (turn <= 0)]
-        return bool(alive[k] and turn[k] > 0) and not _holds_any(flat[before[k]], flat[k], flat[after[k]], reflex)
-
-    while len(found) < count - 3:
-        k = next((k for k in _taken(waiting) if is_ear(k)), None)
-        if k is None:  # it crosses itself, or touches itself everywhere: the flattest corner goes
-            k = int(np.where(alive, np.abs(turn), np.inf).argmin())
-        left, right = int(before[k]), int(after[k])
-        found.append((left, k, right))
-        alive[k], after[left], before[right] = False, right, left
-        for near in (left, right):
-            turn[near] = _cross(flat[near] - flat[before[near]], flat[after[near]] - flat[near])
-            waiting.append(near)
-    last = int(np.flatnonzero(alive)[0])
-    return np.array([*found, (before[last], last, after[last])])
-
-
-def _taken(waiting: deque) -> Iterator[int]:
-    while waiting:
-        yield waiting.popleft()
-
-
-def _holds_any(a: np.ndarray, b: np.ndarray, c: np.ndarray, points: np.ndarray) -> bool:
-    """Whether a point lies inside of a counter-clockwise triangle or on its border, its own corners left out."""
-    points = points[(points != a).any(1) & (points != b).any(1) & (points != c).any(1)]
-    sides = [_cross(end - start, points - start) >= 0 for start, end in ((a, b), (b, c), (c, a))]
-    return bool((sides[0] & sides[1] & sides[2]).any())
-
-
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]

@@ -121,6 +121,13 @@ def read(path: str | os.PathLike, kind: Kind, remark: Callable[[str], None] = lo
     return tensors, meta
 
 
+def check_finite(tensors: dict[str, Tensor]) -> None:
+    """ValueError for tensors that hold NaN or infinity."""
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ValueError(f"{name} holds NaN or infinity")
+
+
 def damaged(path: Path, kind: Kind, why: object) -> InputError:
     """The error for a file that is not what was written."""
     return InputError(kind.name, f"a complete file of format {kind.format}",

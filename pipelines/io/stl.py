@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
+import io
 import struct
+import warnings
 
 import numpy as np
 import torch
@@ -11,13 +12,12 @@ import torch
 from ..core.errors import InputError
 from ..core.mesh import Mesh
 from .assemble import check_soup, weld_vertices
-from .limits import FACES, within
+from .limits import FACES, TEXT_BYTES, within
 from .mesh_notes import Notes
 from .surface_parts import Soup
 
 _HEAD, _ROW = 84, 50  # bytes before the triangles, and of each
-_NUMBER = rb"([^\s]+)"
-_VERTEX = re.compile(rb"\bvertex\s+" + _NUMBER + rb"\s+" + _NUMBER + rb"\s+" + _NUMBER, re.IGNORECASE)
+SOLIDS = 100_000  # things that a text may hold
 
 
 def read_stl(data: bytes, notes: Notes | None = None) -> Mesh:
@@ -63,11 +63,38 @@ def _binary(data: bytes, notes: Notes) -> np.ndarray:
 
 
 def _text(data: bytes) -> np.ndarray:
-    within("STL file", data.lower().count(b"endfacet"), FACES, "faces")
-    rows = _VERTEX.findall(data)
-    if not rows or len(rows) % 3:
-        raise _bad(f"text with {len(rows)} corners")
+    """[3 F, 3] corners: every other word begins a line that is a comment, so that one reader takes the whole text."""
+    within("STL file", len(data), TEXT_BYTES, "bytes of text")
+    body = _unnamed(data.lower().replace(b"\r", b"\n"))
+    corners = body.count(b"vertex")
+    within("STL file", corners // 3, FACES, "faces")
+    if not corners or corners % 3:
+        raise _bad(f"text with {corners:,} corners")
+    lines = body.replace(b"\n", b" ").replace(b"#", b"?").replace(b"vertex", b"\n")
+    for word in (b"end", b"facet", b"outer", b"loop", b"normal"):
+        lines = lines.replace(word, b"\n#")
     try:
-        return np.array([[float(x) for x in row] for row in rows])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a text without any numbers, which is told below
+            table = np.loadtxt(io.BytesIO(lines), dtype=np.float64, comments="#", ndmin=2)
     except ValueError as error:
         raise _bad(f"a corner that is no number ({str(error)[:80]})") from None
+    if table.shape != (corners, 3):
+        raise _bad("corners that are not three numbers each")
+    return table
+
+
+def _unnamed(text: bytes) -> bytes:
+    """The text without the names of its things, which may be any words: what follows "solid" on its line."""
+    within("STL file", text.count(b"solid"), 2 * SOLIDS, 'words "solid"')
+    first, *others = text.split(b"solid")
+    kept = [first]
+    for part in others:
+        before = kept[-1][-64:].rpartition(b"\n")[2].strip()
+        if before not in (b"", b"end"):  # inside of a line of another kind
+            kept.append(b"solid" + part)
+            continue
+        name, line_end, rest = part.partition(b"\n")
+        facet = name.find(b"facet") if b"vertex" not in rest and b"vertex" in name else -1  # all in one line
+        kept.append(name[facet:] + line_end + rest if facet >= 0 else rest)
+    return b"".join(kept)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 
 TEXT = 18  # pixels
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+FORMULA = ("=", "+", "-", "@", "\u2212")  # with which spreadsheets begin to calculate
+INNER = re.compile(r"((?:;|(?<!^)\t)\s*)(?=[=@])")
 _INK, _QUIET, _STRIPE = (24, 24, 28), (110, 110, 120), (242, 243, 246)
 
 
@@ -44,8 +47,13 @@ def _harmless(cell):
     """A cell that stays what it is: text that a spreadsheet would calculate gets an apostrophe, numbers do not."""
     if not isinstance(cell, str):
         return "" if cell is None else cell
+    cell = cell.encode("utf-8", "replace").decode()  # halves of letters, as broken file names have them
     cell = re.sub("\r\n?", "\n", cell)  # a lone "\r" is not quoted by the writer, and ends the row for readers
-    return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\n")) and not NUMBER.fullmatch(cell) else cell
+    cell = INNER.sub(r"\1'", cell)  # where a semicolon or tab ends a cell
+    seen = unicodedata.normalize("NFKC", cell)  # spreadsheets take the wide forms, too
+    begin = next((k for k, letter in enumerate(seen) if unicodedata.category(letter)[0] not in "ZC"), len(seen))
+    formula = seen[begin : begin + 1] in FORMULA or cell.startswith(("\t", "\n"))
+    return "'" + cell if formula and not NUMBER.fullmatch(cell) else cell
 
 
 def table_picture(title: str, head: list, rows: list[list], footer: tuple[str, ...] = ()) -> Tensor:

@@ -7,12 +7,12 @@ final.  Other folders, where networks are being trained, need no such list, but 
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..io import plain_json
 
 FOLDER = Path(__file__).resolve().parent.parent / "embedded"
 TABLE, SETTINGS = "checksums.json", "settings.json"
@@ -34,7 +34,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def read_settings(folder: Path = FOLDER) -> dict:
     """What is to be known beside the weights: {"words", "scaling_factor"}; InputError as :func:`read_state`."""
     try:
-        settings = json.loads(read_checked(folder / SETTINGS))
+        settings = plain_json.parse(read_checked(folder / SETTINGS))
         return {"words": list(settings["words"]), "scaling_factor": float(settings["scaling_factor"])}
     except (KeyError, TypeError, ValueError) as problem:
         if isinstance(problem, InputError):
@@ -63,7 +63,7 @@ def read_table(folder: Path) -> dict[str, str] | None:
             raise InputError(_NAME, f"the file {TABLE}", "no such file", _REMEDY)
         return None
     try:
-        table = json.loads(path.read_bytes())
+        table = plain_json.parse(path.read_bytes())
         if not isinstance(table, dict):
             raise ValueError("no table")
         return table

@@ -7,7 +7,6 @@ every key of the file is used, every parameter of the network is in the file, an
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.modules import AnyModule
+from ..io import plain_json
 from ..io.archives import check_archive
 from ..networks.noise import Prediction
 
@@ -30,7 +30,7 @@ _WEIGHTS = re.compile(r"^(?P<stem>[a-z_]+?)(?:\.(?P<variant>[A-Za-z_]\w*))?(?:-\
 def read_json(path: Path) -> dict:
     """A JSON object; InputError names the file when it is absent or broken."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = plain_json.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
         raise InputError("checkpoint", f"the file {path.name} in {path.parent}", str(problem).splitlines()[0],
                          "Download this file again.") from problem

@@ -1,73 +1,18 @@
 """Downloads against a local server: resume, checksum, cancel, redirects, mirrors, refusals, no connection."""
 
-import hashlib
-import http.server
 import socket
-import threading
 
 import pytest
+from helpers.small_server import BODY, DIGEST, serving
 from lift123.pipelines.catalog import download, registry
 from lift123.pipelines.catalog.registry import WeightFile, Weights
 from lift123.pipelines.core.errors import InputError
 
-BODY = bytes(range(256)) * 4096  # 1 MiB
-DIGEST = hashlib.sha256(BODY).hexdigest()
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves ``server.files``; understands Range and If-Range; ``server.cut``: bytes after which it hangs up."""
-
-    def do_GET(self):  # noqa: N802 (the name http.server wants)
-        server = self.server
-        server.asked.append((self.path, self.headers.get("Range"), self.headers.get("If-Range")))
-        if self.path in server.moved:
-            self.send_response(302)
-            self.send_header("Location", server.moved[self.path])
-            for name, value in server.linked.items():
-                self.send_header(name, value)
-            return self.end_headers()
-        if self.path in server.refused:
-            return self.send_error(server.refused[self.path])
-        if self.path not in server.files:
-            return self.send_error(404)
-        body, start = server.files[self.path], 0
-        tag = f'"{hashlib.md5(body).hexdigest()}"'
-        wanted = self.headers.get("Range")
-        if wanted and self.headers.get("If-Range") in (None, tag):
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
-            if start >= len(body):
-                return self.send_error(416)
-        self.send_response(server.status or (206 if start else 200))
-        said = {"Content-Length": str(len(body) - start)}
-        if start:
-            said["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        for name, value in {**said, **server.said}.items():
-            if value is not None:
-                self.send_header(name, value)
-        if server.tags:
-            self.send_header("ETag", tag)
-        self.end_headers()
-        rest = body[start:]
-        self.wfile.write(rest if server.cut is None else rest[: server.cut])
-        while server.endless and server.sent < 1 << 30:
-            server.sent += self.wfile.write(BODY)
-
-    def log_message(self, *_):
-        """Silence."""
-
 
 @pytest.fixture
 def server():
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.files, running.moved, running.linked, running.refused = {"/a/model.bin": BODY}, {}, {}, {}
-    running.asked, running.cut, running.tags = [], None, True
-    running.said, running.status, running.endless, running.sent = {}, None, False, 0
-    running.url = f"http://127.0.0.1:{running.server_address[1]}"
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
-    thread.start()
-    yield running
-    running.shutdown()
-    running.server_close()
+    with serving() as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)
@@ -275,7 +220,7 @@ def entry(*sources, files=(WeightFile("unet/model.safetensors", others=("unet/mo
 
 
 def test_mirrors_and_alternatives_are_tried_in_order(server, tmp_path):
-    server.files = {"/b/unet/model.bin": b"weights", "/b/config.json": b"{}"}
+    server.files = {"/b/unet/model.bin": b"\0weights", "/b/config.json": b"{}"}
     done = download.fetch_weights(entry(offline_url(), server.url + "/a/", server.url + "/b/"), tmp_path)
     assert [d.path.relative_to(tmp_path).as_posix() for d in done] == ["unet/model.bin", "config.json"]
     assert download.fetch_weights(entry(server.url + "/b/"), tmp_path) == [], "everything is there"

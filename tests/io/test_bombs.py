@@ -100,6 +100,7 @@ GLB = {
     "WebP of 16,383 x 16,383": (lambda: with_picture(webp(b"VP8X", 16_383, 16_383)), "at most 67,108,864 pixels"),
     "WebP without loss of 16,383 x 16,383": (lambda: with_picture(webp(b"VP8L", 16_383, 16_383)), "67,108,864 pixels"),
     "1e8 rows without a buffer": (lambda: sparse_count(10**8), "at most 45,000,000 rows"),
+    "14,900,000 rows of nothing but one": (lambda: sparse_count(14_900_000), "at most 65,536 rows of zeros"),
     "4e7 rows without a buffer": (lambda: sparse_count(4 * 10**7), "at most 15,000,000 vertices"),
     "1e8 rows of nothing": (lambda: scene([{"mesh": 0}], accessors=[{"count": 10**8, "type": "VEC3", "componentType": 5126}]
                                           * 3), "at most 45,000,000 rows"),

@@ -44,6 +44,18 @@ def check(text: str) -> None:
     assert safe_path(safe_path(text)) == safe_path(text) and folder_name(folder_name(text)) == folder_name(text)
 
 
+@pytest.mark.parametrize("cell", [
+    " =1+1", "\u00a0=1", "\ufeff=1", "\u200b@SUM(A1)", "  -x", "\x0b+x", "\uff1d1+1", "\uff0bx", "\uff0dx", "\uff20A", "\u2212x",
+    " \uff1dcmd", "\ufe63x", "\x00=1"])
+def test_formulas_behind_blanks_and_in_wide_letters(cell):
+    assert comma_separated([], [[cell]]).strip("\n").strip('"').startswith("'")
+
+
+def test_cells_inside_of_cells_and_broken_letters():
+    row = comma_separated([], [["a;=1", "a\t @x", "a;b", "\ud800x", " ", "", "a = 1", "1 - 2"]]).splitlines()[1]
+    assert row == "a;'=1,a\t '@x,a;b,?x, ,,a = 1,1 - 2"
+
+
 def test_cells_are_data():
     cells = ["=1+1", "+x", "-x", "@SUM(A1)", "\t=1", "\r=1", "-0.5", "+1e-3", "-", "1-2", -0.5, None, True, "--1"]
     assert comma_separated(["=head"], [[c] for c in cells[:4]]).splitlines() == ["'=head", "'=1+1", "'+x", "'-x", "'@SUM(A1)"]

@@ -33,7 +33,8 @@ def a_scene():
 def some_layers():
     mesh = Mesh(drawn(4, 3), torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]), drawn(4, 3, seed=1))
     layers = LayeredMesh({"body": mesh, "hair": mesh.transformed(0.5)})
-    return refined_layers.RefinedLayers(layers, finished=("body",), notes=("body: done.",), reach={"b": 1, "a": {"x": 0.5}})
+    return refined_layers.RefinedLayers(layers, finished=("body",), notes=("body: done.",), reach={
+        "hair in body": {"share": 0.5, "deepest": 0.25}})
 
 
 SAVED = {  # name: (what is saved, how it is loaded, the file's kind)

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ...core.layers import LAYER_NAMES, LayeredMesh
 from ...core.mesh import Mesh
 from ...core.story import Story
-from ...io import sealed
+from ...io import plain_json, sealed
 
 FORMAT, VERSION = "lift123-layers", 1
 _SETS = ("layers", "inner", "coarse")
@@ -77,9 +78,29 @@ class RefinedLayers:
     @staticmethod
     def unpack(tensors: dict[str, Tensor], state: dict) -> "RefinedLayers":
         """What :meth:`pack` gave; KeyError, TypeError or ValueError for anything else."""
+        _check_state(state)
         groups = {group: LayeredMesh(_meshes(tensors, group)) for group in _SETS}
         return RefinedLayers(**groups, finished=tuple(state["finished"]), notes=tuple(state["notes"]), reach=state["reach"],
                              was_mirrored=bool(state["was_mirrored"]), story=Story.from_json(state.get("story")))
+
+
+def _check_state(state: dict) -> None:
+    """ValueError for the JSON of something that is no refinement."""
+    def list_of_texts(value) -> bool:
+        return isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
+
+    if not isinstance(state, dict):
+        raise ValueError(f"its state is a {type(state).__name__}, no object")
+    if not list_of_texts(state["finished"]) or set(state["finished"]) - set(LAYER_NAMES):
+        raise ValueError("its finished layers are no list of names of layers")
+    if not list_of_texts(state["notes"]):
+        raise ValueError("its notes are no list of texts")
+    reach = state["reach"]
+    if not isinstance(reach, dict) or not all(isinstance(pair, dict) and all(
+            isinstance(pair.get(name), float | int) for name in ("deepest", "share")) for pair in reach.values()):
+        raise ValueError("its reach is no table of depths and shares")
+    if not isinstance(state["was_mirrored"], bool):
+        raise ValueError("its was_mirrored is neither true nor false")
 
 
 def save_layers(path: str | os.PathLike, refined: RefinedLayers) -> Path:
@@ -95,14 +116,20 @@ def load_layers(path: str | os.PathLike, remark: Callable[[str], None] = sealed.
     """
     tensors, meta = sealed.read(path, FILE, remark)
     try:
-        for name, value in tensors.items():
-            if value.is_floating_point() and not bool(value.isfinite().all()):
-                raise ValueError(f"{name} holds NaN or infinity")
-        return RefinedLayers.unpack(tensors, json.loads(meta["state"]))
+        sealed.check_finite(tensors)
+        return RefinedLayers.unpack(tensors, plain_json.parse(meta["state"], finite=True))
     except (KeyError, TypeError, ValueError) as error:
         raise sealed.damaged(Path(path), FILE, error) from error
 
 
 def _meshes(tensors: dict[str, Tensor], group: str) -> dict[str, Mesh]:
     names = [name for name in LAYER_NAMES if f"{group}/{name}/vertices" in tensors]
-    return {name: Mesh(**{f: tensors[key] for f in _FIELDS if (key := f"{group}/{name}/{f}") in tensors}) for name in names}
+    meshes = {}
+    for name in names:
+        given = {f: tensors[key] for f in _FIELDS if (key := f"{group}/{name}/{f}") in tensors}
+        for part, value in given.items():
+            wanted = torch.int64 if part in ("faces", "face_uvs") else torch.float32
+            if value.dtype != wanted:
+                raise ValueError(f"{group}/{name}/{part} holds {str(value.dtype)[6:]} where {str(wanted)[6:]} is needed")
+        meshes[name] = Mesh(**given)
+    return meshes

@@ -19,6 +19,7 @@ MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
 MIN_AREA = 0.001  # of the picture; less is a speck, not an object
 BORDER_SHARE = 0.02  # share of mask pixels' bounding side that touches the picture's edge before it counts as cut
 SAME_PICTURE = 0.01  # mean color difference up to which two pictures are one: what resizing and rounding leave
+NORMAL_SLACK = 0.1  # how far filters may carry a normal map beyond [0, 1]
 NEAREST = 0.1  # depth of the nearest pixel of a relative map; any number above 0, which Views keeps for "nothing here"
 
 
@@ -137,7 +138,7 @@ def prepare_reference(
         report.append("no mask and no transparency: the plain background was removed")
     box = _object_box(alpha, report)
     depth = None if depth is None else _read_depth(depth, height, width, depth_convention)
-    normal = None if normal is None else read_map(normal, "normal map", height, width)[..., :3] * 2 - 1
+    normal = None if normal is None else _read_normal(normal, height, width)
     window = _framing(box, height, width, size, border) if recenter else _padding(height, width)
     camera = Cameras.orbit(azimuth, elevation, radius, fovy, size, size)
     views = _frame(rgb, alpha, depth, normal, window, size, camera)
@@ -225,6 +226,16 @@ def _read_depth(depth: Tensor, height: int, width: int, convention: DepthConvent
     values = (values - low) / (high - low).clamp_min(1e-6)
     values = 1 - values if convention == "inverse" else values
     return values + NEAREST
+
+
+def _read_normal(normal: Tensor, height: int, width: int) -> Tensor:
+    """[H, W, 3] in [-1, 1] of a picture; InputError for one that is clearly coded otherwise."""
+    values = read_map(normal, "normal map", height, width)
+    low, high = float(values.min()), float(values.max())
+    if values.shape[-1] < 3 or low < -NORMAL_SLACK or high > 1 + NORMAL_SLACK:
+        raise InputError("normal map", "three channels in [0, 1], coded (n + 1) / 2",
+                         f"{values.shape[-1]} channels from {low:.3g} to {high:.3g}", "Code normals as (n + 1) / 2.")
+    return values[..., :3] * 2 - 1
 
 
 def depth_of_inverse(pictures: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ from torch import Tensor
 from ...core.cameras import Cameras
 from ...core.errors import InputError
 from ...core.views import Views
-from ...io import sealed
+from ...io import plain_json, sealed
 from ..inputs.reference import ReferenceView
+from .scene_checks import check_meta
 
 Kind = Literal["nerf", "mesh"]
 KINDS = get_args(Kind)
@@ -77,7 +78,19 @@ class Scene:
     @cached_property
     def reference(self) -> ReferenceView:
         """The reference view this scene was made from."""
-        return unpack_reference(self.tensors, self.meta["reference"])
+        return unpack_reference(self.tensors, self.entry("reference"))
+
+    def entry(self, name: str):
+        """An entry of the meta that a stage needs; InputError where it is not there."""
+        if self.meta.get(name) is None:
+            raise _without(name)
+        return self.meta[name]
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor that a stage needs, by its whole name; InputError where it is not there."""
+        if name not in self.tensors:
+            raise _without(name)
+        return self.tensors[name]
 
     def part(self, prefix: str) -> dict:
         """Tensors under ``prefix/``, without the prefix."""
@@ -118,9 +131,19 @@ class Scene:
         """
         tensors, header = sealed.read(path, FILE, remark)
         try:
-            return Scene(header["kind"], tensors, json.loads(header["meta"]))
-        except ValueError as error:
+            sealed.check_finite(tensors)
+            meta = plain_json.parse(header["meta"], finite=True)
+            check_meta(meta, tensors)
+            if meta.get("reference") is not None:
+                unpack_reference(tensors, meta["reference"])  # its shapes
+            return Scene(header["kind"], tensors, meta)
+        except (ValueError, TypeError, KeyError) as error:
             raise sealed.damaged(Path(path), FILE, error) from error
+
+
+def _without(name: str) -> InputError:
+    return InputError("scene", f"a whole scene, with its {name}", "one without",
+                      "Connect the output of a stage or of Load Scene.")
 
 
 def pack_reference(reference: ReferenceView) -> tuple[dict, dict]:

@@ -27,6 +27,7 @@ from ..inputs.reference import ReferenceView
 
 Choice = Literal["auto", Background]
 BACKGROUNDS = get_args(Choice)
+SMALLEST = 8  # pixels per side of a view: one cell of a latent
 ROUGHNESS = 23 / 255  # deviation of the concrete photograph behind the released code's references
 RGSD_GUIDE = RgnvSettings(steps=20, rungs=12, guidance=7.5)
 
@@ -142,6 +143,11 @@ def check_views(pictures: Tensor, masks: Tensor | None = None, depths: Tensor | 
     """InputError for views, masks, depths or cameras that do not belong together (see :func:`enhance_views`)."""
     if pictures.ndim != 4 or pictures.shape[-1] != 3:
         raise InputError("views", "pictures with 3 channels", str(list(pictures.shape)), "Convert them to RGB.")
+    if min(pictures.shape[1:3]) < SMALLEST:
+        raise InputError("views", f"pictures of at least {SMALLEST} pixels per side",
+                         f"{pictures.shape[2]} x {pictures.shape[1]}", "Use larger ones.")
+    if masks is not None and not bool((masks > 0.5).flatten(1).any(1).all()):
+        raise InputError("masks", "an object in every view", "a mask of nothing", "Check mask_marks, or leave the view out.")
     if cameras is not None and len(cameras) != len(pictures):
         raise InputError("cameras", f"{len(pictures)}, one per view", str(len(cameras)), "Use the cameras of these views.")
     for name, maps in (("masks", masks), ("depths", depths)):

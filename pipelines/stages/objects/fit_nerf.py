@@ -308,7 +308,7 @@ def new_field(config: HashNerfConfig, seed: int, device: torch.device | str) -> 
 
 def load_field(scene: Scene, device: torch.device | str = "cpu", averaged: bool = False) -> HashNerf:
     """The color and density field of a scene of either kind; ``averaged`` prefers the EMA weights."""
-    field = HashNerf(HashNerfConfig.from_json(scene.meta["field"]), torch.Generator().manual_seed(0))
+    field = HashNerf(HashNerfConfig.from_json(scene.entry("field")), torch.Generator().manual_seed(0))
     average = scene.part("ema") if averaged else {}
     load_strict(field, average or scene.part("field"), "scene")
     field.live_levels = scene.meta.get("live_levels")
@@ -318,14 +318,14 @@ def load_field(scene: Scene, device: torch.device | str = "cpu", averaged: bool 
 def load_grid(scene: Scene, device: torch.device | str = "cpu") -> OccupancyGrid:
     """The occupancy grid of a NeRF scene."""
     state = scene.part("grid")
-    grid = OccupancyGrid(len(state["density"]), device)
+    grid = OccupancyGrid(len(scene.tensor("grid/density")), device)
     grid.load_state({k: v.to(device) for k, v in state.items()})
     return grid
 
 
 def nerf_threshold(scene: Scene) -> float:
     """The density at which a NeRF scene's surface lies: min(mean of the occupancy grid, 10) (M-B.2)."""
-    return max(min(float(scene.tensors["grid/density"].mean()), DENSITY_THRESHOLD), 1e-6)
+    return max(min(float(scene.tensor("grid/density").mean()), DENSITY_THRESHOLD), 1e-6)
 
 
 def _shifted(cameras: Cameras, noise: float, generator: torch.Generator) -> Rays:

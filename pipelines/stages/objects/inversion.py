@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import InputError
+from ...io import plain_json, sealed
 from ...networks.learned_words import LearnedWord
 
 FORMAT = "lift123-embedding"
@@ -86,8 +87,8 @@ class Inversion:
             with safe_open(str(path), "pt") as file:
                 header = file.metadata() or {}
                 vectors = {key: file.get_tensor(key).float() for key in file.keys()}
-            meta = json.loads(header["meta"]) if header.get("format") == FORMAT else {}
-            packed = json.loads(header["moments"]) if meta else {}
+            meta = plain_json.parse(header["meta"]) if header.get("format") == FORMAT else {}
+            packed = plain_json.parse(header["moments"]) if meta else {}
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             raise InputError("embedding file", "a safetensors file of vectors", f"{path.name} ({error})",
                              "Choose another name, or delete the file.") from error
@@ -95,11 +96,25 @@ class Inversion:
         if not vectors or any(v.ndim != 2 for v in vectors.values()):
             got = ", ".join(f"{k} {tuple(v.shape)}" for k, v in list(vectors.items())[:3]) or "nothing"
             raise InputError("embedding file", "a [K, D] tensor per text tower", got, "Choose another file.")
-        moments: dict = {}
-        for name, text in packed.items():
-            key, moment = name.split("/")
-            moments.setdefault(key, {})[moment] = _unpack(text, vectors[key].shape)
+        try:
+            sealed.check_finite(vectors)
+            moments = _moments(packed, vectors)
+            if not isinstance(meta, dict) or any(type(meta.get(k, 0)) is not int for k in ("step", "total", "seed")):
+                raise ValueError("its meta has no steps")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            got = f"{path.name}, damaged ({error})"
+            raise InputError("embedding file", "vectors and what Textual Inversion knows of them", got,
+                             "Choose another name, or delete the file.") from error
         return Inversion(LearnedWord(header.get("name", path.stem), vectors), moments, meta)
+
+
+def _moments(packed: dict, vectors: dict[str, Tensor]) -> dict:
+    """tower -> name -> what the optimizer knew, of the shape of the tower's vectors."""
+    found: dict = {}
+    for name, text in packed.items():
+        key, moment = name.split("/")
+        found.setdefault(key, {})[moment] = _unpack(text, vectors[key].shape)
+    return found
 
 
 def _pack(value: Tensor) -> str:

@@ -261,7 +261,7 @@ def _start(scene: Scene, config: MeshConfig, reference: ReferenceView, device) -
     points = None
     if config.cover_reference:
         target = reference.resized(config.reference_size).to(device)
-        points = seen_points(color, load_grid(scene, device), VolumeSettings(**scene.meta["volume"]), target)
+        points = seen_points(color, load_grid(scene, device), VolumeSettings(**scene.entry("volume")), target)
     with torch.no_grad():
         surface = TetSdf.from_density(
             color.density, config.tets, threshold, color, device, init=config.init, points=points

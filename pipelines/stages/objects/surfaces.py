@@ -28,8 +28,8 @@ def load_surface(scene: Scene, device: torch.device | str = "cpu") -> TetSdf | F
     color = load_field(scene, device)
     if is_fixed(scene):
         return FixedSurface(Mesh(**scene.part("surface")), color).to(device)
-    field = TetSdf(scene.meta["tets"], scene.tensors["tet/scale"], color).to(device)
-    state = {**{k: scene.tensors[f"tet/{k}"] for k in ("sdf", "deform", "scale")}}
+    field = TetSdf(scene.entry("tets"), scene.tensor("tet/scale"), color).to(device)
+    state = {**{k: scene.tensor(f"tet/{k}") for k in ("sdf", "deform", "scale")}}
     state.update({f"color.{k}": v for k, v in scene.part("field").items()})
     load_strict(field, state, "mesh scene")
     return field

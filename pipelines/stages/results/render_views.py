@@ -146,7 +146,7 @@ def _surface_drawer(scene: Scene, want_normal: bool, device, supersample: int):
 
 def _volume_drawer(scene: Scene, want_normal: bool, device, supersample: int):
     field, grid = load_field(scene, device), load_grid(scene, device)
-    settings = VolumeSettings(**scene.meta["volume"])
+    settings = VolumeSettings(**scene.entry("volume"))
 
     def draw(cameras: Cameras, shading: Shading) -> RenderBuffers:
         return render_volume(field, cameras, grid, settings, shading, want_normal=want_normal)
