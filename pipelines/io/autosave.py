@@ -25,7 +25,8 @@ from . import sealed
 
 log = logging.getLogger(__name__)
 EVERY, LONGEST = 20.0, 30.0  # seconds of work between two states: as a rule, and where writing them is slow
-SHARE = 0.01  # of the time that saving may take; where it takes more, it is done every LONGEST seconds
+SHARE = 0.005  # of the time that saving should take; where it takes more, it is done less often, up to LONGEST seconds
+LOUD = 0.01  # of the time, above which people are told
 KEPT = 2  # states
 DAYS = 30  # after which a state is removed: nobody has queued its graph again
 FILE = sealed.Kind("autosave", "lift123-autosave", 1, ("key", "state", "seconds"), "a stage at work",
@@ -153,7 +154,7 @@ class Autosave:
         """Longer pauses, up to LONGEST, where saving takes more than its share."""
         cost = (self.spent + self.written) / self.count
         self._wait = self.every and min(max(self.every, cost / SHARE), max(self.every, LONGEST))
-        if self.every and self.count >= 3 and cost > SHARE * self._wait:
+        if self.every and self.count >= 3 and cost > LOUD * self._wait:
             self._tell_once(f"saving takes {cost:.1f} s every {self._wait:.0f} s")
 
     def _tell_once(self, text: str) -> None:
