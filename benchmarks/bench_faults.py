@@ -184,8 +184,9 @@ def write(args, rows: dict[str, dict]) -> None:
         cells.append([stage, good.pop("kill"), sum(r["anew"] for r in row["kill"]), f"{max(r['lost'] for r in row['kill']):.2f}",
                       f"{row['whole'].allowed:.2f}", *good.values()])
     about = __doc__[__doc__.index("Stages are") : __doc__.index("Attempts that")].strip()
+    end = "\n".join(wrong) if wrong else "Nothing went wrong."
     text = (f"# Fault table\n\n{machine().replace(', CPU time', '')} `launch.py bench faults --moments {args.moments} --seed "
-            f"{args.seed}`.\n\n{about}\n\n{table(head, cells)}\n" + ("\n".join(wrong) if wrong else "Nothing went wrong.") + "\n\n"
+            f"{args.seed}`.\n\n{about}\n\n{table(head, cells)}\n{end}\n\n"
             "Begun anew: killed before the first state was on the disk; the next attempt then has nothing to go on from.\n")
     args.out.write_text(text, encoding="utf-8")
 

@@ -67,6 +67,11 @@ def tried() -> set[str]:
     return set(_state.tried.pop(prompt_id() or "", ()))
 
 
+def running(prompt: str) -> Turn | None:
+    """Which run of a batch the prompt is; None for one that is none."""
+    return _state.running.get(prompt)
+
+
 def follows() -> bool:
     """Whether the prompt that runs now is one run of a batch and will be followed by another."""
     turn = _state.running.get(prompt_id() or "")

@@ -152,6 +152,7 @@ class RefineLayers(Node):
         from ..pipelines import stdgen
         from ..pipelines.stages.characters import refine_layers as stage
         from ..pipelines.stages.characters.refine_config import with_steps
+        from ..pipelines.stages.characters.refined_layers import RefinedLayers
         from ..pipelines.stages.characters.refining import Refining
 
         resume = layers if layers.finished and not again else None
@@ -165,7 +166,8 @@ class RefineLayers(Node):
             layers.start.to(device), views.to(device), config, hair_segments=hair_segments,
             resume=resume and resume.to(device), seed=seed, on_step=hooks["on_step"],
             on_layer=lambda part: hooks["on_checkpoint"](chapter.sign(part)), autosave=hooks["autosave"],
-            left=left and left.to(device))), node_key(cls), loader="Load Layers", shelf=shelf)
+            left=left and left.to(device))), node_key(cls), loader="Load Layers", shelf=shelf,
+            unpack=RefinedLayers.unpack)
         return io.NodeOutput(done.to("cpu"), "\n".join(stage.report(done)))
 
 

@@ -138,7 +138,8 @@ class NerfStage1(Node):
         gate = None if boundary is None else boundary.build(reference, device)
         result = run_stage("NeRF stage 1", lambda hooks: fit_nerf(
             reference, built, config, scene=left or scene, boundary=gate, stop_at_boundary=gate is not None, seed=seed,
-            device=device, **hooks), node_key(cls), scene, shelf=shelf)
+            device=device, **hooks), node_key(cls), scene, shelf=shelf,
+            unpack=Scene.unpack)
         result = with_settings(result, prior=prior, boundary=boundary)
         plot = boundary_plot(result)
         words = " ".join(part for part in (report(result), remark) if part)
@@ -194,7 +195,8 @@ class DynamicStage2(Node):
         shelf = Shelf("NeRF stage 2", scene, config, prior, device.type)
         left = shelf.find(Scene.unpack)
         result = run_stage("NeRF stage 2", lambda hooks: fit_nerf(
-            scene.reference, built, config, scene=left or scene, device=device, **hooks), node_key(cls), scene, shelf=shelf)
+            scene.reference, built, config, scene=left or scene, device=device, **hooks), node_key(cls), scene, shelf=shelf,
+            unpack=Scene.unpack)
         return io.NodeOutput(with_settings(result, prior=prior), prior)
 
 
@@ -272,7 +274,8 @@ class DMTetRefine(Node):
         shelf = Shelf("DMTet refine", scene, config, prior, device.type)
         left = shelf.find(Scene.unpack)
         result = run_stage("DMTet refine", lambda hooks: refine_mesh(
-            built, left or scene, config, reference=scene.reference, device=device, **hooks), node_key(cls), scene, shelf=shelf)
+            built, left or scene, config, reference=scene.reference, device=device, **hooks), node_key(cls), scene, shelf=shelf,
+            unpack=Scene.unpack)
         return io.NodeOutput(with_settings(result, prior=prior))
 
 

@@ -124,6 +124,13 @@ def read(path: str | os.PathLike, kind: Kind, remark: Callable[[str], None] = lo
     return tensors, meta
 
 
+def header(path: Path, kind: Kind) -> dict[str, str]:
+    """The metadata of a file, without a look at what is in it; InputError for any other file."""
+    meta = _metadata(path, kind)
+    _check_format(path, kind, meta)
+    return meta
+
+
 def damaged(path: Path, kind: Kind, why: object) -> InputError:
     """The error for a file that is not what was written."""
     return InputError(kind.name, f"a complete file of format {kind.format}",
