@@ -171,6 +171,8 @@ def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, 
         say(" | ".join([f"{name}: taken from the attempt before, which had finished it", *shelf.remarks]), node_key)
         return known
     check_stage_room(name)
+    if shelf is not None and shelf.remarks:  # also where no step follows
+        say(" | ".join([name, *shelf.remarks]), node_key)
     checkpoints: list = []
     began, stage = time.monotonic(), telling(stage, before, name)
 

@@ -6,7 +6,8 @@ A job a line: {"stage": name, "folder": output folder, "fault": one of FAULTS, "
 A result a line: {"code": exit status, 130 for an interruption, or minus the signal; "key": fingerprint of what the node gave;
 "said": last texts in the node; "left": files below lift123/unfinished; "partial": partial results; "steps": how many states the
 stage offered; "states": their steps (of a job with "map"); "times": when it had looked for a state, offered each of its own, and
-ended; "ended": when the process had; "found": step of the state that it went on from, or None}.
+came to its end; "over": whether it did; "ended": when the process had; "found": step of the state that it went on from, or
+None}.
 The process imports everything once and computes nothing itself, so that its children are like new processes.
 """
 
@@ -111,7 +112,8 @@ class Marks:
         lines = self.lines()
         offered = [line for line in lines if "step" in line]
         found = [line["found"] for line in lines if "found" in line]
-        return {"found": found[-1] if found else None, "steps": len(offered), "states": [line["step"] for line in offered],
+        over = any("over" in line for line in lines)
+        return {"found": found[-1] if found else None, "steps": len(offered), "over": over, "states": [line["step"] for line in offered],
                 "times": [line["time"] for line in lines]}
 
 
@@ -134,7 +136,7 @@ def run(job: dict, folder: Path, marks: Marks) -> dict:
     unfinished.EVERY = job["every"]
     if job["every"]:
         autosave.LONGEST *= job["every"] / autosave.EVERY  # a short stage, and its rhythm with it
-    shown, kept, find = runner.Monitor.__call__, unfinished.Shelf.keep, unfinished.Shelf.find
+    shown, kept, find, finish = runner.Monitor.__call__, *(getattr(unfinished.Shelf, n) for n in ("keep", "find", "end"))
 
     def show(self, step):
         fault.told()
@@ -145,19 +147,23 @@ def run(job: dict, folder: Path, marks: Marks) -> dict:
         marks.tell(step=make().step if job["map"] else None)
         fault.kept()
 
+    def end(self, result=None):
+        marks.tell(over=True)
+        finish(self, result)
+
     def look(self, unpack):
         state = find(self, unpack)
         marks.tell(found=None if state is None else state.step)
         return state
 
-    runner.Monitor.__call__, unfinished.Shelf.keep, unfinished.Shelf.find = show, keep, look
+    runner.Monitor.__call__ = show
+    unfinished.Shelf.keep, unfinished.Shelf.find, unfinished.Shelf.end = keep, look, end
     fault.begin()
     result = {"code": 0, "key": ""}
     try:
         result["key"] = fingerprint(fault_stages.STAGES[job["stage"]]())
     except mm.InterruptProcessingException:
         result["code"] = 130
-    marks.tell(end=result["code"])
     return {**result, "said": said[-3:]}
 
 
