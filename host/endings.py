@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from comfy_execution.utils import get_executing_context
 
 from ..pipelines.io.runs import upstream
-from . import runs, turns
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
@@ -26,16 +25,16 @@ MOST = 256  # that wait for a later prompt; the oldest are forgotten
 
 @dataclass(frozen=True)
 class Pending:
-    """action: to be called; node: the id of who asked; made_of: see :func:`description`; turn: of a batch, or None."""
+    """action: to be called; node: the id of who asked; made_of: see :func:`description`."""
 
     action: Callable[[], None]
     node: str
     made_of: str
-    turn: turns.Turn | None
 
 
 _waiting: dict[str, list[Pending]] = {}  # by prompts that run
 _left: list[Pending] = []  # by prompts that did not end well
+_spoiled: set[str] = set()  # prompts that run
 
 
 def when_well(action: Callable[[], None]) -> bool:
@@ -46,12 +45,12 @@ def when_well(action: Callable[[], None]) -> bool:
     from server import PromptServer
 
     server = getattr(PromptServer, "instance", None)
-    item = turns.queued_item(server, context.prompt_id)
+    item = queued_item(server, context.prompt_id)
     if server is None or item is None:
         return False
     prompt, graph = context.prompt_id, item[2]
     known = prompt in _waiting
-    pending = Pending(action, context.node_id, description(graph, context.node_id), turns.running(prompt))
+    pending = Pending(action, context.node_id, description(graph, context.node_id))
     _waiting.setdefault(prompt, []).append(pending)
     if not known:
         asyncio.run_coroutine_threadsafe(_follow(server, prompt, graph), server.loop)
@@ -69,27 +68,43 @@ def description(graph: dict, node: str) -> str:
 def settle(prompt: str, graph: dict, well: bool) -> list[Callable[[], None]]:
     """What is to be called now that a prompt has ended; otherwise it waits for a later one."""
     mine = _waiting.pop(prompt, [])
-    done = [pending for pending in mine if well and not _failed(pending.turn)]
-    _left.extend(pending for pending in mine if pending not in done)
-    del _left[:-MOST]
-    if well:
-        same = [p for p in _left if p not in mine and p.made_of and p.made_of == description(graph, p.node)]
-        _left[:] = [pending for pending in _left if pending not in same]
-        done += same
-    return [pending.action for pending in done]
+    if not well or prompt in _spoiled:
+        _spoiled.discard(prompt)
+        _left.extend(mine)
+        del _left[:-MOST]
+        return []
+    same = [pending for pending in _left if pending.made_of and pending.made_of == description(graph, pending.node)]
+    _left[:] = [pending for pending in _left if pending not in same]
+    return [pending.action for pending in (*mine, *same)]
 
 
-def _failed(turn: turns.Turn | None) -> bool:
-    """Whether a batch goes on although its element has failed: the prompt then ends as if all were well."""
-    return turn is not None and turn.element is not None and runs.failure_path(turn.element.prefix).is_file()
+def spoil() -> None:
+    """The prompt that runs now will look as if it had ended well, and has not: an element of a batch has failed."""
+    context = get_executing_context()
+    if context is not None and context.prompt_id in _waiting:
+        _spoiled.add(context.prompt_id)
 
 
 async def _follow(server, prompt: str, graph: dict) -> None:
     try:
-        while turns.queued_item(server, prompt) is not None:
+        while queued_item(server, prompt) is not None:
             await asyncio.sleep(POLL_SECONDS)
-        well = turns.status_of(server, prompt).get("status_str") == "success"
+        well = status_of(server, prompt).get("status_str") == "success"
         for action in settle(prompt, graph, well):
             await asyncio.to_thread(action)
     except Exception as problem:  # nobody waits for this task
         log.warning("Lift123: what is kept for a prompt that has ended stays: %s", problem)
+
+
+def queued_item(server, prompt: str | None) -> tuple | None:
+    """What ComfyUI's queue holds for the prompt while it runs; None for one that does not."""
+    queue = getattr(server, "prompt_queue", None)
+    if queue is None or prompt is None:
+        return None
+    return next((item for item in queue.get_current_queue_volatile()[0] if item[1] == prompt), None)
+
+
+def status_of(server, prompt: str) -> dict:
+    """The prompt's status in ComfyUI's history, {} where it has been cleared."""
+    found = server.prompt_queue.get_history(prompt_id=prompt, map_function=lambda entry: entry["status"])
+    return found.get(prompt) or {}

@@ -113,8 +113,8 @@ class Marks:
         offered = [line for line in lines if "step" in line]
         found = [line["found"] for line in lines if "found" in line]
         over = any("over" in line for line in lines)
-        return {"found": found[-1] if found else None, "steps": len(offered), "over": over, "states": [line["step"] for line in offered],
-                "times": [line["time"] for line in lines]}
+        return {"found": found[-1] if found else None, "steps": len(offered), "over": over,
+                "states": [line["step"] for line in offered], "times": [line["time"] for line in lines]}
 
 
 def run(job: dict, folder: Path, marks: Marks) -> dict:
