@@ -4,7 +4,7 @@
 
 A job a line: {"stage": name, "folder": output folder, "fault": one of FAULTS, "moment" or "", "at": state, "every": seconds}.
 A result a line: {"code": exit status, 130 for an interruption, or minus the signal; "key": fingerprint of what the node gave;
-"said": last texts in the node; "left": files below lift123/unfinished; "partial": partial results; "steps": how many states the
+"said": texts in the nodes; "left": files below lift123/unfinished; "partial": partial results; "steps": how many states the
 stage offered; "states": their steps (of a job with "map"); "times": when it had looked for a state, offered each of its own, and
 came to its end; "over": whether it did; "ended": when the process had; "found": step of the state that it went on from, or
 None}.
@@ -164,7 +164,7 @@ def run(job: dict, folder: Path, marks: Marks) -> dict:
         result["key"] = fingerprint(fault_stages.STAGES[job["stage"]]())
     except mm.InterruptProcessingException:
         result["code"] = 130
-    return {**result, "said": said[-3:]}
+    return {**result, "said": said}
 
 
 def in_child(job: dict) -> dict:
