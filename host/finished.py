@@ -80,7 +80,7 @@ class Finished:
         need = sum(value.nbytes for value in tensors.values())
         entries = {"key": self.key, "result": json.dumps(told), "owner": json.dumps(journal.who())}
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            autosave.make_folder(self.folder)
             make_room(self.folder, need)
             if need > MOST_BYTES or shutil.disk_usage(self.folder).free < need + SPARE:
                 log.warning("%s: the finished stage is not kept, the disk is too full", self.stem)

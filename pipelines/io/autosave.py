@@ -122,7 +122,7 @@ class Autosave:
     def _write(self, tensors: dict[str, Tensor], entries: dict[str, str]) -> None:
         began, self.problem = time.thread_time(), None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             there = self.files()
             number = int(there[-1].stem.rpartition("_")[2]) + 1 if there else 1
             sealed.write(self.folder / f"{self.stem}_{number:06}.safetensors", FILE, tensors, entries)
@@ -169,6 +169,14 @@ class Autosave:
         if self._writer is not None:
             self._writer.join()
             self._writer = None
+
+
+def make_folder(folder: Path) -> None:
+    """A folder, and those above it, that outlives a loss of power."""
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in absent:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
