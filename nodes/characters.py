@@ -199,7 +199,8 @@ class Canonicalize(Node):
             remember(result, story)
             return io.NodeOutput(result, result, report, ui=ui.PreviewImage(result, cls=cls))
         settings, device = CanonicalSettings(seed=seed, **chosen(steps, guidance)), device_with_room()
-        network, shelf = canonical.load(device), Shelf("Canonicalize", canonical, picture, settings, device.type)
+        network = canonical.load(device)
+        shelf = Shelf("Canonicalize", canonical=canonical, picture=picture, settings=settings, device=device.type)
         left = shelf.find(Unfinished.unpack)
         chapter = Chapter(story, "Canonicalize", settings, seed=seed, network=told(canonical))
 
@@ -249,7 +250,8 @@ class CharacterMultiView(Node):
             raise InputError("image", "one picture", f"a batch of {len(image)}", "Pick one with Image From Batch.")
         device = device_with_room()
         settings = stage.MultiViewSettings(levels=LEVELS[levels], seed=seed, **chosen(steps, guidance))
-        network, shelf = multiview.load(device), Shelf("Multi-view", multiview, image[0], views, settings, device.type)
+        network = multiview.load(device)
+        shelf = Shelf("Multi-view", multiview=multiview, image=image[0], views=views, settings=settings, device=device.type)
         left = shelf.find(Unfinished.unpack)
         chapter = Chapter(recall(image, "picture") if views is None else views.story, "Multi-view", settings,
                           seed=seed, network=told(multiview))

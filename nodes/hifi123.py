@@ -230,8 +230,9 @@ class RgnvEnhance(Node):
         device = device_with_room()
         estimator = None if depth_network is None else depth_network.load(device)
         reference = _with_depth(reference, estimator, device, settings.depth)
-        shelf = Shelf(NAME, reference, depth_text_network, views[..., :3], masks, depths, cameras, settings, depth_network,
-                      background, device.type)
+        shelf = Shelf(NAME, reference=reference, depth_text_network=depth_text_network, views=views[..., :3], masks=masks,
+                      depths=depths, cameras=cameras, settings=settings, depth_network=depth_network, background=background,
+                      device=device.type)
         known, network = shelf.find(Journal.unpack) or Journal(), depth_text_network.load(device)
 
         def work(hooks) -> Packet:

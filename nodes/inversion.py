@@ -127,7 +127,8 @@ class TextualInversion(Node):
         before = stage.Inversion.load(file) if resume and file.is_file() else None
 
         key = node_key(cls)
-        shelf = Shelf(stage.NAME, reference, text_network, name.strip(), start, config, before, seed, device.type)
+        shelf = Shelf(stage.NAME, reference=reference, text_network=text_network, name=name.strip(), start=start, config=config,
+                      before=before, seed=seed, device=device.type)
         begin = shelf.find(stage.Inversion.unpack) or before
 
         def keep(part) -> None:

@@ -160,7 +160,8 @@ class RefineLayers(Node):
             return io.NodeOutput(layers, "\n".join([*stage.report(layers), "Every layer is finished already."]))
         device, config = device_with_room(), with_steps(stdgen.PRESETS[preset].refine, steps)
         chapter = Chapter(layers.story, "Refine Layers", config, seed=seed)
-        shelf = Shelf("Refine Layers", layers, views, config, resume is None, hair_segments, seed, device.type)
+        shelf = Shelf("Refine Layers", layers=layers, views=views, config=config, anew=resume is None,
+                      hair_segments=hair_segments, seed=seed, device=device.type)
         left = shelf.find(Refining.unpack)
         done = run_stage("Refine Layers", lambda hooks: chapter.sign(stage.refine_layers(
             layers.start.to(device), views.to(device), config, hair_segments=hair_segments,

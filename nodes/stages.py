@@ -132,7 +132,8 @@ class NerfStage1(Node):
             say(remark, node_key(cls))
         device = device_with_room()
         require_nerf(config, prior is not None, device)
-        shelf = Shelf("NeRF stage 1", reference, config, seed, prior, boundary, scene, device.type)
+        shelf = Shelf("NeRF stage 1", reference=reference, config=config, seed=seed, prior=prior, boundary=boundary, scene=scene,
+                      device=device.type)
         left = shelf.find(Scene.unpack)
         built = None if prior is None else prior.build(reference, device)
         gate = None if boundary is None else boundary.build(reference, device)
@@ -192,7 +193,7 @@ class DynamicStage2(Node):
         config = overridden(configured(NerfConfig(), scene.meta["config"]), mesh_iterations=mesh_iterations)
         require_nerf(config, True, device)
         built = prior.build(scene.reference, device)
-        shelf = Shelf("NeRF stage 2", scene, config, prior, device.type)
+        shelf = Shelf("NeRF stage 2", scene=scene, config=config, prior=prior, device=device.type)
         left = shelf.find(Scene.unpack)
         result = run_stage("NeRF stage 2", lambda hooks: fit_nerf(
             scene.reference, built, config, scene=left or scene, device=device, **hooks), node_key(cls), scene, shelf=shelf,
@@ -271,7 +272,7 @@ class DMTetRefine(Node):
         device = device_with_room()
         require_mesh(config, prior is not None, device)
         built = None if prior is None else prior.build(scene.reference, device)
-        shelf = Shelf("DMTet refine", scene, config, prior, device.type)
+        shelf = Shelf("DMTet refine", scene=scene, config=config, prior=prior, device=device.type)
         left = shelf.find(Scene.unpack)
         result = run_stage("DMTet refine", lambda hooks: refine_mesh(
             built, left or scene, config, reference=scene.reference, device=device, **hooks), node_key(cls), scene, shelf=shelf,

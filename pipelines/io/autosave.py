@@ -39,6 +39,7 @@ class Autosave:
 
     key:     of what went into the computation; a file of another key is none of its states.
     every:   seconds of work between two states; 0 = one after every call, written when the call returns.
+    about:   more for the metadata of the files.
     remarks: sentences for people, appended to: where it went on, damaged files, states that could not be written.
     problem: why the last state could not be written, or None.
     seconds: of work that earlier attempts had done when their state was saved.
@@ -46,8 +47,10 @@ class Autosave:
              that thread and for writing in another.
     """
 
-    def __init__(self, folder: Path, stem: str, key: str, every: float = EVERY, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, folder: Path, stem: str, key: str, every: float = EVERY, clock: Callable[[], float] = time.monotonic,
+                 about: dict[str, str] | None = None):
         self.folder, self.stem, self.key, self.every, self.clock = folder, stem, key, every, clock
+        self.about = about or {}
         self.remarks: list[str] = []
         self.problem: OSError | None = None
         self.seconds = self.spent = self.copied = self.written = 0.0
@@ -89,7 +92,8 @@ class Autosave:
         self._join()
         busy = time.thread_time()
         tensors, meta = make().pack()
-        entries = {"key": self.key, "state": json.dumps(meta), "seconds": f"{self.seconds + began - self.began:.3f}"}
+        entries = {**self.about, "key": self.key, "state": json.dumps(meta),
+                   "seconds": f"{self.seconds + began - self.began:.3f}"}
         self._writer = threading.Thread(target=self._write, args=(tensors, entries), name="lift123 autosave")
         self._writer.start()
         if now or not self.every:

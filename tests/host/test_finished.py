@@ -58,7 +58,7 @@ def stage(output, seed=1, made=None):
             hooks["autosave"](lambda: SimpleNamespace(step=1, pack=lambda: ({"x": torch.zeros(1)}, {})))
         return made or BOX
 
-    shelf = Shelf("Toy", seed, every=0.0)
+    shelf = Shelf("Toy", seed=seed, every=0.0)
     result = runner.run_stage("Toy", work, None, shelf=shelf, unpack=Packet.unpack)
     if shelf._writer is not None:
         shelf._writer.join()

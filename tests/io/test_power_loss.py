@@ -1,11 +1,10 @@
-"""A loss of power at any time: all that was not synced may be gone or damaged, and the states that were said to be kept are not."""
+"""A loss of power at any time: what was not synced may be gone or damaged; states that were said to be kept are there."""
 
 import os
 
 import pytest
 from helpers.power import Recorder, outcomes, played
 from lift123.pipelines.io.autosave import Autosave
-
 from test_autosave import Count
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="files are read by their handles")
