@@ -4,9 +4,10 @@
 
 Every stage works for so many seconds after its first step, and for two states at least, with autosaves as in a graph.  Blocked:
 share of that time in which the stage waited for its state to be copied.  Copied, written: processor time per state in the
-stage's thread and in the thread that seals and writes it meanwhile.  Cost: both, over the seconds between two states; on a
-machine that does other work, too, the blocked share is larger, because less of the stage is done in that time.  Priors are left
-out and NeRF's pictures are small: more would lengthen the steps but not the saving.
+stage's thread and in the thread that seals and writes it meanwhile.  Cost: both together, over the processor time that the
+stage's own work took in the same run.  On a machine that does other work, too, less of the stage is done between two states, so
+that both shares are larger than on an idle one.  Priors are left out and NeRF's pictures are small: more would lengthen the
+steps but not the saving.
 """
 
 from __future__ import annotations
@@ -73,10 +74,11 @@ STAGES = {
 
 def measure(stage: Callable, seconds: float, folder: Path) -> list:
     """[states, MB each, longest pause, blocked %, copied s, written s, cost %] of a stage that works so long."""
-    saves, times = Autosave(folder, "bench", "bench"), []
+    saves, times, busy = Autosave(folder, "bench", "bench"), [], []
 
     def on_step(step) -> None:
         times[:] = times or [time.monotonic()]  # the first step loads and compiles
+        busy[:] = [*busy[:1], time.thread_time()]
         if time.monotonic() - times[0] > seconds and saves.count >= 2:
             raise StopStage
 
@@ -94,8 +96,9 @@ def measure(stage: Callable, seconds: float, folder: Path) -> list:
     pause = max(b - a for a, b in zip(times, times[1:]))
     copied, written = saves.copied / saves.count, saves.written / saves.count
     saves.clear()
+    cost = (saves.copied + saves.written) / (busy[-1] - busy[0] - saves.copied)
     return [saves.count, f"{size:.1f}", f"{pause:.0f}", f"{100 * saves.spent / total:.2f}", f"{copied:.3f}", f"{written:.3f}",
-            f"{100 * (copied + written) / EVERY:.2f}"]
+            f"{100 * cost:.2f}"]
 
 
 def main() -> int:

@@ -156,19 +156,26 @@ def duration(seconds: float) -> str:
 
 
 def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, before=None, loader: str = "Load Scene",
-              shelf: Shelf | None = None, remarks: Sequence[str] = ()) -> Result:
+              shelf: Shelf | None = None, unpack: Callable[..., Result] | None = None, remarks: Sequence[str] = ()) -> Result:
     """Runs ``stage({"on_step": ..., "on_checkpoint": ...})`` and returns its scene (or whatever else it makes).
 
     before: the scene the stage starts from, if any; its stages and their seconds are carried on.
     loader: the node that reads partial results back.
     shelf: keeps the stage's state while it works and when it is interrupted; the stage is then given ``autosave``, too.
     remarks: sentences that the node's text shows all the time.
+    unpack: the inverse of the result's ``pack``.  With it the shelf also keeps the result until the prompt has ended well,
+        and the stage is not run where an earlier attempt at the same graph has come to its end.
 
     On interruption or an error the partial result is saved under output/lift123/ and named in the log, in
     the node's text and in the error; ``loader`` continues from it.  Results without ``save`` are not kept, but for
     what the stage has handed to ``on_checkpoint`` in their place.
     """
+    if shelf is not None and unpack is not None and (known := shelf.finished(unpack)) is not None:
+        say(" | ".join([f"{name}: taken from the attempt before, which had finished it", *shelf.remarks]), node_key)
+        return known
     check_stage_room(name)
+    if shelf is not None and shelf.remarks:  # also where no step follows
+        say(" | ".join([name, *shelf.remarks]), node_key)
     checkpoints: list = []
     began, stage = time.monotonic(), telling(stage, before, name)
 
@@ -199,11 +206,11 @@ def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, 
         raise monitor.interrupted
     if monitor.finished_early and monitor.last is not None:
         say(f"{name} finished early at {monitor.last.index}/{monitor.last.total}", node_key)
-    spent = time.monotonic() - began
+    spent = time.monotonic() - began + (0.0 if shelf is None else shelf.seconds)
+    made = timed(scene, before, name, spent) if hasattr(scene, "meta") else scene
     if shelf is not None:
-        spent += shelf.seconds
-        shelf.clear()
-    return timed(scene, before, name, spent) if hasattr(scene, "meta") else scene
+        shelf.end(None if unpack is None or monitor.finished_early else made)
+    return made
 
 
 def failure(problem: Exception, name: str, where: str, node_key: str | None) -> Exception:

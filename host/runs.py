@@ -16,7 +16,7 @@ from comfy_execution.graph import ExecutionBlocker
 from comfy_execution.utils import get_executing_context
 
 from ..pipelines.io import plain_json, runs
-from . import attempts
+from . import attempts, endings
 from .runner import say
 
 log = logging.getLogger(__name__)
@@ -93,6 +93,7 @@ def absorb(schema: io.Schema, problem: Exception) -> io.NodeOutput | None:
     elements = _elements[max(lists, key=lambda key: len(_elements[key]))]
     element = elements[min(context.list_index or 0, len(elements) - 1)]
     record_failure(element, schema.display_name, problem, context.node_id)
+    endings.spoil()
     return blocked(schema)
 
 

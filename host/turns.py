@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from comfy_execution.utils import get_executing_context
 
 from . import attempts, runs
+from .endings import queued_item, status_of
 
 log = logging.getLogger(__name__)
 ROUTE = "/lift123/batch"
@@ -175,17 +176,3 @@ def _summary(turn: Turn) -> str:
     if turn.stop:
         return f"The batch was stopped after {turn.position} of {turn.total}, {failed} failed. Queue the graph again to go on."
     return f"The batch has come to its end: {turn.position} of {turn.total} were worked on, {failed} failed."
-
-
-def queued_item(server, prompt: str | None) -> tuple | None:
-    """What ComfyUI's queue holds for the prompt while it runs; None for one that does not."""
-    queue = getattr(server, "prompt_queue", None)
-    if queue is None or prompt is None:
-        return None
-    return next((item for item in queue.get_current_queue_volatile()[0] if item[1] == prompt), None)
-
-
-def status_of(server, prompt: str) -> dict:
-    """The prompt's status in ComfyUI's history, {} where it has been cleared."""
-    found = server.prompt_queue.get_history(prompt_id=prompt, map_function=lambda entry: entry["status"])
-    return found.get(prompt) or {}

@@ -11,11 +11,12 @@ from comfy_api.latest import io, ui
 from ..host import types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import to_image, to_mask
+from ..host.finished import Packet
 from ..host.runner import run_stage
 from ..host.specs import Network
 from ..host.story import Chapter, recall, remember, told
 from ..host.unfinished import Shelf
-from ..pipelines.core.character_views import LEVEL_NAMES
+from ..pipelines.core.character_views import LEVEL_NAMES, CharacterViews
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.story import Story
 from ..pipelines.io.manifest import describe_picture
@@ -198,15 +199,20 @@ class Canonicalize(Node):
             remember(result, story)
             return io.NodeOutput(result, result, report, ui=ui.PreviewImage(result, cls=cls))
         settings, device = CanonicalSettings(seed=seed, **chosen(steps, guidance)), device_with_room()
-        network, shelf = canonical.load(device), Shelf("Canonicalize", canonical, picture, settings, device.type)
+        network = canonical.load(device)
+        shelf = Shelf("Canonicalize", canonical=canonical, picture=picture, settings=settings, device=device.type)
         left = shelf.find(Unfinished.unpack)
         chapter = Chapter(story, "Canonicalize", settings, seed=seed, network=told(canonical))
-        done = run_stage("Canonicalize", lambda hooks: canonicalize(
-            network, picture, settings, resume=lambda key: left, device=device, on_step=hooks["on_step"],
-            autosave=hooks["autosave"]), node_key(cls), shelf=shelf)
-        result = to_image(done.picture)
+
+        def work(hooks) -> Packet:
+            done = canonicalize(network, picture, settings, resume=lambda key: left, device=device, on_step=hooks["on_step"],
+                                autosave=hooks["autosave"])
+            return Packet({"picture": done.picture, "shown": done.shown})
+
+        done = run_stage("Canonicalize", work, node_key(cls), shelf=shelf, unpack=Packet.unpack).tensors
+        result = to_image(done["picture"])
         remember(result, chapter.end())
-        return io.NodeOutput(result, to_image(done.shown), report, ui=ui.PreviewImage(result, cls=cls))
+        return io.NodeOutput(result, to_image(done["shown"]), report, ui=ui.PreviewImage(result, cls=cls))
 
 
 class CharacterMultiView(Node):
@@ -244,7 +250,8 @@ class CharacterMultiView(Node):
             raise InputError("image", "one picture", f"a batch of {len(image)}", "Pick one with Image From Batch.")
         device = device_with_room()
         settings = stage.MultiViewSettings(levels=LEVELS[levels], seed=seed, **chosen(steps, guidance))
-        network, shelf = multiview.load(device), Shelf("Multi-view", multiview, image[0], views, settings, device.type)
+        network = multiview.load(device)
+        shelf = Shelf("Multi-view", multiview=multiview, image=image[0], views=views, settings=settings, device=device.type)
         left = shelf.find(Unfinished.unpack)
         chapter = Chapter(recall(image, "picture") if views is None else views.story, "Multi-view", settings,
                           seed=seed, network=told(multiview))
@@ -255,7 +262,7 @@ class CharacterMultiView(Node):
             work = partial(stage.draw_views, network, image[0], settings, done=views)
         found = chapter.sign(run_stage("Multi-view", lambda hooks: work(
             resume=lambda key: left, device=device, on_step=hooks["on_step"], autosave=hooks["autosave"]), node_key(cls),
-            shelf=shelf))
+            shelf=shelf, unpack=CharacterViews.unpack))
         colors = to_image(found.color.flatten(0, 1))
         return io.NodeOutput(found, colors, to_image(found.encoded_normal().flatten(0, 1)), ui=ui.PreviewImage(colors, cls=cls))
 

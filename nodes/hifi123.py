@@ -14,6 +14,7 @@ from comfy_api.latest import io, ui
 from ..host import checkpoints, types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import parse_angles, to_image
+from ..host.finished import Packet
 from ..host.runner import run_stage
 from ..host.specs import AnyNetwork, Network
 from ..host.unfinished import Shelf
@@ -229,17 +230,23 @@ class RgnvEnhance(Node):
         device = device_with_room()
         estimator = None if depth_network is None else depth_network.load(device)
         reference = _with_depth(reference, estimator, device, settings.depth)
-        shelf = Shelf(NAME, reference, depth_text_network, views[..., :3], masks, depths, cameras, settings, depth_network,
-                      background, device.type)
+        shelf = Shelf(NAME, reference=reference, depth_text_network=depth_text_network, views=views[..., :3], masks=masks,
+                      depths=depths, cameras=cameras, settings=settings, depth_network=depth_network, background=background,
+                      device=device.type)
         known, network = shelf.find(Journal.unpack) or Journal(), depth_text_network.load(device)
-        before, after, guide = run_stage(NAME, lambda hooks: enhance_views(
-            network, reference, views[..., :3], masks, depths, cameras, settings, estimator=estimator, device=device,
-            background=background, on_step=hooks["on_step"], journal=replace(known, autosave=hooks["autosave"])),
-            node_key(cls), shelf=shelf)
-        spent = guide.spent
-        report = (f"{len(views)} views at {guide.image_size} px: {spent.pictures} evaluations in {spent.calls} calls of the "
-                  f"network, {2 * rungs if settings.inject else 0} of them for the reference; layers: "
-                  + ", ".join(n.split(".transformer")[0] for n in guide.layers))
+
+        def work(hooks) -> Packet:
+            before, after, guide = enhance_views(
+                network, reference, views[..., :3], masks, depths, cameras, settings, estimator=estimator, device=device,
+                background=background, on_step=hooks["on_step"], journal=replace(known, autosave=hooks["autosave"]))
+            spent = guide.spent
+            return Packet({"before": before, "after": after}, {"report": (
+                f"{len(views)} views at {guide.image_size} px: {spent.pictures} evaluations in {spent.calls} calls of the "
+                f"network, {2 * rungs if settings.inject else 0} of them for the reference; layers: "
+                + ", ".join(n.split(".transformer")[0] for n in guide.layers))})
+
+        done = run_stage(NAME, work, node_key(cls), shelf=shelf, unpack=Packet.unpack)
+        before, after, report = done.tensors["before"], done.tensors["after"], done.told["report"]
         shown = to_image(torch.cat([before, after], 2))
         return io.NodeOutput(to_image(after), shown, report, ui=ui.PreviewImage(shown, cls=cls))
 

@@ -12,6 +12,7 @@ from comfy_api.latest import io, ui
 from ..host import types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import to_image
+from ..host.finished import Packet
 from ..host.runner import run_stage, say
 from ..host.specs import AnyNetwork
 from ..host.unfinished import Shelf
@@ -126,7 +127,8 @@ class TextualInversion(Node):
         before = stage.Inversion.load(file) if resume and file.is_file() else None
 
         key = node_key(cls)
-        shelf = Shelf(stage.NAME, reference, text_network, name.strip(), start, config, before, seed, device.type)
+        shelf = Shelf(stage.NAME, reference=reference, text_network=text_network, name=name.strip(), start=start, config=config,
+                      before=before, seed=seed, device=device.type)
         begin = shelf.find(stage.Inversion.unpack) or before
 
         def keep(part) -> None:
@@ -139,9 +141,13 @@ class TextualInversion(Node):
             found = stage.invert(reference, inverter, name.strip(), config, start=start, inversion=begin, seed=seed,
                                  on_step=hooks["on_step"], on_checkpoint=keep, autosave=hooks["autosave"])
             keep(found)
-            return found.word
+            return Packet(*found.pack())
 
-        word = run_stage(stage.NAME, learn, key, shelf=shelf)
+        known = run_stage(stage.NAME, learn, key, shelf=shelf, unpack=Packet.unpack)
+        found = stage.Inversion.unpack(*known.pack())
+        if shelf.taken:
+            keep(found)
+        word = found.word
         pictures = to_image(stage.samples(inverter, word, sentence, samples, config.guidance, seed=seed))
         prompt = sentence.replace("{}", word.mention)
         return io.NodeOutput(LearnedNetwork(text_network, (str(file),)), prompt, file.name, pictures,

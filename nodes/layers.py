@@ -153,6 +153,7 @@ class RefineLayers(Node):
         from ..pipelines import stdgen
         from ..pipelines.stages.characters import refine_layers as stage
         from ..pipelines.stages.characters.refine_config import with_steps
+        from ..pipelines.stages.characters.refined_layers import RefinedLayers
         from ..pipelines.stages.characters.refining import Refining
 
         resume = layers if layers.finished and not again else None
@@ -162,13 +163,15 @@ class RefineLayers(Node):
             views.require_figure()
         device, config = device_with_room(), with_steps(stdgen.PRESETS[preset].refine, steps)
         chapter = Chapter(layers.story, "Refine Layers", config, seed=seed)
-        shelf = Shelf("Refine Layers", layers, views, config, resume is None, hair_segments, seed, device.type)
+        shelf = Shelf("Refine Layers", layers=layers, views=views, config=config, anew=resume is None,
+                      hair_segments=hair_segments, seed=seed, device=device.type)
         left = shelf.find(Refining.unpack)
         done = run_stage("Refine Layers", lambda hooks: chapter.sign(stage.refine_layers(
             layers.start.to(device), views.to(device), config, hair_segments=hair_segments,
             resume=resume and resume.to(device), seed=seed, on_step=hooks["on_step"],
             on_layer=lambda part: hooks["on_checkpoint"](chapter.sign(part)), autosave=hooks["autosave"],
-            left=left and left.to(device))), node_key(cls), loader="Load Layers", shelf=shelf)
+            left=left and left.to(device))), node_key(cls), loader="Load Layers", shelf=shelf,
+            unpack=RefinedLayers.unpack)
         return io.NodeOutput(done.to("cpu"), "\n".join(stage.report(done)))
 
 

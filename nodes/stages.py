@@ -133,13 +133,14 @@ class NerfStage1(Node):
             say(" ".join(remarks), node_key(cls))
         device = device_with_room()
         require_nerf(config, prior is not None, device)
-        shelf = Shelf("NeRF stage 1", reference, config, seed, prior, boundary, scene, device.type)
+        shelf = Shelf("NeRF stage 1", reference=reference, config=config, seed=seed, prior=prior, boundary=boundary, scene=scene,
+                      device=device.type)
         left = shelf.find(Scene.unpack)
         built = None if prior is None else prior.build(reference, device)
         gate = None if boundary is None else boundary.build(reference, device)
         result = run_stage("NeRF stage 1", lambda hooks: fit_nerf(
             reference, built, config, scene=left or scene, boundary=gate, stop_at_boundary=gate is not None, seed=seed,
-            device=device, **hooks), node_key(cls), scene, shelf=shelf, remarks=remarks)
+            device=device, **hooks), node_key(cls), scene, shelf=shelf, unpack=Scene.unpack, remarks=remarks)
         result = with_settings(result, prior=prior, boundary=boundary)
         plot = boundary_plot(result)
         return io.NodeOutput(result, plot, report(result, remarks), ui=ui.PreviewImage(plot, cls=cls))
@@ -193,11 +194,11 @@ class DynamicStage2(Node):
         require_nerf(config, True, device)
         remarks = stage_remarks(config, scene.reference)
         built = prior.build(scene.reference, device)
-        shelf = Shelf("NeRF stage 2", scene, config, prior, device.type)
+        shelf = Shelf("NeRF stage 2", scene=scene, config=config, prior=prior, device=device.type)
         left = shelf.find(Scene.unpack)
         result = run_stage("NeRF stage 2", lambda hooks: fit_nerf(
             scene.reference, built, config, scene=left or scene, device=device, **hooks), node_key(cls), scene, shelf=shelf,
-            remarks=remarks)
+            unpack=Scene.unpack, remarks=remarks)
         return io.NodeOutput(with_settings(result, prior=prior), prior, report(result, remarks))
 
 
@@ -276,11 +277,11 @@ class DMTetRefine(Node):
         require_mesh(config, prior is not None, device)
         remarks = stage_remarks(config, scene.reference)
         built = None if prior is None else prior.build(scene.reference, device)
-        shelf = Shelf("DMTet refine", scene, config, prior, device.type)
+        shelf = Shelf("DMTet refine", scene=scene, config=config, prior=prior, device=device.type)
         left = shelf.find(Scene.unpack)
         result = run_stage("DMTet refine", lambda hooks: refine_mesh(
             built, left or scene, config, reference=scene.reference, device=device, **hooks), node_key(cls), scene, shelf=shelf,
-            remarks=remarks)
+            unpack=Scene.unpack, remarks=remarks)
         return io.NodeOutput(with_settings(result, prior=prior), report(result, remarks))
 
 

@@ -90,6 +90,16 @@ class CharacterViews:
         straight = ((self.color[i] - (1 - alpha)) / alpha.clamp_min(1e-6)).clamp(0, 1) * (alpha > 0)
         return Views(self.cameras, straight, self.alpha[i], normal=self.normal[i])  # pyright: ignore[reportArgumentType]
 
+    def pack(self) -> tuple[dict[str, Tensor], dict]:
+        """(tensors on the CPU, JSON); inverse of :meth:`unpack`."""
+        tensors = {name: getattr(self, name).detach().cpu() for name in ("color", "normal", "alpha")}
+        return tensors, {"levels": list(self.levels), "story": self.story.to_json()}
+
+    @staticmethod
+    def unpack(tensors: dict[str, Tensor], told: dict) -> "CharacterViews":
+        """What :meth:`pack` gave."""
+        return CharacterViews(**tensors, levels=tuple(told["levels"]), story=Story.from_json(told["story"]))
+
     def to(self, device) -> "CharacterViews":
         """The same pictures on another device."""
         return replace(self, **{name: getattr(self, name).to(device) for name in ("color", "normal", "alpha")})

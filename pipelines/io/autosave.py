@@ -25,7 +25,8 @@ from . import plain_json, sealed
 
 log = logging.getLogger(__name__)
 EVERY, LONGEST = 20.0, 30.0  # seconds of work between two states: as a rule, and where writing them is slow
-SHARE = 0.01  # of the time that saving may take; where it takes more, it is done every LONGEST seconds
+SHARE = 0.005  # of the time that saving should take; where it takes more, it is done less often, up to LONGEST seconds
+LOUD = 0.01  # of the time, above which people are told
 KEPT = 2  # states
 DAYS = 30  # after which a state is removed: nobody has queued its graph again
 FILE = sealed.Kind("autosave", "lift123-autosave", 1, ("key", "state", "seconds"), "a stage at work",
@@ -38,6 +39,7 @@ class Autosave:
 
     key:     of what went into the computation; a file of another key is none of its states.
     every:   seconds of work between two states; 0 = one after every call, written when the call returns.
+    about:   more for the metadata of the files.
     remarks: sentences for people, appended to: where it went on, damaged files, states that could not be written.
     problem: why the last state could not be written, or None.
     seconds: of work that earlier attempts had done when their state was saved.
@@ -45,8 +47,10 @@ class Autosave:
              that thread and for writing in another.
     """
 
-    def __init__(self, folder: Path, stem: str, key: str, every: float = EVERY, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, folder: Path, stem: str, key: str, every: float = EVERY, clock: Callable[[], float] = time.monotonic,
+                 about: dict[str, str] | None = None):
         self.folder, self.stem, self.key, self.every, self.clock = folder, stem, key, every, clock
+        self.about = about or {}
         self.remarks: list[str] = []
         self.problem: OSError | None = None
         self.seconds = self.spent = self.copied = self.written = 0.0
@@ -88,7 +92,8 @@ class Autosave:
         self._join()
         busy = time.thread_time()
         tensors, meta = make().pack()
-        entries = {"key": self.key, "state": json.dumps(meta), "seconds": f"{self.seconds + began - self.began:.3f}"}
+        entries = {**self.about, "key": self.key, "state": json.dumps(meta),
+                   "seconds": f"{self.seconds + began - self.began:.3f}"}
         self._writer = threading.Thread(target=self._write, args=(tensors, entries), name="lift123 autosave")
         self._writer.start()
         if now or not self.every:
@@ -121,7 +126,7 @@ class Autosave:
     def _write(self, tensors: dict[str, Tensor], entries: dict[str, str]) -> None:
         began, self.problem = time.thread_time(), None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             there = self.files()
             number = int(there[-1].stem.rpartition("_")[2]) + 1 if there else 1
             sealed.write(self.folder / f"{self.stem}_{number:06}.safetensors", FILE, tensors, entries)
@@ -153,7 +158,7 @@ class Autosave:
         """Longer pauses, up to LONGEST, where saving takes more than its share."""
         cost = (self.spent + self.written) / self.count
         self._wait = self.every and min(max(self.every, cost / SHARE), max(self.every, LONGEST))
-        if self.every and self.count >= 3 and cost > SHARE * self._wait:
+        if self.every and self.count >= 3 and cost > LOUD * self._wait:
             self._tell_once(f"saving takes {cost:.1f} s every {self._wait:.0f} s")
 
     def _tell_once(self, text: str) -> None:
@@ -168,6 +173,14 @@ class Autosave:
         if self._writer is not None:
             self._writer.join()
             self._writer = None
+
+
+def make_folder(folder: Path) -> None:
+    """A folder, and those above it, that outlives a loss of power."""
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in absent:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

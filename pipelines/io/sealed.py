@@ -24,6 +24,7 @@ from ..core.errors import InputError
 log = logging.getLogger(__name__)
 SEAL = "sha256"
 LONGEST_HEADER = 1 << 26  # bytes; scenes have some thousand
+PIECE = 1 << 20  # bytes written at once: a system that is handed 100 MB prepares its pages far more slowly
 _ALIGNED = 8
 _TYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
@@ -89,7 +90,9 @@ def write(path: str | os.PathLike, kind: Kind, tensors: dict[str, Tensor], entri
         with partial.open("wb") as file:
             file.write(struct.pack("<Q", len(head)) + head)
             for name in order:
-                file.write(_bytes(plain[name]))
+                data = _bytes(plain[name])
+                for place in range(0, len(data), PIECE):
+                    file.write(data[place : place + PIECE])
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -126,6 +129,13 @@ def check_finite(tensors: dict[str, Tensor]) -> None:
     for name, value in tensors.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise ValueError(f"{name} holds NaN or infinity")
+
+
+def header(path: Path, kind: Kind) -> dict[str, str]:
+    """The metadata of a file, without a look at what is in it; InputError for any other file."""
+    meta = _metadata(path, kind)
+    _check_format(path, kind, meta)
+    return meta
 
 
 def damaged(path: Path, kind: Kind, why: object) -> InputError:

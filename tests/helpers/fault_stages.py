@@ -131,10 +131,26 @@ def rgnv():
         azimuths="", mask_marks="object", mask=mask, depth_network=Network("depth")).result
 
 
+def one_prompt():
+    """NeRF stage 1 and DMTet as two nodes of one prompt that a server runs, until it has ended well."""
+    import server
+
+    from helpers.fake_server import FakeServer
+
+    server.PromptServer.instance = running = FakeServer()  # pyright: ignore[reportAttributeAccessIssue]
+    graph = {"nerf": {"class_type": "Lift123_NerfStage1", "inputs": {}},
+             "mesh": {"class_type": "Lift123_DMTetRefine", "inputs": {"scene": ["nerf", 0]}}}
+    with running.prompt("a prompt", graph):
+        with running.node("nerf"):
+            scene = nerf_stage_1()[0]
+        with running.node("mesh"):
+            return stages.DMTetRefine.execute(scene=scene, iterations=8, what="both", grid=8, **SETTINGS).result
+
+
 STAGES = {
     "NeRF stage 1": nerf_stage_1, "NeRF stage 2": nerf_stage_2, "DMTet": dmtet, "RGSD": rgsd,
     "Textual inversion": textual_inversion, "Canonicalize": canonicalize, "Multi-view": multi_view, "Refine Layers": refine,
-    "RGNV": rgnv,
+    "RGNV": rgnv, "One prompt": one_prompt,
 }
 # What comes before a stage is made before it is ended, not by it.
 BEFORE = {"NeRF stage 2": half_nerf, "DMTet": whole_nerf, "RGSD": whole_nerf, "Canonicalize": figure, "Multi-view": figure,

@@ -51,6 +51,19 @@ def test_a_killed_stage_goes_on_bit_for_bit(worker, whole, tmp_path, stage):
     assert "continued from step" in again["said"][-1] and not again["left"]
 
 
+def test_a_kill_in_a_later_stage_does_not_cost_the_one_before(worker, tmp_path):
+    """NeRF stage 1 keeps 9 states, then DMTet 7; killed after its fourth."""
+    whole = worker.run("One prompt", tmp_path / "whole", every=20.0)
+    assert whole["code"] == 0 and whole["steps"] == 16 and not whole["left"], "nothing stays when the prompt has ended well"
+    killed = worker.run("One prompt", tmp_path / "killed", "kill", 13)
+    names = [name.split("_")[0] + ("_done" if "_done_" in name else "") for name in killed["left"]]
+    assert killed["code"] == -9 and names == ["dmtet", "dmtet", "nerf_done"]
+    again = worker.run("One prompt", tmp_path / "killed")
+    assert again["key"] == whole["key"] and again["steps"] == 3 and not again["left"]
+    assert "NeRF stage 1: taken from the attempt before, which had finished it" in again["said"]
+    assert any("continued from step 4" in text for text in again["said"])
+
+
 @pytest.mark.parametrize("fault", ["terminate", "full", "readonly", "deleted"])
 def test_trouble_with_the_disk_costs_time_at_most(worker, whole, tmp_path, fault):
     ended = worker.run("Canonicalize", tmp_path, fault, 3)

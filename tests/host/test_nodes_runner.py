@@ -176,12 +176,33 @@ def counting(hooks, fail_at=None):
 
 
 def test_a_stage_that_fails_says_that_its_state_is_there(output, sent):
-    shelf = Shelf("toy stage", 1, every=0.0)
+    shelf = Shelf("toy stage", seed=1, every=0.0)
     with pytest.raises(RuntimeError, match="broken.*output/lift123/unfinished/toy_stage_.*; queueing the same graph again conti"):
         runner.run_stage("toy stage", lambda hooks: counting(hooks, 4), None, shelf=shelf)
-    again = Shelf("toy stage", 1, every=0.0)
-    assert again.find(Count.unpack) == Count(3) and Shelf("toy stage", 2).find(Count.unpack) is None
+    again = Shelf("toy stage", seed=1, every=0.0)
+    assert again.find(Count.unpack) == Count(3) and Shelf("toy stage", seed=2).find(Count.unpack) is None
     assert runner.run_stage("toy stage", counting, None, shelf=again) == "done" and again.left() is None
+
+
+def test_a_stage_that_begins_anew_says_what_has_changed(output, sent):
+    @dataclass(frozen=True)
+    class Settings:
+        iterations: int = 10
+        rate: float = 0.1
+
+    def shelf(**inputs):
+        return Shelf("toy stage", every=0.0, **{"seed": 1, "settings": Settings(), "picture": torch.zeros(2), **inputs})
+
+    with pytest.raises(RuntimeError, match="broken"):
+        runner.run_stage("toy stage", lambda hooks: counting(hooks, 4), None, shelf=shelf())
+    several = {"picture": torch.ones(2), "settings": Settings(11)}
+    for inputs, told in (({"seed": 2}, "seed"), (several, "settings.iterations, picture")):
+        other = shelf(**inputs)
+        assert other.find(Count.unpack) is None
+        assert other.remarks == [f"begun anew: {told} changed since the attempt that was not finished"]
+    nothing = Shelf("another stage", seed=2)
+    assert nothing.find(Count.unpack) is None and not nothing.remarks
+    assert shelf().find(Count.unpack) == Count(3) and shelf(seed=2).changed() == "seed"
 
 
 def test_a_state_that_could_not_be_written_is_said_in_the_node(output, sent, monkeypatch):
@@ -190,11 +211,11 @@ def test_a_state_that_could_not_be_written_is_said_in_the_node(output, sent, mon
 
     monkeypatch.setattr("lift123.pipelines.io.autosave.sealed.write", full)
     with pytest.raises(RuntimeError, match="broken. What it has so far could not be saved: .*No space left"):
-        runner.run_stage("toy stage", lambda hooks: counting(hooks, 4), None, shelf=Shelf("toy stage", 1, every=0.0))
+        runner.run_stage("toy stage", lambda hooks: counting(hooks, 4), None, shelf=Shelf("toy stage", seed=1, every=0.0))
 
 
 def test_what_cannot_be_told_apart_keeps_no_state(output):
-    shelf = Shelf("toy stage", object(), every=0.0)
+    shelf = Shelf("toy stage", thing=object(), every=0.0)
     assert runner.run_stage("toy stage", counting, None, shelf=shelf) == "done" and shelf.left() is None
 
 
