@@ -20,6 +20,7 @@ class CharacterViews:
     color:  [L, 6, H, W, 3] sRGB in [0, 1], composited on white.
     normal: [L, 6, H, W, 3] in [-1, 1], unit length where ``alpha`` is above 0, else 0.  All six views share the front
             camera's frame (x its right, y up, z towards its viewer), which is the scene's.
+            0 everywhere where only colors are known (``has_normals``).
     alpha:  [L, 6, H, W] coverage in [0, 1].
     levels: names of the L levels, of :data:`LEVEL_NAMES` and in that order.
     story:  how they were made.
@@ -55,6 +56,11 @@ class CharacterViews:
         return self.alpha.shape[3]
 
     @property
+    def has_normals(self) -> bool:
+        """Whether any normal is known; six colors alone are enough for S-LRM, not for the refinement."""
+        return bool((self.normal != 0).any())
+
+    @property
     def cameras(self) -> OrthoCameras:
         """The six cameras of every level, at the pictures' size."""
         return six_views(self.height, self.width).to(self.alpha.device)
@@ -71,6 +77,10 @@ class CharacterViews:
         i = self.index(level)
         parts = {name: getattr(self, name)[i : i + 1] for name in ("color", "normal", "alpha")}
         return CharacterViews(**parts, levels=(self.levels[i],))
+
+    def whole(self) -> "CharacterViews":
+        """The complete character under the name of the level that shows a figure in one piece outermost: "body"."""
+        return replace(self.level("complete"), levels=("body",))
 
     def encoded_normal(self) -> Tensor:
         """[L, 6, H, W, 3] (normal + 1) / 2 in [0, 1], composited on white."""

@@ -34,6 +34,7 @@ class RefinedLayers:
     was_mirrored: whether the given layers were mirrored first.
     coarse:   the layers as they were given, before mirroring: outer layers are carried along from these, also after a pause.
               Empty where nothing has begun.
+    whole:    the figure is one piece, the layer "body", and the complete character's views show it.
     story:    how they were made.
     """
 
@@ -45,6 +46,7 @@ class RefinedLayers:
     was_mirrored: bool = False
     coarse: LayeredMesh = field(default_factory=lambda: LayeredMesh({}))
     story: Story = field(default_factory=Story)
+    whole: bool = False
 
     @property
     def complete(self) -> bool:
@@ -72,14 +74,15 @@ class RefinedLayers:
                 given = {f: getattr(mesh, f) for f in _FIELDS if getattr(mesh, f) is not None}
                 tensors |= {f"{group}/{name}/{f}": v.clone().contiguous() for f, v in given.items()}  # sets may share some
         state = {name: getattr(self, name) for name in ("finished", "notes", "reach", "was_mirrored")}
-        return tensors, state | {"story": self.story.to_json()}
+        return tensors, state | {"story": self.story.to_json()} | ({"whole": True} if self.whole else {})
 
     @staticmethod
     def unpack(tensors: dict[str, Tensor], state: dict) -> "RefinedLayers":
         """What :meth:`pack` gave; KeyError, TypeError or ValueError for anything else."""
         groups = {group: LayeredMesh(_meshes(tensors, group)) for group in _SETS}
         return RefinedLayers(**groups, finished=tuple(state["finished"]), notes=tuple(state["notes"]), reach=state["reach"],
-                             was_mirrored=bool(state["was_mirrored"]), story=Story.from_json(state.get("story")))
+                             was_mirrored=bool(state["was_mirrored"]), story=Story.from_json(state.get("story")),
+                             whole=bool(state.get("whole", False)))
 
 
 def save_layers(path: str | os.PathLike, refined: RefinedLayers) -> Path:
