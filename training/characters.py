@@ -86,8 +86,11 @@ def stages_of(args) -> tuple[str, ...]:
     return (*ALWAYS, *RECIPES[recipe])
 
 
-def run(args, slrm_config=None) -> Path:
-    """Runs the stages; returns the folder of weights.  slrm_config: of S-LRM, None = the embedded one's."""
+def run(args, slrm_config=None, record: bool = True) -> Path:
+    """Runs the stages; returns the folder of weights.  slrm_config: of S-LRM, None = the embedded one's.
+
+    record: also writes characters.json, which tells loaders the size.
+    """
     if args.size % 16:
         raise SystemExit(f"--size must be a multiple of 16, got {args.size}")
     torch.manual_seed(7)  # network initialization only; batches use generators of their own
@@ -99,9 +102,10 @@ def run(args, slrm_config=None) -> Path:
     weights.mkdir(parents=True, exist_ok=True)
     for name in stages_of(args):
         STAGE[name](args, subjects, weights, slrm_config)
-    told = {"size": [args.size, round(args.size * character_bank.WIDE)], "characters": len(subjects), "source":
-            "toybox" if args.source == "toybox" else Path(args.source).name}
-    (weights / "characters.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    if record:
+        told = {"size": [args.size, round(args.size * character_bank.WIDE)], "characters": len(subjects),
+                "source": "toybox" if args.source == "toybox" else Path(args.source).name}
+        (weights / "characters.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
     return weights
 
 

@@ -12,6 +12,7 @@ import slrm_pictures
 import stdgen_networks
 import subjects
 import torch
+from conftest import ROOT
 from helpers.slrm_tiny import TINY
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.layers import LayeredMesh
@@ -213,6 +214,26 @@ def test_the_toybox_is_the_embedded_networks_recipe(tmp_path, monkeypatch):
     bank = character_bank.CharacterBank(tmp_path / "b" / "characters")
     stdgen_networks.train_multiview(bank, tmp_path / "b" / "stdgen_multiview", tmp_path / "b", 1, batch=1)
     assert (weights / small.MULTIVIEW_FILE).read_bytes() == (tmp_path / "b" / small.MULTIVIEW_FILE).read_bytes()
+
+
+def test_train_embedded_makes_all_nine_networks(tmp_path, monkeypatch):
+    """Every file of weights that ships has a stage that writes it, and StdGEN's stages are those of train-characters."""
+    import train
+
+    writes = {"vae": "vae", "clip": "clip", "depth": "depth", "view": "view_unet view_conditioner", "text": "text_unet",
+              "depth_text": "depth_text_unet", "multiview": "stdgen_multiview", "canonical": "stdgen_canonical",
+              "slrm": "stdgen_slrm"}
+    shipped = {p.stem for p in (ROOT / "pipelines" / "embedded").glob("*.safetensors")}
+    assert len(writes) == 9 and {file for files in writes.values() for file in files.split()} == shipped
+    assert set(writes) <= set(train.STAGES) and train.STAGES[-1] == "slrm"
+    ran = []
+    monkeypatch.setattr(characters, "STAGE", {name: lambda *a, name=name: ran.append((name, len(a[1]))) for name in characters.STAGES})
+    monkeypatch.setattr("sys.argv", ["train.py", "all", "--work", str(tmp_path), "--weights", str(tmp_path), "--characters", "1"])
+    monkeypatch.setattr(train, "OBJECTS", ())
+    monkeypatch.setattr(train, "STAGES", tuple(train.CHARACTERS))
+    train.main()
+    assert ran == [(name, 1) for name in characters.stages_of(arguments("toybox")) if name != "arms"]
+    assert not (tmp_path / "characters.json").exists()
 
 
 def test_arms_are_raised_where_there_is_a_skeleton(folder, tmp_path, monkeypatch):
