@@ -14,6 +14,7 @@ from ..host.specs import SumSpec
 from ..host.wires import crossed
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, Linear
+from ..pipelines.losses.depth import DEPTH_FORMS
 
 NEAREST = 0.1  # of a camera, scene units: closer it has no side that it sees
 BALANCES = ["coarse", "fine", "printed_coarse", "printed_fine", "embedded"]
@@ -131,6 +132,9 @@ class StageOptionsNode(Node):
                 io.Combo.Input("initial_surface", options=[_KEEP, "log", "clamp"], default=_KEEP,
                                tooltip="Mesh stage: how density becomes distance. clamp = the papers' code; log starts "
                                        "without staircase."),
+                io.Combo.Input("depth_form", options=[_KEEP, *DEPTH_FORMS], default=_KEEP, optional=True,
+                               tooltip="How depth is compared: correlation (the papers), or ranking, which asks only that what is "
+                                       "estimated farther is farther (NeuralLift-360); its weight is another one."),
             ],
             outputs=[types.Options.Output("options", display_name="options",
                                           tooltip="For the options input of NeRF Stage 1 or DMTet Refine.")],
@@ -138,7 +142,7 @@ class StageOptionsNode(Node):
 
     @classmethod
     def run(cls, normal_warmup, clay_share, half_levels_until, from_above, reference_noise, entropy, reference_first,
-            reference_every, blur_gradient, color_region, initial_surface, **weights):
+            reference_every, blur_gradient, color_region, initial_surface, depth_form=_KEEP, **weights):
         changes = [(name, Constant(value)) for name, value in weights.items() if value >= 0]
         changes += [("entropy", Linear(0.0, entropy, 0.0, 0.5))] if entropy >= 0 else []
         changes += [("shading.normal_until", normal_warmup)] if normal_warmup >= 0 else []
@@ -155,6 +159,7 @@ class StageOptionsNode(Node):
         if color_region in _REGION:
             changes += list(zip(("rgb_inside", "rgb_edge"), _REGION[color_region], strict=True))
         changes += [("init", initial_surface)] if initial_surface != _KEEP else []
+        changes += [("depth_form", depth_form)] if depth_form != _KEEP else []
         return io.NodeOutput(StageOptions(tuple(changes)))
 
 

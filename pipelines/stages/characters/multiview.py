@@ -203,6 +203,10 @@ def views_from_pictures(colors: list[Tensor], normals: list[Tensor] | None = Non
     InputError for a wrong number, sizes that disagree, and for an order in which opposite views do not mirror each other.
     """
     wanted, order = VIEWS * levels, ", ".join(VIEW_NAMES)
+    if len(colors) == 4:
+        raise InputError("colors", f"{wanted} pictures: {order}", "four, as CharacterGen draws them",
+                         "Draw the six from its front picture with Character Multi-View and refine its mesh with them (Join "
+                         "Layers, whole); or fit the four with Given Views Prior, azimuths 0, 90, 180, 270.")
     counted = (("colors", colors), ("normals", normals), ("mask", masks))
     for name, pictures in counted:
         if pictures is not None and len(pictures) != wanted:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from ...core.choices import NovelBackground
 from ...core.schedules import Constant, Schedule
 from ...losses import image as losses
+from ...losses.depth import DEPTH_FORMS, DepthForm
 from ...render.shading import ShadingMix
 from .cameras import NovelViews
 
@@ -32,6 +33,7 @@ class StepConfig:
     rgb, mask, depth, normal: weights of the reference losses, schedules over progress.
     rgb_inside:      color loss inside the mask only (Magic123).
     rgb_edge:        what of the mask's edge counts then: "keep", "soft" or "erode" (``losses.image``).
+    depth_form:      "correlation" (the papers), or "ranking" (NeuralLift-360's): ``losses.depth``.
     reference_every_2d: instead of ``reference_every`` when no prior knows the picture (Magic123: 2);
                      0 = the same.
     prior:           weight of everything the priors say, a schedule over progress.
@@ -57,6 +59,7 @@ class StepConfig:
     normal: Schedule = Constant(0.0)
     rgb_inside: bool = False
     rgb_edge: losses.Edge = "keep"
+    depth_form: DepthForm = "correlation"
     prior: Schedule = Constant(1.0)
     lr_factor: Schedule = Constant(1.0)
     clip_norm: float = 0.0
@@ -69,6 +72,7 @@ class StepConfig:
             "reference_background": get_args(ReferenceBackground),
             "novel_background": get_args(NovelBackground),
             "rgb_edge": losses.EDGES,
+            "depth_form": DEPTH_FORMS,
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
