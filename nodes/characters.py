@@ -294,10 +294,10 @@ class ImagesToViews(Node):
             search_aliases=["join views", "stdgen", "era3d", "zero123++", "syncdreamer"],
             inputs=[io.Image.Input("colors", tooltip="6, 12 or 18 square pictures on white: complete, no hair, body."),
                     io.Image.Input("normals", optional=True,
-                                   tooltip="As many normal maps as (n + 1) / 2 on white, in the front camera's frame (red = its "
-                                           "right, green = up, blue = towards it). Without them only Refine Layers cannot work."),
+                                   tooltip="As many normal maps as (n + 1) / 2 on white, in the front camera's frame (red = "
+                                           "its right, green = up, blue = towards it). Only Refine Layers wants them."),
                     io.Mask.Input("mask", optional=True,
-                                  tooltip="As many masks, 1 = figure. Without them what is not plain background counts as figure.")],
+                                  tooltip="As many masks, 1 = figure. Without them all but a plain background is figure.")],
             outputs=[types.CharacterViews.Output("views", display_name="views", tooltip=_VIEWS_TIP)],
         )
 

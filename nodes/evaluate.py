@@ -92,8 +92,8 @@ class CompareSets(Node):
                                tooltip="LPIPS backbone; left out by name where its weights are not on this machine."),
                 types.Clip.Input("clip", optional=True, tooltip="For the CLIP rows; the table names it."),
                 io.Boolean.Input("around", default=False, optional=True, advanced=True,
-                                 tooltip="The pictures go around the object in even steps, the first from the front: adds rows by "
-                                         "the angle from there."),
+                                 tooltip="The pictures go around the object in even steps, the first from the front: adds "
+                                         "rows by the angle from there."),
             ],
             outputs=[
                 io.String.Output("table", display_name="table", tooltip="Markdown, with what was left out below it."),

@@ -69,8 +69,8 @@ class JoinLayers(Node):
                                      tooltip=f"The {n}: a MESH or a .glb, .gltf, .obj, .ply, .stl file. Leave it out if none.")
                   for n in LAYER_NAMES),
                 io.MultiType.Input("whole", types=types.MESHES, optional=True,
-                                   tooltip="A figure in one piece in the place of the layers: CharacterGen's, Unique3D's or any "
-                                           "other mesh. Refine Layers and Project Colors then use the complete character's views."),
+                                   tooltip="A figure in one piece in the place of the layers: CharacterGen's, Unique3D's or "
+                                           "any mesh. Refine Layers and Project Colors then use the complete character's views."),
             ],
             outputs=[layers_output("The layers that were given, inside out.")],
         )
@@ -84,7 +84,8 @@ class JoinLayers(Node):
         if whole is not None and (body, clothing, hair) != (None, None, None):
             raise InputError("whole", "a figure in one piece, or layers", "both", "Disconnect one of the two.")
         told: list[str] = []
-        meshes = {name: told_mesh(value, name, told) for name, value in given.items() if value is not None}
+        named = {"body": "body" if whole is None else "whole"}
+        meshes = {name: told_mesh(value, named.get(name, name), told) for name, value in given.items() if value is not None}
         if not meshes:
             raise InputError("body, clothing, hair, whole", "at least one mesh", "none", "Connect a MESH or a 3D file.")
         layers = LayeredMesh(meshes)

@@ -133,8 +133,8 @@ class StageOptionsNode(Node):
                                tooltip="Mesh stage: how density becomes distance. clamp = the papers' code; log starts "
                                        "without staircase."),
                 io.Combo.Input("depth_form", options=[_KEEP, *DEPTH_FORMS], default=_KEEP, optional=True,
-                               tooltip="How depth is compared: correlation (the papers), or ranking, which asks only that what is "
-                                       "estimated farther is farther (NeuralLift-360); its weight is another one."),
+                               tooltip="How depth is compared: correlation (the papers), or ranking, which asks only that what "
+                                       "is estimated farther is farther (NeuralLift-360); its weight is another one."),
             ],
             outputs=[types.Options.Output("options", display_name="options",
                                           tooltip="For the options input of NeRF Stage 1 or DMTet Refine.")],

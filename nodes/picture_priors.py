@@ -34,8 +34,8 @@ class PicturesPrior(Node):
                 io.Float.Input("weight", default=1000.0, min=0.0, max=1e6, step=1.0, round=0.001,
                                tooltip="Multiplies the mean squared error of each picture."),
                 io.Float.Input("radius", default=0.0, min=0.0, max=50.0, step=0.1, advanced=True,
-                               tooltip="Distance of the views' cameras, scene units; 0 = Reference View's. Orthographic pictures: "
-                                       "fovy 5 and radius 12.8 show as much."),
+                               tooltip="Distance of the views' cameras, scene units; 0 = Reference View's. Orthographic "
+                                       "pictures: fovy 5 and radius 12.8 show as much."),
                 io.Float.Input("fovy", default=0.0, min=0.0, max=90.0, step=1.0, advanced=True,
                                tooltip="Their vertical field of view, degrees; 0 = Reference View's."),
                 types.Schedule.Input("weight_schedule", optional=True, tooltip=_SHARED_TIPS["weight_schedule"]),

@@ -156,5 +156,5 @@ class PictureBank:
             classes = torch.nn.functional.interpolate(classes[:, None].float(), (size, size), mode="nearest-exact")[:, 0].long()
         rgb, alpha, depth, normal = whole.split([3, 1, 1, 3], -1)
         normal = torch.nn.functional.normalize(normal, dim=-1, eps=1e-6) * (alpha > 0)
-        cameras = OrthoCameras(torch.from_numpy(arrays["c2w"][picked]), torch.from_numpy(arrays["half_height"][picked]), size, size)
-        return cameras, Truth(rgb, alpha[..., 0], classes, depth[..., 0], normal)
+        c2w, half_height = (torch.from_numpy(arrays[name][picked]) for name in ("c2w", "half_height"))
+        return OrthoCameras(c2w, half_height, size, size), Truth(rgb, alpha[..., 0], classes, depth[..., 0], normal)

@@ -13,7 +13,8 @@ FOLDER holds GLB files with nodes named body, clothing and hair, in A-pose, faci
   pictures, slrm1, slrm2, slrm3   S-LRM's three stages from the paper's views               (--recipe paper)
 
 WORKDIR/weights then holds the networks: copy that folder to ComfyUI/models/diffusers/NAME and choose NAME in Load
-Canonicalizer, Load Multi-View Network and Load S-LRM.  ``--recipe embedded`` is how a toybox is trained unless told, ``paper`` how a folder is.
+Canonicalizer, Load Multi-View Network and Load S-LRM.  ``--recipe embedded`` is how a toybox is trained unless told,
+``paper`` how a folder is.
 """
 
 import argparse

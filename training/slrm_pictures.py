@@ -24,7 +24,17 @@ from lift123.pipelines.networks.stdgen.slrm_decoder import sample_planes
 from lift123.pipelines.networks.stdgen.slrm_frames import six_camera_rows
 from loop import train
 from slrm_losses import Perceptual, SlrmWeights
-from slrm_stages import ISO_DENSITY, KEPT_SETS, RATE, SIZES, mesh_from_nerf, mesh_terms, nerf_terms, noisy_cameras, optimizer_for
+from slrm_stages import (
+    ISO_DENSITY,
+    KEPT_SETS,
+    RATE,
+    SIZES,
+    mesh_from_nerf,
+    mesh_terms,
+    nerf_terms,
+    noisy_cameras,
+    optimizer_for,
+)
 from slrm_start import start
 
 SMALL_RATE = 7e-4  # of a network that begins with random numbers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,7 +12,6 @@ from ..core.cameras import Cameras
 from ..core.errors import InputError
 from ..core.prior import Prior
 from ..core.schedules import Constant, Schedule
-from ..networks.clip import ClipScorer
 from .sds import resize
 
 
@@ -60,6 +60,18 @@ class PicturesPrior(Prior):
         return self.weight(progress) * torch.stack(rows)
 
 
+class PictureScorer(Protocol):
+    """What is asked of CLIP (``networks.clip.ClipScorer``)."""
+
+    def image_embedding(self, images: Tensor) -> Tensor:
+        """[B, H, W, 3] in [0, 1] -> [B, D] of unit length, without gradient."""
+        ...
+
+    def picture_features(self, images: Tensor) -> Tensor:
+        """The same, differentiable."""
+        ...
+
+
 class ClipImagePrior(Prior):
     """1 - the cosine between CLIP's embeddings of a render and of the reference picture.
 
@@ -70,7 +82,7 @@ class ClipImagePrior(Prior):
 
     backdrop = "white"
 
-    def __init__(self, scorer: ClipScorer, reference: Tensor, weight: Schedule = Constant(10.0), name: str = "clip image"):
+    def __init__(self, scorer: PictureScorer, reference: Tensor, weight: Schedule = Constant(10.0), name: str = "clip image"):
         self.scorer, self.weight, self.name = scorer, weight, name
         with torch.no_grad():
             self.goal = scorer.image_embedding(reference[None])[0]

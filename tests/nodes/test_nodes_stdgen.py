@@ -198,24 +198,17 @@ def test_s_lrm_gives_layers(toy, networks):
 def test_six_colors_are_enough_for_s_lrm_and_the_refinement_asks_for_normals(toy, networks, rough):
     """Its remedies name inputs that the nodes have."""
     views = characters.ImagesToViews.execute(colors=toy[3].color.flatten(0, 1)).result[0]
-    assert not views.has_normals and views.levels == LEVEL_NAMES
     one = {"slrm": networks[2], "dilate": "as trained"}
     made, known = (characters.LiftLayers.execute(views=v, **one).result[0].layers for v in (views, toy[3]))
-    assert made.names and all(same(made[n], known[n]) for n in made), "S-LRM looks at colors only"
-    with pytest.raises(InputError, match="Connect normals to Images to Character Views") as said:
+    assert not views.has_normals and made.names and all(same(made[n], known[n]) for n in made), "S-LRM looks at colors only"
+    with pytest.raises(InputError, match="Connect normals to Images to Character Views.* into Project Colors"):
         refine(rough, views)
-    assert "Project Colors" in str(said.value) and "normals" in inputs_of(characters.ImagesToViews)
     painted = layers_out.ProjectColors.execute(layers=rough, views=views, subdivide=0, paint="all layers").result[0]
     assert all(m.vertex_colors is not None for m in painted.layers.layers.values())
-    with pytest.raises(InputError, match="name the body in 'keep'") as said:
+    with pytest.raises(InputError, match="name the body in 'keep'"):
         refine(rough, only(toy[3], *LEVEL_NAMES[:2]))
-    assert "keep" in inputs_of(layers.RefineLayers)
     kept = refine(rough, only(toy[3], *LEVEL_NAMES[:2]), keep="body")[0]
     assert same(kept.layers["body"], rough.layers["body"]) and not same(kept.layers["hair"], rough.layers["hair"])
-
-
-def inputs_of(node) -> set:
-    return {entry.id for entry in node.GET_SCHEMA().inputs}
 
 
 def test_a_figure_in_one_piece_is_refined_and_painted_by_the_complete_view(toy, networks, rough):

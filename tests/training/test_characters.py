@@ -13,7 +13,7 @@ import stdgen_networks
 import subjects
 import torch
 from conftest import ROOT
-from helpers.slrm_tiny import TINY
+from helpers.slrm_tiny import TINY, filled
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.layers import LayeredMesh
 from lift123.pipelines.core.mesh import Mesh
@@ -187,10 +187,8 @@ def test_folders_of_ones_own_say_their_size(tmp_path):
 def test_the_third_stage_begins_with_the_seconds_surface(folder, tmp_path):
     """Distance of stage 3 is the iso-density minus what stage 2 has, and nothing is displaced."""
     from lift123.pipelines.loaders.embedded import save_module
-    from lift123.pipelines.networks.stdgen.slrm import Slrm
 
-    torch.manual_seed(0)
-    nerf = Slrm(replace(CONFIG, kind="nerf"))
+    nerf = filled(replace(CONFIG, kind="nerf"), scale=0.1)
     save_module(nerf, tmp_path / "slrm_stage2.safetensors")
     mesh, tuned = slrm_pictures.begin(3, tmp_path, None, CONFIG)
     features = torch.rand(1, 50, 3 * CONFIG.plane_channels)
@@ -204,15 +202,15 @@ def test_the_third_stage_begins_with_the_seconds_surface(folder, tmp_path):
 
 def test_the_toybox_is_the_embedded_networks_recipe(tmp_path, monkeypatch):
     """The same bank, and the same weights to the last bit, as the scripts of the embedded networks give."""
-    words = ["toybox", "--work", tmp_path / "a", "--count", 1, "--size", 32, "--batch", 1, "--steps", 1]
+    words = ["toybox", "--work", tmp_path / "a", "--count", 1, "--size", 32, "--steps", 1]
     assert characters.stages_of(arguments("toybox")) == (*characters.ALWAYS, *characters.RECIPES["embedded"])
     weights = characters.run(arguments(*words, "--stages", "bank", "multiview"))
     character_bank.make_bank(tmp_path / "b" / "characters", [train_seed(0)], 32, 1, log=QUIET)
     for name in ("color.npy", "normal.npy", "alpha.npy", "semantic.npy", "input.npy", "seeds.json", "done.json"):
         assert (tmp_path / "a" / "characters" / name).read_bytes() == (tmp_path / "b" / "characters" / name).read_bytes()
-    torch.manual_seed(7)
-    bank = character_bank.CharacterBank(tmp_path / "b" / "characters")
-    stdgen_networks.train_multiview(bank, tmp_path / "b" / "stdgen_multiview", tmp_path / "b", 1, batch=1)
+    script = ["stdgen_networks.py", "multiview", "--work", tmp_path / "b", "--weights", tmp_path / "b", "--steps", 1]
+    monkeypatch.setattr("sys.argv", [str(word) for word in script])
+    stdgen_networks.main()
     assert (weights / small.MULTIVIEW_FILE).read_bytes() == (tmp_path / "b" / small.MULTIVIEW_FILE).read_bytes()
 
 
@@ -227,8 +225,10 @@ def test_train_embedded_makes_all_nine_networks(tmp_path, monkeypatch):
     assert len(writes) == 9 and {file for files in writes.values() for file in files.split()} == shipped
     assert set(writes) <= set(train.STAGES) and train.STAGES[-1] == "slrm"
     ran = []
-    monkeypatch.setattr(characters, "STAGE", {name: lambda *a, name=name: ran.append((name, len(a[1]))) for name in characters.STAGES})
-    monkeypatch.setattr("sys.argv", ["train.py", "all", "--work", str(tmp_path), "--weights", str(tmp_path), "--characters", "1"])
+    stages = {name: lambda *a, name=name: ran.append((name, len(a[1]))) for name in characters.STAGES}
+    monkeypatch.setattr(characters, "STAGE", stages)
+    words = ["train.py", "all", "--work", tmp_path, "--weights", tmp_path, "--characters", 1]
+    monkeypatch.setattr("sys.argv", [str(word) for word in words])
     monkeypatch.setattr(train, "OBJECTS", ())
     monkeypatch.setattr(train, "STAGES", tuple(train.CHARACTERS))
     train.main()
