@@ -135,6 +135,9 @@ def level_zero(views: CharacterViews) -> Tensor:
             f"only: {', '.join(views.levels)}",
             "S-LRM looks at level 0; give views that contain it.",
         )
+    if not all(views.seen):
+        raise InputError("views", "all six views", ", ".join(n for n, there in zip(VIEW_NAMES, views.seen) if there),
+                         "Draw the six with Character Multi-View; four refine a mesh of one piece (Join Layers, whole).")
     color = views.color[views.index("complete")]
     check_pictures(color)
     check_order(views.alpha[views.index("complete")])

@@ -27,6 +27,7 @@ WHITE_TOLERANCE = 80 / 255  # summed distance to white up to which a normal map'
 NESTED = 0.9  # of a level that lies inside the one before it
 CHANGED = 0.25  # summed color difference that counts as a change
 VIEWS = len(VIEW_NAMES)
+FOUR, FOUR_INSTEAD = (0, 2, 3, 4), {1: 0, 5: 0}  # CharacterGen's of the six; which of them stands in while order is checked
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def mask_of_soft_normals(normals: Tensor, reach: int = 2) -> Tensor:
 def join_levels(parts: list[CharacterViews]) -> CharacterViews:
     """One object from several levels of the same size."""
     color, normal, alpha = (torch.cat([getattr(p, name) for p in parts]) for name in ("color", "normal", "alpha"))
-    return CharacterViews(color, normal, alpha, levels=tuple(name for p in parts for name in p.levels))
+    return CharacterViews(color, normal, alpha, levels=tuple(name for p in parts for name in p.levels), seen=parts[0].seen)
 
 
 def level_report(views: CharacterViews) -> list[str]:
@@ -203,10 +204,8 @@ def views_from_pictures(colors: list[Tensor], normals: list[Tensor] | None = Non
     InputError for a wrong number, sizes that disagree, and for an order in which opposite views do not mirror each other.
     """
     wanted, order = VIEWS * levels, ", ".join(VIEW_NAMES)
-    if len(colors) == 4:
-        raise InputError("colors", f"{wanted} pictures: {order}", "four, as CharacterGen draws them",
-                         "Draw the six from its front picture with Character Multi-View and refine its mesh with them (Join "
-                         "Layers, whole); or fit the four with Given Views Prior, azimuths 0, 90, 180, 270.")
+    if len(colors) == len(FOUR):
+        return _of_four(colors, normals, masks)
     counted = (("colors", colors), ("normals", normals), ("mask", masks))
     for name, pictures in counted:
         if pictures is not None and len(pictures) != wanted:
@@ -234,6 +233,20 @@ def views_from_pictures(colors: list[Tensor], normals: list[Tensor] | None = Non
         views = replace(views, color=given)  # on white already, soft outlines included
     check_order(views)
     return views
+
+
+def _of_four(colors: list[Tensor], normals: list[Tensor] | None, masks: Tensor | None) -> CharacterViews:
+    """CharacterGen's views of the complete character, front, right, back and left; the other two are not there."""
+    place = [FOUR.index(k) if k in FOUR else FOUR.index(FOUR_INSTEAD[k]) for k in range(VIEWS)]
+    for name, given in (("normals", normals), ("mask", masks)):
+        if given is not None and len(given) != len(FOUR):
+            raise InputError(name, f"{len(FOUR)}, as many as colors", str(len(given)), "Add or remove some.")
+    filled = views_from_pictures([colors[k] for k in place], None if normals is None else [normals[k] for k in place], 1,
+                                 None if masks is None else masks[place])
+    seen = torch.tensor([k in FOUR for k in range(VIEWS)])
+    there = seen[None, :, None, None]
+    color = torch.where(there[..., None], filled.color, torch.ones(()))
+    return CharacterViews(color, filled.normal * there[..., None], filled.alpha * there, filled.levels, seen=tuple(seen.tolist()))
 
 
 def _outline(picture: Tensor) -> Tensor:

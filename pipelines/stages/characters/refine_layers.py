@@ -230,9 +230,9 @@ class _Work:
         if config.register:
             normal, alpha, mask, note = self._registered(name, normal, alpha, mask)
             notes += note
-        found = (mask.mask, mask.free, mask.known) if mask else ()
+        found = (mask.mask, mask.free, mask.known) if mask else (None, None, None)
         task = LayerTask(normal, alpha, views.cameras, fixed, *found)
-        return _resized(task, config.size), notes
+        return _resized(task if all(views.seen) else _of_views(task, views.seen), config.size), notes
 
     def _registered(self, name: str, normal: Tensor, alpha: Tensor, mask: LayerMask | None):
         """Rolls each view sideways until its background matches the body's (S-D.3b)."""
@@ -299,6 +299,14 @@ def _unless_vanished(name: str, given: Mesh, mesh: Mesh, seen: Mesh) -> tuple[Me
     note = f"{name}: vanished while it was fitted to the views; its input is kept. Do the views show it?"
     log.warning(note)
     return given, given, (note,)
+
+
+def _of_views(task: LayerTask, seen: tuple[bool, ...]) -> LayerTask:
+    """The task with the views that are there; the first must be the front one."""
+    kept = [k for k, there in enumerate(seen) if there]
+    parts = {name: None if (value := getattr(task, name)) is None else value[kept]
+             for name in ("normal", "alpha", "mask", "free", "has_mask")}
+    return replace(task, **parts, cameras=task.cameras[torch.tensor(kept)], views=tuple(kept))
 
 
 def _resized(task: LayerTask, size: int) -> LayerTask:

@@ -169,8 +169,11 @@ def test_colors_alone_are_views_without_normals():
     assert torch.equal(white.alpha, truth.alpha)
     with pytest.raises(InputError, match="colors: expected pictures on white, or a mask, or normals"):
         views_from_pictures(list(torch.rand(18, 32, 32, 3, generator=torch.Generator().manual_seed(0))))
-    with pytest.raises(InputError, match="four, as CharacterGen.*whole.*Given Views Prior"):
-        views_from_pictures(list(gray[0, :4]), levels=1)
+    four = views_from_pictures([gray[0, k] for k in (0, 2, 3, 4)], levels=1)
+    assert four.seen == (True, False, True, True, True, False) and four.whole().seen == four.seen
+    assert torch.equal(four.color[0, [0, 2, 3, 4]], gray[0, [0, 2, 3, 4]]) and float(four.alpha[0, [1, 5]].sum()) == 0
+    with pytest.raises(InputError, match="normals: expected 4"):
+        views_from_pictures([gray[0, k] for k in (0, 2, 3, 4)], [gray[0, 0]] * 6, levels=1)
     with pytest.raises(InputError, match="18 pictures.* got 6"):
         views_from_pictures(list(gray.flatten(0, 1)), masks=truth.alpha[0])
     with pytest.raises(InputError, match="32 x 32, got 16 x 16"):
