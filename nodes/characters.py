@@ -292,8 +292,8 @@ class ImagesToViews(Node):
                         "order front, front right, right, back, left, front left. Colors alone are enough for S-LRM and Project "
                         "Colors; Refine Layers asks for normals.",
             search_aliases=["join views", "stdgen", "era3d", "zero123++", "syncdreamer"],
-            inputs=[io.Image.Input("colors", tooltip="6, 12 or 18 square pictures on white: complete, no hair, body. Or 4: front, "
-                                                     "right, back, left (CharacterGen's), for a mesh of one piece."),
+            inputs=[io.Image.Input("colors", tooltip="6, 12 or 18 square pictures on white: complete, no hair, body. Or 4: "
+                                                     "front, right, back, left (CharacterGen's), for a mesh of one piece."),
                     io.Image.Input("normals", optional=True,
                                    tooltip="As many normal maps as (n + 1) / 2 on white, in the front camera's frame (red = "
                                            "its right, green = up, blue = towards it). Only Refine Layers wants them."),
