@@ -219,13 +219,11 @@ STAGE = {"bank": draw_views, "arms": draw_arms, "multiview": train_diffusion("mu
 
 def main(arguments: list[str] | None = None) -> None:
     """The command."""
-    from lift123.pipelines.core.errors import InputError
-
     args = options().parse_args(arguments)
     torch.set_num_threads(args.threads)
     try:
         print(f"weights: {run(args)}")
-    except InputError as problem:
+    except ValueError as problem:  # an InputError, or a bank of other characters
         raise SystemExit(str(problem)) from None
 
 

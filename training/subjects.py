@@ -229,7 +229,7 @@ def subjects_of(source: str, count: int | None = None, say: Callable[[str], None
         try:
             found.append(READERS[file.suffix.lower()](file))
         except InputError as problem:
-            say(f"left out: {problem}")
+            say(f"left out: {file.name}: {problem}")
     if not found:
         raise InputError("characters", f"files of these kinds: {kinds}, with nodes body, clothing and hair",
                          f"none that can be used in {folder.name}", "Export them with Export Character, one file each.")
