@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Lift123's one command line.
 
-``python3 launch.py demo | serve | test | batch | bench | sync | verify-weights | train-embedded``
+``python3 launch.py demo | serve | test | batch | bench | sync | verify-weights | train-embedded | train-characters``
 
 Standard library only.  The first run makes a virtual environment and a ComfyUI under ``.lift123/``; later runs start
 in seconds and need no network.  ``python3 launch.py COMMAND --help`` tells more.

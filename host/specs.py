@@ -240,6 +240,54 @@ class DynamicSpec:
                             form=self.form, clock=self.clock, stretch=self.stretch, full_2d=self.full_2d)
 
 
+@dataclass(frozen=True, eq=False)
+class PicturesSpec:
+    """Given views as a loss: pictures [N, H, W, 3] on white, azimuths and elevations in radians (``priors.pictures``)."""
+
+    pictures: torch.Tensor
+    azimuths: tuple[float, ...]
+    elevations: tuple[float, ...]
+    weight: Schedule
+    radius: float = 0.0
+    fovy: float = 0.0
+
+    def kinds(self) -> set[str]:
+        return set()
+
+    def check(self, reference) -> None:
+        """InputError before any work: numbers that do not fit together."""
+        self.build(reference, torch.device("cpu"))
+
+    def build(self, reference, device: torch.device):
+        """The prior on ``device``; azimuths count from the reference's camera."""
+        from ..pipelines.priors.pictures import PicturesPrior, views_around
+
+        cameras = views_around(reference.camera, self.azimuths, self.elevations, self.radius, self.fovy)
+        return PicturesPrior(self.pictures.to(device), cameras, self.weight)
+
+
+@dataclass(frozen=True)
+class ClipImageSpec:
+    """A CLIP network that compares renders with the reference picture."""
+
+    clip: AnyNetwork
+    weight: Schedule
+
+    def kinds(self) -> set[str]:
+        return {"clip"}
+
+    def check(self, reference) -> None:
+        """InputError before any work: files."""
+        self.clip.check()
+
+    def build(self, reference, device: torch.device):
+        """The prior on ``device``."""
+        from ..pipelines.priors.pictures import ClipImagePrior
+
+        scorer = self.clip.load(device)
+        return ClipImagePrior(scorer, reference.on_background(scorer.image_size).to(device), self.weight)
+
+
 @dataclass(frozen=True)
 class BoundarySpec:
     """The CLIP boundary: which network scores, and the rule (``pipelines.stages.objects.boundary.ClipBoundary``)."""

@@ -180,6 +180,12 @@ def command_train(args, paths: Paths) -> int:
     return _run_script(paths, paths.root / "training" / "train.py", args.extra or ["all"])
 
 
+def command_characters(args, paths: Paths) -> int:
+    """Trains StdGEN's networks on layered characters; arguments go to the training script."""
+    return _run_script(paths, paths.root / "training" / "characters.py",
+                       ["--help" if args.source == "help" else args.source, *args.extra])
+
+
 def command_sync(args, paths: Paths) -> int:
     """Writes what is generated from the nodes' schemas; with ``--check`` only says what is stale."""
     environment.ensure(paths)
@@ -232,6 +238,9 @@ def parser() -> argparse.ArgumentParser:
     weights.add_argument("--models", action="append", default=[], help="a models folder of ComfyUI; may be repeated")
     weights.add_argument("--steps", type=int, default=0, help="sampling steps of the pictures (20 on a GPU, 4 on a CPU)")
     add("train-embedded", command_train, "train the embedded networks again; other arguments go to the script")
+    own = add("train-characters", command_characters, "train StdGEN's networks on layered characters of your own; other "
+              "arguments go to the script")
+    own.add_argument("source", help="a folder of GLB files with nodes body, clothing and hair; 'toybox'; or 'help'")
     return top
 
 
@@ -242,7 +251,7 @@ def _raise_interrupt(*_):
 def main(arguments: list) -> int:
     """Runs one command; 0 is success, 1 a failure told in one message, 130 an interruption."""
     args, extra = parser().parse_known_args(arguments)
-    passes_on = args.function in (command_test, command_serve, command_bench, command_train)
+    passes_on = args.function in (command_test, command_serve, command_bench, command_train, command_characters)
     if extra and not passes_on:
         parser().error(f"unknown arguments: {' '.join(extra)}")
     args.extra = extra

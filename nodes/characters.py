@@ -296,21 +296,28 @@ class ImagesToViews(Node):
         return io.Schema(
             node_id="Lift123_ImagesToViews", display_name="Images to Character Views", category=MENU,
             description="Puts pictures made elsewhere (or edited) together as character views. Per level six pictures in the "
-                        "order front, front right, right, back, left, front left.",
-            search_aliases=["join views", "stdgen", "era3d"],
-            inputs=[io.Image.Input("colors", tooltip="6, 12 or 18 square pictures on white: complete, no hair, body."),
-                    io.Image.Input("normals", tooltip="As many normal maps as (n + 1) / 2 on white, in the front camera's frame "
-                                                      "(red = its right, green = up, blue = towards it).")],
+                        "order front, front right, right, back, left, front left. Colors alone are enough for S-LRM and Project "
+                        "Colors; Refine Layers asks for normals.",
+            search_aliases=["join views", "stdgen", "era3d", "zero123++", "syncdreamer"],
+            inputs=[io.Image.Input("colors", tooltip="6, 12 or 18 square pictures on white: complete, no hair, body. Or 4: "
+                                                     "front, right, back, left (CharacterGen's), for a mesh of one piece."),
+                    io.Image.Input("normals", optional=True,
+                                   tooltip="As many normal maps as (n + 1) / 2 on white, in the front camera's frame (red = "
+                                           "its right, green = up, blue = towards it). Only Refine Layers wants them."),
+                    io.Mask.Input("mask", optional=True,
+                                  tooltip="As many masks, 1 = figure. Without them all but a plain background is figure.")],
             outputs=[types.CharacterViews.Output("views", display_name="views", tooltip=_VIEWS_TIP)],
         )
 
     @classmethod
-    def run(cls, colors, normals):
+    def run(cls, colors, normals=None, mask=None):
         from ..pipelines.stages.characters.multiview import VIEWS, views_from_pictures
 
         levels = min(max(1, len(colors) // VIEWS), len(LEVEL_NAMES))
-        given = Story().given(colors=describe_picture(colors), normals=describe_picture(normals))
-        return io.NodeOutput(replace(views_from_pictures(list(colors), list(normals), levels), story=given))
+        pictures = {"colors": colors} if normals is None else {"colors": colors, "normals": normals}
+        given = Story().given(**{name: describe_picture(picture) for name, picture in pictures.items()})
+        found = views_from_pictures(list(colors), None if normals is None else list(normals), levels, mask)
+        return io.NodeOutput(replace(found, story=given))
 
 
 class LiftLayers(Node):
@@ -329,19 +336,25 @@ class LiftLayers(Node):
                                tooltip="Clothing and hair grow by a cell into what they lie on, which closes them where they "
                                        "touch. as trained: yes for the released network, no for the embedded one, whose cells "
                                        "are too large for it."),
+                io.Combo.Input("pieces", options=["body, clothing, hair", "one piece"], default="body, clothing, hair",
+                               optional=True, advanced=True,
+                               tooltip="one piece: the whole figure as one surface, which Refine Layers and Project Colors then "
+                                       "compare with the complete character only (the comparison of StdGEN's Fig. 7)."),
             ],
             outputs=[layers_output("Coarse layers with vertex colors. Sharpen them with Refine Layers.")],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def run(cls, views, slrm, dilate):
+    def run(cls, views, slrm, dilate, pieces="body, clothing, hair"):
         from ..pipelines.stages.characters.lift_layers import LiftConfig, lift_layers
         from ..pipelines.stages.characters.refined_layers import RefinedLayers
 
         views.require_figure()
         device, config = device_with_room(), LiftConfig(dilate=DILATE[dilate])
+        whole = pieces == "one piece"
+        device, config = device_with_room(), LiftConfig(dilate=DILATE[dilate], whole=whole)
         network, chapter = slrm.load(device), Chapter(views.story, "S-LRM", config, network=told(slrm))
         found = run_stage("S-LRM", lambda hooks: lift_layers(
             views.to(device), network, config, on_step=hooks["on_step"]), node_key(cls))
-        return io.NodeOutput(chapter.sign(RefinedLayers(found.to("cpu"))))
+        return io.NodeOutput(chapter.sign(RefinedLayers(found.to("cpu"), whole=whole)))

@@ -93,6 +93,9 @@ class CompareSets(Node):
                 io.Combo.Input("lpips", options=["alex", "vgg", "off"], default="alex",
                                tooltip="LPIPS backbone; left out by name where its weights are not on this machine."),
                 types.Clip.Input("clip", optional=True, tooltip="For the CLIP rows; the table names it."),
+                io.Boolean.Input("around", default=False, optional=True, advanced=True,
+                                 tooltip="The pictures go around the object in even steps, the first from the front: adds "
+                                         "rows by the angle from there."),
             ],
             outputs=[
                 io.String.Output("table", display_name="table", tooltip="Markdown, with what was left out below it."),
@@ -102,14 +105,14 @@ class CompareSets(Node):
         )
 
     @classmethod
-    def run(cls, pictures, truth, lpips, clip=None):
+    def run(cls, pictures, truth, lpips, clip=None, around=False):
         from ..pipelines.stages.results.evaluate import compare_sets
 
         if min(*pictures.shape[1:3], *truth.shape[1:3]) < SMALLEST:
             raise InputError("pictures", f"at least {SMALLEST} pixels per side", f"{pictures.shape[2]} x {pictures.shape[1]}",
                              "Use larger ones: structural similarity looks at windows of that size.")
         scorers = networks(clip, lpips, device_with_room())
-        return shown(cls, compare_sets(truth[..., :3], pictures[..., :3], scorers), "Compare Picture Sets")
+        return shown(cls, compare_sets(truth[..., :3], pictures[..., :3], scorers, around), "Compare Picture Sets")
 
 
 def shown(cls, result, title: str, remarks: Sequence[str] = ()) -> io.NodeOutput:

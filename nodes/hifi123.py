@@ -28,7 +28,7 @@ from .networks import Loader, choice
 
 if TYPE_CHECKING:
     from ..pipelines.methods.rgnv import RgnvSettings
-    from ..pipelines.priors.rgsd import RgsdSettings
+    from ..pipelines.priors.rgsd import Aim, RgsdSettings
     from ..pipelines.stages.objects.enhance_views import Choice
 
 BACKGROUNDS = ("auto", *KNOWN_BACKGROUNDS)
@@ -324,6 +324,9 @@ class RgsdPrior(Node):
                 io.Combo.Input("space", options=["latents", "pictures"], default="latents", optional=True, advanced=True,
                                tooltip="What is pulled. latents: the paper. pictures: the render, by what the guide changes in "
                                        "it (ours; for small autoencoders such as the embedded one)."),
+                io.Combo.Input("aim", options=["states", "image"], default="states", optional=True, advanced=True,
+                               tooltip="states: RGSD. image: each render is compared with its finished enhanced picture, the "
+                                       "paper's image loss (Fig. 4 c), for its ablation."),
             ],
             outputs=[types.Prior.Output("prior", display_name="prior",
                                         tooltip="Wire into DMTet Refine, with what = texture.")],
@@ -331,12 +334,12 @@ class RgsdPrior(Node):
 
     @classmethod
     def run(cls, depth_text_network, prompt, weight, guidance, steps, rungs, reuse, slots, tau, fixed_views, reduction,
-            object_only, corrections, background, space: Space = "latents"):
+            object_only, corrections, background, space: Space = "latents", aim: Aim = "states"):
         from ..pipelines.priors.rgsd import RgsdSettings
 
         guide = _settings(steps, rungs, guidance=guidance, corrections=corrections, object_only=object_only)
         settings = RgsdSettings(Constant(weight), reduction, tau, parse_angles(fixed_views, "fixed_views"), slots, reuse,
-                                space=space)
+                                space=space, aim=aim)
         return io.NodeOutput(RgsdSpec(depth_text_network, settings, guide, prompt, background))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from comfy_api.latest import io
@@ -21,6 +22,7 @@ from .files import scene_path
 
 MENU = f"{CATEGORY}/characters"
 PRESETS = ["stdgen quickstart", "stdgen toy", "stdgen paper", "stdgen printed"]
+KEEP = ["none", *LAYER_NAMES, "body and clothing", "body and hair", "clothing and hair"]
 _LAYERS_TIP = "A character in layers, from S-LRM, Refine Layers, Join Layers or Load Layers."
 _FRAME_TIP = "in a frame of its own: +Y up, facing +Z, inside [-1, 1]."
 
@@ -66,22 +68,28 @@ class JoinLayers(Node):
                 *(io.MultiType.Input(n, types=types.MESHES, optional=True,
                                      tooltip=f"The {n}: a MESH or a .glb, .gltf, .obj, .ply, .stl file. Leave it out if none.")
                   for n in LAYER_NAMES),
+                io.MultiType.Input("whole", types=types.MESHES, optional=True,
+                                   tooltip="A figure in one piece in the place of the layers: CharacterGen's, Unique3D's or "
+                                           "any mesh. Refine Layers and Project Colors then use the complete character's views."),
             ],
             outputs=[layers_output("The layers that were given, inside out.")],
         )
 
     @classmethod
-    def run(cls, fit, body=None, clothing=None, hair=None):
+    def run(cls, fit, body=None, clothing=None, hair=None, whole=None):
         from ..pipelines.core.layers import LayeredMesh
         from ..pipelines.stages.characters.refined_layers import RefinedLayers
 
-        given = dict(zip(LAYER_NAMES, (body, clothing, hair), strict=True))
+        given = dict(zip(LAYER_NAMES, (whole if body is None else body, clothing, hair), strict=True))
+        if whole is not None and (body, clothing, hair) != (None, None, None):
+            raise InputError("whole", "a figure in one piece, or layers", "both", "Disconnect one of the two.")
         told: list[str] = []
-        meshes = {name: told_mesh(value, name, told) for name, value in given.items() if value is not None}
+        named = {"body": "body" if whole is None else "whole"}
+        meshes = {name: told_mesh(value, named.get(name, name), told) for name, value in given.items() if value is not None}
         if not meshes:
-            raise InputError("body, clothing, hair", "at least one mesh", "none", "Connect a MESH or a 3D file.")
+            raise InputError("body, clothing, hair, whole", "at least one mesh", "none", "Connect a MESH or a 3D file.")
         layers = LayeredMesh(meshes)
-        joined = RefinedLayers(layers.framed() if fit else layers)
+        joined = RefinedLayers(layers.framed() if fit else layers, whole=whole is not None)
         return io.NodeOutput(Chapter(Story(), "Join Layers", {"fit": fit, "layers": list(layers)}).sign(joined),
                              ui=told_ui(told))
 
@@ -140,6 +148,9 @@ class RefineLayers(Node):
                 io.Mask.Input("hair_segments", optional=True,
                               tooltip="Masks of a segmenter on the front picture; those that fit become the hair's. Without them "
                                       "hair is where the views of the first two levels differ."),
+                io.Combo.Input("keep", options=KEEP, default="none", optional=True, advanced=True,
+                               tooltip="Layers that are used as they are: they need no views of their own, and the others stay "
+                                       "outside of them."),
             ],
             outputs=[layers_output("The refined layers. Paint them with Project Colors."),
                      io.String.Output("report", display_name="report",
@@ -149,7 +160,7 @@ class RefineLayers(Node):
         )
 
     @classmethod
-    def run(cls, layers, views, preset, steps, again, seed, hair_segments=None):
+    def run(cls, layers, views, preset, steps, again, seed, hair_segments=None, keep="none"):
         from ..pipelines import stdgen
         from ..pipelines.stages.characters import refine_layers as stage
         from ..pipelines.stages.characters.refine_config import with_steps
@@ -163,14 +174,16 @@ class RefineLayers(Node):
             views.require_figure()
         device, config = device_with_room(), with_steps(stdgen.PRESETS[preset].refine, steps)
         chapter = Chapter(layers.story, "Refine Layers", config, seed=seed)
+        kept = () if keep == "none" else tuple(keep.split(" and "))
         shelf = Shelf("Refine Layers", layers=layers, views=views, config=config, anew=resume is None,
-                      hair_segments=hair_segments, seed=seed, device=device.type)
-        left = shelf.find(Refining.unpack)
-        done = run_stage("Refine Layers", lambda hooks: chapter.sign(stage.refine_layers(
-            layers.start.to(device), views.to(device), config, hair_segments=hair_segments,
-            resume=resume and resume.to(device), seed=seed, on_step=hooks["on_step"],
-            on_layer=lambda part: hooks["on_checkpoint"](chapter.sign(part)), autosave=hooks["autosave"],
-            left=left and left.to(device))), node_key(cls), loader="Load Layers", shelf=shelf,
+                      hair_segments=hair_segments, seed=seed, device=device.type, **({"keep": kept} if kept else {}))
+        left, start = shelf.find(Refining.unpack), layers.start.to(device)
+        work = partial(stage.refine_whole, start.merged()) if layers.whole else partial(
+            stage.refine_layers, start, hair_segments=hair_segments, keep=kept)
+        done = run_stage("Refine Layers", lambda hooks: chapter.sign(work(
+            views=views.to(device), config=config, resume=resume and resume.to(device), seed=seed,
+            on_step=hooks["on_step"], on_layer=lambda part: hooks["on_checkpoint"](chapter.sign(part)),
+            autosave=hooks["autosave"], left=left and left.to(device))), node_key(cls), loader="Load Layers", shelf=shelf,
             unpack=RefinedLayers.unpack)
         return io.NodeOutput(done.to("cpu"), "\n".join(stage.report(done)))
 

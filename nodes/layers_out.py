@@ -55,7 +55,7 @@ class ProjectColors(Node):
         chapter = Chapter(layers.story, "Project colors", config, paint=paint)
         only = None if paint == "all layers" else tuple(n for n in given if given[n].vertex_colors is None)
         done = run_stage("Project colors", lambda hooks: project_colors(
-            given.to(device), views.to(device), config, on_step=hooks["on_step"], only=only),
+            given.to(device), views.to(device), config, on_step=hooks["on_step"], only=only, whole=layers.whole),
             node_key(cls))
         lines = [f"{name}: {share:.0%} of the vertices seen" for name, share in done.seen.items()]
         return io.NodeOutput(chapter.sign(replace(layers, layers=done.layers.to("cpu"))), "\n".join([*lines, *done.notes]))

@@ -14,6 +14,7 @@ from ..host.specs import SumSpec
 from ..host.wires import crossed
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, Linear
+from ..pipelines.losses.depth import DEPTH_FORMS
 
 NEAREST = 0.1  # of a camera, scene units: closer it has no side that it sees
 BALANCES = ["coarse", "fine", "printed_coarse", "printed_fine", "embedded"]
@@ -169,6 +170,9 @@ class StageOptionsNode(Node):
                                tooltip="Mesh stage: how density becomes distance. clamp = the papers' code; log starts "
                                        "without staircase."),
                 *_rate_settings(), *_mean_settings(),
+                io.Combo.Input("depth_form", options=[_KEEP, *DEPTH_FORMS], default=_KEEP, optional=True,
+                               tooltip="How depth is compared: correlation (the papers), or ranking, which asks only that what "
+                                       "is estimated farther is farther (NeuralLift-360); its weight is another one."),
             ],
             outputs=[types.Options.Output("options", display_name="options",
                                           tooltip="For the options input of NeRF Stage 1 or DMTet Refine.")],
@@ -176,8 +180,8 @@ class StageOptionsNode(Node):
 
     @classmethod
     def run(cls, normal_warmup, clay_share, half_levels_until, from_above, reference_noise, entropy, reference_first,
-            reference_every, blur_gradient, color_region, initial_surface, optimizer=_KEEP, rate_grid=0.0, rate_colors=0.0,
-            rate_shape=0.0, color_mean=_KEEP, mask_target=_KEEP, sample_mean=_KEEP, background=_KEEP, **weights):
+            reference_every, blur_gradient, color_region, initial_surface, depth_form=_KEEP, optimizer=_KEEP, rate_grid=0.0,
+            rate_colors=0.0, rate_shape=0.0, color_mean=_KEEP, mask_target=_KEEP, sample_mean=_KEEP, background=_KEEP, **weights):
         changes = [(name, Constant(value)) for name, value in weights.items() if value >= 0]
         changes += _OPTIMIZERS.get(optimizer, [])
         rates = {"lr_grid": rate_grid, "lr_mlp": rate_colors, "lr_sdf": rate_shape, "lr_deform": rate_shape}
@@ -199,6 +203,7 @@ class StageOptionsNode(Node):
         if color_region in _REGION:
             changes += list(zip(("rgb_inside", "rgb_edge"), _REGION[color_region], strict=True))
         changes += [("init", initial_surface)] if initial_surface != _KEEP else []
+        changes += [("depth_form", depth_form)] if depth_form != _KEEP else []
         return io.NodeOutput(StageOptions(tuple(changes)))
 
 

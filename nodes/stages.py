@@ -171,6 +171,9 @@ class DynamicStage2(Node):
                 types.Prior.Output("prior", display_name="dynamic prior",
                                    tooltip="The same dynamic prior, for DMTet Refine: its ramp goes on there."),
                 io.String.Output("report", display_name="report", tooltip=_REPORT_TIP),
+                io.Image.Output("weights", display_name="weights",
+                                tooltip="The 3D weight (blue) and the 2D weight (orange) over all iterations; red: the switch; "
+                                        "gray: from NeRF to mesh (the paper's Fig. 11)."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -183,6 +186,7 @@ class DynamicStage2(Node):
     @classmethod
     def run(cls, scene, prior_3d, prior_2d, mesh_iterations, form, clock, stretch=1.0, full_2d=False):
         from ..pipelines.stages.loop.scene import Scene
+        from ..pipelines.stages.objects.boundary import plot_weights
         from ..pipelines.stages.objects.fit_nerf import FORMER, fit_nerf
 
         if scene.kind != "nerf":
@@ -199,7 +203,9 @@ class DynamicStage2(Node):
         result = run_stage("NeRF stage 2", lambda hooks: fit_nerf(
             scene.reference, built, config, scene=left or scene, device=device, **hooks), node_key(cls), scene, shelf=shelf,
             unpack=Scene.unpack, remarks=remarks)
-        return io.NodeOutput(with_settings(result, prior=prior), prior, report(result, remarks))
+        plot = to_image(plot_weights(built, result.switch_step, config.iterations, config.mesh_iterations))
+        return io.NodeOutput(with_settings(result, prior=prior), prior, report(result, remarks), plot,
+                             ui=ui.PreviewImage(plot, cls=cls))
 
 
 class DynamicPrior(Node):

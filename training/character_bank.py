@@ -8,7 +8,7 @@ Per character, at ``size`` px (default 64); L levels (complete, no hair, body) t
   input.npy    [N, P, S, S * 5 / 8, 4] uint8  straight RGBA of P arbitrary poses, framed as canonicalization frames its
                input: centered, the figure's height (or 8 / 5 of its width) is 1 / 1.2 of the picture's
   captions.json, seeds.json, done.json
-Points with density, color and class for the reconstruction network need no disk: ``character_field(seed)`` evaluates them.
+Characters are toys by seed or subjects of files (``subjects.py``), whose keys then stand in seeds.json.
 
     python training/character_bank.py FOLDER --count 2500      (continues where it was interrupted)
 """
@@ -16,6 +16,7 @@ Points with density, color and class for the reconstruction network need no disk
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,9 @@ import pack  # noqa: F401  (makes ``lift123`` importable)
 import torch
 from lift123.pipelines.core.character_views import CharacterViews
 from lift123.pipelines.core.ortho import six_views
-from lift123.pipelines.toybox.characters import (
-    input_picture,
-    make_character,
-    mesh_layers,
-    render_levels,
-    render_semantics,
-)
+from lift123.pipelines.toybox.characters import render_levels, render_semantics
 from lift123.pipelines.toybox.objects import heldout_seed, train_seed
+from subjects import Subject, as_subject
 
 WIDE = 640 / 1024  # width over height of the pictures that are canonicalized
 BACKGROUND = 255  # semantic class of pixels that show nothing
@@ -54,14 +50,12 @@ def shapes(count: int, size: int, poses: int) -> dict:
     }
 
 
-def entry(seed: int, size: int, poses: int) -> tuple[dict, str]:
+def entry(subject: Subject, size: int, poses: int) -> tuple[dict, str]:
     """One character's arrays and caption."""
-    character = make_character(seed)
-    field = character.field()
-    layers = mesh_layers(field, CELLS)
+    layers = subject.layers(CELLS)
     views = render_levels(layers, size)
-    classes = render_semantics(field, layers, six_views(size), levels=(0, 1, 2))
-    inputs = [input_picture(character, k, size, WIDE, character.posed(character.pose(k), CELLS)) for k in range(poses)]
+    classes = render_semantics(subject, layers, six_views(size), levels=(0, 1, 2))
+    inputs = [subject.picture(k, size, WIDE, CELLS) for k in range(poses)]
     arrays = {
         "color": bytes_of(views.color),
         "normal": bytes_of(views.encoded_normal()),
@@ -69,11 +63,12 @@ def entry(seed: int, size: int, poses: int) -> tuple[dict, str]:
         "semantic": classes.where(classes >= 0, BACKGROUND).to(torch.uint8).numpy(),
         "input": bytes_of(torch.stack(inputs)),
     }
-    return arrays, character.caption
+    return arrays, subject.caption
 
 
-def make_bank(folder: Path, seeds: list[int], size: int = 64, poses: int = 1, log=print) -> Path:
-    """Writes the bank, continuing after the last finished character if interrupted."""
+def make_bank(folder: Path, characters: Sequence[int | Subject], size: int = 64, poses: int = 1, log=print) -> Path:
+    """Writes the bank of toys by seed, or of any subjects, continuing after the last finished one if interrupted."""
+    seeds = [c if isinstance(c, int) else c.key for c in characters]
     folder.mkdir(parents=True, exist_ok=True)
     done_file = folder / "done.json"
     state = json.loads(done_file.read_text()) if done_file.exists() else {"done": 0, "captions": []}
@@ -90,7 +85,7 @@ def make_bank(folder: Path, seeds: list[int], size: int = 64, poses: int = 1, lo
         if array.shape != wanted[name]:
             raise ValueError(f"{folder / name}.npy is {array.shape}, this bank needs {wanted[name]}")
     for i in range(done, len(seeds)):
-        arrays, caption = entry(seeds[i], size, poses)
+        arrays, caption = entry(as_subject(characters[i]), size, poses)
         for name, value in arrays.items():
             files[name][i] = value
         captions.append(caption)

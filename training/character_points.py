@@ -16,17 +16,16 @@ from pathlib import Path
 import numpy as np
 import pack  # noqa: F401  (makes ``lift123`` importable)
 import torch
-from lift123.pipelines.core.layers import LAYER_NAMES, LayeredMesh
+from lift123.pipelines.core.layers import LayeredMesh
 from lift123.pipelines.networks.stdgen.slrm_config import SMALL_SLRM
 from lift123.pipelines.networks.stdgen.slrm_frames import slrm_to_scene
-from lift123.pipelines.toybox.characters import render_levels
-from lift123.pipelines.toybox.characters.character import ToyCharacter, mesh_layer
+from lift123.pipelines.toybox.characters import ToyCharacter, render_levels
+from subjects import Subject, as_subject
 
 SIZE = 64
 PARTS = (2048, 2048, 1024)  # points on surfaces, near them, anywhere
 DEVIATIONS = (0.004, 0.04)
 CELLS = 32  # of the meshes that are drawn and sampled: edges of a pixel
-ABSENT = 9.0
 FILES = {"views": np.uint8, "points": np.float16, "sdf": np.float16, "color": np.uint8, "face": np.bool_}
 
 
@@ -37,18 +36,15 @@ def shapes(count: int) -> dict:
             "color": (count, points, 3), "face": (count, points)}
 
 
-def entry(character: ToyCharacter, generator: torch.Generator, cells: int = CELLS) -> dict:
+def entry(character: ToyCharacter | Subject, generator: torch.Generator, cells: int = CELLS) -> dict:
     """One character's arrays."""
-    field = character.field()
-    layers = LayeredMesh({name: mesh_layer(field, name, cells) for name in field.names})
+    subject = as_subject(character)
+    layers = subject.layers(cells)
     views = render_levels(layers, SIZE, (0,)).color[0]
     points, color = sample_points(layers, generator)
-    own = field.layers(points)
-    distances = [field.complete(points)]
-    distances += [own[name] if name in own else torch.full_like(points[:, 0], ABSENT) for name in LAYER_NAMES]
     return {
         "views": bytes_of(views), "points": points.half().numpy(), "color": bytes_of(color),
-        "sdf": torch.stack(distances, -1).half().numpy(), "face": field.is_face(points).numpy(),
+        "sdf": subject.distances(points).half().numpy(), "face": subject.is_face(points).numpy(),
     }
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 
-def train(module, loss_of_batch, steps, out: Path, rate=1e-3, decay=0.999, warmup=100, minutes=None, log=print, anew=False):
+def train(module, loss_of_batch, steps, out: Path, rate=1e-3, decay=0.999, warmup=100, minutes=None, log=print, anew=False,
+          optimizer=None):
     """Trains ``module`` and returns its exponential moving average.
 
     loss_of_batch(step) -> scalar loss; it may use ``module``.  out: folder of checkpoint and log.
@@ -17,9 +18,11 @@ def train(module, loss_of_batch, steps, out: Path, rate=1e-3, decay=0.999, warmu
     clock instead of the step count, so that the run always ends at rate zero.
     anew: begins a second round from the last checkpoint: the rate starts over, steps and minutes are that round's own.
     Said once; a round that was interrupted goes on without it.
+    optimizer: of some of the module's parameters in the place of AdamW over all; its rate follows ``rate``, too.
     """
     out.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True)
+    if optimizer is None:
+        optimizer = torch.optim.AdamW(module.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True)
     ema, first, spent = copy.deepcopy(module).requires_grad_(False), 0, 0.0
     round_step, round_spent = 0, 0.0  # where the round began
     checkpoint = out / "checkpoint.pt"

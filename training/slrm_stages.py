@@ -94,8 +94,8 @@ def mesh_terms(network: Slrm, planes, cameras: OrthoCameras, truth: Truth, keep=
     return {**terms, **surface_terms(seen.depth, seen.normal, found.deviation, truth), **entropy, **free}
 
 
-def mesh_from_nerf(mesh: Slrm, nerf: Slrm) -> None:
-    """Starts the mesh variant from the NeRF variant (S-C.9): distance is the iso-density minus raw density.
+def mesh_from_nerf(mesh: Slrm, nerf: Slrm, iso: float = ISO_DENSITY) -> None:
+    """Starts the mesh variant from the NeRF variant (S-C.9): distance is the density ``iso`` minus raw density.
 
     Everything but the decoders is copied; colors and the distance's hidden layers come from the density network, the
     semantic decoder as it is; deformation and cube weights stay as they are.
@@ -108,7 +108,7 @@ def mesh_from_nerf(mesh: Slrm, nerf: Slrm) -> None:
             for name in ("net_sdf", "net_rgb"):
                 copied[f"{prefix}{name}.{layer}.{kind}"] = source[f"{prefix}net.{layer}.{kind}"]
     weight, bias = source[prefix + "net.6.weight"], source[prefix + "net.6.bias"]
-    copied |= {prefix + "net_sdf.6.weight": -weight[:1], prefix + "net_sdf.6.bias": ISO_DENSITY - bias[:1],
+    copied |= {prefix + "net_sdf.6.weight": -weight[:1], prefix + "net_sdf.6.bias": iso - bias[:1],
                prefix + "net_rgb.6.weight": weight[1:], prefix + "net_rgb.6.bias": bias[1:]}
     target.update(copied)
     mesh.load_state_dict(target)

@@ -17,7 +17,7 @@ WINDOW = 1.2  # scene units from the middle of a picture to its border
 
 
 def start(network) -> None:
-    """Changes the initial weights of an untrained mesh S-LRM without LoRA, in place, as far as its widths have room."""
+    """Changes the initial weights of an untrained S-LRM without LoRA, in place, as far as its widths have room."""
     config = network.config
     with torch.no_grad():
         if config.width >= 6 * WAVES and config.encoder.width >= 4 * WAVES:
@@ -28,7 +28,7 @@ def start(network) -> None:
                     _aim(layer.cross_attn, config)
         for layer in network.encoder.model.encoder["layer"]:
             layer.adaLN_modulation[1].weight.mul_(0.3)
-        for name in ("net_deformation", "net_weight"):
+        for name in ("net_deformation", "net_weight") if config.kind == "mesh" else ():
             last = getattr(network.decoder, name)[6]
             last.weight.zero_()
             last.bias.zero_()

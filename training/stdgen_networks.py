@@ -30,7 +30,7 @@ STANDING = -1  # index of the A-pose among a character's poses
 RECOLORED = 0.8  # share of characters whose colors are exchanged
 PURE = 0.9  # share of training pictures that are pure noise, where the network is a regression: few steps pay there first
 NAMES = {"multiview": small.MULTIVIEW_FILE, "canonical": small.CANONICAL_FILE}
-SIZE = small.SMALL_SIZE
+WIDE = small.SMALL_SIZE[1] / small.SMALL_SIZE[0]
 
 
 def noise_levels(count: int, rng: np.random.Generator) -> torch.Tensor:
@@ -57,10 +57,17 @@ def distance(answer: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     return error.square().mean() + 0.5 * error.abs().mean()
 
 
+def size_of(bank) -> tuple[int, int]:
+    """Height and width of the pictures that networks trained on a bank are shown."""
+    side = bank.get("alpha", 0, 0, 0).shape[0]
+    return side, round(side * WIDE)
+
+
 def narrow(pictures: torch.Tensor) -> torch.Tensor:
-    """The middle columns of square pictures [..., 64, 64, C]."""
-    spare = (pictures.shape[-2] - SIZE[1]) // 2
-    return pictures[..., spare : spare + SIZE[1], :]
+    """The middle columns of square pictures [..., S, S, C]."""
+    width = round(pictures.shape[-2] * WIDE)
+    spare = (pictures.shape[-2] - width) // 2
+    return pictures[..., spare : spare + width, :]
 
 
 def mirror(colors: torch.Tensor, normals: torch.Tensor, alpha: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -123,13 +130,13 @@ class Canvases:
     """Posed pictures of a bank as the canonicalizer is shown them; each is framed once.  Pose STANDING is the A-pose."""
 
     def __init__(self, bank):
-        self.bank, self.kept = bank, {}
+        self.bank, self.kept, self.size = bank, {}, size_of(bank)
 
     def get(self, pick: int, pose: int) -> torch.Tensor:
         """[H, W, 3] on white."""
         if (pick, pose) not in self.kept:
             rgba = (self._front(pick) if pose == STANDING else self.bank.get("input", pick, pose)).cpu()
-            canvas = place_on_canvas(CharacterPicture(rgba[..., :3], rgba[..., 3]), SIZE)
+            canvas = place_on_canvas(CharacterPicture(rgba[..., :3], rgba[..., 3]), self.size)
             self.kept[pick, pose] = (canvas * 255 + 0.5).to(torch.uint8)
         return self.kept[pick, pose].float() / 255
 
@@ -142,7 +149,7 @@ class Canvases:
 
 def train_canonical(bank, out: Path, weights: Path, steps: int, batch: int = 8, **loop) -> None:
     """v of the front view in A-pose from a picture in another pose, or in this one."""
-    pair, codec, table, shown = small.build_small_pair(), PixelCodec(small.SHRINK), alphas(), Canvases(bank)
+    pair, codec, table, shown = small.build_small_pair(size_of(bank)), PixelCodec(small.SHRINK), alphas(), Canvases(bank)
     small.start_alike(pair)
     pair = pair.to(bank.device)
     rng, generator = np.random.Generator(np.random.PCG64(22)), torch.Generator().manual_seed(22)
@@ -171,7 +178,8 @@ def save(module: torch.nn.Module, weights: Path, name: str) -> None:
 def export(name: str, out: Path, weights: Path) -> int:
     """Writes the weights of the last checkpoint's moving average; returns its step."""
     state = torch.load(out / "checkpoint.pt", weights_only=True, map_location="cpu")
-    module = small.SmallMultiView() if name == "multiview" else small.build_small_pair()
+    side = None if name == "multiview" else state["ema"]["unet.conv_in.place"].shape[-2:]
+    module = small.SmallMultiView() if side is None else small.build_small_pair((small.SHRINK * side[0], small.SHRINK * side[1]))
     module.load_state_dict(state["ema"])
     save(module, weights, name)
     return state["step"]

@@ -1,11 +1,15 @@
-"""Trains the embedded networks from nothing, or on from earlier weights.  Resumable: run it again and it continues.
+"""Trains all nine embedded networks from nothing, or on from earlier weights.  Resumable: run it again and it continues.
 
-    python training/train.py all --work WORKDIR [--objects 18000 8000] [--minutes 60]
+    python training/train.py all --work WORKDIR [--objects 18000 8000] [--characters 1260] [--minutes 60]
     python training/train.py bank|lift|vae|clip|depth|view|text|depth_text --work WORKDIR
+    python training/train.py characters|multiview|canonical|points|drawn|slrm --work WORKDIR
     python training/train.py all --work WORKDIR --start EARLIER --weights NEW
 
 Order: bank, lift, vae, clip, depth, view, text, depth_text; each needs the earlier ones (lift and depth need the bank
 only).  ``view``, a UNet, is the view prior that ships, from which the text priors start; ``lift`` is its successor.
+Then StdGEN's three, multiview, canonical and slrm, from banks of toy characters: ``characters`` and ``points``, and
+``drawn``, the views that the first two make of the characters.  They are stages of ``characters.py`` (launch.py
+train-characters), which trains them on other characters, too.  ``--start`` does not concern them.
 
 The bank stage renders one bank per version of the toybox: ``bank`` (first version) and ``bank2`` (second).  Batches take
 half of their objects from each, so that neither is forgotten; ``--banks`` names others.  Every network writes a
@@ -25,7 +29,10 @@ from pathlib import Path
 import torch
 from pack import ROOT
 
-STAGES = ("bank", "lift", "vae", "clip", "depth", "view", "text", "depth_text")
+OBJECTS = ("bank", "lift", "vae", "clip", "depth", "view", "text", "depth_text")
+CHARACTERS = {"characters": "bank", "multiview": "multiview", "canonical": "canonical", "points": "points", "drawn": "drawn",
+              "slrm": "slrm"}  # stage -> its name in characters.py
+STAGES = (*OBJECTS, *CHARACTERS)
 STEPS = {"lift": 30000, "vae": 4000, "clip": 3000, "depth": 2500, "text": 6000, "view": 20000, "depth_text": 4000}
 BANKS = ("bank", "bank2")  # by version of the toybox
 
@@ -37,6 +44,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=ROOT / "pipelines" / "embedded", help="where weights are written")
     parser.add_argument("--start", type=Path, help="folder of earlier weights to continue from")
     parser.add_argument("--objects", type=int, nargs=2, default=[18000, 8000], help="of the toybox's first and second version")
+    parser.add_argument("--characters", type=int, default=1260, help="of the toybox, for StdGEN's networks")
     parser.add_argument("--banks", nargs="+", default=list(BANKS), help="folders in WORKDIR to train on")
     parser.add_argument("--views", type=int, default=7)
     parser.add_argument("--steps", type=int, help="overrides the default number of steps")
@@ -52,6 +60,9 @@ def main() -> None:
 
 def run(stage: str, args) -> None:
     """Runs one stage."""
+    if stage in CHARACTERS:
+        run_characters(stage, args)
+        return
     import lift
     import networks
     from bank import Bank, make_bank
@@ -72,6 +83,16 @@ def run(stage: str, args) -> None:
     if stage != "vae":
         options["start"] = args.start
     getattr(lift if stage == "lift" else networks, f"train_{stage}")(bank, out, args.weights, **options)
+
+
+def run_characters(stage: str, args) -> None:
+    """Runs a stage of StdGEN's networks on the toybox, as ``launch.py train-characters toybox`` does."""
+    import characters
+
+    words = ["toybox", "--work", args.work, "--weights", args.weights, "--count", args.characters, "--device", args.device,
+             "--threads", args.threads, "--stages", CHARACTERS[stage]]
+    words += [word for name in ("steps", "minutes") if getattr(args, name) for word in (f"--{name}", getattr(args, name))]
+    characters.run(characters.options().parse_args([str(word) for word in words]), record=False)
 
 
 if __name__ == "__main__":

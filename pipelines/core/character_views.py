@@ -21,8 +21,10 @@ class CharacterViews:
     color:  [L, 6, H, W, 3] sRGB in [0, 1], composited on white.
     normal: [L, 6, H, W, 3] in [-1, 1], unit length where ``alpha`` is above 0, else 0.  All six views share the front
             camera's frame (x its right, y up, z towards its viewer), which is the scene's.
+            0 everywhere where only colors are known (``has_normals``).
     alpha:  [L, 6, H, W] coverage in [0, 1].
     levels: names of the L levels, of :data:`LEVEL_NAMES` and in that order.
+    seen:   which of the six views there are; the others are white, with coverage 0 (CharacterGen draws four).
     story:  how they were made.
     The pictures show what ``six_views(H, W)`` sees.
     """
@@ -32,9 +34,12 @@ class CharacterViews:
     alpha: Tensor
     levels: tuple[str, ...] = LEVEL_NAMES
     story: Story = field(default_factory=Story)
+    seen: tuple[bool, ...] = (True,) * len(VIEW_NAMES)
 
     def __post_init__(self):
         levels = tuple(self.levels)
+        if len(self.seen) != len(VIEW_NAMES) or not any(self.seen):
+            raise ValueError(f"seen must say of {len(VIEW_NAMES)} views whether they are there, got {self.seen}")
         if not levels or [name for name in LEVEL_NAMES if name in levels] != list(levels):
             raise ValueError(f"levels must be some of {LEVEL_NAMES} in that order, got {levels}")
         object.__setattr__(self, "levels", levels)
@@ -61,6 +66,11 @@ class CharacterViews:
         return self.alpha.shape[3]
 
     @property
+    def has_normals(self) -> bool:
+        """Whether any normal is known; six colors alone are enough for S-LRM, not for the refinement."""
+        return bool((self.normal != 0).any())
+
+    @property
     def cameras(self) -> OrthoCameras:
         """The six cameras of every level, at the pictures' size."""
         return six_views(self.height, self.width).to(self.alpha.device)
@@ -76,7 +86,11 @@ class CharacterViews:
         """One level (0, 1, 2 or its name) alone."""
         i = self.index(level)
         parts = {name: getattr(self, name)[i : i + 1] for name in ("color", "normal", "alpha")}
-        return CharacterViews(**parts, levels=(self.levels[i],))
+        return CharacterViews(**parts, levels=(self.levels[i],), seen=self.seen)
+
+    def whole(self) -> "CharacterViews":
+        """The complete character under the name of the level that shows a figure in one piece outermost: "body"."""
+        return replace(self.level("complete"), levels=("body",))
 
     def encoded_normal(self) -> Tensor:
         """[L, 6, H, W, 3] (normal + 1) / 2 in [0, 1], composited on white."""

@@ -9,6 +9,7 @@ told in ``Notes``.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,43 @@ def read_glb(source: bytes | str | os.PathLike, weld: bool = True, notes: Notes 
     with np.errstate(over="ignore", invalid="ignore"):
         mesh = _Reader(Entry(gltf, "the file"), binary, notes or Notes(), beside).mesh()
     return weld_vertices(mesh) if weld else mesh
+
+
+def read_glb_parts(source: bytes | str | os.PathLike, names: Mapping[str, Sequence[str]], notes: Notes | None = None
+                   ) -> dict[str, Mesh]:
+    """Parts of a GLB by the names of their nodes -> one Mesh each; parts that the file lacks are left out.
+
+    names: part -> node names that mean it, lower case; a node's own name counts without its case and what follows a dot
+           ("Hair.001"), and holds for the nodes below it that have none of these names.
+    """
+    data = bytes(source) if isinstance(source, bytes | bytearray) else read_file(Path(source), "GLB file")
+    gltf, binary = split_chunks(data)
+    rows = Entry(gltf, "the file").listed("nodes")
+    labels = _labels([Entry(row, f"nodes[{k}]") for k, row in enumerate(rows)], names)
+    found: dict[str, Mesh] = {}
+    for part in names:
+        if not any(label == part and "mesh" in row for label, row in zip(labels, rows, strict=True)):
+            continue
+        kept = [row if label == part else {k: v for k, v in row.items() if k != "mesh"}
+                for label, row in zip(labels, rows, strict=True)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            found[part] = weld_vertices(_Reader(Entry({**gltf, "nodes": kept}, "the file"), binary, notes or Notes(),
+                                                nothing_beside).mesh())
+    return found
+
+
+def _labels(nodes: list[Entry], names: Mapping[str, Sequence[str]]) -> list[str | None]:
+    """The part that each node belongs to."""
+    parents = {child: k for k, node in enumerate(nodes) for child in node.indices("children")}
+    own = [next((part for part, known in names.items() if str(node.data.get("name", "")).lower().split(".")[0] in known), None)
+           for node in nodes]
+    labels: list[str | None] = []
+    for k in range(len(nodes)):
+        at, steps = k, 0
+        while own[at] is None and at in parents and steps < len(nodes):  # damaged files have circles
+            at, steps = parents[at], steps + 1
+        labels.append(own[at])
+    return labels
 
 
 def read_extras(source: bytes | str | os.PathLike) -> dict:

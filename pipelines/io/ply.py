@@ -66,7 +66,8 @@ def _soup(elements: dict[str, Element], notes: Notes) -> tuple[Soup, Tensor | No
         raise _bad("triangle strips", "Export it with plain faces.")
     if face is None or not face.count:
         kind = "Gaussian splats" if "f_dc_0" in vertex.columns else "points"
-        raise _bad(f"{vertex.count:,} {kind} without faces", "Make a surface of it in another program first.")
+        raise _bad(f"{vertex.count:,} {kind} without faces", "Make a surface of it first (MeshLab: Screened Poisson), or "
+                   "render it from some sides and give the pictures to Given Views Prior.")
     within("PLY file", vertex.count, VERTICES, "vertices")
     lists = next((face.lists[name] for name in _CORNERS if name in face.lists), None)
     if lists is None:

@@ -87,9 +87,9 @@ def place_code(channels: int, height: int, width: int) -> torch.Tensor:
     return torch.stack([f(w * u) for w in waves for u in (x, y) for f in (torch.sin, torch.cos)])[:channels]
 
 
-def build_small_pair() -> ReferencePair:
-    """Main and reference UNet of the small canonicalizer, untrained."""
-    cells = [side // SHRINK for side in SMALL_SIZE]
+def build_small_pair(size: tuple[int, int] = SMALL_SIZE) -> ReferencePair:
+    """Main and reference UNet of the small canonicalizer, untrained; size: pixels, height and width."""
+    cells = [side // SHRINK for side in size]
     pair = ReferencePair(build_main(SMALL_CANONICAL), build_reference(SMALL_CANONICAL))
     for unet in (pair.unet, pair.reference):
         unet.conv_in = PlacedConv(unet.conv_in, *cells)
@@ -122,11 +122,15 @@ def load_small_multiview(device: torch.device | str = "cpu", folder: Path = FOLD
                      guidance=1.0, steps=STEPS, eta=0.0, soft=True)
 
 
-def load_small_canonical(device: torch.device | str = "cpu", folder: Path = FOLDER) -> Canonicalizer:
-    """The canonicalizer that ships with the pack, frozen, float32; InputError when its file is not in ``folder``."""
-    pair = load_module(build_small_pair(), Path(folder) / CANONICAL_FILE, device)
+def load_small_canonical(device: torch.device | str = "cpu", folder: Path = FOLDER,
+                         size: tuple[int, int] = SMALL_SIZE) -> Canonicalizer:
+    """The canonicalizer that ships with the pack, frozen, float32; InputError when its file is not in ``folder``.
+
+    size: pixels, height and width, that it was trained at.
+    """
+    pair = load_module(build_small_pair(size), Path(folder) / CANONICAL_FILE, device)
     texts = torch.zeros(2, WORDS, CONTEXT, device=device)
-    return Canonicalizer(pair.unet, pair.reference, PixelCodec(SHRINK), NoVision(CONTEXT), texts, SCHEDULE, SMALL_SIZE,
+    return Canonicalizer(pair.unet, pair.reference, PixelCodec(SHRINK), NoVision(CONTEXT), texts, SCHEDULE, size,
                          guidance=1.0, steps=STEPS)
 
 

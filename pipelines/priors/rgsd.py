@@ -29,6 +29,8 @@ from .sds import resize
 
 Tau = Literal["draw", "mean"]
 TAUS = get_args(Tau)
+Aim = Literal["states", "image"]
+AIMS = get_args(Aim)
 Reduction = Literal["half sum", "sum", "mean"]
 REDUCTIONS = get_args(Reduction)
 SPACES = get_args(Space)
@@ -51,6 +53,8 @@ class RgsdSettings:
     space:     "latents" (paper), or "pictures" (ours): the render itself goes to where it was plus what the guide
                changes, D(x0_hat) - D(x_0) for the autoencoder's decoder D.  For small autoencoders, whose own errors
                cancel in the difference and whose encoder's gradient paints noise that only the encoder understands.
+    aim:       "states" of the guide's trajectory (RGSD), or the finished "image": every render is pulled towards its
+               enhanced picture, which is the paper's "image loss" (Sec. 3.3, Fig. 4 (c)): smooth and inconsistent.
     """
 
     weight: Schedule = Constant(0.025)
@@ -61,9 +65,10 @@ class RgsdSettings:
     reuse: int = 4
     masked: bool = True
     space: Space = "latents"
+    aim: Aim = "states"
 
     def __post_init__(self):
-        for name, allowed in (("tau", TAUS), ("reduction", REDUCTIONS), ("space", SPACES)):
+        for name, allowed in (("tau", TAUS), ("reduction", REDUCTIONS), ("space", SPACES), ("aim", AIMS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
         if self.slots < 1 or self.reuse < 1:
@@ -169,7 +174,7 @@ class RgsdPrior(Prior):
         """[B] losses of pictures [B, H, W, 3]; the generator lives on the CPU and gives one number."""
         guide, settings = self.guide, self.settings
         shown = resize(images, guide.image_size)
-        shown = guide.encode(shown).float() if settings.space == "latents" else shown
+        shown = guide.encode(shown).float() if settings.space == "latents" and settings.aim == "states" else shown
         tau = int(torch.randint(1, guide.grid.rungs, (1,), generator=generator)) if guide.grid.rungs > 1 else 0
         keys = [_key(cameras[i]) for i in range(len(cameras))]
         targets = self._gather(shown.detach(), cameras, keys, tau)
@@ -184,8 +189,8 @@ class RgsdPrior(Prior):
         return settings.weight(progress) * (0.5 if settings.reduction == "half sum" else 1.0) * factor * size
 
     def _pull(self, target: Target, fixed: bool, tau: int) -> tuple[Tensor, float]:
-        """(latent to go to, its factor abar) for one view."""
-        if fixed:
+        """(latent or picture to go to, its factor abar) for one view."""
+        if fixed or self.settings.aim == "image":
             return target.clean[0], 1.0
         alphas = self.guide.grid.alphas
         if self.settings.tau == "draw":
@@ -217,17 +222,21 @@ class RgsdPrior(Prior):
         guide, every = self.guide, self.settings.tau == "mean" or self.settings.reuse > 1
         drawn = self.outline(cameras.resized(guide.image_size, guide.image_size))
         depth, mask = guide.perceive(expected_depth(drawn), drawn.alpha)
-        stop = 0 if fixed else min(1, tau) if every else tau
-        pictures = self.settings.space == "pictures"
+        image = self.settings.aim == "image"
+        stop = 0 if fixed or image else min(1, tau) if every else tau
+        pictures = image or self.settings.space == "pictures"
         with torch.no_grad():
             latents = guide.encode(shown).float() if pictures else shown
         state, clean = guide.targets(latents, depth, cameras, stop)
         if not bool(clean.isfinite().all() and state.isfinite().all()):
             raise NotFinite(f"{self.name} prior", "nan or infinity in the guide's latents",
                             "Load its network in float32 or bfloat16, or lower its guidance.")
-        low_first = state[None] if fixed else clean.flip(0) if every else clean[-1:]
+        low_first = state[None] if fixed or image else clean.flip(0) if every else clean[-1:]
         first = 0 if fixed else stop
-        if pictures:
+        if image:
+            with torch.no_grad():
+                low_first, mask = guide.decode(state)[None], drawn.alpha[..., None]
+        elif pictures:
             low_first, mask = self._changed(shown, latents, low_first), drawn.alpha[..., None]
         made = [Target(low_first[:, i].clone(), first, mask[i]) for i in range(len(latents))]
         for key, target in zip(keys, made, strict=True):

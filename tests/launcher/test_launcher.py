@@ -351,8 +351,16 @@ def test_commands_fail_with_one_line_and_a_code(tmp_path, capsys):
 def test_launch_py_helps():
     done = subprocess.run([sys.executable, str(ROOT / "launch.py"), "--help"], capture_output=True, text=True)
     assert done.returncode == 0
-    for word in ("demo", "serve", "test", "batch", "bench", "sync", "train-embedded"):
+    for word in ("demo", "serve", "test", "batch", "bench", "sync", "train-embedded", "train-characters"):
         assert word in done.stdout
+
+
+def test_training_hands_its_words_to_its_scripts(monkeypatch):
+    calls = []
+    monkeypatch.setattr(commands, "_run_script", lambda paths, script, extra: calls.append((script.name, extra)) or 0)
+    assert commands.main(["train-characters", "mine", "--steps", "5"]) == commands.main(["train-characters", "help"]) == 0
+    assert commands.main(["train-embedded"]) == 0
+    assert calls == [("characters.py", ["mine", "--steps", "5"]), ("characters.py", ["--help"]), ("train.py", ["all"])]
 
 
 def test_sync_runs_its_script_in_the_environment(monkeypatch):

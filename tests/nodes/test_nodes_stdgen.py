@@ -11,6 +11,7 @@ prepare()
 from comfy_execution.graph import ExecutionBlocker
 from helpers.stdgen_wires import SAMPLER, SEED, SIZE
 from lift123.host import checkpoints
+from lift123.host.convert import to_comfy_mesh
 from lift123.nodes import characters, layers, layers_out
 from lift123.pipelines import stdgen
 from lift123.pipelines.core.character_views import LEVEL_NAMES, CharacterViews
@@ -192,6 +193,43 @@ def test_s_lrm_gives_layers(toy, networks):
     assert all(made.layers[n].vertex_colors is not None and len(made.layers[n].faces) for n in made.layers)
     with pytest.raises(InputError, match="level 0"):
         characters.LiftLayers.execute(views=only(toy[3], "body"), slrm=networks[2], dilate="as trained")
+
+
+def test_six_colors_are_enough_for_s_lrm_and_the_refinement_asks_for_normals(toy, networks, rough):
+    """Its remedies name inputs that the nodes have."""
+    views = characters.ImagesToViews.execute(colors=toy[3].color.flatten(0, 1)).result[0]
+    one = {"slrm": networks[2], "dilate": "as trained"}
+    made, known = (characters.LiftLayers.execute(views=v, **one).result[0].layers for v in (views, toy[3]))
+    assert not views.has_normals and made.names and all(same(made[n], known[n]) for n in made), "S-LRM looks at colors only"
+    with pytest.raises(InputError, match="Connect normals to Images to Character Views.* into Project Colors"):
+        refine(rough, views)
+    painted = layers_out.ProjectColors.execute(layers=rough, views=views, subdivide=0, paint="all layers").result[0]
+    assert all(m.vertex_colors is not None for m in painted.layers.layers.values())
+    with pytest.raises(InputError, match="name the body in 'keep'"):
+        refine(rough, only(toy[3], *LEVEL_NAMES[:2]))
+    kept = refine(rough, only(toy[3], *LEVEL_NAMES[:2]), keep="body")[0]
+    assert same(kept.layers["body"], rough.layers["body"]) and not same(kept.layers["hair"], rough.layers["hair"])
+
+
+def test_a_figure_in_one_piece_is_refined_and_painted_by_the_complete_view(toy, networks, rough):
+    views, one = toy[3], {"slrm": networks[2], "dilate": "as trained"}
+    given = layers.JoinLayers.execute(whole=to_comfy_mesh(rough.layers.merged()), fit=False).result[0]
+    lifted = characters.LiftLayers.execute(views=views, pieces="one piece", **one).result[0]
+    assert given.whole and lifted.whole and given.layers.names == lifted.layers.names == ("body",)
+    complete = only(views, "complete")
+    done, report = refine(given, complete)
+    assert done.whole and done.complete and done.layers.names == ("body",) and "hair" not in report
+    assert RefinedLayers.unpack(*done.pack()).whole, "also from a file"
+    painted = [layers_out.ProjectColors.execute(layers=done, views=v, subdivide=0, paint="all layers").result[0]
+               for v in (complete, views)]
+    assert same(*(p.layers["body"] for p in painted)), "the level without hair is not looked at"
+    with pytest.raises(InputError, match="level 'complete'"):
+        refine(given, only(views, "body"))
+    with pytest.raises(InputError, match="pieces"):
+        layers.ReplaceLayers.execute(old=rough, new=given, replace="hair")
+    with pytest.raises(InputError, match="got both"):
+        mesh = to_comfy_mesh(rough.layers["body"])
+        layers.JoinLayers.execute(whole=mesh, hair=mesh, fit=False)
 
 
 @pytest.mark.parametrize("dilate, wanted", [("as trained", None), ("yes", True), ("no", False)])

@@ -18,7 +18,9 @@ from lift123.host import comfy_denoiser
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.prior import Prior
 from lift123.pipelines.core.schedules import Constant, Linear
+from lift123.pipelines.networks.clip import ClipScorer
 from lift123.pipelines.priors.combine import CLOCKS, DynamicPrior, SumPrior
+from lift123.pipelines.priors.pictures import ClipImagePrior, PicturesPrior
 from lift123.pipelines.priors.rgsd import RgsdPrior, RgsdSettings
 from lift123.pipelines.priors.sds import SdsPrior, SdsSettings
 from lift123.pipelines.priors.text import TextPrior
@@ -44,6 +46,24 @@ def view(**options):
 
 def rgsd(settings=TURNS, guide=ToyGuide, **options):
     return RgsdPrior(guide(), HOME, settings, _ball(HOME).alpha, **options)
+
+
+def given_views():
+    known = Cameras.cat([cameras(step) for step in range(3)])  # those that the tests ask about; of others it knows nothing
+    return PicturesPrior(torch.rand(len(known), 16, 16, 3, generator=torch.Generator().manual_seed(2)), known)
+
+
+class LinearTower(torch.nn.Module):
+    """A picture tower that is one matrix."""
+
+    def encode_image(self, x):
+        weight = torch.rand(6, x[0].numel(), generator=torch.Generator().manual_seed(3)) - 0.5
+        return x.flatten(1) @ weight.T
+
+
+def clip_image():
+    scorer = ClipScorer(LinearTower(), None, 4)  # pyright: ignore[reportArgumentType]
+    return ClipImagePrior(scorer, torch.rand(8, 8, 3, generator=torch.Generator().manual_seed(4)), Constant(3.0))
 
 
 def half(*priors):
@@ -78,6 +98,10 @@ PRIORS = {
     "rgsd, as the paper": partial(rgsd, replace(TURNS, reuse=1)),
     "rgsd, mean": partial(rgsd, replace(TURNS, tau="mean", fixed=())),
     "rgsd, pictures": partial(rgsd, replace(TURNS, space="pictures"), LossyGuide),
+    "rgsd, image loss": partial(rgsd, replace(TURNS, aim="image"), LossyGuide),
+    "given views": lambda: given_views(),
+    "given views in a sum": lambda: half(given_views(), view()),
+    "clip image": lambda: clip_image(),
     "sum": lambda: half(view(), TextPrior(LinearDenoiser(), MEAN)),
     "sum with rgsd": lambda: half(view(), rgsd()),
     "sum of sums": lambda: half(half(view()), half(view(), rgsd())),

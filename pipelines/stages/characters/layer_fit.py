@@ -68,6 +68,7 @@ class LayerTask:
     cameras: the six views.  fixed: geometry that is seen but does not move, or None.
     mask:   [6, H, W] bool where the layer itself is the nearest, or None; free: where it surely is not; has_mask: [6] views
             for which both are known.
+    views:  which of the six standard views these are, for their weights; None = all of them.
     """
 
     normal: Tensor
@@ -77,6 +78,7 @@ class LayerTask:
     mask: Tensor | None = None
     free: Tensor | None = None
     has_mask: Tensor | None = None
+    views: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -209,7 +211,8 @@ class _Sight:
         """[6, H, W, 4] picture of per-vertex target normals on the surface as it is."""
         joined, triangles = self._joined(points, faces)
         own = torch.cat([normals, self.fixed_normals])
-        goal, weight = blend_views(joined, triangles, self.task, NORMAL_WEIGHTS, power=1.0)
+        views = range(len(NORMAL_WEIGHTS)) if self.task.views is None else self.task.views
+        goal, weight = blend_views(joined, triangles, self.task, [NORMAL_WEIGHTS[k] for k in views], power=1.0)
         goal = torch.where((weight >= LEAST_CONFIDENCE)[:, None], torch.nn.functional.normalize(goal, dim=-1), own)
         colors = normal_maps.normal_colors(goal)
         return normal_maps.render_attributes(joined, triangles, colors, self.task.cameras)

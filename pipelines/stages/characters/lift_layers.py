@@ -32,10 +32,12 @@ class LiftConfig:
              configuration says: the released one does, the embedded one does not.
     islands: connected pieces with fewer vertices are dropped; None = 300 at the released cell size of 0.014, and for
              other cells the number that the same area has.
+    whole:   the figure in one piece, extraction code "full", as the layer "body".
     """
 
     dilate: bool | None = None
     islands: int | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,16 @@ def lift_layers(
     """
     color = level_zero(views)
     check_network(network)
-    total = 2 + len(LAYER_NAMES)
+    codes = {"body": "full"} if config.whole else {name: name for name in LAYER_NAMES}
+    total = 2 + len(codes)
     layers: dict[str, Mesh] = {}
     doubts = order_remarks(views.alpha[views.index("complete")] > 0.5)
     try:
         if doubts:
             on_step(Step(NAME, 0, total, note=" ".join(doubts)))
         field = lift_field(color, network, lambda done, note: on_step(Step(NAME, done, total, note=note)))
-        for index, name in enumerate(LAYER_NAMES):
-            mesh = field.surface(name, config)
+        for index, (name, code) in enumerate(codes.items()):
+            mesh = field.surface(code, config)
             if len(mesh.faces):
                 layers[name] = mesh
             note = f"{name}: {len(mesh.faces)} faces" if len(mesh.faces) else f"{name}: nothing found, left out"
@@ -132,6 +135,9 @@ def level_zero(views: CharacterViews) -> Tensor:
             f"only: {', '.join(views.levels)}",
             "S-LRM looks at level 0; give views that contain it.",
         )
+    if not all(views.seen):
+        raise InputError("views", "all six views", ", ".join(n for n, there in zip(VIEW_NAMES, views.seen) if there),
+                         "Draw the six with Character Multi-View; four refine a mesh of one piece (Join Layers, whole).")
     color = views.color[views.index("complete")]
     check_pictures(color)
     check_order(views.alpha[views.index("complete")])

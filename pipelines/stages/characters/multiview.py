@@ -16,6 +16,7 @@ from ...core.errors import InputError, StopStage
 from ...core.ortho import VIEW_NAMES
 from ...core.randomness import step_generator
 from ...core.step import KeepState, OnStep, ignore_step, keep_no_state
+from ..inputs.picture import find_plain_background
 from .canonicalize import Watcher, kept
 from .picture import CharacterPicture, fit_upright, place_in_square
 from .unfinished import Resume, begin_anew, go_on, left_over, run_key
@@ -26,6 +27,7 @@ WHITE_TOLERANCE = 80 / 255  # summed distance to white up to which a normal map'
 NESTED = 0.9  # of a level that lies inside the one before it
 CHANGED = 0.25  # summed color difference that counts as a change
 VIEWS = len(VIEW_NAMES)
+FOUR, FOUR_INSTEAD = (0, 2, 3, 4), {1: 0, 5: 0}  # CharacterGen's of the six; which of them stands in while order is checked
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def mask_of_soft_normals(normals: Tensor, reach: int = 2) -> Tensor:
 def join_levels(parts: list[CharacterViews]) -> CharacterViews:
     """One object from several levels of the same size."""
     color, normal, alpha = (torch.cat([getattr(p, name) for p in parts]) for name in ("color", "normal", "alpha"))
-    return CharacterViews(color, normal, alpha, levels=tuple(name for p in parts for name in p.levels))
+    return CharacterViews(color, normal, alpha, levels=tuple(name for p in parts for name in p.levels), seen=parts[0].seen)
 
 
 def level_report(views: CharacterViews) -> list[str]:
@@ -192,27 +194,68 @@ def level_report(views: CharacterViews) -> list[str]:
     return lines
 
 
-def views_from_pictures(colors: list[Tensor], normals: list[Tensor], levels: int = 3) -> CharacterViews:
+def views_from_pictures(colors: list[Tensor], normals: list[Tensor] | None = None, levels: int = 3,
+                        masks: Tensor | None = None) -> CharacterViews:
     """Views made elsewhere: lists of 6 * levels pictures [H, W, 3] in [0, 1] on white, level after level, in the order of
     VIEW_NAMES.
 
+    normals: None = not known; outlines then are what of the colors is not connected plain background.
+    masks: [6 * levels, H, W] coverage, which takes precedence over both.
     InputError for a wrong number, sizes that disagree, and for an order in which opposite views do not mirror each other.
     """
     wanted, order = VIEWS * levels, ", ".join(VIEW_NAMES)
-    for name, pictures in (("colors", colors), ("normals", normals)):
-        if len(pictures) != wanted:
+    if len(colors) == len(FOUR):
+        return _of_four(colors, normals, masks)
+    counted = (("colors", colors), ("normals", normals), ("mask", masks))
+    for name, pictures in counted:
+        if pictures is not None and len(pictures) != wanted:
             raise InputError(name, f"{wanted} pictures: {levels} levels of {order}", str(len(pictures)), "Add or remove some.")
-    sizes = {tuple(p.shape) for p in (*colors, *normals)}
+    sizes = {tuple(p.shape) for p in (*colors, *(normals or []))}
     if len(sizes) != 1 or len(next(iter(sizes))) != 3 or next(iter(sizes))[2] != 3:
         shown = ", ".join(" x ".join(str(v) for v in s) for s in sorted(sizes)[:3])
         raise InputError("views", "pictures of one size with 3 channels", shown, "Scale all of them to the same size.")
     height, width = next(iter(sizes))[:2]
     if height != width:
         raise InputError("views", "square pictures", f"{width} x {height}", "Pad them with white at the sides.")
+    if masks is not None and tuple(masks.shape[1:]) != (height, width):
+        raise InputError("mask", f"masks of the pictures' size, {width} x {height}", f"{masks.shape[2]} x {masks.shape[1]}",
+                         "Scale masks and pictures alike.")
     shape = (levels, VIEWS, height, width, 3)
-    views = assemble_views(torch.stack(colors).reshape(shape), torch.stack(normals).reshape(shape), LEVEL_NAMES[:levels])
+    guessed = masks is None and normals is None
+    if guessed:
+        masks = torch.stack([_outline(picture) for picture in colors])
+    alpha = None if masks is None else (masks > 0.5).float().reshape(shape[:-1])
+    unknown = torch.full(shape, 0.5)  # decodes to no normal at all
+    told = unknown if normals is None else torch.stack(normals).reshape(shape)
+    given = torch.stack(colors).reshape(shape)
+    views = assemble_views(given, told, LEVEL_NAMES[:levels], alpha)
+    if guessed and float(given[..., 0, :, :].median()) > 0.98:
+        views = replace(views, color=given)  # on white already, soft outlines included
     check_order(views)
     return views
+
+
+def _of_four(colors: list[Tensor], normals: list[Tensor] | None, masks: Tensor | None) -> CharacterViews:
+    """CharacterGen's views of the complete character, front, right, back and left; the other two are not there."""
+    place = [FOUR.index(k) if k in FOUR else FOUR.index(FOUR_INSTEAD[k]) for k in range(VIEWS)]
+    for name, given in (("normals", normals), ("mask", masks)):
+        if given is not None and len(given) != len(FOUR):
+            raise InputError(name, f"{len(FOUR)}, as many as colors", str(len(given)), "Add or remove some.")
+    filled = views_from_pictures([colors[k] for k in place], None if normals is None else [normals[k] for k in place], 1,
+                                 None if masks is None else masks[place])
+    seen = torch.tensor([k in FOUR for k in range(VIEWS)])
+    there = seen[None, :, None, None]
+    color = torch.where(there[..., None], filled.color, torch.ones(()))
+    return CharacterViews(color, filled.normal * there[..., None], filled.alpha * there, filled.levels, seen=tuple(seen.tolist()))
+
+
+def _outline(picture: Tensor) -> Tensor:
+    """[H, W] what of a picture [H, W, 3] is not the plain background that reaches its rim."""
+    try:
+        return find_plain_background(picture.cpu())
+    except InputError as error:
+        raise InputError("colors", "pictures on white, or a mask, or normals on white", error.got,
+                         "Remove the background, or connect a mask that is 1 where the figure is.") from error
 
 
 def check_order(views: CharacterViews) -> list[str]:
@@ -222,7 +265,7 @@ def check_order(views: CharacterViews) -> list[str]:
         empty = [VIEW_NAMES[i] for i in range(VIEWS) if not bool(masks[i].any())]
         if empty:
             raise InputError("views", f"a figure in every view of level '{name}'", f"none in {', '.join(empty)}",
-                             "Check the normal pictures: their background must be white.")
+                             "Check the pictures: their background must be white, the figure must not be.")
         found = misplaced(masks)
         if found is not None:
             a, b, overlap = found

@@ -64,6 +64,7 @@ def project_colors(
     config: ColorConfig = ColorConfig(),
     on_step: OnStep = ignore_step,
     only: tuple[str, ...] | None = None,
+    whole: bool = False,
 ) -> ColoredLayers:
     """``layers`` with the colors of the views; each layer takes those of the level that shows it outermost.
 
@@ -71,11 +72,13 @@ def project_colors(
     view, cosine and coverage; the others take their neighbors' colors, inwards from the seen ones.  Pixels where the layer
     meets another or the background are mixtures and count only where nothing better is near (ours).
     only: names of the layers to paint, the others keep what they have; None = all.
+    whole: the layer "body" is a figure in one piece, which the complete character's level shows.
     on_step: hears of every layer; StopStage leaves the others with the colors they had.
     Raises InputError for no layers and for a missing level.
     """
     if not len(layers):
         raise InputError("layers", "at least one layer with faces", "none", "Check the stage that made the layers.")
+    views = views.whole() if whole else views
     out, seen, notes = layers, {}, []
     names = [n for n in layers if only is None or n in only]
     for index, name in enumerate(names):

@@ -46,6 +46,7 @@ def refine_layers(
     on_layer: OnLayer | None = None,
     autosave: KeepState = keep_no_state,
     left: Refining | None = None,
+    whole: bool = False,
 ) -> RefinedLayers:
     """Layers that follow the views' normals and outlines, each outside the ones before it.
 
@@ -57,12 +58,13 @@ def refine_layers(
     on_step: hears of every step; StopStage ends the refinement with what it has.  on_layer: hears of every finished layer.
     autosave: told of a ``Refining`` after every step; left: one of the same run, which then ends bit for bit where it would
               have ended without a pause.
-    Raises InputError, before any work, for no layers, names that do not exist, levels that are missing, and layers whose
-    edges have more than two faces.
+    whole:   what the result says of itself; see :func:`refine_whole`.
+    Raises InputError, before any work, for no layers, names that do not exist, levels or normals that are missing, and
+    layers whose edges have more than two faces.
     """
     _check(layers, views, keep)
     check_segments(hair_segments, views)
-    done = left.done if left is not None else resume or _begun(layers, views, config)
+    done = left.done if left is not None else resume or _begun(layers, views, config, whole)
     coarse = mirrored_layers(layers) if done.was_mirrored else layers
     work = _Work(coarse, views, config, seed, on_step, autosave, left)
     if left is None:
@@ -88,16 +90,20 @@ def refine_layers(
 
 
 def refine_whole(
-    mesh: Mesh, views: CharacterViews, config: RefineConfig, seed: int = 0, on_step: OnStep = ignore_step
+    mesh: Mesh, views: CharacterViews, config: RefineConfig, seed: int = 0, on_step: OnStep = ignore_step, **more: Any
 ) -> RefinedLayers:
-    """A character that was not taken apart, as the layer "body", against level 0, by ``config.whole``; no expansion (S-D.2)."""
+    """A character that was not taken apart, as the layer "body", against level 0, by ``config.whole``; no expansion (S-D.2).
+
+    more: resume, on_layer, autosave and left of :func:`refine_layers`.
+    """
     config = replace(config, body=config.whole or config.body)
     config = replace(
         config, **{name: replace(getattr(config, name), expansion=0.0) for name in ("body", "outer", "detail")}
     )
-    level = views.level(0)
-    as_body = CharacterViews(level.color, level.normal, level.alpha, levels=("body",))
-    return refine_layers(LayeredMesh({"body": mesh}), as_body, config, seed=seed, on_step=on_step)
+    if "complete" not in views.levels:
+        raise InputError("views", "the complete character", ", ".join(views.levels), "A figure in one piece is compared with "
+                         "the level 'complete': give views that contain it.")
+    return refine_layers(LayeredMesh({"body": mesh}), views.whole(), config, seed=seed, on_step=on_step, whole=True, **more)
 
 
 def replace_layers(old: LayeredMesh, new: LayeredMesh, names: tuple[str, ...]) -> tuple[LayeredMesh, tuple[str, ...]]:
@@ -120,6 +126,9 @@ def replace_layers(old: LayeredMesh, new: LayeredMesh, names: tuple[str, ...]) -
 
 def replaced(old: RefinedLayers, new: RefinedLayers, names: tuple[str, ...]) -> RefinedLayers:
     """:func:`replace_layers` of two results: what stays counts as finished, so ``resume`` refines the new layers only."""
+    if old.whole or new.whole:
+        raise InputError("old, new", "two characters in layers", "a figure in one piece",
+                         "Set pieces to 'body, clothing, hair' in S-LRM: Views to Layers.")
     fresh = mirrored_layers(new.layers) if old.was_mirrored and not new.was_mirrored else new.layers
     layers, keep = replace_layers(old.layers, fresh, names)
     inner = LayeredMesh({n: old.inner[n] if n in old.inner else layers[n] for n in keep})
@@ -222,9 +231,9 @@ class _Work:
         if config.register:
             normal, alpha, mask, note = self._registered(name, normal, alpha, mask)
             notes += note
-        found = (mask.mask, mask.free, mask.known) if mask else ()
+        found = (mask.mask, mask.free, mask.known) if mask else (None, None, None)
         task = LayerTask(normal, alpha, views.cameras, fixed, *found)
-        return _resized(task, config.size), notes
+        return _resized(task if all(views.seen) else _of_views(task, views.seen), config.size), notes
 
     def _registered(self, name: str, normal: Tensor, alpha: Tensor, mask: LayerMask | None):
         """Rolls each view sideways until its background matches the body's (S-D.3b)."""
@@ -293,6 +302,14 @@ def _unless_vanished(name: str, given: Mesh, mesh: Mesh, seen: Mesh) -> tuple[Me
     return given, given, (note,)
 
 
+def _of_views(task: LayerTask, seen: tuple[bool, ...]) -> LayerTask:
+    """The task with the views that are there; the first must be the front one."""
+    kept = [k for k, there in enumerate(seen) if there]
+    parts = {name: None if (value := getattr(task, name)) is None else value[kept]
+             for name in ("normal", "alpha", "mask", "free", "has_mask")}
+    return replace(task, **parts, cameras=task.cameras[torch.tensor(kept)], views=tuple(kept))
+
+
 def _resized(task: LayerTask, size: int) -> LayerTask:
     """The pictures at ``size`` pixels of height; normals stay unit."""
     height, width = task.alpha.shape[1:]
@@ -312,14 +329,15 @@ def _resized(task: LayerTask, size: int) -> LayerTask:
     )
 
 
-def _begun(layers: LayeredMesh, views: CharacterViews, config: RefineConfig) -> RefinedLayers:
+def _begun(layers: LayeredMesh, views: CharacterViews, config: RefineConfig, whole: bool) -> RefinedLayers:
     """The layers, mirrored if the complete character's outlines say so, and what is odd about the views."""
     doubts = level_remarks(views)
     if not config.check_handedness or "complete" not in views.levels:
-        return RefinedLayers(layers, notes=tuple(doubts), coarse=layers)
+        return RefinedLayers(layers, notes=tuple(doubts), coarse=layers, whole=whole)
     found = handedness(layers.merged(), views.alpha[views.index(0)])
     turned = mirrored_layers(layers) if found.is_mirrored else layers
-    return RefinedLayers(turned, notes=(found.note(), *doubts), was_mirrored=found.is_mirrored, coarse=layers)
+    return RefinedLayers(turned, notes=(found.note(), *doubts), was_mirrored=found.is_mirrored, coarse=layers,
+                         whole=whole)
 
 
 def check_segments(segments: Tensor | None, views: CharacterViews) -> None:
@@ -336,6 +354,10 @@ def _check(layers: LayeredMesh, views: CharacterViews, keep: tuple[str, ...]) ->
     if unknown:
         raise InputError("layers to keep", f"some of {', '.join(layers)}", ", ".join(unknown),
                          "Name layers that this character has.")
+    if not views.has_normals and any(name not in keep for name in layers):
+        raise InputError("views", "normal maps beside the colors: layers are fitted to them", "colors alone",
+                         "Connect normals to Images to Character Views, or use the views of Character Multi-View. Without "
+                         "normals wire the layers past this node into Project Colors.")
     for name in layers:
         if name in keep:
             continue
@@ -343,7 +365,7 @@ def _check(layers: LayeredMesh, views: CharacterViews, keep: tuple[str, ...]) ->
             views.index(LEVEL_OF[name])
         except ValueError as error:
             raise InputError("views", f"the peel level that shows the {name} outermost", ", ".join(views.levels),
-                             f"Make three levels of views, or keep the {name} as it is.") from error
+                             f"Make three levels of views, or name the {name} in 'keep'.") from error
         check_manifold(layers[name].faces, len(layers[name].vertices), f"layer {name}")
         if not bool(torch.isfinite(layers[name].vertices).all()):
             raise InputError(

@@ -35,6 +35,7 @@ class RefinedLayers:
     was_mirrored: whether the given layers were mirrored first.
     coarse:   the layers as they were given, before mirroring: outer layers are carried along from these, also after a pause.
               Empty where nothing has begun.
+    whole:    the figure is one piece, the layer "body", and the complete character's views show it.
     story:    how they were made.
     """
 
@@ -46,6 +47,7 @@ class RefinedLayers:
     was_mirrored: bool = False
     coarse: LayeredMesh = field(default_factory=lambda: LayeredMesh({}))
     story: Story = field(default_factory=Story)
+    whole: bool = False
 
     @property
     def complete(self) -> bool:
@@ -73,7 +75,7 @@ class RefinedLayers:
                 given = {f: getattr(mesh, f) for f in _FIELDS if getattr(mesh, f) is not None}
                 tensors |= {f"{group}/{name}/{f}": v.clone().contiguous() for f, v in given.items()}  # sets may share some
         state = {name: getattr(self, name) for name in ("finished", "notes", "reach", "was_mirrored")}
-        return tensors, state | {"story": self.story.to_json()}
+        return tensors, state | {"story": self.story.to_json()} | ({"whole": True} if self.whole else {})
 
     @staticmethod
     def unpack(tensors: dict[str, Tensor], state: dict) -> "RefinedLayers":
@@ -81,7 +83,8 @@ class RefinedLayers:
         _check_state(state)
         groups = {group: LayeredMesh(_meshes(tensors, group)) for group in _SETS}
         return RefinedLayers(**groups, finished=tuple(state["finished"]), notes=tuple(state["notes"]), reach=state["reach"],
-                             was_mirrored=bool(state["was_mirrored"]), story=Story.from_json(state.get("story")))
+                             was_mirrored=bool(state["was_mirrored"]), story=Story.from_json(state.get("story")),
+                             whole=bool(state.get("whole", False)))
 
 
 def _check_state(state: dict) -> None:

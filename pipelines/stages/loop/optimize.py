@@ -24,6 +24,7 @@ from ...core.randomness import step_generator
 from ...core.step import KeepState, OnStep, Step, keep_no_state
 from ...core.views import NEUTRAL, RenderBuffers, Views
 from ...losses import image as losses
+from ...losses.depth import depth_loss
 from ...render.shading import ALBEDO, Shading
 from ..inputs.reference import ReferenceView
 from .scene import Scene
@@ -186,7 +187,7 @@ class Loop:
             "mask": config.mask(progress) * losses.mask_mse(buffers.alpha, target.alpha, config.mask_against),
         }
         if target.depth is not None and config.depth(progress) > 0:
-            terms["depth"] = config.depth(progress) * losses.pearson_depth(buffers.depth, target.depth, mask)
+            terms["depth"] = config.depth(progress) * depth_loss(config.depth_form, buffers.depth, target.depth, mask)
         if target.normal is not None and buffers.normal is not None and config.normal(progress) > 0:
             terms["normal"] = config.normal(progress) * losses.normal_cosine(buffers.normal, target.normal, mask)
         return terms

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from ...core.choices import NovelBackground
 from ...core.schedules import Constant, Schedule
 from ...losses import image as losses
+from ...losses.depth import DEPTH_FORMS, DepthForm
 from ...render.shading import ShadingMix
 from .cameras import NovelViews
 from .optimizer import METHODS, Method
@@ -35,6 +36,7 @@ class StepConfig:
     rgb_edge:        what of the mask's edge counts then: "keep", "soft" or "erode" (``losses.image``).
     rgb_over:        what its mean divides by then: the "picture" (released) or the "mask" (ours; ``losses.image.rgb_mse``).
     mask_against:    the silhouette as "binary" (released) or as "alpha" (ours; ``losses.image.mask_mse``).
+    depth_form:      "correlation" (the papers), or "ranking" (NeuralLift-360's): ``losses.depth``.
     reference_every_2d: instead of ``reference_every`` when no prior knows the picture (Magic123: 2);
                      0 = the same.
     prior:           weight of everything the priors say, a schedule over progress.
@@ -64,6 +66,7 @@ class StepConfig:
     rgb_edge: losses.Edge = "keep"
     rgb_over: losses.ColorMean = "picture"
     mask_against: losses.MaskTarget = "binary"
+    depth_form: DepthForm = "correlation"
     prior: Schedule = Constant(1.0)
     optimizer: Method = "adam"
     lr_factor: Schedule = Constant(1.0)
@@ -80,6 +83,7 @@ class StepConfig:
             "rgb_over": losses.COLOR_MEANS,
             "mask_against": losses.MASK_TARGETS,
             "optimizer": METHODS,
+            "depth_form": DEPTH_FORMS,
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...core.cameras import HOME, Cameras
 from ...core.errors import InputError
+from ...priors.combine import DynamicPrior, dynamic_clock
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,34 @@ def plot_history(state: BoundaryState | dict, width: int = 512, height: int = 25
         picture[(y0 + (y1 - y0) * t).round().long(), (x0 + (x1 - x0) * t).round().long()] = blue
     for px, py in zip(x.round().long().tolist(), y.round().long().tolist()):
         picture[py - 2 : py + 3, px - 2 : px + 3] = blue
+    return picture
+
+
+def plot_weights(prior: DynamicPrior, switch: int | None, nerf: int, mesh: int, width: int = 512, height: int = 256) -> Tensor:
+    """[height, width, 3] picture: the 3D weight (blue) and the 2D weight (orange) over all iterations (Consistent123, Fig. 11).
+
+    switch: iteration of the boundary (red line), None = it has not fired; nerf, mesh: iterations of the two representations,
+    with a gray line between them.  The lower frame is weight 0, the upper one 1 (or the highest weight).
+    """
+    picture, margin, total = torch.ones(height, width, 3), 8, max(nerf + mesh, 1)
+    picture[[margin, -margin - 1], margin:-margin] = 0.6
+    picture[margin:-margin, [margin, -margin - 1]] = 0.6
+    left, right, top, bottom = margin + 2, width - margin - 3, margin + 2, height - margin - 3
+
+    def across(step: float) -> int:
+        return round(left + (right - left) * step / total)
+
+    picture[margin:-margin, across(nerf)] = 0.75
+    if switch is not None:
+        picture[margin:-margin, across(switch)] = torch.tensor([0.85, 0.1, 0.1])
+    steps = torch.linspace(0, total, right - left + 1)
+    clocks = [dynamic_clock(int(s), switch, nerf, mesh, prior.clock) for s in steps.tolist()]
+    weights = torch.tensor([prior.weights(clock) for clock in clocks])
+    rows = (bottom - (bottom - top) * (weights / max(float(weights.max()), 1.0)).clamp(0, 1)).round().long()
+    for k, color in enumerate(((0.1, 0.25, 0.8), (0.9, 0.5, 0.1))):
+        for x in range(len(steps)):
+            low, high = sorted((int(rows[max(x - 1, 0), k]), int(rows[x, k])))
+            picture[low - 1 : high + 2, left + x] = torch.tensor(color)
     return picture
 
 

@@ -228,9 +228,11 @@ def _true_pictures(result, subject, truth: Mesh | None, networks: Networks, sett
 
 
 @torch.no_grad()
-def compare_sets(reference: Tensor, pictures: Tensor, networks: Networks = Networks()) -> Evaluation:
+def compare_sets(reference: Tensor, pictures: Tensor, networks: Networks = Networks(), around: bool = False) -> Evaluation:
     """Scores of a set of pictures [N, H, W, 3] against its partners, pair by pair and as two sets.
 
+    around: the pictures go around an object in even steps, the first from the front; adds rows by the angle from there, left
+    and right sides together (HiFi-123, supplementary Table 3).
     StdGEN reports FID; it needs the Inception weights of Heusel et al. and thousands of pictures, and is left out.  On
     CLIP embeddings the same distance is named after them.
     """
@@ -254,8 +256,25 @@ def compare_sets(reference: Tensor, pictures: Tensor, networks: Networks = Netwo
                    f"{networks.clip_name}; pair by pair; standard error {found['similarity_error']:.2g}")
         result.add("set_frechet_clip", "Frechet distance of CLIP embeddings", found["frechet"], "down",
                    f"{networks.clip_name}; not FID; larger for small sets")
+    if around:
+        _by_angle(result, each, reference, pictures, networks)
     result.left_out.append(("FID", "its Inception weights are not part of this pack, and no other network is FID"))
     return result
+
+
+def _by_angle(result: Evaluation, decibels: Tensor, reference: Tensor, pictures: Tensor, networks: Networks) -> None:
+    """PSNR and LPIPS at each angle from the first picture."""
+    count = len(pictures)
+    angles = [round(min(k, count - k) * 360 / count, 2) for k in range(count)]
+    known = {"PSNR, dB": ("psnr", decibels, "up")}
+    if not isinstance(networks.lpips, str):
+        lpips = torch.cat([networks.lpips(a, b) for a, b in zip(pictures.split(BATCH), reference.split(BATCH), strict=True)])
+        known[f"LPIPS ({networks.lpips_name})"] = (f"lpips_{networks.lpips_name}", lpips, "down")
+    for label, (key, values, better) in known.items():
+        for angle in sorted(set(angles)):
+            at = [k for k, a in enumerate(angles) if a == angle]
+            note = "the front" if angle == 0 else f"{len(at)} view{'s' * (len(at) > 1)}"
+            result.add(f"{key}_at_{angle:g}", f"{label}, {angle:g} degrees", float(values[at].mean()), better, note)
 
 
 def _error(values: Tensor) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from ...ops.rasterize import rasterize
 from ...render.surface import project
 from ..render import render_toy
 from .character import STREAM, ToyCharacter
-from .field import SEMANTICS, CharacterField
+from .field import SEMANTICS
 from .skeleton import Pose
 
 FRAME = 1.2  # of a picture's height over the figure's longest side, as canonicalization frames its input
@@ -44,8 +45,16 @@ def render_levels(
     return CharacterViews(color, normal, alpha, tuple(LEVEL_NAMES[i] for i in levels))
 
 
+class KnowsFaces(Protocol):
+    """What semantics ask of a character."""
+
+    def is_face(self, points: Tensor) -> Tensor:
+        """[N] bool: the body nearest to points [N, 3] is the head's."""
+        ...
+
+
 def render_semantics(
-    field: CharacterField, layers: LayeredMesh, cameras: OrthoCameras | Cameras, levels=(0,)
+    field: KnowsFaces, layers: LayeredMesh, cameras: OrthoCameras | Cameras, levels=(0,)
 ) -> Tensor:
     """[L, B, H, W] int64 class of what is seen (index into ``field.SEMANTICS``), -1 where nothing is.
 
@@ -60,20 +69,20 @@ def render_semantics(
     return torch.stack(maps)
 
 
-def _face_classes(field: CharacterField, name: str, mesh: Mesh) -> Tensor:
+def _face_classes(field: KnowsFaces, name: str, mesh: Mesh) -> Tensor:
     if name != "body":
         return torch.full((len(mesh.faces),), SEMANTICS.index(name))
     head = field.is_face(mesh.vertices)[mesh.faces[:, 0]]
     return torch.where(head, SEMANTICS.index("face"), SEMANTICS.index("body"))
 
 
-def input_camera(character: ToyCharacter, index: int, layers: LayeredMesh, size: int, wide: float = 1.0):
+def input_camera(seed: int, index: int, layers: LayeredMesh, size: int, wide: float = 1.0):
     """A camera near the front, orthographic or pinhole, that frames the posed figure as canonicalization frames its input.
 
     The figure is centered, and its outline's height (or its width over ``wide``, if that is more) is 1 / 1.2 of the
-    picture's height.  Direction and kind follow from the character's seed and ``index``.
+    picture's height.  Direction and kind follow from the character's ``seed`` and ``index``.
     """
-    rng = np.random.Generator(np.random.PCG64([character.seed, STREAM, 2, index]))
+    rng = np.random.Generator(np.random.PCG64([seed, STREAM, 2, index]))
     azimuth, elevation = float(rng.uniform(-0.3, 0.3)), float(rng.uniform(-0.12, 0.2))
     if rng.uniform() < 0.5:
         camera = OrthoCameras.orbit(azimuth, elevation, FRAME, size, round(size * wide))
@@ -114,6 +123,11 @@ def input_picture(
     """
     index = pose if isinstance(pose, int) else 0
     layers = layers or character.posed(character.pose(pose) if isinstance(pose, int) else pose)
-    camera = input_camera(character, index, layers, size, wide)
+    return posed_picture(layers, character.seed, index, size, wide)
+
+
+def posed_picture(layers: LayeredMesh, seed: int, index: int, size: int, wide: float = 1.0) -> Tensor:
+    """[size, size * wide, 4] straight RGBA in [0, 1] of any layers, from :func:`input_camera`."""
+    camera = input_camera(seed, index, layers, size, wide)
     seen = render_toy(layers.merged(), camera)
     return torch.cat([seen.rgb[0].clamp(0, 1), seen.alpha[0][..., None]], dim=-1)

@@ -18,6 +18,7 @@ from lift123.pipelines.ops.closest import closest_point
 from lift123.pipelines.ops.dilate import carried, dilate
 from lift123.pipelines.stages.characters import layer_clean, layer_masks
 from lift123.pipelines.stages.characters.handedness import handedness, mirrored, mirrored_layers
+from lift123.pipelines.stages.characters.multiview import views_from_pictures
 from lift123.pipelines.stages.characters.refine_layers import (
     refine_layers,
     refine_whole,
@@ -179,6 +180,24 @@ def test_a_layer_that_vanishes_keeps_its_input_and_says_so(coarse, views, monkey
 def test_an_undivided_character(coarse, views):
     result = refine_whole(coarse["body"], views, short())
     assert result.layers.names == ("body",) and result.complete
+
+
+def test_four_views_refine_a_mesh_of_one_piece(coarse, views):
+    """CharacterGen's: what the two absent views show has no say, and S-LRM wants all six."""
+    from lift123.pipelines.stages.characters.lift_layers import level_zero
+
+    kept = [0, 2, 3, 4]
+    normals = views.encoded_normal()[0]
+    four = views_from_pictures([views.color[0, k] for k in kept], [normals[k] for k in kept], 1)
+    one = refine_whole(coarse["body"], four, short(detail=1))
+    spoilt = dataclasses.replace(four, color=four.color.clone(), alpha=four.alpha.clone())
+    spoilt.alpha[:, [1, 5]] = 1.0
+    other = refine_whole(coarse["body"], spoilt, short(detail=1))
+    assert torch.equal(one.layers["body"].vertices, other.layers["body"].vertices)
+    six = refine_whole(coarse["body"], views, short(detail=1))
+    assert not torch.equal(one.layers["body"].vertices, six.layers["body"].vertices)
+    with pytest.raises(InputError, match="all six views, got front, right, back, left"):
+        level_zero(four)
 
 
 def test_handedness_of_an_asymmetric_figure(truth, views, coarse):

@@ -155,6 +155,31 @@ def test_views_made_elsewhere():
         views_from_pictures(colors, [*normals[:2], torch.ones(32, 32, 3), *normals[3:]])
 
 
+def test_colors_alone_are_views_without_normals():
+    """The outline is what is not connected background; white inside the figure stays figure."""
+    truth = bodies()
+    gray = truth.color - 0.6 * truth.alpha[..., None]
+    gray[0, :, 12:16, 14:18] = 1.0  # a white badge
+    views = views_from_pictures(list(gray.flatten(0, 1)))
+    assert torch.equal(views.alpha, truth.alpha) and not views.has_normals and truth.has_normals
+    assert bool((views.normal == 0).all()) and torch.allclose(views.color, gray)
+    back = views_from_pictures(*lists(views))
+    assert not back.has_normals and torch.equal(back.alpha, views.alpha), "what was not known stays unknown"
+    white = views_from_pictures(lists(truth)[0], masks=truth.alpha.flatten(0, 1))  # white on white: a mask tells
+    assert torch.equal(white.alpha, truth.alpha)
+    with pytest.raises(InputError, match="colors: expected pictures on white, or a mask, or normals"):
+        views_from_pictures(list(torch.rand(18, 32, 32, 3, generator=torch.Generator().manual_seed(0))))
+    four = views_from_pictures([gray[0, k] for k in (0, 2, 3, 4)], levels=1)
+    assert four.seen == (True, False, True, True, True, False) and four.whole().seen == four.seen
+    assert torch.equal(four.color[0, [0, 2, 3, 4]], gray[0, [0, 2, 3, 4]]) and float(four.alpha[0, [1, 5]].sum()) == 0
+    with pytest.raises(InputError, match="normals: expected 4"):
+        views_from_pictures([gray[0, k] for k in (0, 2, 3, 4)], [gray[0, 0]] * 6, levels=1)
+    with pytest.raises(InputError, match="18 pictures.* got 6"):
+        views_from_pictures(list(gray.flatten(0, 1)), masks=truth.alpha[0])
+    with pytest.raises(InputError, match="32 x 32, got 16 x 16"):
+        views_from_pictures(list(gray.flatten(0, 1)), masks=truth.alpha.flatten(0, 1)[:, ::2, ::2])
+
+
 def test_the_stages_run_with_networks_from_folders(tmp_path):
     """Sizes that halve to odd numbers included; half the pixels of the tiny autoencoder are latents."""
     stdgen_tiny.multiview_folder(tmp_path / "m", multiview.build_multiview)
