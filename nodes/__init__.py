@@ -43,6 +43,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         batch,
         characters,
         comfy_networks,
+        cut_out,
         estimate,
         evaluate,
         export,
@@ -64,7 +65,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
     )
 
     return [
-        reference.ReferenceView, reference.DepthPicture, reference.EstimateDepth, reference.ToyObject,
+        reference.ReferenceView, cut_out.CutOut, reference.DepthPicture, reference.EstimateDepth, reference.ToyObject,
         networks.LoadEmbedded, networks.LoadViewPrior, networks.LoadTextPrior, networks.LoadClip,
         networks.LoadDepth, hifi123.LoadDepthText, hifi123.LoadDepthControl, weights.DownloadWeights,
         comfy_networks.ModelAsText, comfy_networks.ModelAsView,

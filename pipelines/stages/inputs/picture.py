@@ -91,7 +91,8 @@ def find_plain_background(rgb: Tensor) -> Tensor:
         raise InputError(
             "picture", "transparency, a mask, or a plain background",
             f"an opaque picture whose rim is only {100 * agree:.0f} % one color",
-            "Remove the background first, or connect a mask.",
+            "Cut the object out first, with Cut Out (graph photo_quickstart) or core's Remove Background (graph "
+            "photo_remover), or connect a mask.",
         )
     distance = (rgb - color).abs().amax(-1)
     empty = _connected_to_rim(distance < PLAIN_TOLERANCE)
