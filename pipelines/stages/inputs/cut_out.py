@@ -23,9 +23,10 @@ SIDE = 256  # pixels of the longer side at which it is decided
 RIM = 0.04  # of the side: surely background
 GAMMA = 12.0  # nats that a border between pixels of like color costs
 MOST = 8.0  # nats that colors may speak for either side, so that no single pixel outweighs its neighbors
+CLEAR = 2.0  # nats by which colors are stranger than those of the rim, to begin with
 SAMPLES = 8000  # pixels that a color model is fitted to
-SHADES, SHADOW = (0.9, 0.8, 0.7, 0.6), 3.0  # how dark a soft shadow is; nats against one
-STEEP = 5.0  # change of lightness from a pixel to the next that no soft shadow has
+SHADES, SHADOW = (0.9, 0.8, 0.7, 0.6), 1.5  # how dark a soft shadow is; nats against one
+STEEP = 6.0  # change of lightness from a pixel to the next that no soft shadow has
 TURNS, ROUNDS = 5, (60, 250)  # color models and cuts in turn; rounds of each cut and of the last one
 SPECK, HOLE = 0.05, 0.02  # of the largest part and of all parts; smaller parts and holes are noise
 BAR_STEP, BAR_SPREAD, BAR_MOST = 0.1, 0.06, 0.3  # of letterbox bars: jump at their end, range within, share of the side
@@ -60,9 +61,8 @@ def _decide(rgb: Tensor, ring: Tensor) -> Tensor:
     lab, calm = to_lab(rgb), _unrest(to_lab(rgb))
     back = _fitted(lab, ring.float())
     strange = _background_cost(back, rgb, calm)
-    u = ((strange > torch.quantile(strange[ring], 0.98)) & ~ring).float()
-    if float(u.mean()) < MIN_SHARE:
-        u = (~ring).float()
+    u = ((strange > torch.quantile(strange[ring], 0.98) + CLEAR) & ~ring).float()
+    _check(u > 0)
     weights = neighbor_weights(lab, GAMMA)
     for turn in range(TURNS):
         front, back = _fitted(lab, u), _fitted(lab, 1 - u)
