@@ -12,6 +12,7 @@ from torch import Tensor
 from ...core.errors import InputError
 from .color_model import ColorModel, fit_colors, to_lab
 from .cut import minimal_cut, neighbor_weights
+from .edges import nearest_solid, parts_of
 from .picture import read_image, read_mask
 
 SMALLEST, LARGEST = 16, 8192  # pixels per side
@@ -168,14 +169,9 @@ def _guided(rgb: Tensor, rough: Tensor, radius: int, smooth: float = 1e-4) -> Te
 
 def own_colors(rgb: Tensor, alpha: Tensor, solid: float = 0.95) -> Tensor:
     """[H, W, 3] where pixels that are covered in part take the nearest solid pixel's color: the background's has gone."""
-    from scipy import ndimage
-
-    inside = (alpha > solid).numpy()
-    if not inside.any():
+    nearest = nearest_solid(rgb, alpha, solid)
+    if nearest is None:
         return rgb
-    where = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    assert where is not None
-    nearest = rgb[torch.from_numpy(where[0]).long(), torch.from_numpy(where[1]).long()]
     return torch.where(((alpha > 0) & (alpha <= solid))[..., None], nearest, rgb)
 
 
@@ -189,12 +185,7 @@ def _check(inside: Tensor) -> None:
 
 def _doubts(inside: Tensor, ring: Tensor) -> list[str]:
     """What a person should look at, in words."""
-    from scipy import ndimage
-
-    found = ndimage.label(inside.numpy())
-    assert isinstance(found, tuple)  # labels and their number: no output array was given
-    areas = torch.bincount(torch.from_numpy(found[0]).flatten().long())[1:]
-    parts = int((areas > 0.1 * areas.max()).sum())
+    parts = len(parts_of(inside, 2 * SPECK))
     near = torch.nn.functional.max_pool2d(ring.float()[None, None], 3, 1, 1)[0, 0] > 0
     touching = float((inside & near).sum()) / max(1.0, float((near & ~ring).sum()))
     doubts = [f"warning: the cut-out has {parts} parts; look at it, the background may have the object's colors"] * (parts > 1)
