@@ -58,6 +58,7 @@ def folder():
 def of_file(file):
     """A picture file through core's Load Image and the pack's Reference View: the node's outputs."""
     import folder_paths
+
     from nodes import LoadImage
 
     before = folder_paths.get_input_directory()
