@@ -101,7 +101,8 @@ def _rim(size: tuple[int, int]) -> Tensor:
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    planes = torch.nn.functional.interpolate(maps.movedim(-1, 0)[None], size, mode="bilinear", align_corners=False, antialias=True)
+    planes = maps.movedim(-1, 0)[None]
+    planes = torch.nn.functional.interpolate(planes, size, mode="bilinear", align_corners=False, antialias=True)
     return planes[0].movedim(0, -1)
 
 
