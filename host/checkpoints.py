@@ -15,10 +15,10 @@ from ..pipelines.catalog.kinds import CHECKPOINTS, KINDS
 from ..pipelines.core.errors import InputError
 
 EMBEDDED = "embedded"
-LONGEST = 200  # letters of a name: what file systems take
+LONGEST = 200  # letters of a name that is not on the list: what file systems take
 CHARACTERS = "stdgen_"  # how names of the embedded files begin that are one network of a character each
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
-_SAFE = re.compile(r"[\w.+ -]+(/[\w.+ -]+)*")
+_UNSAFE = re.compile(r"[\\:\x00-\x1f\x7f]|^~")  # other systems' paths, streams, control characters, homes
 
 
 def names(kind: str) -> list[str]:
@@ -94,7 +94,7 @@ def location(weights: registry.Weights) -> Path:
 
 def find(kind: str, name: str) -> Path:
     """The local folder or file of a network, complete; InputError says what is missing and where it goes."""
-    if len(name) > LONGEST or not _SAFE.fullmatch(name) or ".." in name:
+    if not _stays_inside(name) or (_odd(name) and name not in names(kind)):
         raise InputError("checkpoint", "a name from the list, a folder name or a hub name (org/name)", repr(name[:60]),
                          "Paths are not taken: put or link the files into ComfyUI's models folder.")
     if registry.is_single(name):
@@ -110,6 +110,16 @@ def find(kind: str, name: str) -> Path:
         raise InputError("checkpoint", "one of " + ", ".join(names(kind)), repr(name),
                          f"Choose a name from the list, or put the folder at {where}.")
     return folder
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether a name, appended to a folder, leads to something below it."""
+    return not Path(name).is_absolute() and all(part.strip(" ") not in ("", ".", "..") for part in name.split("/"))
+
+
+def _odd(name: str) -> bool:
+    """Whether a name is taken only where the list offers it."""
+    return len(name) > LONGEST or _UNSAFE.search(name) is not None
 
 
 def weight_files(kind: str, name: str) -> dict[str, Path]:

@@ -41,8 +41,10 @@ def all_nodes() -> list[type[io.ComfyNode]]:
     """Every node of the pack, in menu order."""
     from . import (
         batch,
+        caption,
         characters,
         comfy_networks,
+        cut_out,
         estimate,
         evaluate,
         export,
@@ -65,7 +67,8 @@ def all_nodes() -> list[type[io.ComfyNode]]:
     )
 
     return [
-        reference.ReferenceView, reference.DepthPicture, reference.EstimateDepth, reference.ToyObject,
+        reference.ReferenceView, cut_out.CutOut, reference.DepthPicture, reference.EstimateDepth, caption.ProposePrompt,
+        reference.ToyObject,
         networks.LoadEmbedded, networks.LoadViewPrior, networks.LoadTextPrior, networks.LoadClip,
         networks.LoadDepth, hifi123.LoadDepthText, hifi123.LoadDepthControl, weights.DownloadWeights,
         comfy_networks.ModelAsText, comfy_networks.ModelAsView,

@@ -164,6 +164,7 @@ def networks(clip, lpips: str, device):
 
 def weight_folders() -> list[Path]:
     """Where torchvision's files may lie besides torch's own cache."""
-    import folder_paths
+    from ..host.checkpoints import roots
+    from ..pipelines.catalog.registry import METRICS
 
-    return [Path(folder_paths.models_dir) / "lift123_metrics"]
+    return roots(METRICS)

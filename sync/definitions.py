@@ -8,7 +8,11 @@ from pathlib import Path
 
 OURS = "Lift123_"
 # Nodes of ComfyUI that are not in its nodes.py -> the module that has them.
-EXTRAS = {"Preview3D": "comfy_extras.nodes_load_3d"}
+EXTRAS = {
+    "Preview3D": "comfy_extras.nodes_load_3d",
+    **dict.fromkeys(("LoadBackgroundRemovalModel", "RemoveBackground"), "comfy_extras.nodes_bg_removal"),
+    **dict.fromkeys(("LoadMoGeModel", "MoGeInference", "MoGeRender"), "comfy_extras.nodes_moge"),
+}
 
 
 class SyncError(Exception):

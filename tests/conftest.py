@@ -26,8 +26,11 @@ def data_folder() -> Path:
 def comfy(tmp_path_factory):
     """A running ComfyUI (CPU) with the pack in a folder with hyphens: a ``comfy_server.Comfy``, for the session."""
     from helpers.comfy_server import start
+    from helpers.stub_models import install
 
-    with start(tmp_path_factory.mktemp("comfy")) as running:
+    base = tmp_path_factory.mktemp("comfy")
+    install(base)
+    with start(base) as running:
         yield running
 
 

@@ -35,7 +35,7 @@ def candidates(models: list[Path]) -> list[dict]:
     Of announced kinds also those that are absent: their "installed" is False, their path the folder that they go into.
     """
     found = []
-    for entry in (e for e in registry.TABLE if not KINDS[e.kind].pair):
+    for entry in (e for e in registry.TABLE if e.kind in KINDS and not KINDS[e.kind].pair):
         item = {"kind": entry.kind, "name": entry.name, "known": True}
         place = next((p for root in models if (p := root / entry.category / entry.name).exists()), None)
         if place is not None:

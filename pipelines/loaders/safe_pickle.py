@@ -23,6 +23,7 @@ from ..io.archives import check_archive, check_expansion
 _BAGGAGE = re.compile(
     r"(pytorch_lightning|lightning|lightning_fabric|lightning_utilities|omegaconf)(\.\w+)+"
     r"|numpy\.dtype|numpy\.dtypes\.\w+|numpy\.(core|_core)\.multiarray\.(scalar|_reconstruct)|numpy\.ndarray"
+    r"|argparse\.Namespace|pathlib(\._local)?\.(Pure)?(Posix|Windows)?Path"
     r"|_codecs\.encode|collections\.defaultdict|typing\.(Any|Union|Optional)"
     r"|builtins\.(dict|list|tuple|int|float|str|bool|set|slice)"
 )

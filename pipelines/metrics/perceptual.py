@@ -28,7 +28,7 @@ def backbone_file(name: str, folders: Iterable[str | Path] = ()) -> Path:
         if (folder / BACKBONES[name]).is_file():
             return folder / BACKBONES[name]
     raise InputError(f"{name} backbone", f"the file {BACKBONES[name]}", "no such file on this machine",
-                     "torchvision publishes it; put it into models/lift123_metrics/.")
+                     "Download Weights gets it when you ask it to; or put torchvision's file into models/lift123_metrics/.")
 
 
 def load_lpips(net: str = "alex", folders: Iterable[str | Path] = (), device: torch.device | str = "cpu") -> PictureDistance:
@@ -40,7 +40,8 @@ def load_lpips(net: str = "alex", folders: Iterable[str | Path] = (), device: to
     try:
         import lpips
     except ImportError as problem:
-        raise InputError("LPIPS", "the Python package lpips", f"{problem}", "pip install lpips torchvision") from problem
+        raise InputError("LPIPS", "the Python package lpips", f"{problem}",
+                         "Install it with ComfyUI's Python: pip install lpips.") from problem
     check_archive(file)
     weights = torch.load(file, map_location="cpu", weights_only=True)
     model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval().requires_grad_(False)

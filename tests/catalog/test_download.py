@@ -249,7 +249,8 @@ def test_a_full_disk_is_noticed_before_the_first_byte(server, tmp_path):
 def test_the_table_is_complete_and_consistent():
     assert len(registry.BY_NAME) == len(registry.TABLE), "names are unique"
     for w in registry.TABLE:
-        assert w.kind in registry.KINDS and w.license and w.license_url.startswith("https://") and w.gigabytes > 0
+        assert (w.kind in registry.KINDS) != bool(w.folder) and w.category
+        assert w.license and w.license_url.startswith("https://") and w.gigabytes > 0
         assert w.sources and all(s.startswith("https://") and s.endswith("/") for s in w.sources)
         assert all(f.size is None or f.size > 0 for f in w.files)
         assert all(f.sha256 is None or (len(f.sha256) == 64 and int(f.sha256, 16)) for f in w.files)

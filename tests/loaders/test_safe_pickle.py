@@ -1,5 +1,7 @@
 """Pickled checkpoints: what training left beside the weights is skipped, anything that wants to run is refused."""
 
+import argparse
+import pathlib
 import struct
 import sys
 import types
@@ -132,6 +134,22 @@ def test_a_training_checkpoint_gives_its_weights(tmp_path, lightning):
         del sys.modules[name]
     state = load_pickle(path)
     assert list(state) == ["a", "b"] and all(torch.equal(state[k], weights[k]) for k in weights)
+
+
+def test_options_and_paths_beside_the_weights_are_left_aside(tmp_path):
+    """As scripts write them: parsed arguments and paths of any system, also nested, also of Python 3.13's module."""
+    options = argparse.Namespace(lr=1e-3, out=pathlib.Path("a") / "b", more=argparse.Namespace(x=1))
+    paths = [pathlib.PurePosixPath("x"), pathlib.PureWindowsPath("C:/x"), pathlib.Path("y")]
+    weights = {"a": torch.arange(3.0)}
+    torch.save({"args": options, "paths": paths, "state_dict": weights}, tmp_path / "model.ckpt")
+    assert torch.equal(load_pickle(tmp_path / "model.ckpt")["a"], weights["a"])
+    for name in ("pathlib._local\nPosixPath", "pathlib\nWindowsPath", "pathlib\nPath", "argparse\nNamespace"):
+        module, _, kind = name.partition("\n")
+        with pytest.raises(InputError, match="without any"):
+            load_pickle(zipped(tmp_path / "other.ckpt", call(module, kind, "x")))
+    for module, kind in (("pathlib", "os.system"), ("argparse", "ArgumentParser"), ("argparse", "_os.system")):
+        with pytest.raises(InputError, match="wants to run|damaged"):
+            load_pickle(zipped(tmp_path / "other.ckpt", call(module, kind, "x")))
 
 
 def test_what_others_tolerate_is_not_tolerated_here(tmp_path, trap):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.shapes import ball, body, box, painted
+from lift123.pipelines.catalog import registry
 from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.mesh import Mesh, merge
@@ -112,8 +113,18 @@ def test_absent_backbones_are_named_and_nothing_is_downloaded(tmp_path, monkeypa
     pytest.importorskip("lpips")
     for load, file in ((lambda: perceptual.load_lpips("alex"), "alexnet"), (lambda: perceptual.load_lpips("vgg"), "vgg16"),
                        (perceptual.load_contextual, "vgg19")):
-        with pytest.raises(InputError, match=f"{file}.*lift123_metrics"):
+        with pytest.raises(InputError, match=f"{file}.*Download Weights.*lift123_metrics"):
             load()
+
+
+def test_download_weights_knows_every_backbone():
+    """torch's convention: the name ends in the first digits of the file's SHA-256."""
+    for name in perceptual.BACKBONES.values():
+        weights = registry.BY_NAME[name]
+        (file,) = weights.files
+        assert weights.location == "models/lift123_metrics/" and weights.missing(None) == [file]
+        assert weights.urls(file) == [(f"https://download.pytorch.org/models/{name}", name)]
+        assert file.size and file.sha256 and name.removesuffix(".pth").endswith("-" + file.sha256[:8])
 
 
 def test_lpips_with_a_local_backbone_is_the_packages(tmp_path):

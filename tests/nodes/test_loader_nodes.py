@@ -103,7 +103,28 @@ def test_hugging_faces_own_cache_is_searched_last(made, tmp_path, monkeypatch):
     assert "org/other" in networks.LoadTextPrior.validate_inputs(checkpoint="embedded", hub_name="org/other")
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc", "a/../../b", "C:\\x", "", "~"])
+ODD = ["model (1).safetensors", "sd[fp16].safetensors", "any,v3.safetensors", "v1..5.safetensors", "it's @home.safetensors",
+       "sub (2)/a & b {x} = 100%.ckpt", "#1 \u6a21\u578b!.safetensors", "..dots.safetensors", "a:b.safetensors", "~x.safetensors"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_the_list_offers_can_be_chosen(models, name):
+    """``shared/cases/03_checkpoint_name.py``, and further names that people's downloads have."""
+    file = models / "checkpoints" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"x")
+    folder_paths.filename_list_cache.clear()
+    assert name in checkpoints.names("text") and checkpoints.find("text", name) == file
+
+
+def test_folders_of_any_name_can_be_chosen(models, made):
+    name = "my [best] model, v2 (final)"
+    shutil.copytree(made["text"], models / "diffusers" / name)
+    assert name in checkpoints.names("text") and checkpoints.find("text", name) == models / "diffusers" / name
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc", "a/../../b", "C:\\x", "", "~", "a//b", "./a", "a/..", "a/.. /b",
+                                  "not:there.ckpt", "a\nb", "x" * 300])
 def test_paths_are_not_names(name):
     with pytest.raises(InputError, match="hub name"):
         checkpoints.find("text", name)

@@ -41,3 +41,26 @@ def test_graphs_from_before_the_second_toybox_mean_the_first():
 
 def test_every_version_can_be_chosen():
     assert reference.ToyObject.GET_SCHEMA().inputs[-1].options == [str(v) for v in sorted(VERSIONS)]
+
+
+@pytest.mark.parametrize("output", ["depth", "normal_opengl"])
+def test_moge_speaks_reference_views_language(output):
+    """Core's Render MoGe Geometry, given a toy's true geometry in MoGe's frame (OpenCV: y down, z away), feeds Reference
+    View's depth and normal inputs as photo_normals wires them: what arrives is the truth, depth up to an affine map."""
+    from comfy_extras.nodes_moge import MoGeRender
+    from lift123.pipelines.core.cameras import HOME
+    from lift123.pipelines.stages.inputs.reference import prepare_reference
+    from lift123.pipelines.toybox.render import render_toy
+
+    views = render_toy(make_object(12), HOME.orbit(0.0, 0.0, 48), supersample=1)
+    inside, local = views.alpha[0] > 0.99, views.normal[0] @ views.cameras.c2w[0, :3, :3]
+    depth = torch.where(inside, views.depth[0], torch.inf)
+    geometry = {"depth": depth[None], "normal": (local * torch.tensor([1.0, -1.0, -1.0]))[None]}
+    picture = MoGeRender.execute(geometry, output).result[0]
+    given = {"depth": picture, "depth_convention": "inverse"} if output == "depth" else {"normal": picture}
+    got = prepare_reference(views.rgb, views.alpha[0], size=48, recenter=False, **given)[0].views
+    inner = torch.nn.functional.max_pool2d((~inside).float()[None, None], 5, 1, 2)[0, 0] == 0
+    if output == "normal_opengl":
+        assert float((got.normal[0] * views.normal[0]).sum(-1)[inner].min()) > 0.99
+    else:
+        assert float(torch.corrcoef(torch.stack([got.depth[0][inner], views.depth[0][inner]]))[0, 1]) > 0.99

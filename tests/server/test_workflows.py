@@ -11,7 +11,8 @@ from lift123.sync import graphs as to_api
 
 PICTURES_ONLY = {"ablation_hifi123", "hifi123_inversion", "hifi123_novel_views", "hifi123_rgnv_enhance"}
 NAMES = sorted(p.stem for p in FOLDER.glob("*.json"))
-CORE_NODES = {"LoadImage", "PreviewImage", "Preview3D", "MarkdownNote"}
+CORE_NODES = {"LoadImage", "PreviewImage", "Preview3D", "MarkdownNote", "LoadBackgroundRemovalModel", "RemoveBackground",
+              "LoadMoGeModel", "MoGeInference", "MoGeRender"}
 
 
 # ---------------------------------------------------------------------------------------- files

@@ -12,6 +12,7 @@ from ...core.errors import InputError
 Marks = Literal["auto", "background", "object"]
 MARKS = get_args(Marks)
 MOSTLY = 0.5  # of the border's pixels; an object seldom touches as much, and a background seldom less
+CORNERS = 0.1  # of the picture; marks in its corners that are smaller say nothing
 SURELY = 0.75  # all four sides: no object that can be lifted lies there
 
 
@@ -32,6 +33,8 @@ def object_mask(mask: Tensor | None, marks: Marks = "auto", close: bool = False)
     top = float(mask.max()) if mask.numel() else 0.0
     if marks != "object" and top <= 0.5:
         return None, [f"the mask marks nothing (at most {top:.1%}) and was left aside"] if top > 0 else []
+    if marks != "object" and not close and (corners := corner_share(mask)):
+        return None, [f"the mask marks only {corners:.1%} of the picture, in its corners, and was left aside"]
     share = border_share(mask)
     if marks == "auto":
         marks = "background" if share > MOSTLY else "object"
@@ -54,6 +57,24 @@ def border_share(mask: Tensor) -> float:
     """Share of the outermost pixels of [..., H, W] that are above one half."""
     sides = (mask[..., 0, :], mask[..., -1, :], mask[..., 1:-1, 0], mask[..., 1:-1, -1])
     return float((torch.cat([side.flatten() for side in sides]) > 0.5).float().mean())
+
+
+def corner_share(mask: Tensor) -> float:
+    """Share of the picture that is marked, if all of it hangs on corners of the picture and is little; else 0.
+
+    Rounded corners of screenshots and cards, a logo's place; an object that is cut off at a corner is larger.
+    """
+    from scipy import ndimage
+
+    marked = mask.reshape(-1, *mask.shape[-2:])[0] > 0.5
+    share = float(marked.float().mean())
+    if len(mask.reshape(-1, *mask.shape[-2:])) > 1 or not 0 < share < CORNERS:
+        return 0.0
+    found = ndimage.label(marked.numpy())
+    assert isinstance(found, tuple)  # labels and their number: no output array was given
+    labels = torch.from_numpy(found[0])
+    hanging = torch.stack([labels[y, x] for y in (0, -1) for x in (0, -1)]).unique()
+    return share if bool(torch.isin(labels[marked], hanging[hanging > 0]).all()) else 0.0
 
 
 def _coverage(mask: Tensor, marks: Marks) -> Tensor:

@@ -80,27 +80,40 @@ def _unit_range(values: Tensor, name: str) -> Tensor:
 def find_plain_background(rgb: Tensor) -> Tensor:
     """[H, W] soft mask of what differs from a plain background, for pictures without transparency.
 
-    The background color is the median of the picture's rim; it counts as plain when most of the
-    rim agrees.  Background-colored pixels inside the object are kept: only those connected with
-    the rim go.
+    Background-colored pixels inside the object are kept: only those connected with the rim go.
+    """
+    color, _ = plain_color(rgb)
+    distance = (rgb - color).abs().amax(-1)
+    return soft_mask(distance, connected_to_rim(distance < PLAIN_TOLERANCE), PLAIN_TOLERANCE)
+
+
+def plain_color(rgb: Tensor) -> tuple[Tensor, float]:
+    """(color [3] of the background of [H, W, 3], noise: what nine of ten pixels of the rim keep to).
+
+    The color is the median of the picture's rim; it counts as plain when most of the rim agrees, else InputError.
     """
     rim = torch.cat([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
     color = rim.median(0).values
-    agree = float(((rim - color).abs().amax(-1) < PLAIN_TOLERANCE).float().mean())
+    away = (rim - color).abs().amax(-1)
+    agree = float((away < PLAIN_TOLERANCE).float().mean())
     if agree < PLAIN_SHARE:
         raise InputError(
             "picture", "transparency, a mask, or a plain background",
             f"an opaque picture whose rim is only {100 * agree:.0f} % one color",
-            "Remove the background first, or connect a mask.",
+            "Cut the object out first, with Cut Out (graph photo_quickstart) or core's Remove Background (graph "
+            "photo_remover), or connect a mask.",
         )
-    distance = (rgb - color).abs().amax(-1)
-    empty = _connected_to_rim(distance < PLAIN_TOLERANCE)
+    return color, float(torch.quantile(away[away < PLAIN_TOLERANCE], 0.9))
+
+
+def soft_mask(distance: Tensor, empty: Tensor, tolerance: float) -> Tensor:
+    """Coverage [H, W] of all but ``empty`` (bool), soft beside it by the color distance from the background."""
     near = torch.nn.functional.max_pool2d(empty.float()[None, None], 3, 1, 1)[0, 0] > 0
-    soft = (distance / (2 * PLAIN_TOLERANCE)).clamp(0, 1)
+    soft = (distance / (2 * tolerance)).clamp(0, 1)
     return torch.where(empty, torch.zeros_like(soft), torch.where(near, soft.clamp_min(0.5), torch.ones_like(soft)))
 
 
-def _connected_to_rim(free: Tensor) -> Tensor:
+def connected_to_rim(free: Tensor) -> Tensor:
     """Pixels of ``free`` [H, W] connected (4 neighbors) with the picture's rim."""
     from scipy import ndimage
 

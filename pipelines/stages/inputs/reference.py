@@ -13,7 +13,10 @@ from ...core.cameras import HOME, Cameras
 from ...core.choices import DepthConvention
 from ...core.errors import InputError
 from ...core.views import Views
-from .picture import crop_resize, find_plain_background, read_image, read_map, read_mask
+from .edges import parts_of, straight_colors
+from .marks import SURELY, border_share, corner_share
+from .picture import crop_resize, read_image, read_map, read_mask
+from .plain import cut_from_plain
 
 MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
 MIN_AREA = 0.001  # of the picture; less is a speck, not an object
@@ -133,9 +136,10 @@ def prepare_reference(
     height, width = rgb.shape[:2]
     if mask is not None:
         alpha = read_mask(mask, height, width)
-    elif alpha is None or bool((alpha > 0.5).all()):  # opaque, if not to the last bit
-        alpha = find_plain_background(rgb)
-        report.append("no mask and no transparency: the plain background was removed")
+    elif alpha is None or border_share(alpha) > SURELY or corner_share(1 - alpha):  # opaque, if not to the last bit or corner
+        alpha, report = cut_from_plain(rgb)
+    rgb, remarks = straight_colors(rgb, alpha)
+    report += remarks
     box = _object_box(alpha, report)
     depth = None if depth is None else _read_depth(depth, height, width, depth_convention)
     normal = None if normal is None else _read_normal(normal, height, width)
@@ -176,6 +180,9 @@ def _object_box(alpha: Tensor, report: list[str]) -> tuple[int, int, int, int]:
             "mask", "an object on a background", "a mask that covers the whole picture",
             "Use a picture with transparency, or give a mask.",
         )
+    if len(parts := parts_of(inside)) > 1:
+        report.append(f"warning: {len(parts)} separate parts, of {', '.join(map(str, parts[:4]))} pixels: they are lifted as one "
+                      "object. Crop to one, or mask the others out, if they are several")
     rows, columns = inside.any(1).nonzero()[:, 0], inside.any(0).nonzero()[:, 0]
     edges = {"top": inside[0], "bottom": inside[-1], "left": inside[:, 0], "right": inside[:, -1]}
     longest = max(int(rows[-1] - rows[0]), int(columns[-1] - columns[0])) + 1
