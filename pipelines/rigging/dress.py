@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from ..core.errors import InputError
@@ -83,17 +84,22 @@ def worn_skin(mesh: Mesh, body: Mesh, skin: Skin, bones: int) -> Skin:
 def smoothed(values: Tensor, mesh: Mesh, reach: float) -> Tensor:
     """[V, C] values evened out over about ``reach`` scene units along the mesh's edges."""
     ends = mesh_edges(mesh.faces, len(mesh.vertices)).ends
-    a, b = ends.unbind(-1)
     if not len(ends):
         return values
-    edge = float((mesh.vertices[a] - mesh.vertices[b]).norm(dim=-1).mean())
+    count, (a, b) = len(values), ends.numpy().T
+    edge = float((mesh.vertices[ends[:, 0]] - mesh.vertices[ends[:, 1]]).norm(dim=-1).mean())
     rounds = min(MOST_ROUNDS, max(1, round((reach / max(edge, 1e-9)) ** 2)))
-    count = torch.zeros(len(values)).index_add(0, a, torch.ones(len(a))).index_add(0, b, torch.ones(len(b)))
-    count = count.clamp(min=1)[:, None]
+    links = sparse.csr_matrix((np.ones(2 * len(a), np.float32), (np.r_[a, b], np.r_[b, a])), shape=(count, count))
+    degree = np.asarray(links.sum(1)).reshape(-1)
+    alone = sparse.diags((degree == 0).astype(np.float32))  # a vertex without an edge stays as it is
+    step = 0.5 * (sparse.identity(count, np.float32) + sparse.diags((1 / degree.clip(1)).astype(np.float32)) @ links + alone)
+    columns = np.flatnonzero(values.abs().sum(0).numpy())
+    moved = np.ascontiguousarray(values[:, columns].numpy())
     for _ in range(rounds):
-        mean = torch.zeros_like(values).index_add(0, a, values[b]).index_add(0, b, values[a]) / count
-        values = 0.5 * values + 0.5 * torch.where(mean.sum(1, keepdim=True) > 0, mean, values)
-    return values
+        moved = step @ moved
+    out = torch.zeros_like(values)
+    out[:, columns] = torch.from_numpy(moved).to(values)
+    return out
 
 
 def hair_chains(hair: Mesh, rig: Rig) -> tuple[Rig, Tensor]:
