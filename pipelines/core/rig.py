@@ -111,6 +111,13 @@ class Rig:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """Instead of a skeleton: why a figure has none."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Skin:
     """Which bones hold the vertices of a layer.
 

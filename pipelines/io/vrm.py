@@ -1,7 +1,8 @@
 """VRM 1.0: a skinned GLB that says which bone is which, who may use it, and what swings.
 
 Written from the specification (VRMC_vrm 1.0 and VRMC_springBone 1.0, https://github.com/vrm-c/vrm-specification).  Bones
-stand in T-pose, as VRM wants; expressions are left out, for these faces have none.
+stand in T-pose, as VRM wants.  The list of expressions is empty, for these faces have none; some viewers want it to be
+there before they let the head follow a point.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def write_vrm(path: str | os.PathLike | None, rigged: RiggedLayers, meta: VrmMet
     used = ["VRMC_vrm"]
     extensions: dict = {"VRMC_vrm": {
         "specVersion": "1.0", "meta": meta.to_json(), "humanoid": _humanoid(rig), "firstPerson": _first_person(gltf),
-        "lookAt": _look_at(rig)}}
+        "lookAt": _look_at(rig), "expressions": {"preset": {}}}}
     if rig.chains:
         used.append("VRMC_springBone")
         extensions["VRMC_springBone"] = _springs(rig)
