@@ -43,7 +43,8 @@ class FitSkeleton(Node):
             outputs=[types.Rig.Output("rig", display_name="skeleton", tooltip="For Bind Layers."),
                      io.Image.Output("picture", display_name="picture",
                                      tooltip="The bones over the figure, from the front and the side; guessed ones in red."),
-                     io.String.Output("report", display_name="report", tooltip="Which bones were guessed, or why there are none.")],
+                     io.String.Output("report", display_name="report",
+                                      tooltip="Which bones were guessed, or why there are none.")],
         )
 
     @classmethod

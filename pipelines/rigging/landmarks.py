@@ -96,7 +96,8 @@ def landmarks(volume: Volume) -> Landmarks:
         x = np.arange(rest.shape[0])
         half_body[(x - axis) * sign < 0] = False
         legs[sign] = _centers(half_body, half_body.sum((0, 2)).astype(float))
-    return Landmarks(axis, floor, top, head, half, neck, shoulder, waist, hips, _crotch(rows, axis, floor, hips), arms, trunk, legs, areas)
+    crotch = _crotch(rows, axis, floor, hips)
+    return Landmarks(axis, floor, top, head, half, neck, shoulder, waist, hips, crotch, arms, trunk, legs, areas)
 
 
 def _label_near(labels: np.ndarray, x: int, z: int) -> int:

@@ -14,7 +14,8 @@ PAPERS = {"magic123", "consistent123", "hifi123", "stdgen"}
 L1 = {"ops", "losses", "io"}
 L2 = {"render", "fields", "priors", "networks", "loaders", "catalog", "methods", "metrics", "toybox", "rigging"}
 
-STAGE = {"core", "render", "fields", "priors", "networks", "methods", "metrics", "rigging"} | L1  # stages are handed networks, not files
+# stages are handed networks, not files
+STAGE = {"core", "render", "fields", "priors", "networks", "methods", "metrics", "rigging"} | L1
 
 # room of pipelines/ -> rooms that it may import (besides itself): imports run downwards only, without exceptions
 MAY_IMPORT = {

@@ -9,7 +9,17 @@ from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.layers import LayeredMesh
 from lift123.pipelines.core.mesh import merge
 from lift123.pipelines.core.rig import (
-    BONES, PARENTS, REQUIRED, Rig, Skin, between, inverse, compose, matrices, quaternions, rotation,
+    BONES,
+    PARENTS,
+    REQUIRED,
+    Rig,
+    Skin,
+    between,
+    compose,
+    inverse,
+    matrices,
+    quaternions,
+    rotation,
 )
 from lift123.pipelines.metrics.layers import penetration
 from lift123.pipelines.ops.closest import closest_point
