@@ -18,6 +18,9 @@ LIFT123_MULTIVIEW      ``specs.Network`` of kind "multiview": A-pose -> six view
 LIFT123_SLRM           ``specs.Network`` of kind "slrm": views -> layers
 LIFT123_CHARACTER_VIEWS ``pipelines.core.character_views.CharacterViews``
 LIFT123_LAYERS         ``pipelines.stages.characters.refined_layers.RefinedLayers``
+LIFT123_RIG            ``pipelines.core.rig.Rig``, or ``Refused``
+LIFT123_RIGGED         ``pipelines.core.rig.RiggedLayers``
+LIFT123_MOTION         ``pipelines.core.rig.Motion``
 LIFT123_SCENE          ``pipelines.stages.loop.scene.Scene``
 """
 
@@ -39,6 +42,9 @@ MultiView = io.Custom("LIFT123_MULTIVIEW")
 Slrm = io.Custom("LIFT123_SLRM")
 CharacterViews = io.Custom("LIFT123_CHARACTER_VIEWS")
 Layers = io.Custom("LIFT123_LAYERS")
+Rig = io.Custom("LIFT123_RIG")
+Rigged = io.Custom("LIFT123_RIGGED")
+Motion = io.Custom("LIFT123_MOTION")
 
 # What ``host.convert.any_mesh`` reads.
 FILES = [io.File3DGLB, io.File3DGLTF, io.File3DOBJ, io.File3DPLY, io.File3DSTL, io.File3DAny]
@@ -49,4 +55,5 @@ SHOWN = {
     "LIFT123_CLIP": "CLIP SCORER", "LIFT123_DEPTH": "DEPTH NETWORK", "LIFT123_DEPTH_TEXT": "DEPTH-TEXT NETWORK",
     "LIFT123_OPTIONS": "STAGE OPTIONS", "LIFT123_CANONICAL": "CANONICALIZER",
     "LIFT123_MULTIVIEW": "MULTI-VIEW NETWORK", "LIFT123_SLRM": "S-LRM",
+    "LIFT123_RIG": "SKELETON", "LIFT123_RIGGED": "RIGGED LAYERS",
 }

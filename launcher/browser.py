@@ -59,6 +59,8 @@ def _ensure(paths: Paths) -> None:
     if not shutil.which("node") or not shutil.which("npm"):
         raise LaunchError("Node.js with npm is not installed")
     _ensure_package(paths, "playwright-core", settings.PLAYWRIGHT)
+    for name, version in settings.VRM_TOOLS.items():
+        _ensure_package(paths, name, version)
     _ensure_package(paths, "pyright", settings.PYRIGHT)  # its test needs Node.js, too
     if find_chromium(paths):
         return

@@ -61,6 +61,8 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         reference,
         render,
         results,
+        rig,
+        rig_out,
         sources,
         stages,
         weights,
@@ -85,6 +87,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         characters.ImagesToViews, characters.LiftLayers,
         layers.RefineLayers, layers.ReplaceLayers, layers.SplitLayers, layers.JoinLayers, layers.SaveLayers, layers.LoadLayers,
         layers_out.ProjectColors, layers_out.PreviewLayers, layers_out.ExportCharacter,
+        rig.FitSkeleton, rig.BindLayers, rig.MotionNode, rig.Pose, rig.PoseLayers, rig.PreviewMotion, rig_out.ExportRigged,
         render.RenderViews, evaluate.Evaluate, evaluate.CompareSets, export.BakeExport, batch.BatchList, results.Results,
         files.MeshToFile3D, files.File3DToMesh, files.SaveScene, files.LoadScene,
     ]

@@ -33,12 +33,12 @@ Layers (imports run downwards only; ``tests/project/test_architecture.py`` execu
 ----------------------------------------------------------------------------------------
 papers             magic123, consistent123, hifi123, stdgen: presets and compositions, siblings
 presets            settings that several papers share
-stages.characters  a figure becomes layers: canonicalize, multiview, lift, refine, paint, export
+stages.characters  a figure becomes layers: canonicalize, multiview, lift, refine, paint, rig, export
 stages.results     bake, render, evaluate
 stages.objects     NeRF, boundary, mesh, meshes from elsewhere, priors of one picture, words
 stages.loop        the one loop and its step, cameras, optimizers, scenes
 stages.inputs      pictures and reference views
-L2                 render, fields, priors, networks, loaders, catalog, methods, metrics, toybox
+L2                 render, fields, priors, networks, loaders, catalog, methods, metrics, toybox, rigging
 L1                 ops, losses, io
 L0                 core: cameras, meshes, schedules, errors, randomness, plugs
 

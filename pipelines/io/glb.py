@@ -22,7 +22,7 @@ from .glb_reader import read_glb
 
 __all__ = ["read_glb", "write_glb", "write_glb_nodes"]
 
-_FLOAT, _UINT32 = 5126, 5125
+_FLOAT, _UINT32, _UINT16 = 5126, 5125, 5123
 _VERTEX_DATA, _INDEX_DATA = 34962, 34963
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP = 9729, 9987, 33071
 
@@ -36,8 +36,8 @@ def write_glb(
     extras: JSON-able dict for ``asset.extras``.  unlit: ask viewers to show colors without lighting.
     Raises InputError for an empty or non-finite mesh and for a folder that cannot be written.
     """
-    _check(mesh)
-    return _written(path, _document({name: mesh.detach().to("cpu")}, None, extras, unlit))
+    check_mesh(mesh)
+    return write_document(path, _document({name: mesh.detach().to("cpu")}, None, extras, unlit))
 
 
 def write_glb_nodes(
@@ -50,12 +50,13 @@ def write_glb_nodes(
     if not meshes:
         raise InputError("meshes", "at least one mesh", "none", "Check the stage that made them.")
     for mesh in meshes.values():
-        _check(mesh)
-    return _written(path, _document({n: m.detach().to("cpu") for n, m in meshes.items()}, root, extras, unlit))
+        check_mesh(mesh)
+    return write_document(path, _document({n: m.detach().to("cpu") for n, m in meshes.items()}, root, extras, unlit))
 
 
-def _written(path: str | os.PathLike | None, document: tuple[dict, bytes]) -> bytes:
-    data = _pack(*document)
+def write_document(path: str | os.PathLike | None, document: tuple[dict, bytes]) -> bytes:
+    """Packs (JSON, binary chunk), writes them unless ``path`` is None, and returns the bytes."""
+    data = pack(*document)
     if path is not None:
         save_bytes(path, data)
     return data
@@ -94,40 +95,47 @@ def split_corners(mesh: Mesh) -> tuple[Tensor, Tensor, Tensor | None]:
     return vertex, indices.reshape(-1, 3), unique - vertex * len(mesh.uvs)
 
 
-def _check(mesh: Mesh) -> None:
+def check_mesh(mesh: Mesh) -> None:
+    """InputError for an empty or non-finite mesh."""
     if not len(mesh.faces):
         raise InputError("mesh", "at least one face", "an empty mesh", "Check the stage that made the mesh.")
     if not bool(torch.isfinite(mesh.vertices).all()):
         raise InputError("mesh", "finite vertex positions", "NaN or infinity", "Check the stage that made the mesh.")
 
 
-class _Buffer:
+class Buffer:
     """The binary chunk with its bufferViews and accessors."""
 
     def __init__(self):
         self.data, self.views, self.accessors = bytearray(), [], []
 
     def view(self, raw: bytes, target: int | None = None) -> int:
+        """Index of a new bufferView with these bytes."""
         self.data += b"\0" * (-len(self.data) % 4)
         entry = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(raw)}
         self.views.append(entry | ({"target": target} if target else {}))
         self.data += raw
         return len(self.views) - 1
 
-    def accessor(self, values: np.ndarray, kind: str, target: int, bounds: bool = False) -> int:
-        component, dtype = (_UINT32, "<u4") if target == _INDEX_DATA else (_FLOAT, "<f4")
+    def accessor(
+        self, values: np.ndarray, kind: str, target: int | None, bounds: bool = False, component: int | None = None
+    ) -> int:
+        """Index of a new accessor; floats, but indices of vertices, unless ``component`` says so."""
+        component = component or (_UINT32 if target == _INDEX_DATA else _FLOAT)
+        dtype = {_UINT32: "<u4", _UINT16: "<u2", _FLOAT: "<f4"}[component]
         values = np.ascontiguousarray(values.astype(dtype))
         entry = {"bufferView": self.view(values.tobytes(), target), "componentType": component, "type": kind}
         entry["count"] = values.size if kind == "SCALAR" else len(values)
         if bounds:
-            entry |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}
+            low, high = values.min(0), values.max(0)
+            entry |= {"min": np.atleast_1d(low).tolist(), "max": np.atleast_1d(high).tolist()}
         self.accessors.append(entry)
         return len(self.accessors) - 1
 
 
 def _document(meshes: dict[str, Mesh], root: str | None, extras: dict | None, unlit: bool) -> tuple[dict, bytes]:
     """(JSON, binary chunk); ``root`` names a node above all others, None puts the meshes into the scene directly."""
-    buffer, count = _Buffer(), len(meshes)
+    buffer, count = Buffer(), len(meshes)
     nodes = [{"mesh": i, "name": name} for i, name in enumerate(meshes)]
     if root is not None:
         nodes.append({"name": root, "children": list(range(count))})
@@ -140,7 +148,7 @@ def _document(meshes: dict[str, Mesh], root: str | None, extras: dict | None, un
         "materials": [],
     }
     for name, mesh in meshes.items():
-        _add_mesh(gltf, buffer, mesh, name, unlit)
+        add_mesh(gltf, buffer, mesh, name, unlit)
     if unlit:
         gltf["extensionsUsed"] = ["KHR_materials_unlit"]
     if extras:
@@ -149,7 +157,10 @@ def _document(meshes: dict[str, Mesh], root: str | None, extras: dict | None, un
     return gltf, bytes(buffer.data)
 
 
-def _add_mesh(gltf: dict, buffer: _Buffer, mesh: Mesh, name: str, unlit: bool) -> None:
+def add_mesh(
+    gltf: dict, buffer: Buffer, mesh: Mesh, name: str, unlit: bool, skin: tuple[np.ndarray, np.ndarray] | None = None
+) -> None:
+    """Adds a mesh with its material to ``gltf``.  skin: (bones [V, 4], weights [V, 4]) of the vertices."""
     vertex, indices, uv = split_corners(mesh)
     attributes = {
         "POSITION": buffer.accessor(mesh.vertices[vertex].numpy(), "VEC3", _VERTEX_DATA, bounds=True),
@@ -173,6 +184,9 @@ def _add_mesh(gltf: dict, buffer: _Buffer, mesh: Mesh, name: str, unlit: bool) -
     elif mesh.vertex_colors is not None:
         colors = srgb_to_linear(mesh.vertex_colors.clamp(0, 1))[vertex]
         attributes["COLOR_0"] = buffer.accessor(colors.numpy(), "VEC3", _VERTEX_DATA)
+    if skin is not None:
+        attributes["JOINTS_0"] = buffer.accessor(skin[0][vertex.numpy()], "VEC4", _VERTEX_DATA, component=_UINT16)
+        attributes["WEIGHTS_0"] = buffer.accessor(skin[1][vertex.numpy()], "VEC4", _VERTEX_DATA)
     if unlit:
         material["extensions"] = {"KHR_materials_unlit": {}}
     triangles = buffer.accessor(indices.numpy().reshape(-1), "SCALAR", _INDEX_DATA)
@@ -189,7 +203,8 @@ def _normals(mesh: Mesh) -> Tensor:
     return normals
 
 
-def _pack(gltf: dict, binary: bytes) -> bytes:
+def pack(gltf: dict, binary: bytes) -> bytes:
+    """A GLB's bytes from its JSON and its binary chunk."""
     text = json.dumps(gltf, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     binary += b"\0" * (-len(binary) % 4)

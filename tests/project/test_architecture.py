@@ -12,9 +12,10 @@ from helpers.sources import ROOT, python_files, relative
 
 PAPERS = {"magic123", "consistent123", "hifi123", "stdgen"}
 L1 = {"ops", "losses", "io"}
-L2 = {"render", "fields", "priors", "networks", "loaders", "catalog", "methods", "metrics", "toybox"}
+L2 = {"render", "fields", "priors", "networks", "loaders", "catalog", "methods", "metrics", "toybox", "rigging"}
 
-STAGE = {"core", "render", "fields", "priors", "networks", "methods", "metrics"} | L1  # stages are handed networks, not files
+# stages are handed networks, not files
+STAGE = {"core", "render", "fields", "priors", "networks", "methods", "metrics", "rigging"} | L1
 
 # room of pipelines/ -> rooms that it may import (besides itself): imports run downwards only, without exceptions
 MAY_IMPORT = {
@@ -31,6 +32,7 @@ MAY_IMPORT = {
     "methods": {"core", "networks"} | L1,
     "metrics": {"core"} | L1,
     "toybox": {"core", "render"} | L1,
+    "rigging": {"core"} | L1,
     "embedded": set(),
     "stages.inputs": STAGE,
     "stages.loop": STAGE | {"stages.inputs"},

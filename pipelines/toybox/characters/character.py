@@ -71,6 +71,10 @@ class ToyCharacter:
         """The character's own index-th arbitrary pose, by seed."""
         return random_pose(np.random.Generator(np.random.PCG64([self.seed, STREAM, 1, index])))
 
+    def framing(self, pose: Pose = A_POSE) -> tuple[float, np.ndarray]:
+        """(scale, offset [3]) from the skeleton's own units into the frame of :meth:`posed`: x * scale + offset."""
+        return self._framing(self.skeleton.posed(pose))
+
     def _framing(self, bones: dict) -> tuple[float, np.ndarray]:
         """Scale and offset that center the posed character and make its longest side 2."""
         points = []

@@ -1,0 +1,1 @@
+"""Skeletons for figures: where joints are, what they hold, how they move."""

@@ -1,0 +1,186 @@
+"""Skeletons, weights and motions against the toybox's truth."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from lift123.pipelines.core.errors import InputError
+from lift123.pipelines.core.layers import LayeredMesh
+from lift123.pipelines.core.mesh import merge
+from lift123.pipelines.core.rig import (
+    BONES,
+    PARENTS,
+    REQUIRED,
+    Rig,
+    Skin,
+    between,
+    compose,
+    inverse,
+    matrices,
+    quaternions,
+    rotation,
+)
+from lift123.pipelines.metrics.layers import penetration
+from lift123.pipelines.ops.closest import closest_point
+from lift123.pipelines.rigging.dress import bind_layers, hair_chains
+from lift123.pipelines.rigging.motions import pose_from_text, walk
+from lift123.pipelines.stages.characters.rig import find_rig, stretched
+from lift123.pipelines.toybox.characters import A_POSE, heldout_character
+from lift123.pipelines.toybox.characters.rig import posed_in_a_frame, true_rigged, true_turns
+
+CELLS = 32
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return heldout_character(3)
+
+
+@pytest.fixture(scope="module")
+def layers(toy):
+    return toy.posed(A_POSE, CELLS)
+
+
+@pytest.fixture(scope="module")
+def truth(toy, layers):
+    return true_rigged(toy, layers)
+
+
+@pytest.fixture(scope="module")
+def found(layers):
+    return bind_layers(layers, find_rig(layers))
+
+
+def height_of(layers):
+    y = layers["body"].vertices[:, 1]
+    return float(y.max() - y.min())
+
+
+def test_true_weights_follow_the_posed_character(toy, truth):
+    """Bent by its true weights, the A-pose's surface lies on the posed one that the toybox models anew."""
+    pose = toy.pose(0)
+    bent, real = truth.posed(truth.rig.motions(true_turns(pose))), posed_in_a_frame(toy, pose, CELLS)
+    distance = closest_point(bent["body"].vertices, real["body"].vertices, real["body"].faces).distance
+    assert float(distance.mean()) < 0.005 * height_of(truth.layers)
+
+
+def test_every_required_joint_is_found(found, truth):
+    errors = (found.rig.joints[: len(BONES)] - truth.rig.joints).norm(dim=1) / height_of(truth.layers)
+    worst = {n: float(e) for n, e in zip(BONES, errors, strict=True) if n in REQUIRED}
+    assert sum(worst.values()) / len(worst) < 0.03 and max(worst.values()) < 0.06, worst
+    assert not found.rig.guessed
+
+
+def test_posed_bodies_agree_with_the_truth(toy, found, truth):
+    turns = true_turns(toy.pose(1))
+    got, want = found.posed(found.rig.motions(turns))["body"], truth.posed(truth.rig.motions(turns))["body"]
+    assert float((got.vertices - want.vertices).norm(dim=1).mean()) < 0.015 * height_of(truth.layers)
+
+
+@pytest.mark.parametrize("degrees, least, most", [(45, 0.95, 1.05), (90, 0.88, 1.08)])
+def test_bends_keep_the_body_s_volume(found, degrees, least, most):
+    before = float(found.layers["body"].signed_volume())
+    angle = math.radians(degrees)
+    bends = [("leftLowerArm", (0, -angle, 0)), ("rightLowerLeg", (angle, 0, 0)), ("leftUpperLeg", (-angle, 0, 0)),
+             ("rightUpperArm", (0, 0, -angle / 2)), ("head", (0, angle, 0)), ("spine", (angle / 2, 0, 0))]
+    for bone, vector in bends:
+        posed = found.posed(found.rig.motions({bone: rotation(vector)}))["body"]
+        assert least < float(posed.signed_volume()) / before < most, bone
+
+
+def test_no_vertex_follows_a_far_limb(found, truth):
+    """Each arm's and each leg's columns hold nothing on the other side of the body."""
+    skin, x = found.skins["body"], found.layers["body"].vertices[:, 0]
+    dense, reach = skin.dense(len(found.rig.names)), 0.05 * height_of(truth.layers)
+    for side, sign in (("left", -1), ("right", 1)):
+        limbs = [found.rig.index(f"{side}{bone}") for bone in ("LowerArm", "Hand", "LowerLeg", "Foot", "Toes")]
+        assert float(dense[sign * x > reach][:, limbs].max()) < 0.05
+    hands = [found.rig.index(f"{side}Hand") for side in ("left", "right")]
+    legs = [found.rig.index(f"{side}{b}") for side in ("left", "right") for b in ("UpperLeg", "LowerLeg")]
+    assert float(dense[dense[:, hands].sum(1) > 0.5][:, legs].max()) < 0.01
+
+
+def test_weights_are_few_and_sum_to_one(found):
+    for name, skin in found.skins.items():
+        assert len(skin.joints) == len(found.layers[name].vertices) and int((skin.weights > 0).sum(1).max()) <= 4
+        assert torch.allclose(skin.weights.sum(1), torch.ones(len(skin.weights)), atol=1e-5) and float(skin.weights.min()) >= 0
+
+
+def test_clothing_stays_outside_of_the_bent_body(found):
+    arm = found.posed(found.rig.motions({"leftLowerArm": rotation((0, -0.8, 0)), "rightUpperArm": rotation((0, 0, -0.4))}))
+    assert penetration(arm["clothing"], arm["body"], 0.01)["share"] < 0.03
+
+
+def test_hanging_hair_swings_and_else_goes_with_the_head(layers):
+    rig = find_rig(layers)
+    head = rig.index("head")
+    grown, weights = hair_chains(layers["hair"], rig)
+    assert len(weights) == len(layers["hair"].vertices) and torch.allclose(weights.sum(1), torch.ones(len(weights)), atol=1e-4)
+    turned = grown.motions({"head": rotation((0, 0.5, 0))})
+    for chain in grown.chains:
+        assert PARENTS.get(chain[0]) is None and grown.parents[grown.index(chain[0])] == head
+        for name in chain:
+            assert torch.allclose(turned[grown.index(name)], turned[head]), "without springs it is a part of the head"
+
+
+def test_a_walk_keeps_feet_on_the_floor_and_does_not_tear_the_body(found):
+    motion, rest = walk(), found.rig.t_pose()
+    floor = float(found.layers["body"].vertices[:, 1].min())
+    for k in range(0, len(motion), 6):
+        posed = found.posed(motion.frame(found.rig, k, rest))
+        assert abs(float(posed["body"].vertices[:, 1].min()) - floor) < 0.04 * height_of(found.layers)
+        assert float((stretched(found.layers["body"], posed["body"]) > 3).float().mean()) < 0.002
+    assert torch.allclose(motion.frame(found.rig, 0, rest), motion.frame(found.rig, len(motion) - 1, rest), atol=1e-6)
+
+
+def test_turns_and_quaternions_are_inverse_to_each_other():
+    vectors = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
+    turns = rotation(vectors)
+    assert torch.allclose(matrices(quaternions(turns)), turns, atol=1e-9)
+    assert torch.allclose(turns @ turns.transpose(1, 2), torch.eye(3, dtype=torch.float64).expand_as(turns), atol=1e-9)
+    moves = torch.cat([turns, torch.ones(50, 3, 1)], -1).double()
+    same = compose(moves, inverse(moves))
+    assert torch.allclose(same[..., :3], torch.eye(3).double().expand(50, 3, 3), atol=1e-9) and float(same[..., 3].abs().max()) < 1e-9
+    a, b = vectors[0], vectors[1]
+    assert torch.allclose(between(a, b) @ (a / a.norm()), b / b.norm(), atol=1e-9)
+    assert torch.allclose(between(a, -a) @ a, -a, atol=1e-9)
+
+
+def test_the_t_pose_stretches_arms_and_keeps_their_lengths(found):
+    rig = found.rig
+    rest = rig.t_pose()
+    at = {n: rest[rig.index(n), :, :3] @ rig.joint(n) + rest[rig.index(n), :, 3] for n in BONES}
+    for side, sign in (("left", 1), ("right", -1)):
+        for a, b in (("UpperArm", "LowerArm"), ("LowerArm", "Hand")):
+            along = at[f"{side}{b}"] - at[f"{side}{a}"]
+            length = (rig.joint(f"{side}{b}") - rig.joint(f"{side}{a}")).norm()
+            assert torch.allclose(along, torch.tensor([sign * float(length), 0, 0]).double(), atol=1e-9)
+
+
+def test_what_cannot_be_rigged_is_refused_in_one_sentence(layers, toy):
+    body = layers["body"]
+    for wrong, words in (
+        (LayeredMesh({"hair": layers["hair"]}), "a body layer"),
+        (LayeredMesh({"body": merge([body, replace(body, vertices=body.vertices + torch.tensor([1.5, 0, 0]))])}), "one figure"),
+        (LayeredMesh({"body": body, "hair": layers["hair"].transformed(1.0, torch.tensor([5.0, 0, 0]))}), "one character"),
+        (LayeredMesh({"body": toy.posed({"arm_l": [0, 0, -0.75], "arm_r": [0, 0, 0.75]}, 32)["body"]}), "A-pose"),
+    ):
+        with pytest.raises(InputError, match=words):
+            find_rig(wrong)
+
+
+def test_poses_by_hand():
+    assert torch.allclose(pose_from_text('{"head": [0, 90, 0]}').turns["head"][0] @ torch.tensor([0, 0, 1.0]).double(),
+                          torch.tensor([1.0, 0, 0]).double(), atol=1e-9)
+    for text in ("[1]", '{"tail": [0, 0, 0]}', '{"head": 3}', '{"head": [0, 0, 1e999]}', "{"):
+        with pytest.raises(InputError):
+            pose_from_text(text)
+
+
+def test_broken_skeletons_and_skins_are_refused():
+    points = torch.zeros(2, 3, dtype=torch.float64)
+    with pytest.raises(ValueError, match="parents"):
+        Rig(("a", "b"), (1, -1), points, points)
+    with pytest.raises(ValueError, match="bone"):
+        Skin.strongest(torch.zeros(3, 5))
