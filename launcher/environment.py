@@ -141,23 +141,27 @@ def ensure(paths: Paths, tests: bool = False) -> None:
 def link_pack(paths: Paths, custom_nodes, name: str = "lift123") -> None:
     """Makes ``custom_nodes/name`` this repository: a symbolic link, a junction on Windows, else a copy."""
     target = custom_nodes / name
-    custom_nodes.mkdir(parents=True, exist_ok=True)
-    if target.exists() and target.resolve() == paths.root.resolve():
-        return
+    if not link_folder(paths.root, target):
+        copy_pack(paths, target)
+
+
+def link_folder(source, target) -> bool:
+    """Makes ``target`` the folder (or file) ``source``: a symbolic link, a junction on Windows; whether that worked."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and target.resolve() == source.resolve():
+        return True
     if target.is_symlink() or target.is_file():
         target.unlink()
     elif target.exists():
         shutil.rmtree(target)
     try:
-        target.symlink_to(paths.root, target_is_directory=True)
-        return
+        target.symlink_to(source, target_is_directory=source.is_dir())
+        return True
     except OSError:
         pass
-    if os.name == "nt":
-        made = subprocess.run(["cmd", "/c", "mklink", "/J", str(target), str(paths.root)], capture_output=True)
-        if made.returncode == 0:
-            return
-    copy_pack(paths, target)
+    if os.name != "nt":
+        return False
+    return subprocess.run(["cmd", "/c", "mklink", "/J", str(target), str(source)], capture_output=True).returncode == 0
 
 
 def copy_pack(paths: Paths, target) -> None:
