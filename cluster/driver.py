@@ -105,7 +105,8 @@ class Driver:
         self.prompt, self.caption, self.run_folder, self.pool, self.mine, self.mark = prompt, caption, run, pool, mine, mark
         self.todo: deque[tuple[int, Item]] = deque(enumerate(items))
         self.again: deque[Job] = deque()
-        self.keys: dict[str, str] = {}  # of this run's items: key -> name of the first that has it
+        self.twins: dict[str, list[Item]] = {}  # of this run's items: key -> others that wait for the first of that key
+        self.ends: dict[str, tuple[str, str, str]] = {}  # key -> first item's name, status, error
         self.lost: dict[str, int] = {}  # attempts that nobody is to blame for
         self.hands: dict[int, Hand] = {}
         self.counts, self.retry = Counts(len(items)), retry
@@ -142,7 +143,8 @@ class Driver:
                 return
             if all(hand.state == "gone" for hand in self.hands.values()):
                 raise LaunchError("no worker is left: " + (self.notes[-1] if self.notes else "all have ended"))
-            events = self.pool.wait(1.0)
+            scanning = self.todo and any(hand.state == "idle" for hand in self.hands.values())
+            events = self.pool.wait(0.0 if scanning else 1.0)
             began = time.perf_counter()
             for event in events:
                 self._take(event)
@@ -207,16 +209,20 @@ class Driver:
             name = f"lift123/{hashlib.sha256(picture).hexdigest()[:24]}{item.picture.suffix.lower()}"
         prompt = graphs.prompt_of(self.prompt, item, name, self.caption)
         key = graphs.key_of(prompt, self.mine["weights"] or {})
-        if key in self.keys:
-            self._already(item, key, self.keys[key])
+        if key in self.twins:  # the same picture and settings as an earlier item: one result for both
+            if key not in self.ends:
+                self.twins[key].append(item)
+                return None
+            name, status, error = self.ends[key]
+            files = results.done(self.run_folder, name, key)
+            self._tell(item, key, "already done" if files else status, files, f"{error} (the same work as {name})".strip())
             return None
-        self.keys[key] = item.name
+        self.twins[key] = []
         if results.done(self.run_folder, item.name, key) is not None:
-            self._already(item, key, item.name)
+            self._tell(item, key, "already done", self._files(item, key))
             return None
         if key in self.journal.aside and not self.retry:
-            self.counts.failed += 1
-            self.news.append(Finished(item.name, item.shown, "set aside", key, error=self._why_aside(item, key)))
+            self._tell(item, key, "set aside", error=self._why_aside(item, key))
             return None
         if self.retry:
             self.journal.add("retry", k=key)
@@ -225,13 +231,8 @@ class Driver:
                   "run": str(self.run_folder) if self.mark else ""}
         return Job(item, key, json.dumps(header).encode(), picture, place)
 
-    def _already(self, item: Item, key: str, name: str) -> None:
-        """Done before, or the same work as an earlier item's, whose result is its own."""
-        self.counts.done += 1
-        self.counts.skipped += 1
-        files = results.done(self.run_folder, name, key) or []
-        self.news.append(Finished(item.name, item.shown, "already done", key, files,
-                                  "" if name == item.name else f"the same work as {name}"))
+    def _files(self, item: Item, key: str) -> list[Path]:
+        return results.done(self.run_folder, item.name, key) or []
 
     def _why_aside(self, item: Item, key: str) -> str:
         try:
@@ -331,11 +332,11 @@ class Driver:
 
     def _died(self, event: Event, hand: Hand) -> None:
         """Ray starts it anew by itself; whatever it had goes back into the list."""
+        self._drop_fetches(event, hand)
         if event.call in ("piece", "forget"):
             hand.asking = ""
-            self._drop_fetches(event, hand)
-            return
-        self._drop_fetches(event, hand)
+            if hand.state != "idle":  # what it worked on is told by a call of its own
+                return
         job, hand.job = hand.job, None
         hand.deaths += 1
         if job is not None:
@@ -362,20 +363,29 @@ class Driver:
     def _done(self, job: Job) -> None:
         self.journal.add("done", k=job.key, n=job.item.name, seconds=job.facts["seconds"], host=job.facts["host"])
         results.failure_file(self.run_folder, job.item.name, job.key).unlink(missing_ok=True)
-        self.counts.done += 1
         self.counts.worked += 1
-        files = results.done(self.run_folder, job.item.name, job.key) or []
-        self.news.append(Finished(job.item.name, job.item.shown, "done", job.key, files, "", job.facts["seconds"],
-                                  job.facts["host"]))
+        self._tell(job.item, job.key, "done", self._files(job.item, job.key), "", job.facts)
 
     def _failed(self, item: Item, key: str, error: str, facts: dict | None = None, aside: bool = False) -> None:
         self.journal.add("aside" if aside else "failed", k=key, n=item.name, error=error)
         results.record_failure(self.run_folder, item.name, key, error, item.shown, aside)
-        self.counts.failed += 1
         self.counts.worked += 1
+        self._tell(item, key, "set aside" if aside else "failed", [], error, facts)
+
+    def _tell(self, item: Item, key: str, status: str, files: list[Path] | None = None, error: str = "",
+              facts: dict | None = None) -> None:
+        """Counts and announces an item, and those that are the same work."""
         facts = facts or {}
-        self.news.append(Finished(item.name, item.shown, "set aside" if aside else "failed", key, [], error,
-                                  facts.get("seconds", 0.0), facts.get("host", "")))
+        good = status in ("done", "already done")
+        for one in [item, *self.twins.get(key, [])]:
+            self.counts.done, self.counts.failed = self.counts.done + good, self.counts.failed + (not good)
+            self.counts.skipped += status == "already done" or (good and one is not item)
+            word = status if one is item or not good else "already done"
+            note = error if one is item else f"{error} (the same work as {item.name})".strip()
+            self.news.append(Finished(one.name, one.shown, word, key, files or [], note, facts.get("seconds", 0.0),
+                                      facts.get("host", "")))
+        self.ends.setdefault(key, (item.name, status, error))
+        self.twins[key] = []
 
     def _lost(self, job: Job, why: str, counts: bool, worker: int) -> None:
         if results.done(self.run_folder, job.item.name, job.key) is not None:  # published, and then the worker ended

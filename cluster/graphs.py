@@ -42,7 +42,8 @@ def cast(prompt: dict, name: str, value):
                 raise ValueError
             return number
     except (ValueError, KeyError):
-        raise LaunchError(f"{name}: expected {type(present).__name__} as in the workflow ({present}), got {text[:40]!r}") from None
+        kind = type(present).__name__
+        raise LaunchError(f"{name}: expected {kind} as in the workflow ({present}), got {text[:40]!r}") from None
     return str(value)
 
 

@@ -28,12 +28,11 @@ class Sizes:
         return ", ".join([*parts, f"{self.cpus:g} CPU", *([f"{self.memory / GIB:.1f} GB"] if self.memory else [])])
 
 
-def sizes(gpus: float | None, cpus: float | None, memory: float | None, has_gpus: bool, need: int) -> Sizes:
+def sizes(gpus: float | None, cpus: float | None, memory: float | None, has_gpus: bool, need: int, kind: str = "") -> Sizes:
     """What was asked for (memory in GB), and for the rest: a GPU where there are some, one CPU, the graph's memory."""
     gpus = (1.0 if has_gpus else 0.0) if gpus is None else gpus
-    if memory is None:
-        return Sizes(gpus, 1.0 if cpus is None else cpus, 0 if gpus else need)
-    return Sizes(gpus, 1.0 if cpus is None else cpus, int(memory * GIB))
+    bytes_ = (0 if gpus else need) if memory is None else int(memory * GIB)
+    return Sizes(gpus, 1.0 if cpus is None else cpus, bytes_, kind)
 
 
 def room(nodes: list[dict], size: Sizes) -> int:
@@ -50,11 +49,11 @@ def room(nodes: list[dict], size: Sizes) -> int:
     return total
 
 
-def of_this_machine(workers: int | None, size: Sizes) -> dict:
+def of_this_machine(workers: int | None, cpus: float) -> dict:
     """What a cluster of this machine alone is told to have: room for ``workers``, or what the machine has."""
     told: dict = {"object_store_memory": 256 * 2**20}
     if workers:
-        told["num_cpus"] = max(os.cpu_count() or 1, int(workers * size.cpus + 0.999))
+        told["num_cpus"] = max(os.cpu_count() or 1, int(workers * cpus + 0.999))
     return told
 
 

@@ -23,6 +23,9 @@ from ..launcher.settings import LaunchError
 from . import bootstrap, placement
 
 NODE_GONE = re.compile(r"(?i)node (has |was |is )?(died|dead|terminated|removed|preempted)")
+CONTROL = {"concurrency_group": "control"}  # answered while an item runs
+HOW = {"prepare": {"max_task_retries": 5}, "run": {"max_task_retries": 0}, "piece": CONTROL, "forget": CONTROL,
+       "close": CONTROL}  # only "prepare" may be repeated by Ray: of everything else the driver wants to know
 POLITE = 20.0  # seconds for workers to interrupt what they do when a person stops the run
 
 
@@ -42,8 +45,6 @@ class Event:
 
 class LocalPool:
     """One worker in this process, in a thread of its own."""
-
-    share = True
 
     def __init__(self, settings: dict, root: Path, home: Path):
         from .worker import make
@@ -83,15 +84,10 @@ class LocalPool:
 
 
 class RayPool:
-    """Actors of Ray.  Ray restarts them where they die; ``sizes`` says what each takes.
+    """Actors of Ray (``connect``).  Ray restarts them where they die; ``sizes`` says what each takes."""
 
-    address: "auto" (the cluster that this machine is part of, else one of its own), "local", or "ray://host:port".
-    """
-
-    share = True
-
-    def __init__(self, settings: dict, sizes: placement.Sizes, address: str, workers: int | None):
-        self.ray = connect(address, workers, sizes)
+    def __init__(self, ray, settings: dict, sizes: placement.Sizes, workers: int | None):
+        self.ray = ray
         self.sizes, self.wanted = sizes, workers
         self._settings = json.dumps(settings)
         self._actors: dict[int, object] = {}
@@ -126,7 +122,7 @@ class RayPool:
 
     def ask(self, worker: int, call: str, *arguments) -> None:
         """Begins a call; large arguments go through the object store and leave it with the call."""
-        reference = getattr(self._actors[worker], call).remote(*arguments)
+        reference = getattr(self._actors[worker], call).options(**HOW[call]).remote(*arguments)
         self._calls[reference] = (worker, call)
 
     def wait(self, seconds: float) -> list[Event]:
@@ -143,7 +139,7 @@ class RayPool:
     def close(self) -> None:
         """Asks all workers to interrupt what they do, then ends them and the connection."""
         with contextlib.suppress(Exception):  # whatever is left of a cluster that is going away
-            asked = [actor.close.remote() for actor in self._actors.values()]  # type: ignore[attr-defined]
+            asked = [actor.close.options(**HOW["close"]).remote() for actor in self._actors.values()]  # type: ignore[attr-defined]
             if asked:
                 self.ray.wait(asked, num_returns=len(asked), timeout=POLITE)
         for actor in self._actors.values():
@@ -155,9 +151,9 @@ class RayPool:
         from ray import cloudpickle
 
         cloudpickle.register_pickle_by_value(bootstrap)
-        return self.ray.remote(bootstrap.Lift123Worker).options(
-            max_restarts=-1, max_task_retries=0, max_concurrency=1, concurrency_groups={"control": 2},
-            **self.sizes.options())
+        made = self.ray.remote(max_restarts=-1, max_task_retries=0, max_concurrency=1, concurrency_groups={"control": 2},
+                               **self.sizes.options())
+        return made(bootstrap.Lift123Worker)
 
     def _begin(self) -> int:
         number = len(self._actors)
@@ -173,8 +169,12 @@ class RayPool:
             return Event(worker, call, died=why[:300], preempted=bool(NODE_GONE.search(why)))
 
 
-def connect(address: str, workers: int | None, sizes: placement.Sizes):
-    """Ray, connected; LaunchError that says what to do where that fails."""
+def connect(address: str, workers: int | None, cpus: float):
+    """Ray, connected; LaunchError that says what to do where that fails.
+
+    address: "auto" (the cluster that this machine is part of, else one of its own), "local", or "ray://host:port".
+    workers, cpus: of a cluster of this machine's own, and for each of them.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     try:
         import ray
@@ -190,7 +190,7 @@ def connect(address: str, workers: int | None, sizes: placement.Sizes):
                 return ray
         if address in ("auto", "local"):
             ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", _temp_dir=_sockets(),
-                     **placement.of_this_machine(workers, sizes), **quiet)
+                     **placement.of_this_machine(workers, cpus), **quiet)
         else:
             ray.init(address=address, **quiet)
         return ray

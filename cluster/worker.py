@@ -220,7 +220,7 @@ class Worker:
         environment.link_pack(self.paths, base / "custom_nodes")
         others = self.paths.base / "custom_nodes"
         for entry in sorted(others.iterdir()) if others.is_dir() else []:
-            if entry.resolve() != self.paths.root.resolve() and entry.name[0] not in "._":
+            if entry.name != "lift123" and entry.name[0] not in "._":
                 environment.link_folder(entry, base / "custom_nodes" / entry.name)
         return base
 
