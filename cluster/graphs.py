@@ -70,7 +70,8 @@ def with_list(prompt: dict, wires: dict, picture: str) -> dict:
 
     wires: list node's id -> values of its outputs, by number.  What gathers many runs is left out.
     """
-    made = {key: node for key, node in prompt.items() if node["class_type"] not in LATE and key not in wires}
+    late = behind(prompt, {key for key, node in prompt.items() if node["class_type"] in LATE})
+    made = {key: node for key, node in prompt.items() if key not in late and key not in wires}
     loaders: dict[str, str] = {}
     for node in made.values():
         for name, value in list(node["inputs"].items()):
@@ -83,11 +84,17 @@ def with_list(prompt: dict, wires: dict, picture: str) -> dict:
                 node["inputs"][name] = wires[key][slot]
     for loader in loaders.values():
         made[loader] = {"class_type": "LoadImage", "inputs": {"image": picture}, "_meta": {"title": "Load Image"}}
-    gone = set(prompt) - set(made)
-    for node in made.values():  # inputs that read what was left out are optional ones, such as Results' "after"
-        node["inputs"] = {n: v for n, v in node["inputs"].items()
-                          if not (isinstance(v, list) and len(v) == 2 and str(v[0]) in gone)}
     return made
+
+
+def behind(prompt: dict, begin: set[str]) -> set[str]:
+    """``begin`` and all nodes that read them, directly or not."""
+    found, size = set(begin), -1
+    while size != len(found):
+        size = len(found)
+        found |= {key for key, node in prompt.items() for v in node["inputs"].values()
+                  if isinstance(v, list) and len(v) == 2 and str(v[0]) in found}
+    return found
 
 
 def key_of(prompt: dict, weights: dict) -> str:

@@ -153,12 +153,19 @@ class Worker:
         while server.alive() and time.monotonic() < end:
             try:
                 server.client.get("/prompt", timeout=5)
-                return {"status": "failed", "error": str(problem) or type(problem).__name__}
+                return {"status": "failed", "error": self._plain(problem)}
             except (OSError, ValueError, HttpError):
                 time.sleep(0.1)
         code = server.exit_code()
         server.stop()
         return {"status": "lost", "counts": True, "error": f"ComfyUI ended (code {code}) while it worked on this item"}
+
+    def _plain(self, problem: Exception) -> str:
+        """Without this machine's folders: records are shared."""
+        text = str(problem) or type(problem).__name__
+        for folder in (self._base / "input", self._base / "output", self._base, self.paths.home, self.paths.root):
+            text = text.replace(f"{folder}{os.sep}", "")
+        return text
 
     def _alive(self) -> bool:
         """Whether the server runs and answers; asked only while it sends nothing.  A hung one is ended."""
