@@ -44,13 +44,13 @@ class Options:
 
 
 def run(source, workflow: str | dict = "consistent123_quickstart", *, prompt: str = "an object", seed: int | None = None,
-        output=None, name: str = "", sweep: Sequence[str] = (), paths: Paths | None = None,
+        output=None, name: str = "", sweep: Sequence[str] = (), pictures=None, paths: Paths | None = None,
         watch: Callable[[Driver], None] | None = None, **options) -> Iterator[Finished]:
     """Every item of a folder or table through a graph; finished ones as they come, in the order of their end.
 
     source: a folder of pictures, or a table (``items``).  workflow: a shipped one's name, a file in API format, or the
     graph itself.  output: results go to ``output/lift123/name`` (default: the launcher's output folder, the source's
-    name).  sweep: "NAME=VALUES", every item once for each.  options: see ``Options``.  watch: called with the driver
+    name).  sweep: "NAME=VALUES", every item once for each.  pictures: where a table's pictures are.  options: see ``Options``.  watch: called with the driver
     about once a second and after every item.  The same call goes on where an earlier one ended.
     Raises LaunchError for what can't begin, and where another driver has the run.
     """
@@ -58,7 +58,7 @@ def run(source, workflow: str | dict = "consistent123_quickstart", *, prompt: st
     shipped = workflow if isinstance(workflow, dict) else load(paths, workflow)
     base = graph.with_seed(shipped, seed)
     source = Path(source).expanduser()
-    listed = items.read(source, base, sweep)
+    listed = items.read(source, base, sweep, None if pictures is None else Path(pictures))
     for item in listed[:1]:  # a graph without a place for a picture is refused before any work
         graphs.prompt_of(base, item, "picture.png" if item.picture else "", prompt)
     folder = Path(output or paths.output).expanduser().resolve() / "lift123" / (graph.folder_name(name or source.stem))

@@ -226,7 +226,7 @@ class Driver:
             return None
         if self.retry:
             self.journal.add("retry", k=key)
-        batch = {"item": item.name, "value": item.shown, "key": (item.wires or {}).get("key", key)}
+        batch = {"item": item.name, "value": item.shown, "key": key}
         header = {"key": key, "name": item.name, "prompt": prompt, "picture": name, "mark": self.mark, "batch": batch,
                   "run": str(self.run_folder) if self.mark else ""}
         return Job(item, key, json.dumps(header).encode(), picture, place)

@@ -46,15 +46,15 @@ class Item:
     wires: dict | None = None
 
 
-def read(source: Path, prompt: dict, sweep: Sequence[str] = ()) -> list[Item]:
+def read(source: Path, prompt: dict, sweep: Sequence[str] = (), pictures: Path | None = None) -> list[Item]:
     """Items of a folder or table, each once for every combination of ``sweep`` ("NAME=VALUES").
 
-    prompt: the graph, for the types of its inputs.  Raises LaunchError, with the line, for what can't be used.
+    prompt: the graph, for the types of its inputs.  pictures: where a table's pictures are, by default beside it.  Raises LaunchError, with the line, for what can't be used.
     """
     if source.is_dir():
         found = [Item(p.stem, p.name, picture=p) for p in graph.picture_files(source)]
     elif source.is_file() and source.suffix.lower() in TABLES:
-        found = list(_rows_as_items(source, prompt))
+        found = list(_rows_as_items(source, prompt, pictures or source.parent))
     else:
         raise LaunchError(f"no folder of pictures and no table ({', '.join(sorted(TABLES))}) at {source}")
     found = list(_named(_swept(found, [parse_sweep(text) for text in sweep], prompt)))
@@ -63,10 +63,10 @@ def read(source: Path, prompt: dict, sweep: Sequence[str] = ()) -> list[Item]:
     return found
 
 
-def _rows_as_items(source: Path, prompt: dict) -> Iterable[Item]:
+def _rows_as_items(source: Path, prompt: dict, folder: Path) -> Iterable[Item]:
     for line, row in rows(source):
         try:
-            yield from _item(row, line, source.parent, prompt)
+            yield from _item(row, line, folder, prompt)
         except LaunchError as problem:
             raise LaunchError(f"{source.name}, line {line}: {problem}") from None
 
