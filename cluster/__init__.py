@@ -16,6 +16,7 @@ worker       a ComfyUI of its own that stays warm
 pools        workers in this process, or actors of Ray
 placement    how many workers, of what size
 driver       the loop: hand out, wait, write down
+state        what the driver knows of items and workers
 show         the live table
 api          ``run``
 drive        the command behind ``launch.py batch --cluster``

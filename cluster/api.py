@@ -11,7 +11,8 @@ from pathlib import Path
 from ..launcher import graph
 from ..launcher.settings import LaunchError, Paths, default_paths
 from . import graphs, identity, items, placement, pools
-from .driver import Driver, Finished
+from .driver import Driver
+from .state import Finished
 
 __all__ = ["Finished", "Options", "run"]
 ALONE = (None, "", "none")
@@ -50,8 +51,9 @@ def run(source, workflow: str | dict = "consistent123_quickstart", *, prompt: st
 
     source: a folder of pictures, or a table (``items``).  workflow: a shipped one's name, a file in API format, or the
     graph itself.  output: results go to ``output/lift123/name`` (default: the launcher's output folder, the source's
-    name).  sweep: "NAME=VALUES", every item once for each.  pictures: where a table's pictures are.  options: see ``Options``.  watch: called with the driver
-    about once a second and after every item.  The same call goes on where an earlier one ended.
+    name).  sweep: "NAME=VALUES", every item once for each.  pictures: where a table's pictures are.  options: see
+    ``Options``.  watch: called with the driver about once a second and after every item.  The same call goes on where an
+    earlier one ended.
     Raises LaunchError for what can't begin, and where another driver has the run.
     """
     chosen, paths = Options(**options), paths or default_paths()

@@ -49,7 +49,8 @@ class Item:
 def read(source: Path, prompt: dict, sweep: Sequence[str] = (), pictures: Path | None = None) -> list[Item]:
     """Items of a folder or table, each once for every combination of ``sweep`` ("NAME=VALUES").
 
-    prompt: the graph, for the types of its inputs.  pictures: where a table's pictures are, by default beside it.  Raises LaunchError, with the line, for what can't be used.
+    prompt: the graph, for the types of its inputs.  pictures: where a table's pictures are, by default beside it.
+    Raises LaunchError, with the line, for what can't be used.
     """
     if source.is_dir():
         found = [Item(p.stem, p.name, picture=p) for p in graph.picture_files(source)]

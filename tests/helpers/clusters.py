@@ -57,23 +57,31 @@ def killed_run(folder: Path, names: list, broken: tuple, plan: list, again: dict
 def _with_kills(driver, run: Path, plan: list, hit: set, restart):
     """Kills as planned; the driver that lives in the end."""
     for count, victim in plan:
-        reached = wait_for(lambda count=count: finished(run) >= count or driver.poll() is not None, every=0.02)
-        assert reached and driver.poll() is None, f"{count}: " + (driver.stdout.read() if driver.poll() is not None else "")
+        _reach(driver, run, count)
         if victim == "driver":
             family = [*servers(driver), *actors(driver)]
             assert family
             kill(driver)
             driver.wait()
-            assert wait_for(lambda: not [p for p in family if alive(p)], 60), family
+            assert wait_for(lambda family=family: not [p for p in family if alive(p)], 60), family
             driver = restart()
-            continue
-        find = servers if victim == "server" else actors
-        wait_for(lambda: [p for p in find(driver) if p.pid not in hit])
-        living = [p for p in find(driver) if p.pid not in hit]
-        chosen = living[-1 if victim == "actor" else 0]
-        hit.add(chosen.pid)
-        kill(chosen)
+        else:
+            _kill_one(driver, servers if victim == "server" else actors, hit)
     return driver
+
+
+def _reach(driver, run: Path, count: int) -> None:
+    reached = wait_for(lambda: finished(run) >= count or driver.poll() is not None, every=0.02)
+    said = driver.stdout.read() if driver.poll() is not None else ""
+    assert reached and driver.poll() is None, f"{count}: {said}"
+
+
+def _kill_one(driver, find, hit: set) -> None:
+    """SIGKILL for one that was not hit before."""
+    wait_for(lambda: [p for p in find(driver) if p.pid not in hit])
+    chosen = [p for p in find(driver) if p.pid not in hit][-1]
+    hit.add(chosen.pid)
+    kill(chosen)
 
 
 def alive(process) -> bool:
