@@ -12,6 +12,7 @@ guard         ending a ComfyUI in an orderly way, also when the launcher itself 
 websocket     a small RFC 6455 client
 jobs          queueing a prompt and following it
 graph         edits of API-format prompts (another picture, another seed, fewer steps)
+cluster       Ray's installation, a worker machine's set-up, handing a batch to ``cluster/``
 verify        loading and running every public network that is present
 terminal      one progress line, plain messages
 commands      what each word of the command line does

@@ -11,7 +11,7 @@ import time
 import webbrowser
 from pathlib import Path
 
-from . import browser, environment, graph, jobs, settings, verify
+from . import browser, cluster, environment, graph, jobs, settings, verify
 from .batch import run_batch
 from .server import ComfyServer, HttpError, free_port
 from .settings import LaunchError, Paths
@@ -133,6 +133,7 @@ SIDE_BY_SIDE = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
 def command_test(args, paths: Paths) -> int:
     """All tests, those in the real server and the real browser included; more arguments go to pytest."""
     environment.ensure(paths, tests=True)
+    cluster.ensure(paths)
     reason = browser.ensure(paths)
     env = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **os.environ, "LIFT123_HOME": str(paths.home)}
     env["LIFT123_NO_BROWSER"] = reason
@@ -142,7 +143,9 @@ def command_test(args, paths: Paths) -> int:
 
 
 def command_batch(args, paths: Paths) -> int:
-    """Every picture of a folder, skipping those that are done."""
+    """Every picture of a folder, skipping those that are done; tables, sweeps and clusters are ``cluster``'s."""
+    if cluster.wanted(args):
+        return cluster.batch(args, paths)
     folder = Path(args.folder).expanduser()
     if not folder.is_dir():
         raise LaunchError(f"no folder at {folder}")
@@ -227,8 +230,12 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     add("test", command_test, "set up, then run all tests; other arguments go to pytest")
     batch = add("batch", command_batch, "every picture in a folder, skipping those that are done", job=True)
-    batch.add_argument("folder")
+    batch.add_argument("folder", help="with pictures; or a table: .csv, .tsv, .jsonl (docs/cluster.md)")
     batch.add_argument("--retry", action="store_true", help="also the pictures that were set aside")
+    cluster.add_arguments(batch)
+    node = add("worker-setup", cluster.worker_setup, "prepare this machine to work for a batch on a Ray cluster")
+    node.add_argument("--wheels", help="a folder of packages to install from, without a network")
+    node.add_argument("--collect", metavar="FOLDER", help="instead: fill such a folder on a machine of the same kind")
     add("bench", command_bench, "run a benchmark; other arguments go to it").add_argument("name", nargs="?")
     sync = add("sync", command_sync, "write what is generated from the nodes: translations, help pages, graphs")
     sync.add_argument("--check", action="store_true", help="write nothing; print what is stale and exit 1")

@@ -70,7 +70,8 @@ def run_logged(command: list, title: str, paths: Paths, env=None, cwd=None) -> N
         raise LaunchError(f"{title} failed (the whole log is {paths.home / 'setup.log'}):\n  " + "\n  ".join(tail))
 
 
-def _pip(paths: Paths, title: str, *arguments: str) -> None:
+def pip(paths: Paths, title: str, *arguments: str) -> None:
+    """Installs into the environment; LaunchError."""
     run_logged(
         [paths.python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--progress-bar=off",
          *arguments], title, paths,
@@ -96,7 +97,8 @@ def _make_venv(paths: Paths) -> None:
         raise LaunchError(f"{error}\nOn Debian and Ubuntu: apt install python3-venv") from error
 
 
-def _file_key(*files) -> str:
+def file_key(*files) -> str:
+    """What tells one content of files from another."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())
@@ -105,10 +107,10 @@ def _file_key(*files) -> str:
 
 def _install_torch(paths: Paths) -> None:
     index = ["--index-url", settings.TORCH_INDEX] if settings.TORCH_INDEX else []
-    _pip(paths, "PyTorch (once, up to several GB)", *index,
+    pip(paths, "PyTorch (once, up to several GB)", *index,
          f"torch=={settings.TORCH}", f"torchvision=={settings.TORCHVISION}")
     # No torchaudio is released for this torch; ComfyUI only imports it, so its stated torch version does not matter.
-    _pip(paths, "torchaudio", *index, "--no-deps", f"torchaudio=={settings.TORCHAUDIO}")
+    pip(paths, "torchaudio", *index, "--no-deps", f"torchaudio=={settings.TORCHAUDIO}")
 
 
 def ensure(paths: Paths, tests: bool = False) -> None:
@@ -132,32 +134,36 @@ def ensure(paths: Paths, tests: bool = False) -> None:
     if tests:
         steps.append(("test", test, "test tools"))
     for step, file, title in steps:
-        key = f"{torch_key} {_file_key(file)}"
+        key = f"{torch_key} {file_key(file)}"
         if not stamp.has(step, key):
-            _pip(paths, title, "-r", str(file))
+            pip(paths, title, "-r", str(file))
             stamp.set(step, key)
 
 
 def link_pack(paths: Paths, custom_nodes, name: str = "lift123") -> None:
     """Makes ``custom_nodes/name`` this repository: a symbolic link, a junction on Windows, else a copy."""
     target = custom_nodes / name
-    custom_nodes.mkdir(parents=True, exist_ok=True)
-    if target.exists() and target.resolve() == paths.root.resolve():
-        return
+    if not link_folder(paths.root, target):
+        copy_pack(paths, target)
+
+
+def link_folder(source, target) -> bool:
+    """Makes ``target`` the folder (or file) ``source``: a symbolic link, a junction on Windows; whether that worked."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and target.resolve() == source.resolve():
+        return True
     if target.is_symlink() or target.is_file():
         target.unlink()
     elif target.exists():
         shutil.rmtree(target)
     try:
-        target.symlink_to(paths.root, target_is_directory=True)
-        return
+        target.symlink_to(source, target_is_directory=source.is_dir())
+        return True
     except OSError:
         pass
-    if os.name == "nt":
-        made = subprocess.run(["cmd", "/c", "mklink", "/J", str(target), str(paths.root)], capture_output=True)
-        if made.returncode == 0:
-            return
-    copy_pack(paths, target)
+    if os.name != "nt":
+        return False
+    return subprocess.run(["cmd", "/c", "mklink", "/J", str(target), str(source)], capture_output=True).returncode == 0
 
 
 def copy_pack(paths: Paths, target) -> None:

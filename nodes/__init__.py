@@ -20,15 +20,17 @@ class Lift123Extension(ComfyExtension):
     """What ComfyUI asks for at start-up."""
 
     async def on_load(self) -> None:
-        """Adds the pack's model folders, old names, the 'finish' and 'batch' routes and the templates' sample pictures."""
+        """Adds the pack's model folders, old names, routes and the templates' sample pictures."""
         from server import PromptServer
 
         from ..host import checkpoints, finish, renamed, turns, wires
+        from . import to_cluster
 
         checkpoints.register_folders()
         if getattr(PromptServer, "instance", None) is not None:
             finish.register_route(PromptServer.instance.routes)
             turns.register_routes(PromptServer.instance)
+            to_cluster.register_routes(PromptServer.instance.routes)
             await renamed.register()
             PromptServer.instance.add_on_prompt_handler(wires.on_prompt)  # behind renamed's: it knows today's names only
             offer_samples()

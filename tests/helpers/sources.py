@@ -3,7 +3,7 @@
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = ("__init__.py", "launch.py", "nodes", "host", "pipelines", "launcher", "sync", "verification", "training",
+OURS = ("__init__.py", "launch.py", "nodes", "host", "pipelines", "launcher", "cluster", "sync", "verification", "training",
         "benchmarks", "tests")
 
 

@@ -10,7 +10,9 @@ INSTRUMENTS = {"verification", "training", "benchmarks", "tests"}
 
 def test_plumbing_does_not_know_the_nodes_and_instruments_stay_outside():
     """nodes -> host -> pipelines; verification, training and benchmarks look at them and are never imported by them."""
-    forbidden = {"nodes": INSTRUMENTS, "host": {"nodes"} | INSTRUMENTS, "pipelines": {"nodes", "host"} | INSTRUMENTS,
+    forbidden = {"nodes": INSTRUMENTS, "host": {"nodes", "cluster"} | INSTRUMENTS,
+                 "pipelines": {"nodes", "host", "launcher", "cluster"} | INSTRUMENTS,
+                 "cluster": {"nodes", "host"} | INSTRUMENTS, "launcher": {"nodes", "host", "pipelines", "cluster"} | INSTRUMENTS,
                  "verification": {"nodes", "host", "training", "benchmarks"}}
     wrong = [
         f"{relative(path)}:{line}: {module}"
@@ -25,7 +27,7 @@ def test_plumbing_does_not_know_the_nodes_and_instruments_stay_outside():
 def import_graph() -> dict:
     """Module -> modules of ours that it imports, at its top or inside of functions."""
     paths = {p: ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-             for p in python_files("pipelines", "host", "nodes", "verification")}
+             for p in python_files("pipelines", "host", "nodes", "launcher", "cluster", "verification")}
     known = set(paths.values())
 
     def module_of(dotted: str):
