@@ -12,9 +12,9 @@ from helpers.sources import ROOT, python_files, relative
 
 PAPERS = {"magic123", "consistent123", "hifi123", "stdgen"}
 L1 = {"ops", "losses", "io"}
-L2 = {"render", "fields", "priors", "networks", "loaders", "catalog", "methods", "metrics", "toybox"}
+L2 = {"render", "fields", "distill", "priors", "networks", "loaders", "catalog", "methods", "metrics", "toybox"}
 
-STAGE = {"core", "render", "fields", "priors", "networks", "methods", "metrics"} | L1  # stages are handed networks, not files
+STAGE = {"core", "render", "fields", "distill", "priors", "networks", "methods", "metrics"} | L1  # stages are handed networks, not files
 
 # room of pipelines/ -> rooms that it may import (besides itself): imports run downwards only, without exceptions
 MAY_IMPORT = {
@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "io": {"core", "ops"},
     "render": {"core"} | L1,
     "fields": {"core"} | L1,
-    "priors": {"core"} | L1,
+    "distill": {"core"},
+    "priors": {"core", "distill"} | L1,
     "networks": {"core"} | L1,
     "loaders": {"core", "networks"} | L1,
     "catalog": {"core", "loaders"},
@@ -39,7 +40,7 @@ MAY_IMPORT = {
     "stages.characters": STAGE | {"stages.inputs", "stages.results"},
 }
 STAGES = {room for room in MAY_IMPORT if room.startswith("stages.")}
-MAY_IMPORT["presets"] = {"core", "render", "fields", "priors"} | L1 | STAGES
+MAY_IMPORT["presets"] = {"core", "render", "fields", "distill", "priors"} | L1 | STAGES
 MAY_IMPORT["papers"] = {"core", "presets"} | L1 | L2 | STAGES
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "server", "execution", "nodes"}
 NEVER_AT_IMPORT = ("comfy", "diffusers", "nvdiffrast", "tinycudann", "open_clip", "xatlas", "transformers")
