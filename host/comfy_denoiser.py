@@ -30,6 +30,7 @@ from ..pipelines.core.cameras import Cameras
 from ..pipelines.core.choices import Pose
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.modules import AnyModule
+from ..pipelines.networks.lora import Lora, LoraLearner
 from ..pipelines.networks.noise import NoisePath
 from ..pipelines.networks.text import VIEWS, view_weights
 from ..pipelines.networks.view import pose_vector, resize
@@ -166,8 +167,15 @@ class ModelDenoiser:
         return self.backbone.decode(latents)
 
     def with_guidance(self, guidance: float):
-        """A copy with another CFG scale (1 = conditional only)."""
+        """A copy with another CFG scale (1 = conditional only, 0 = unconditional only)."""
         return replace(self, guidance=guidance)
+
+    def learner(self, rank: int, generator: torch.Generator) -> LoraLearner:
+        """What learns beside the MODEL in VSD: adapters on the attention of a private copy that gradients can cross."""
+        from .comfy_inversion import differentiable, trainable_noise
+
+        network = differentiable(self.backbone.model)
+        return LoraLearner(Lora(network.diffusion_model, rank, generator), trainable_noise(self, network))
 
     def conditions(self, cameras: Cameras) -> tuple[list, list]:
         """(positive, negative) as ComfyUI's sampling functions take them, one row per camera."""
@@ -189,6 +197,8 @@ class ModelDenoiser:
     def _denoise(self, x: Tensor, t: Tensor, cameras: Cameras, guidance: float) -> Tensor:
         with torch.inference_mode():
             positive, negative = self.conditions(cameras)
+        if guidance == 0:  # the unconditioned answer alone, for the price of one
+            positive, guidance = negative, 1.0
         return self.backbone.denoise(x, self.backbone.path.sigmas[t], positive, negative, guidance)
 
     def doubted(self):

@@ -14,10 +14,12 @@ import comfy.model_management as mm
 import torch
 from torch import Tensor
 
+from ..pipelines.core.cameras import Cameras
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.modules import AnyModule
 from ..pipelines.networks.learned_words import LearnedWord
-from .comfy_denoiser import ModelTextDenoiser
+from ..pipelines.networks.noise import NoisePath
+from .comfy_denoiser import ModelDenoiser, ModelTextDenoiser
 
 
 def differentiable(patcher) -> AnyModule:
@@ -31,6 +33,33 @@ def differentiable(patcher) -> AnyModule:
     with torch.inference_mode(False):
         twin = copy.deepcopy(patcher.model, {id(k): k for k in kept if k is not None})
     return twin.to(patcher.load_device).eval().requires_grad_(False)
+
+
+def trainable_noise(denoiser: ModelDenoiser, network: AnyModule):
+    """(noisy, t, cameras) -> eps_hat of ``network``, a copy of the denoiser's, under its condition; differentiable."""
+    path = denoiser.backbone.path
+    options = denoiser.backbone.model.model_options.get("transformer_options", {})
+
+    def noise(noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
+        with torch.inference_mode():
+            positive, _ = denoiser.conditions(cameras)
+        told = {name: value.cond.clone() if torch.is_tensor(value.cond) else value.cond
+                for name, value in positive[0]["model_conds"].items()}
+        return applied(network, path, options, noisy, t, told)
+
+    return noise
+
+
+def applied(network: AnyModule, path: NoisePath, options: dict, noisy: Tensor, t: Tensor, condition: dict) -> Tensor:
+    """eps_hat [B, C, h, w] of a network's copy without guidance; differentiable."""
+    x, device = path.state(noisy.float(), t), next(network.parameters()).device
+    before, mm.in_training = mm.in_training, True  # some networks compute in place otherwise
+    try:
+        sample = network.apply_model(
+            x.to(device), path.sigmas[t].to(device), transformer_options=dict(options), **condition)
+    finally:
+        mm.in_training = before
+    return path.epsilon(x, sample.to(x.device).float(), t)
 
 
 def without_overwriting(network: AnyModule) -> AnyModule:
@@ -139,14 +168,7 @@ class ModelInverter:
 
     def noise(self, noisy: Tensor, t: Tensor, condition: dict) -> Tensor:
         """eps_hat [B, C, h, w] without guidance; differentiable in the condition."""
-        x = self.path.state(noisy.float(), t)
-        before, mm.in_training = mm.in_training, True  # some networks compute in place otherwise
-        try:
-            sample = self.network.apply_model(
-                x.to(self.device), self.path.sigmas[t].to(self.device), transformer_options=dict(self.options), **condition)
-        finally:
-            mm.in_training = before
-        return self.path.epsilon(x, sample.to(x.device).float(), t)
+        return applied(self.network, self.path, self.options, noisy, t, condition)
 
     def conditioned(self, word: LearnedWord) -> ModelTextDenoiser:
         """The denoiser, its prompts free to name the word."""

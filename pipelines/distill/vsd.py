@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..core.cameras import Cameras
 from .learners import GaussianLearner
 from .memory import Seen, pack_adam, unpack_adam
 from .plug import Distillation, Draw, Paper

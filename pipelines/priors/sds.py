@@ -120,6 +120,7 @@ class SdsPrior(Prior):
         self.method = method_of(settings.how)
         self.voices = voices or Voices(denoiser, perp_neg=settings.how.perp_neg)
         self.source, self.judged = source, 0
+        self.backdrop = "white" if source else ""  # two pictures that differ by their background differ everywhere
 
     def image_weights(self, cameras: Cameras) -> Tensor | float:
         """[B] further weights by camera; 1 here."""
