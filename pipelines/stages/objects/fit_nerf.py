@@ -135,6 +135,7 @@ def fit_nerf(
     device = torch.device(device)
     seed = seed if scene is None else scene.seed
     trainee = _NerfTrainee(scene, config, reference, seed, device)
+    trainee.remember(prior, scene)
     start = 0 if scene is None else scene.step
     stop = config.iterations if until is None else min(until, config.iterations)
     kind = None if prior is None else prior.clock
@@ -165,6 +166,7 @@ class _NerfTrainee:
         self.field = new_field(config.field, seed, device)
         self.grid = OccupancyGrid(config.grid_resolution, device)
         self.average: dict | None = None
+        self.prior: Prior | None = None
         if scene is not None:
             load_strict(self.field, scene.part("field"), "scene")
             self.grid = load_grid(scene, device)
@@ -175,6 +177,12 @@ class _NerfTrainee:
             unpack_optimizer(self.optimizer, scene.part("optim"))
         self.rates = RateScaler(self.optimizer)
         self.updates = 0 if scene is None else scene.meta.get("updates", scene.step)
+
+    def remember(self, prior: Prior | None, scene: Scene | None) -> None:
+        """Keeps what the prior has learned in snapshots; ``scene`` is one of them, to go on from."""
+        self.prior = prior
+        if prior is not None and scene is not None:
+            prior.recall(scene.part("prior"), scene.meta.get("prior"))
 
     def prepare(self, step: int, progress: float, generator: torch.Generator) -> None:
         config = self.config
@@ -255,6 +263,10 @@ class _NerfTrainee:
         }
         if self.updates != step:  # steps in which nothing had a gradient
             meta["updates"] = self.updates
+        kept, remembered = ({}, None) if self.prior is None else self.prior.memory()
+        if remembered and step < self.config.iterations:  # most priors remember nothing
+            meta["prior"] = remembered
+            tensors.update({f"prior/{name}": value for name, value in kept.items()})
         return Scene("nerf", tensors, meta)
 
     def _wants_normals(self) -> bool:
