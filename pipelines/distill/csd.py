@@ -24,6 +24,7 @@ class Csd(Distillation):
     paper = Paper("CSD, Eq. 6 and 8", None, (0.02, 0.98), "sigma2")
 
     def direction(self, draw: Draw) -> Tensor:
+        """[B, C, h, w]."""
         question = (draw.noisy(), draw.t, draw.cameras)
         without = draw.voices.unconditioned(*question)
         found = self.scale * (draw.voices.conditioned(*question) - without)

@@ -22,6 +22,7 @@ class Dds(Distillation):
     sourced = True
 
     def direction(self, draw: Draw) -> Tensor:
+        """[B, C, h, w]; InputError without a source."""
         if draw.source is None:
             raise InputError("distillation", "the scene as it was, for dds", "no scene",
                              "Connect the scene to Distillation's source input, and write what it shows.")

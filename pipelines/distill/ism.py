@@ -28,6 +28,7 @@ class Ism(Distillation):
     paper = Paper("LucidDreamer, Eq. 11 to 14 and Sec. 5", 7.5, (0.02, 0.55), "snr")
 
     def direction(self, draw: Draw) -> Tensor:
+        """[B, C, h, w]."""
         alphas = draw.voices.denoiser.alphas_cumprod
         s = (draw.t - max(round(self.interval * len(alphas)), 1)).clamp_min(0)
 

@@ -46,6 +46,7 @@ class GaussianLearner:
         return [self.means, self.log_variance]
 
     def predict(self, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
+        """The exact answer for what it believes."""
         a = cameras.azimuth.to(noisy)
         features = torch.stack([torch.ones_like(a), a.cos(), a.sin(), (2 * a).cos(), (2 * a).sin(),
                                 cameras.elevation.to(noisy).sin()], -1)

@@ -27,6 +27,7 @@ class Nfsd(Distillation):
     paper = Paper("NFSD, Eq. 6 to 8", 7.5, (0.02, 0.98), "sigma2")
 
     def direction(self, draw: Draw) -> Tensor:
+        """[B, C, h, w]."""
         question = (draw.noisy(), draw.t, draw.cameras)
         without = draw.voices.unconditioned(*question)
         wanted = draw.voices.conditioned(*question) - without

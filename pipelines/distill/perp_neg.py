@@ -10,22 +10,35 @@ Four evaluations per picture.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
 
-if TYPE_CHECKING:
-    from .voices import Voices
+
+class Speaks(Protocol):
+    """What is asked: a network's voices."""
+
+    @property
+    def guidance(self) -> float: ...
+
+    def conditioned(self, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
+        """eps_c."""
+        ...
+
+    def unconditioned(self, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
+        """eps_u."""
+        ...
+
 
 # (a, b, c) of the weights a exp(-b r) + c, r the nearness to the view: the released code's
 FRONT_SIDE, SIDE_BACK, FRONT_OF_BACK = (4.0, 0.5, -2.426), (1.0, 0.5, -0.606), (1.0, 0.5, 0.967)
 FRONT, SIDE = 0.0, math.pi / 2
 
 
-def perp_neg(voices: Voices, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
+def perp_neg(voices: Speaks, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
     """Guided eps [B, C, h, w] of noisy latents at times [B]."""
     unconditioned = voices.unconditioned(noisy, t, cameras)
     wanted = voices.conditioned(noisy, t, cameras) - unconditioned

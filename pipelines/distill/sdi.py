@@ -30,6 +30,7 @@ class Sdi(Distillation):
     paper = Paper("SDI, Eq. 11 and 12, App. A", 7.5, (0.02, 0.98), "snr", "annealed")
 
     def direction(self, draw: Draw) -> Tensor:
+        """[B, C, h, w]."""
         alphas, abar = draw.voices.denoiser.alphas_cumprod, draw.abar()
 
         def ask(x: Tensor, t: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ class Sjc(Distillation):
     paper = Paper("SJC, Eq. 9 to 11", 100.0, (0.02, 0.98), "uniform")
 
     def direction(self, draw: Draw) -> Tensor:
+        """[B, C, h, w]."""
         total, noise = torch.zeros_like(draw.latents), draw.noise
         for i in range(max(self.samples, 1)):
             if i:

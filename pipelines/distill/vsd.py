@@ -35,6 +35,7 @@ class Vsd(Distillation):
     paper = Paper("ProlificDreamer, Eq. 9, Algorithm 1, Sec. 4", 7.5, (0.02, 0.98), "sigma2")
 
     def direction(self, draw: Draw) -> Tensor:
+        """[B, C, h, w]; learns first from the step before."""
         if self._learner is None:
             self._begin(draw)
         if self._seen.latents and self._seen.key != draw.generator.initial_seed():
@@ -53,6 +54,7 @@ class Vsd(Distillation):
         return ({}, None) if self._learner is None else pack_adam(self._adam, self._seen, self._learner.parameters())
 
     def recall(self, tensors: dict[str, Tensor], meta: dict | None) -> bool:
+        """Kept until the network is known, with the first step."""
         self._kept = (tensors, meta) if meta else None
         return bool(meta)
 

@@ -69,7 +69,8 @@ def test_an_interrupted_nerf_goes_on_with_what_its_prior_has_learned():
     reference = tiny_stages.reference()
 
     def run(scene=None, until=None, method="vsd"):
-        prior = SdsPrior(Gaussians(), SdsSettings(reduction="mean", how=How(method, (("rate", 1e-2),) if method == "vsd" else ())))
+        how = How(method, (("rate", 1e-2),) if method == "vsd" else ())
+        prior = SdsPrior(Gaussians(), SdsSettings(reduction="mean", how=how))
         return fit_nerf(reference, prior, config, scene=scene, until=until, seed=3)
 
     whole, part = run(), run(until=3)

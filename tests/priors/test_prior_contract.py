@@ -78,7 +78,8 @@ PRIORS = {
     "dynamic in pixels": lambda: DynamicPrior(ViewPrior(LinearDenoiser(), PIXELS, HOME), TextPrior(LinearDenoiser(), PIXELS)),
     "vsd": lambda: SdsPrior(LinearDenoiser(), replace(MEAN, how=How("vsd", (("rate", 1e-3),)))),
     "sum with ism and vsd": lambda: half(
-        SdsPrior(Gaussians(guidance=3.0), replace(MEAN, how=How("ism"))), SdsPrior(LinearDenoiser(), replace(PIXELS, how=How("vsd")))),
+        SdsPrior(Gaussians(guidance=3.0), replace(MEAN, how=How("ism"))),
+        SdsPrior(LinearDenoiser(), replace(PIXELS, how=How("vsd")))),
     "rgsd": rgsd,
     "rgsd, as the paper": partial(rgsd, replace(TURNS, reuse=1)),
     "rgsd, mean": partial(rgsd, replace(TURNS, tau="mean", fixed=())),
