@@ -30,11 +30,12 @@ from ..pipelines.core.cameras import Cameras
 from ..pipelines.core.choices import Pose
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.modules import AnyModule
-from ..pipelines.networks.lora import Lora, LoraLearner
+from ..pipelines.networks.lora import LoraLearner
 from ..pipelines.networks.noise import NoisePath
 from ..pipelines.networks.text import VIEWS, view_weights
 from ..pipelines.networks.view import pose_vector, resize
 from .comfy_checks import ComfyObject, long_prompt
+from .comfy_twin import adapter
 
 log = logging.getLogger(__name__)
 NOT_IMAGES = (sampling.IMG_TO_IMG, sampling.IMG_TO_IMG_FLOW, sampling.COSMOS_RFLOW, sampling.V_PREDICTION_DDPM)
@@ -172,10 +173,7 @@ class ModelDenoiser:
 
     def learner(self, rank: int, generator: torch.Generator) -> LoraLearner:
         """What learns beside the MODEL in VSD: adapters on the attention of a private copy that gradients can cross."""
-        from .comfy_inversion import differentiable, trainable_noise
-
-        network = differentiable(self.backbone.model)
-        return LoraLearner(Lora(network.diffusion_model, rank, generator), trainable_noise(self, network))
+        return adapter(self.backbone.model, self.backbone.path, self.conditions, rank, generator)
 
     def conditions(self, cameras: Cameras) -> tuple[list, list]:
         """(positive, negative) as ComfyUI's sampling functions take them, one row per camera."""

@@ -1,13 +1,13 @@
 """Variational score distillation, VSD (ProlificDreamer, Wang et al. 2023, Eq. 9 and Algorithm 1).
 
-The noise of SDS is replaced by the answer of a second network that learns what is rendered: a LoRA on the frozen one, or
-``learners.GaussianLearner`` where there are no layers to adapt.  It is trained on a step's latents when the next step begins,
-so that a step that is tried again is told the same.
+The noise of SDS is replaced by the answer of a second network that learns what is rendered (``learners.py``).  It learns
+from a step's latents when the next step begins, so that a step that is tried again is told the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,18 +19,18 @@ from .plug import Distillation, Draw, Paper
 
 @dataclass
 class Vsd(Distillation):
-    """eps_guided - eps_phi: two evaluations, one of the learner, and one of it with its gradient per training step.
+    """eps_guided - eps_phi.  rate: of Adam; steps: of training per step; rank: of the LoRA.
 
-    rate: of Adam; steps: of training per step of the stage; rank: of the LoRA.
+    Evaluations: two, one of the learner, and one of it with its gradient per training step.
     """
 
     rate: float = 1e-4
     steps: int = 1
     rank: int = 4
     _seen: Seen = field(init=False, default_factory=Seen)
-    _learner: object = field(init=False, default=None)
-    _adam: object = field(init=False, default=None)
-    _kept: object = field(init=False, default=None)
+    _learner: Any = field(init=False, default=None)
+    _adam: Any = field(init=False, default=None)
+    _kept: Any = field(init=False, default=None)
 
     paper = Paper("ProlificDreamer, Eq. 9, Algorithm 1, Sec. 4", 7.5, (0.02, 0.98), "sigma2")
 
@@ -42,7 +42,8 @@ class Vsd(Distillation):
             self._train(draw)
         noisy = draw.noisy()
         draw.voices.asked += len(noisy)
-        return draw.voices.guided(noisy, draw.t, draw.cameras) - self._learner.predict(noisy, draw.t, draw.cameras).detach()
+        learned = self._learner.predict(noisy, draw.t, draw.cameras).detach()
+        return draw.voices.guided(noisy, draw.t, draw.cameras) - learned
 
     def learn(self, draw: Draw) -> None:
         self._seen.add(draw.generator.initial_seed(), draw.latents, draw.cameras)
@@ -59,15 +60,15 @@ class Vsd(Distillation):
         return bool(meta)
 
     def _begin(self, draw: Draw) -> None:
-        make, alphas = getattr(draw.voices.denoiser, "learner", None), draw.voices.denoiser.alphas_cumprod
-        fixed = torch.Generator().manual_seed(self.rank)
-        self._learner = make(self.rank, fixed) if make else GaussianLearner(alphas, draw.latents.shape[1:])
+        network, make = draw.voices.denoiser, getattr(draw.voices.denoiser, "learner", None)
+        beside = GaussianLearner(network.alphas_cumprod, draw.latents.shape[1:]) if make is None else None
+        self._learner = beside or make(self.rank, torch.Generator().manual_seed(self.rank))
         self._adam = torch.optim.Adam(self._learner.parameters(), lr=self.rate * self._learner.rate)
         if self._kept:
             self._seen = unpack_adam(self._adam, self._learner.parameters(), *self._kept)
 
     def _train(self, draw: Draw) -> None:
-        latents, cameras, own = *self._seen.all(draw.latents), torch.Generator().manual_seed(self._seen.key)
+        (latents, cameras), own = self._seen.all(draw.latents), torch.Generator().manual_seed(self._seen.key)
         for _ in range(self.steps):
             t = torch.randint(0, len(draw.voices.denoiser.alphas_cumprod), (len(latents),), generator=own).to(latents.device)
             noise = torch.randn(latents.shape, generator=own).to(latents)
@@ -75,7 +76,6 @@ class Vsd(Distillation):
             with torch.enable_grad():
                 answer = self._learner.predict(abar.sqrt() * latents + (1 - abar).sqrt() * noise, t, cameras)
                 (answer - noise).square().mean().backward()
-            draw.voices.asked += len(latents)
             self._adam.step()
             self._adam.zero_grad()
-        self._seen = Seen()
+        draw.voices.asked, self._seen = draw.voices.asked + self.steps * len(latents), Seen()
