@@ -168,13 +168,15 @@ class DistillSpec:
 
     def pictures(self, device: torch.device):
         """(cameras, pixels) -> pictures [B, S, S, 3] on white of the scene as it was; None without one."""
-        from ..pipelines.stages.results.render_views import render_scene
+        return None if self.source is None else pictures_of(self.source, device)
 
-        scene = self.source
-        if scene is None:
-            return None
-        return lambda cameras, size: render_scene(
-            scene, cameras.resized(size, size), want_normal=False, device=device).composite(1.0).to(device)
+
+def pictures_of(scene: Scene, device: torch.device):
+    """(cameras, pixels) -> pictures [B, S, S, 3] on white of a scene as it is."""
+    from ..pipelines.stages.results.render_views import render_scene
+
+    return lambda cameras, size: render_scene(
+        scene, cameras.resized(size, size), want_normal=False, device=device).composite(1.0).to(device)
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,9 @@ class PriorSpec:
         self.network.check()
         if self.distillation is not None:
             self.distillation.check(self.network.kind)
+        if self.network.kind == "view" and reference.blank:
+            raise InputError("prior", "a Text Prior, because there is no picture", "a View Prior",
+                             "It looks at a picture: use Reference View, or leave it out.")
         if self.network.kind == "text" and not (self.prompt.strip() or reference.prompt.strip()):
             raise InputError("prompt", "a description of the object", "nothing",
                              "Write it in Reference View or in Text Prior, for example 'a red teapot'.")

@@ -52,6 +52,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         inversion,
         layers,
         layers_out,
+        losses,
         magic123,
         mesh_in,
         networks,
@@ -62,6 +63,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         sources,
         stages,
         weights,
+        words,
     )
 
     return [
@@ -74,6 +76,9 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         priors.ViewPrior, priors.TextPrior, distillation.Distillation, priors.CombinePriors, magic123.TradeOffPrior,
         hifi123.RgsdPrior, priors.PriorSchedule,
         stages.ClipBoundary, stages.NerfStage1, stages.DynamicStage2, stages.DMTetRefine, stages.DynamicPrior,
+        words.WordsOnly, words.InitialShape, words.EditScene,
+        losses.PhotoLoss, losses.SilhouetteLoss, losses.SymmetryLoss, losses.DepthOrderLoss, losses.ClipLoss,
+        losses.PaletteLoss, losses.UntouchedLoss,
         estimate.Estimate,
         mesh_in.MeshToScene,
         magic123.StageOptionsNode, sources.Magic123Settings, sources.Consistent123Settings,

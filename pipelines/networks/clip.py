@@ -30,6 +30,10 @@ class ClipScorer:
     @torch.no_grad()
     def image_embedding(self, images: Tensor) -> Tensor:
         """[B, H, W, 3] sRGB in [0, 1] (any size) -> [B, D] of unit length."""
+        return self.embedding(images)
+
+    def embedding(self, images: Tensor) -> Tensor:
+        """:meth:`image_embedding`, differentiable."""
         x = resize(images, self.image_size)
         x = (x - x.new_tensor(self.mean)) / x.new_tensor(self.std)
         return torch.nn.functional.normalize(self.model.encode_image(x.permute(0, 3, 1, 2)).float(), dim=-1)

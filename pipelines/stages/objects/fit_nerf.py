@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...core.cameras import Cameras, Rays
 from ...core.errors import InputError
+from ...core.extra import ExtraLoss
 from ...core.prior import Prior
 from ...core.randomness import on_device, step_generator
 from ...core.schedules import Constant, Linear, Schedule
@@ -120,6 +121,7 @@ def fit_nerf(
     on_step: OnStep = ignore_step,
     on_checkpoint: OnCheckpoint | None = None,
     autosave: KeepState = keep_no_state,
+    extras: tuple[ExtraLoss, ...] = (),
 ) -> Scene:
     """A radiance field of the reference view as a Scene of kind "nerf".
 
@@ -148,7 +150,7 @@ def fit_nerf(
     def check(finished: int) -> tuple[str, bool]:
         return trainee.judge(boundary, finished, stop_at_boundary)
 
-    loop = Loop(trainee, reference, prior, config, seed, device, on_step, on_checkpoint, clock, check, autosave)
+    loop = Loop(trainee, reference, prior, config, seed, device, on_step, on_checkpoint, clock, check, autosave, extras)
     return loop.run(start, stop)
 
 

@@ -9,6 +9,7 @@ from typing import Literal, cast, get_args
 import torch
 
 from ...core.cameras import Cameras
+from ...core.extra import ExtraLoss
 from ...core.mesh import Mesh
 from ...core.prior import Prior
 from ...core.schedules import Constant, Schedule
@@ -97,6 +98,7 @@ def refine_mesh(
     on_step: OnStep = ignore_step,
     on_checkpoint: OnCheckpoint | None = None,
     autosave: KeepState = keep_no_state,
+    extras: tuple[ExtraLoss, ...] = (),
 ) -> Scene:
     """The refined surface as a Scene of kind "mesh".
 
@@ -127,7 +129,7 @@ def refine_mesh(
         return dynamic_clock(nerf_total + step, min(switch, nerf_total), nerf_total, config.iterations, kind)
 
     loop = Loop(trainee, reference, prior, config, seed, device, on_step, on_checkpoint, clock,
-                autosave=autosave)
+                autosave=autosave, extras=extras)
     return loop.run(start, stop)
 
 
@@ -259,7 +261,7 @@ def _start(scene: Scene, config: MeshConfig, reference: ReferenceView, device) -
     color = load_field(scene, device, averaged=True)
     threshold = config.threshold or nerf_threshold(scene)
     points = None
-    if config.cover_reference:
+    if config.cover_reference and not reference.blank:
         target = reference.resized(config.reference_size).to(device)
         points = seen_points(color, load_grid(scene, device), VolumeSettings(**scene.entry("volume")), target)
     with torch.no_grad():
