@@ -118,7 +118,9 @@ def test_silhouettes_alone_carve_a_shape_and_a_faded_loss_is_not_rendered():
 
 
 @pytest.mark.parametrize("shape", ["ball", "figure", "mesh"])
-def test_a_stage_begins_with_the_shape_that_it_is_given(shape):
+def test_a_stage_begins_with_the_shape_that_it_is_given(shape, monkeypatch):
+    monkeypatch.setattr(initial_shape, "STEPS", 60)
+    monkeypatch.setattr(initial_shape, "POINTS", 2048)
     inside = {"ball": lambda: initial_shape.ball(0.8), "figure": lambda: initial_shape.figure(1.2),
               "mesh": lambda: initial_shape.mesh_inside(tiny_stages.box())}[shape]()
     scene = initial_shape.initial_scene(words_only("a thing"), tiny_stages.NERF, inside, seed=4)

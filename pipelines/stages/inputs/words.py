@@ -25,4 +25,5 @@ def words_only(prompt: str, negative: str = "", radius: float = HOME.radius, fov
     if not math.radians(-89) <= elevation <= math.radians(89):
         raise InputError("elevation", "-89 to 89 degrees", f"{math.degrees(elevation):g}", "Choose a value in that range.")
     camera = Cameras.orbit(0.0, elevation, radius, fovy, SIDE, SIDE)
-    return ReferenceView(Views(camera, torch.ones(1, SIDE, SIDE, 3), torch.zeros(1, SIDE, SIDE)), prompt.strip(), negative.strip())
+    nothing = Views(camera, torch.ones(1, SIDE, SIDE, 3), torch.zeros(1, SIDE, SIDE))
+    return ReferenceView(nothing, prompt.strip(), negative.strip())
