@@ -66,10 +66,11 @@ class InitialShape(Node):
     def run(cls, reference, shape, size, preset, seed, mesh=None, options=None):
         from ..pipelines.stages.objects import initial_shape
 
-        if shape == "mesh" and mesh is None:
+        given = None if mesh is None else any_mesh(mesh, "mesh")
+        if shape == "mesh" and given is None:
             raise InputError("mesh", "a mesh, for shape = mesh", "nothing", "Connect one, or choose ball or figure.")
         if shape == "mesh":
-            inside = initial_shape.mesh_inside(fitted(any_mesh(mesh, "mesh"), size))
+            inside = initial_shape.mesh_inside(fitted(given, size))
         else:
             inside = {"ball": initial_shape.ball, "figure": initial_shape.figure}[shape](size)
         config = with_options(presets()[preset].nerf, options)
