@@ -46,6 +46,7 @@ from lift123.verification.mixture import MixtureDenoiser, by_azimuth
 SIZE, STEPS, GUIDANCE, AROUND = 32, 120, 2.0, 12
 SHARPNESS = 3.0  # how well the exact denoiser's condition tells views apart: words, not angles
 VIEWS, DRAWS = 8, 12
+EDITION = 1
 CALIBRATION = 15  # an object that is not reported
 SDS = replace(small_networks.SDS, t_range=(Linear(0.3, 0.02), Linear(0.95, 0.3)))
 NERF = replace(
@@ -182,6 +183,12 @@ def run_one(network: str, variant: Variant, index: int, seed: int, path: Path, k
     return made
 
 
+def record_key(network: str, variant: Variant, index: int, seed: int) -> str:
+    """Changes with what decides a result here.  EDITION stands for the stages and methods: raise it when they change."""
+    taught = [variant.name, repr(variant.settings.how), describe(variant.settings.t_range), variant.settings.space]
+    return digest([EDITION, network, taught, STEPS, SIZE, GUIDANCE, SHARPNESS, object_digest(toy(index)), seed])
+
+
 def tasks(args) -> list[tuple[str, Variant, int, int, Path, str]]:
     """Every run with the place of its record and its key: objects change last, so that a cut keeps whole tables."""
     found = []
@@ -189,8 +196,7 @@ def tasks(args) -> list[tuple[str, Variant, int, int, Path, str]]:
         for index in range(args.objects):
             for seed in range(args.seeds):
                 for variant in VARIANTS:
-                    key = digest([network, describe(variant.settings), describe(NERF), object_digest(toy(index)), seed,
-                                  SHARPNESS])
+                    key = record_key(network, variant, index, seed)
                     path = args.folder / f"{network}-{variant.name}-o{index:03d}-s{seed}_manifest.json"
                     found.append((network, variant, index, seed, path, key))
     return found

@@ -24,9 +24,11 @@ class Lift123Extension(ComfyExtension):
         from server import PromptServer
 
         from ..host import checkpoints, finish, renamed, turns, wires
+        from ..pipelines.ops import accelerators
 
         checkpoints.register_folders()
         if getattr(PromptServer, "instance", None) is not None:
+            log.info("Lift123: %s", accelerators.told())
             finish.register_route(PromptServer.instance.routes)
             turns.register_routes(PromptServer.instance)
             await renamed.register()
