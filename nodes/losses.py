@@ -49,7 +49,7 @@ def _places(azimuths: str, elevations: str, count: int) -> tuple[tuple[float, ..
     return around, up
 
 
-def _pictures(images, masks, marks: str, size: int):
+def _pictures(images, masks, marks, size: int):
     """([N, S, S, 3] straight colors, [N, S, S] coverage) of an IMAGE batch, padded to squares, not moved."""
     import torch
 

@@ -19,10 +19,9 @@ from .plug import Distillation, Draw, Paper
 
 @dataclass
 class Vsd(Distillation):
-    """eps_guided - eps_phi.  rate: of Adam; steps: of training per step; rank: of the LoRA.
+    """eps_guided - eps_phi: two evaluations, one of the learner, and one with its gradient per training step.
 
-    Evaluations: two, one of the learner, and one of it with its gradient per training step.
-    """
+    rate: of Adam; steps: of training per step of the stage; rank: of the LoRA."""
 
     rate: float = 1e-4
     steps: int = 1
@@ -36,14 +35,12 @@ class Vsd(Distillation):
 
     def direction(self, draw: Draw) -> Tensor:
         """[B, C, h, w]; learns first from the step before."""
-        if self._learner is None:
-            self._begin(draw)
+        self._begin(draw)
         if self._seen.latents and self._seen.key != draw.generator.initial_seed():
             self._train(draw)
-        noisy = draw.noisy()
-        draw.voices.asked += len(noisy)
-        learned = self._learner.predict(noisy, draw.t, draw.cameras).detach()
-        return draw.voices.guided(noisy, draw.t, draw.cameras) - learned
+        question = (draw.noisy(), draw.t, draw.cameras)
+        draw.voices.asked += len(draw.latents)
+        return draw.voices.guided(*question) - self._learner.predict(*question).detach()
 
     def learn(self, draw: Draw) -> None:
         self._seen.add(draw.generator.initial_seed(), draw.latents, draw.cameras)
@@ -60,9 +57,11 @@ class Vsd(Distillation):
         return bool(meta)
 
     def _begin(self, draw: Draw) -> None:
+        if self._learner is not None:
+            return
         network, make = draw.voices.denoiser, getattr(draw.voices.denoiser, "learner", None)
-        beside = GaussianLearner(network.alphas_cumprod, draw.latents.shape[1:]) if make is None else None
-        self._learner = beside or make(self.rank, torch.Generator().manual_seed(self.rank))
+        fixed = torch.Generator().manual_seed(self.rank)
+        self._learner = make(self.rank, fixed) if make else GaussianLearner(network.alphas_cumprod, draw.latents.shape[1:])
         self._adam = torch.optim.Adam(self._learner.parameters(), lr=self.rate * self._learner.rate)
         if self._kept:
             self._seen = unpack_adam(self._adam, self._learner.parameters(), *self._kept)
