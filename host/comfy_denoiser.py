@@ -30,10 +30,12 @@ from ..pipelines.core.cameras import Cameras
 from ..pipelines.core.choices import Pose
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.modules import AnyModule
+from ..pipelines.networks.lora import LoraLearner
 from ..pipelines.networks.noise import NoisePath
 from ..pipelines.networks.text import VIEWS, view_weights
 from ..pipelines.networks.view import pose_vector, resize
 from .comfy_checks import ComfyObject, long_prompt
+from .comfy_twin import adapter
 
 log = logging.getLogger(__name__)
 NOT_IMAGES = (sampling.IMG_TO_IMG, sampling.IMG_TO_IMG_FLOW, sampling.COSMOS_RFLOW, sampling.V_PREDICTION_DDPM)
@@ -166,8 +168,12 @@ class ModelDenoiser:
         return self.backbone.decode(latents)
 
     def with_guidance(self, guidance: float):
-        """A copy with another CFG scale (1 = conditional only)."""
+        """A copy with another CFG scale (1 = conditional only, 0 = unconditional only)."""
         return replace(self, guidance=guidance)
+
+    def learner(self, rank: int, generator: torch.Generator) -> LoraLearner:
+        """What learns beside the MODEL in VSD: adapters on the attention of a private copy that gradients can cross."""
+        return adapter(self.backbone.model, self.backbone.path, self.conditions, rank, generator)
 
     def conditions(self, cameras: Cameras) -> tuple[list, list]:
         """(positive, negative) as ComfyUI's sampling functions take them, one row per camera."""
@@ -189,6 +195,8 @@ class ModelDenoiser:
     def _denoise(self, x: Tensor, t: Tensor, cameras: Cameras, guidance: float) -> Tensor:
         with torch.inference_mode():
             positive, negative = self.conditions(cameras)
+        if guidance == 0:  # the unconditioned answer alone, for the price of one
+            positive, guidance = negative, 1.0
         return self.backbone.denoise(x, self.backbone.path.sigmas[t], positive, negative, guidance)
 
     def doubted(self):

@@ -10,7 +10,6 @@ import copy
 import re
 from dataclasses import replace
 
-import comfy.model_management as mm
 import torch
 from torch import Tensor
 
@@ -18,19 +17,7 @@ from ..pipelines.core.errors import InputError
 from ..pipelines.core.modules import AnyModule
 from ..pipelines.networks.learned_words import LearnedWord
 from .comfy_denoiser import ModelTextDenoiser
-
-
-def differentiable(patcher) -> AnyModule:
-    """A private copy of a patcher's network, with its patches, whose weights are ordinary tensors on the device."""
-    if patcher.is_dynamic():
-        patcher = patcher.get_non_dynamic_delegate()
-    if patcher.load_device.type != "cpu":
-        mm.free_memory(2.2 * patcher.model_size() + mm.extra_reserved_memory(), patcher.load_device)
-    mm.load_models_gpu([patcher], force_full_load=True)
-    kept = [getattr(patcher.model, name, None) for name in ("model_config", "current_patcher")]  # not made to be copied
-    with torch.inference_mode(False):
-        twin = copy.deepcopy(patcher.model, {id(k): k for k in kept if k is not None})
-    return twin.to(patcher.load_device).eval().requires_grad_(False)
+from .comfy_twin import applied, differentiable
 
 
 def without_overwriting(network: AnyModule) -> AnyModule:
@@ -139,14 +126,7 @@ class ModelInverter:
 
     def noise(self, noisy: Tensor, t: Tensor, condition: dict) -> Tensor:
         """eps_hat [B, C, h, w] without guidance; differentiable in the condition."""
-        x = self.path.state(noisy.float(), t)
-        before, mm.in_training = mm.in_training, True  # some networks compute in place otherwise
-        try:
-            sample = self.network.apply_model(
-                x.to(self.device), self.path.sigmas[t].to(self.device), transformer_options=dict(self.options), **condition)
-        finally:
-            mm.in_training = before
-        return self.path.epsilon(x, sample.to(x.device).float(), t)
+        return applied(self.network, self.path, self.options, noisy, t, condition)
 
     def conditioned(self, word: LearnedWord) -> ModelTextDenoiser:
         """The denoiser, its prompts free to name the word."""

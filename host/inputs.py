@@ -34,6 +34,8 @@ CARRIED = {
     "LIFT123_MULTIVIEW": ("a multi-view network", ("load",), "Load Multi-View Network"),
     "LIFT123_SLRM": ("an S-LRM", ("load",), "Load S-LRM"),
     "LIFT123_PRIOR": ("a prior", ("kinds", "check", "build"), "a prior node"),
+    "LIFT123_DISTILLATION": ("a distillation", ("how", "guided"), "Distillation"),
+    "LIFT123_LOSSES": ("losses", ("parts", "check", "build"), "a loss node"),
     "LIFT123_SCHEDULE": ("a schedule", ("__call__",), "Prior Schedule"),
     "LIFT123_BOUNDARY": ("a boundary", ("check", "build", "clip"), "CLIP Boundary"),
     "LIFT123_OPTIONS": ("stage options", ("applied",), "Stage Options"),

@@ -6,7 +6,7 @@ result caches small, and lets one prior node serve several references.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,8 +21,10 @@ from ..pipelines.core.schedules import Form, Schedule
 from . import checkpoints
 
 if TYPE_CHECKING:  # what stages are made of comes with them
+    from ..pipelines.distill.plug import How
     from ..pipelines.priors.sds import SdsSettings
     from ..pipelines.stages.inputs.reference import ReferenceView
+    from ..pipelines.stages.loop.scene import Scene
     from ..pipelines.stages.objects.boundary import ClipBoundary
 
 
@@ -136,6 +138,48 @@ def _from_disk(network: Network, path: str, stamp: int, device: str):
 
 
 @dataclass(frozen=True)
+class DistillSpec:
+    """How a prior's network teaches, and the scene as it was for methods that compare with it.
+
+    source_prompt: what that scene shows; empty = the prior's prompt.
+    """
+
+    how: How
+    source: Scene | None = None
+    source_prompt: str = ""
+
+    def check(self, kind: str) -> None:
+        """InputError before any work.  kind: of the prior's network."""
+        from ..pipelines.distill.registry import METHODS
+
+        if METHODS[self.how.method].sourced and self.source is None:
+            raise InputError("distillation", f"the scene as it was, for {self.how.method}", "none",
+                             "Connect the scene to be edited to Distillation's source input.")
+        if self.how.perp_neg and kind != "text":
+            raise InputError("distillation", "perp_neg with a Text Prior", f"a {kind} network",
+                             "Only words can push each other away: turn perp_neg off here.")
+
+    def guided(self, denoiser):
+        """The denoiser with the guidance of the method's paper, where its numbers are asked for and it has one."""
+        from ..pipelines.distill.registry import paper_of
+
+        scale = paper_of(self.how).guidance if self.how.numbers == "paper" else None
+        return denoiser if scale is None else denoiser.with_guidance(scale)
+
+    def pictures(self, device: torch.device):
+        """(cameras, pixels) -> pictures [B, S, S, 3] on white of the scene as it was; None without one."""
+        return None if self.source is None else pictures_of(self.source, device)
+
+
+def pictures_of(scene: Scene, device: torch.device):
+    """(cameras, pixels) -> pictures [B, S, S, 3] on white of a scene as it is."""
+    from ..pipelines.stages.results.render_views import render_scene
+
+    return lambda cameras, size: render_scene(
+        scene, cameras.resized(size, size), want_normal=False, device=device).composite(1.0).to(device)
+
+
+@dataclass(frozen=True)
 class PriorSpec:
     """One frozen network as a loss.
 
@@ -143,6 +187,7 @@ class PriorSpec:
     guidance:      classifier-free guidance scale; None keeps the network's own.
     prompt, negative: text networks; an empty prompt means the reference's.
     angle_scaling: view networks; weight grows with the angle from the reference (0 at it, 1 behind it).
+    distillation:  how the network teaches; None = SDS.
     """
 
     network: AnyNetwork
@@ -151,6 +196,7 @@ class PriorSpec:
     prompt: str = ""
     negative: str = ""
     angle_scaling: bool = True
+    distillation: DistillSpec | None = None
 
     def kinds(self) -> set[str]:
         return {self.network.kind}
@@ -158,6 +204,11 @@ class PriorSpec:
     def check(self, reference) -> None:
         """InputError before any work: files, prompt."""
         self.network.check()
+        if self.distillation is not None:
+            self.distillation.check(self.network.kind)
+        if self.network.kind == "view" and reference.blank:
+            raise InputError("prior", "a Text Prior, because there is no picture", "a View Prior",
+                             "It looks at a picture: use Reference View, or leave it out.")
         if self.network.kind == "text" and not (self.prompt.strip() or reference.prompt.strip()):
             raise InputError("prompt", "a description of the object", "nothing",
                              "Write it in Reference View or in Text Prior, for example 'a red teapot'.")
@@ -169,11 +220,15 @@ class PriorSpec:
         denoiser = self.network.load(device)
         if self.guidance is not None:
             denoiser = denoiser.with_guidance(self.guidance)
+        settings, source, words, how = self.settings, None, "", self.distillation
+        if how is not None:
+            settings, denoiser = replace(settings, how=how.how), how.guided(denoiser)
+            source, words = how.pictures(device), how.source_prompt.strip()
         if self.network.kind == "view":
-            return priors.view_prior(denoiser, reference, self.settings, angle_scaling=self.angle_scaling)
+            return priors.view_prior(denoiser, reference, settings, self.angle_scaling, source)
         if self.prompt.strip():
             reference = reference.with_prompt(self.prompt.strip(), self.negative.strip())
-        return priors.text_prior(denoiser, reference, self.settings)
+        return priors.text_prior(denoiser, reference, settings, source, words)
 
 
 @dataclass(frozen=True)

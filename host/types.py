@@ -10,6 +10,8 @@ LIFT123_CLIP           ``specs.Network`` of kind "clip"
 LIFT123_DEPTH          ``specs.Network`` of kind "depth"
 LIFT123_DEPTH_TEXT     ``specs.Network`` of kind "depth_text": a text network that is shown depth
 LIFT123_PRIOR          ``specs.PriorSpec``: networks with guidance, timestep range and weight
+LIFT123_DISTILLATION   ``specs.DistillSpec``: how a prior's network teaches
+LIFT123_LOSSES         ``extra_specs.Losses``: further losses of a stage
 LIFT123_SCHEDULE       a frozen schedule of ``pipelines.core.schedules``
 LIFT123_BOUNDARY       ``specs.BoundarySpec``: the CLIP network and the rule
 LIFT123_OPTIONS        ``magic123.StageOptions``: settings that replace a preset's
@@ -33,6 +35,8 @@ Clip = io.Custom("LIFT123_CLIP")
 Depth = io.Custom("LIFT123_DEPTH")
 DepthText = io.Custom("LIFT123_DEPTH_TEXT")
 Prior = io.Custom("LIFT123_PRIOR")
+Distillation = io.Custom("LIFT123_DISTILLATION")
+Losses = io.Custom("LIFT123_LOSSES")
 Schedule = io.Custom("LIFT123_SCHEDULE")
 Boundary = io.Custom("LIFT123_BOUNDARY")
 Scene = io.Custom("LIFT123_SCENE")

@@ -24,10 +24,12 @@ class Lift123Extension(ComfyExtension):
         from server import PromptServer
 
         from ..host import checkpoints, finish, renamed, turns, wires
+        from ..pipelines.ops import accelerators
         from . import to_cluster
 
         checkpoints.register_folders()
         if getattr(PromptServer, "instance", None) is not None:
+            log.info("Lift123: %s", accelerators.told())
             finish.register_route(PromptServer.instance.routes)
             turns.register_routes(PromptServer.instance)
             to_cluster.register_routes(PromptServer.instance.routes)
@@ -47,6 +49,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         characters,
         comfy_networks,
         cut_out,
+        distillation,
         estimate,
         evaluate,
         export,
@@ -55,6 +58,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         inversion,
         layers,
         layers_out,
+        losses,
         magic123,
         mesh_in,
         networks,
@@ -68,6 +72,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         sources,
         stages,
         weights,
+        words,
     )
 
     return [
@@ -78,9 +83,12 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         comfy_networks.ModelAsText, comfy_networks.ModelAsView,
         inversion.TextualInversion, magic123.SampleViews,
         hifi123.RgnvEnhance, hifi123.InvertReconstruct,
-        priors.ViewPrior, priors.TextPrior, priors.CombinePriors, magic123.TradeOffPrior, hifi123.RgsdPrior,
-        picture_priors.PicturesPrior, picture_priors.ClipImagePrior, priors.PriorSchedule,
+        priors.ViewPrior, priors.TextPrior, distillation.Distillation, priors.CombinePriors, magic123.TradeOffPrior,
+        hifi123.RgsdPrior, picture_priors.PicturesPrior, picture_priors.ClipImagePrior, priors.PriorSchedule,
         stages.ClipBoundary, stages.NerfStage1, stages.DynamicStage2, stages.DMTetRefine, stages.DynamicPrior,
+        words.WordsOnly, words.InitialShape, words.EditScene,
+        losses.PhotoLoss, losses.SilhouetteLoss, losses.SymmetryLoss, losses.DepthOrderLoss, losses.ClipLoss,
+        losses.PaletteLoss, losses.UntouchedLoss,
         estimate.Estimate,
         mesh_in.MeshToScene,
         magic123.StageOptionsNode, sources.Magic123Settings, sources.Consistent123Settings,

@@ -60,6 +60,13 @@ class Estimate(Node):
             stages = estimate(reference, coarse, fine, nerf, chosen.mesh, device=device, patience=patience,
                               peak=lambda: peak_bytes(device),
                               watch=lambda step: mm.throw_exception_if_processing_interrupted())
-            pages.append(f"{name}\n{report(stages, duration)}")
+            pages.append("\n".join([name, report(stages, duration), *evaluations(coarse, fine)]))
             say("\n\n".join(pages), node_key(cls))
         return io.NodeOutput("\n\n".join(pages))
+
+
+def evaluations(*priors) -> list[str]:
+    """A line on what the priors' networks were asked per new view, or nothing."""
+    found = {name: count for prior in priors if prior is not None for name, count in prior.evaluations().items()}
+    told = ", ".join(f"{name} {count:.3g}" for name, count in found.items())
+    return [f"network evaluations per new view: {told}"] if told else []

@@ -166,6 +166,12 @@ class StageOptionsNode(Node):
                                tooltip="Where the picture's colors count: everywhere (on a background), in the mask "
                                        "(Magic123's paper), without its soft edge (its code's fine stage), or two pixels "
                                        "further in (its README)."),
+                io.Combo.Input("field", options=[_KEEP, "hash", "frequency", "triplane"], default=_KEEP, optional=True,
+                               tooltip="NeRF stage: what the network is told about a point. hash: the papers' grid; frequency: "
+                                       "a plain MLP, smooth and slow to learn; triplane: three feature planes."),
+                io.Combo.Input("rasterizer", options=[_KEEP, "built-in", "fastest", "nvdiffrast"], default=_KEEP, optional=True,
+                               tooltip="Mesh stage: who draws the mesh. fastest = nvdiffrast where it is installed with a CUDA "
+                                       "device, else the built-in one. The log at start says what was found."),
                 io.Combo.Input("initial_surface", options=[_KEEP, "log", "clamp"], default=_KEEP,
                                tooltip="Mesh stage: how density becomes distance. clamp = the papers' code; log starts "
                                        "without staircase."),
@@ -181,7 +187,8 @@ class StageOptionsNode(Node):
     @classmethod
     def run(cls, normal_warmup, clay_share, half_levels_until, from_above, reference_noise, entropy, reference_first,
             reference_every, blur_gradient, color_region, initial_surface, depth_form=_KEEP, optimizer=_KEEP, rate_grid=0.0,
-            rate_colors=0.0, rate_shape=0.0, color_mean=_KEEP, mask_target=_KEEP, sample_mean=_KEEP, background=_KEEP, **weights):
+            rate_colors=0.0, rate_shape=0.0, color_mean=_KEEP, mask_target=_KEEP, sample_mean=_KEEP, background=_KEEP,
+            field=_KEEP, rasterizer=_KEEP, **weights):
         changes = [(name, Constant(value)) for name, value in weights.items() if value >= 0]
         changes += _OPTIMIZERS.get(optimizer, [])
         rates = {"lr_grid": rate_grid, "lr_mlp": rate_colors, "lr_sdf": rate_shape, "lr_deform": rate_shape}
@@ -202,6 +209,8 @@ class StageOptionsNode(Node):
         changes += [("blur_stop_gradient", _BLUR[blur_gradient])] if blur_gradient in _BLUR else []
         if color_region in _REGION:
             changes += list(zip(("rgb_inside", "rgb_edge"), _REGION[color_region], strict=True))
+        changes += [("rasterizer", rasterizer)] if rasterizer != _KEEP else []
+        changes += [("field.encoding", field)] if field != _KEEP else []
         changes += [("init", initial_surface)] if initial_surface != _KEEP else []
         changes += [("depth_form", depth_form)] if depth_form != _KEEP else []
         return io.NodeOutput(StageOptions(tuple(changes)))

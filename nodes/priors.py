@@ -32,6 +32,7 @@ _SHARED_TIPS = {
     "pixel_weight_schedule": "space = pixels: multiplies pixel_weight over progress (0..1 of the stage).",
     "shrink": "How renders larger than the network's pictures become smaller. smooth: every pixel counts; plain: the "
               "released codes, which look at four pixels around each sample.",
+    "distillation": "From Distillation: how the network teaches; without it by score distillation (SDS).",
     "prior": "Wire into NeRF Stage 1, Dynamic-Prior Stage 2, DMTet Refine or Combine Priors.",
 }
 
@@ -62,6 +63,7 @@ def _expert_inputs() -> list:
         types.Schedule.Input("pixel_weight_schedule", optional=True, tooltip=tips["pixel_weight_schedule"]),
         io.Combo.Input("shrink", options=["smooth", "plain"], default="smooth", optional=True, tooltip=tips["shrink"],
                        advanced=True),
+        types.Distillation.Input("distillation", optional=True, tooltip=tips["distillation"]),
     ]
 
 
@@ -113,10 +115,11 @@ class ViewPrior(Node):
     @classmethod
     def run(cls, view_network, guidance, weight, t_min, t_max, angle_scaling, fixed_t, reduction, weighting,
             t_min_schedule=None, t_max_schedule=None, weight_schedule=None, space="latent", pixel_weight=12.0,
-            pixel_weight_schedule=None, shrink="smooth"):
+            pixel_weight_schedule=None, shrink="smooth", distillation=None):
         settings = _settings(weight, t_min, t_max, fixed_t, reduction, weighting, t_min_schedule, t_max_schedule,
                              weight_schedule, space, pixel_weight, pixel_weight_schedule, shrink)
-        return io.NodeOutput(PriorSpec(view_network, settings, guidance or None, angle_scaling=angle_scaling))
+        return io.NodeOutput(PriorSpec(view_network, settings, guidance or None, angle_scaling=angle_scaling,
+                                       distillation=distillation))
 
 
 class TextPrior(Node):
@@ -140,10 +143,10 @@ class TextPrior(Node):
     @classmethod
     def run(cls, text_network, prompt, negative, guidance, weight, t_min, t_max, fixed_t, reduction, weighting,
             t_min_schedule=None, t_max_schedule=None, weight_schedule=None, space="latent", pixel_weight=12.0,
-            pixel_weight_schedule=None, shrink="smooth"):
+            pixel_weight_schedule=None, shrink="smooth", distillation=None):
         settings = _settings(weight, t_min, t_max, fixed_t, reduction, weighting, t_min_schedule, t_max_schedule,
                              weight_schedule, space, pixel_weight, pixel_weight_schedule, shrink)
-        return io.NodeOutput(PriorSpec(text_network, settings, guidance or None, prompt, negative))
+        return io.NodeOutput(PriorSpec(text_network, settings, guidance or None, prompt, negative, distillation=distillation))
 
 
 class CombinePriors(Node):

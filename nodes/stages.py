@@ -29,6 +29,7 @@ _PRESET_TIP = ("Where all settings that are not on this node come from. quicksta
                "what = texture). Estimate Time and Memory says what they cost here.")
 _OPTIONS_TIP = "From Stage Options: single settings that replace the preset's."
 _REPORT_TIP = "Where the stage ended and why, and which losses were left out because their input is missing."
+_LOSSES_TIP = "From a loss node (Photo, Silhouette, Symmetry, Depth Order, CLIP, Palette, Keep Outside Region), or a row of them."
 _SCENE_TIP = "What has been learned so far; any stage, render, save or export node takes it."
 _FORM_TIP = "How the weight moves from the 3D to the 2D prior: exponential (the paper's choice), linear, or log."
 _STRETCH_TIP = ("Sigma: slows the ramp down, exp(-x / sigma). 1.5 on the global clock without a CLIP Boundary is strategy (c) of "
@@ -99,6 +100,7 @@ class NerfStage1(Node):
                 types.Scene.Input("scene", optional=True,
                                   tooltip="Go on with this unfinished NeRF scene, for example from Load Scene."),
                 types.Options.Input("options", optional=True, tooltip=_OPTIONS_TIP),
+                types.Losses.Input("losses", optional=True, tooltip=_LOSSES_TIP),
             ],
             outputs=[
                 types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP),
@@ -115,7 +117,8 @@ class NerfStage1(Node):
         return crossed()
 
     @classmethod
-    def run(cls, reference, iterations, seed, preset, prior=None, boundary=None, scene=None, options=None, **settings):
+    def run(cls, reference, iterations, seed, preset, prior=None, boundary=None, scene=None, options=None,
+            losses=None, **settings):
         from ..pipelines.stages.loop.scene import Scene
         from ..pipelines.stages.objects.fit_nerf import fit_nerf
 
@@ -125,7 +128,7 @@ class NerfStage1(Node):
         if scene is not None and (other := reference.unlike(scene.reference)):
             raise InputError("scene", "one that was begun with this reference view", f"one of {other}",
                              "Connect its own picture, or disconnect the scene to begin anew.")
-        for part in (prior, boundary):
+        for part in (prior, boundary, losses):
             if part is not None:
                 part.check(reference)
         remarks = stage_remarks(config, reference, prior is not None)
@@ -133,15 +136,17 @@ class NerfStage1(Node):
             say(" ".join(remarks), node_key(cls))
         device = device_with_room()
         require_nerf(config, prior is not None, device)
+        more = {} if losses is None else {"losses": losses}
         shelf = Shelf("NeRF stage 1", reference=reference, config=config, seed=seed, prior=prior, boundary=boundary, scene=scene,
-                      device=device.type)
+                      device=device.type, **more)
         left = shelf.find(Scene.unpack)
         built = None if prior is None else prior.build(reference, device)
         gate = None if boundary is None else boundary.build(reference, device)
+        extras = () if losses is None else losses.build(reference, device)
         result = run_stage("NeRF stage 1", lambda hooks: fit_nerf(
             reference, built, config, scene=left or scene, boundary=gate, stop_at_boundary=gate is not None, seed=seed,
-            device=device, **hooks), node_key(cls), scene, shelf=shelf, unpack=Scene.unpack, remarks=remarks)
-        result = with_settings(result, prior=prior, boundary=boundary)
+            device=device, extras=extras, **hooks), node_key(cls), scene, shelf=shelf, unpack=Scene.unpack, remarks=remarks)
+        result = with_settings(result, prior=prior, boundary=boundary, losses=losses)
         plot = boundary_plot(result)
         return io.NodeOutput(result, plot, report(result, remarks), ui=ui.PreviewImage(plot, cls=cls))
 
@@ -257,6 +262,7 @@ class DMTetRefine(Node):
                                   tooltip="Any prior; usually the dynamic prior of stage 2. Without one only the "
                                           "picture is fitted."),
                 types.Options.Input("options", optional=True, tooltip=_OPTIONS_TIP),
+                types.Losses.Input("losses", optional=True, tooltip=_LOSSES_TIP),
             ],
             outputs=[
                 types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP),
@@ -271,24 +277,26 @@ class DMTetRefine(Node):
         return crossed()
 
     @classmethod
-    def run(cls, scene, iterations, what, preset, prior=None, options=None, **settings):
+    def run(cls, scene, iterations, what, preset, prior=None, options=None, losses=None, **settings):
         from ..pipelines.stages.loop.scene import Scene
         from ..pipelines.stages.objects.refine_mesh import refine_mesh
 
         config = overridden(with_options(presets()[preset].mesh, options), iterations=iterations, **settings)
         config = replace(config, optimize=what)
-        if prior is not None:
-            prior.check(scene.reference)
+        for part in (prior, losses):
+            if part is not None:
+                part.check(scene.reference)
         device = device_with_room()
         require_mesh(config, prior is not None, device)
         remarks = stage_remarks(config, scene.reference)
         built = None if prior is None else prior.build(scene.reference, device)
-        shelf = Shelf("DMTet refine", scene=scene, config=config, prior=prior, device=device.type)
+        extras, more = ((), {}) if losses is None else (losses.build(scene.reference, device), {"losses": losses})
+        shelf = Shelf("DMTet refine", scene=scene, config=config, prior=prior, device=device.type, **more)
         left = shelf.find(Scene.unpack)
         result = run_stage("DMTet refine", lambda hooks: refine_mesh(
-            built, left or scene, config, reference=scene.reference, device=device, **hooks), node_key(cls), scene, shelf=shelf,
-            unpack=Scene.unpack, remarks=remarks)
-        return io.NodeOutput(with_settings(result, prior=prior), report(result, remarks))
+            built, left or scene, config, reference=scene.reference, device=device, extras=extras, **hooks), node_key(cls),
+            scene, shelf=shelf, unpack=Scene.unpack, remarks=remarks)
+        return io.NodeOutput(with_settings(result, prior=prior, losses=losses), report(result, remarks))
 
 
 def dynamic(prior_3d, prior_2d, form: Form, clock: Clock, stretch: float = 1.0, full_2d: bool = False) -> DynamicSpec:

@@ -25,6 +25,7 @@ Randomness         a ``torch.Generator`` argument; the global generator is never
 Plugs (documented members and defaults; a contract test runs over all that exist)
 ---------------------------------------------------------------------------------
 Prior              ``core/prior.py``: a loss on pictures.  ``tests/priors/test_prior_contract.py``
+Distillation       ``distill/plug.py``: how a prior's network teaches.  ``tests/distill/test_distillation.py``
 Denoiser           ``core/protocols.py``: a diffusion network, told a picture or a prompt.
                    ``tests/networks/test_denoiser_contract.py``
 Fields             ``core/protocols.py``: density and color in space, a surface.
@@ -38,7 +39,7 @@ stages.results     bake, render, evaluate
 stages.objects     NeRF, boundary, mesh, meshes from elsewhere, priors of one picture, words
 stages.loop        the one loop and its step, cameras, optimizers, scenes
 stages.inputs      pictures and reference views
-L2                 render, fields, priors, networks, loaders, catalog, methods, metrics, toybox, rigging
+L2                 render, fields, distill, priors, networks, loaders, catalog, methods, metrics, toybox, rigging
 L1                 ops, losses, io
 L0                 core: cameras, meshes, schedules, errors, randomness, plugs
 

@@ -70,6 +70,10 @@ class Prior(ABC):
         """
         return None
 
+    def evaluations(self) -> dict[str, float]:
+        """Mean evaluations of a network per judged picture so far, by name; {} where nothing is counted."""
+        return {}
+
     def memory(self) -> tuple[dict[str, Tensor], dict | None]:
         """(tensors on the CPU, JSON) with which :meth:`recall` lets an equal prior go on; JSON None = nothing is kept."""
         return {}, None

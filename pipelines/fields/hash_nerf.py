@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..core.choices import NormalMethod
 from ..ops.hashgrid import HashGridConfig, encode, encode_with_jacobian, new_table
+from .encodings import ENCODINGS, Encoding, encoded, new_planes, width
 
 Linear = torch.nn.Linear
 NORMAL_METHODS = get_args(NormalMethod)
@@ -32,6 +33,7 @@ class HashNerfConfig:
     blob_density:   b, added to the density logit at the center (10 in both papers).
     blob_sigma:     s, scene units.
     normal_epsilon: step of the finite differences, scene units.
+    encoding:       "hash" (the papers), or "frequency" or "triplane" in place of the hash grid (``encodings.py``).
     """
 
     grid: HashGridConfig = field(default_factory=HashGridConfig)
@@ -40,13 +42,18 @@ class HashNerfConfig:
     blob_density: float = 10.0
     blob_sigma: float = 0.2
     normal_epsilon: float = 1e-2
+    encoding: Encoding = "hash"
 
     def __post_init__(self):
         if self.hidden < 1 or self.layers < 1 or self.blob_sigma <= 0 or self.normal_epsilon <= 0:
             raise ValueError(f"need hidden, layers >= 1 and positive blob_sigma and normal_epsilon, got {self}")
+        if self.encoding not in ENCODINGS:
+            raise ValueError(f"encoding must be one of {ENCODINGS}, got {self.encoding!r}")
 
     def to_json(self) -> dict:
-        return asdict(self)
+        """What :meth:`from_json` reads; the papers' encoding is not named, as in scenes of before there was a choice."""
+        told = asdict(self)
+        return told if self.encoding != "hash" else {k: v for k, v in told.items() if k != "encoding"}
 
     @staticmethod
     def from_json(data: dict) -> "HashNerfConfig":
@@ -69,8 +76,9 @@ class HashNerf(torch.nn.Module):
         self.config = config
         self.live_levels: int | None = None
         self.accumulate_in_place = True
-        self.table = torch.nn.Parameter(new_table(config.grid, generator))
-        widths = [config.grid.width] + [config.hidden] * config.layers + [4]
+        plain = config.encoding == "hash"
+        self.table = torch.nn.Parameter(new_table(config.grid, generator) if plain else new_planes(config.encoding, generator))
+        widths = [config.grid.width if plain else width(config.encoding)] + [config.hidden] * config.layers + [4]
         self.layers = torch.nn.ModuleList(_linear(a, b, generator) for a, b in zip(widths, widths[1:]))
 
     def parameter_groups(self, lr_table: float, lr_mlp: float) -> list[dict]:
@@ -110,14 +118,18 @@ class HashNerf(torch.nn.Module):
         """
         if method not in NORMAL_METHODS:
             raise ValueError(f"normal method must be one of {NORMAL_METHODS}, got {method!r}")
+        if method == "analytic" and self.config.encoding != "hash":
+            method = "tetrahedral"  # only the hash grid's Jacobian is carried forward
         x = x.detach() if noise is None else (x + noise).detach()
         slope = {"central": self._central, "tetrahedral": self._tetrahedral, "analytic": self._analytic}[method](x)
         return unit(-slope)
 
     def _logits(self, x: Tensor) -> Tensor:
         """[N, 4] density logit without blob, then albedo logits."""
-        points = x * 0.5 + 0.5
-        h = encode(points, self.table, self.config.grid, self.live_levels, self.accumulate_in_place)
+        if self.config.encoding == "hash":
+            h = encode(x * 0.5 + 0.5, self.table, self.config.grid, self.live_levels, self.accumulate_in_place)
+        else:
+            h = encoded(self.config.encoding, x, self.table)
         for layer in self.layers[:-1]:
             h = torch.relu_(layer(h))
         return self.layers[-1](h)

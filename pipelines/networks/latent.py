@@ -8,8 +8,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ..core.cameras import Cameras
 from ..core.modules import AnyModule
 from ..core.pulse import beat
+from .lora import Lora, LoraLearner
 from .noise import Prediction, to_epsilon
 
 Same = TypeVar("Same", bound="LatentDenoiser")
@@ -81,9 +83,9 @@ class LatentRuntime:
 
         conditional, unconditional: ``context`` [B, L, D], optional ``extra`` [B, C', h, w] channels to
         concatenate, ``labels`` [B, K] and ``added`` (SDXL's pooled text and sizes, by their diffusers names).
-        At guidance 1 the unconditional half is not evaluated.
+        At guidance 1 the unconditional half is not evaluated, at 0 it alone is.
         """
-        parts = [conditional] if guidance == 1.0 else [unconditional, conditional]
+        parts = {1.0: [conditional], 0.0: [unconditional]}.get(guidance, [unconditional, conditional])
         repeat = len(parts)
         both: dict = {name: torch.cat([p[name] for p in parts]) for name in conditional if name != "added"}
         if "added" in conditional:
@@ -120,8 +122,17 @@ class LatentDenoiser:
         return self.runtime.decode(latents)
 
     def with_guidance(self: Same, guidance: float) -> Same:
-        """A copy with another CFG scale (1 = conditional only)."""
+        """A copy with another CFG scale (1 = conditional only, 0 = unconditional only)."""
         return replace(self, guidance=guidance)
+
+    def conditions(self, noisy: Tensor, cameras: Cameras) -> tuple[dict, dict]:
+        """(conditional, unconditional) for ``LatentRuntime.guided_noise``, one row per camera."""
+        raise NotImplementedError
+
+    def learner(self, rank: int, generator: torch.Generator) -> LoraLearner:
+        """What learns beside the conditioned network in VSD: adapters on its attention."""
+        return LoraLearner(Lora(self.runtime.unet, rank, generator),
+                           lambda noisy, t, cameras: self.runtime.noise(noisy, t, self.conditions(noisy, cameras)[0]))
 
 
 @torch.no_grad()

@@ -39,12 +39,14 @@ class TextDenoiser(LatentDenoiser):
                        prompt_pooled=words.get("pooled"), negative_pooled=against.get("pooled"))
 
     def predict_noise(self, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
+        return self.runtime.guided_noise(noisy, t, *self.conditions(noisy, cameras), self.guidance)
+
+    def conditions(self, noisy: Tensor, cameras: Cameras) -> tuple[dict, dict]:
+        """The prompt's condition by the cameras' azimuths, and the negative one."""
         context, against = self.contexts()
         weights = view_weights(cameras.azimuth).to(noisy)
         conditional = self.condition(context, self.prompt_pooled, weights)
-        ones = weights.new_ones(len(noisy), 1)
-        negative = self.condition(against, self.negative_pooled, ones)
-        return self.runtime.guided_noise(noisy, t, conditional, negative, self.guidance)
+        return conditional, self.condition(against, self.negative_pooled, weights.new_ones(len(noisy), 1))
 
     def contexts(self) -> tuple[Tensor, Tensor]:
         """Prompt's [3, L, D] and negative [1, L, D]; ValueError before there is a prompt."""

@@ -105,6 +105,10 @@ class ViewDenoiser(LatentDenoiser):
         return self.reference_camera, self.reference_latent, self.reference_embedding
 
     def predict_noise(self, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
+        return self.runtime.guided_noise(noisy, t, *self.conditions(noisy, cameras), self.guidance)
+
+    def conditions(self, noisy: Tensor, cameras: Cameras) -> tuple[dict, dict]:
+        """The reference and the pose, and zeros of both."""
         camera, raw, embedding = self._reference()
         count = len(noisy)
         pose = pose_vector(cameras, camera, self.pose).to(noisy)
@@ -114,8 +118,7 @@ class ViewDenoiser(LatentDenoiser):
         conditional = {"extra": latent, "context": context}
         if self.conditioner.labels:
             conditional["labels"] = pose_labels(pose)
-        unconditional = {name: torch.zeros_like(value) for name, value in conditional.items()}
-        return self.runtime.guided_noise(noisy, t, conditional, unconditional, self.guidance)
+        return conditional, {name: torch.zeros_like(value) for name, value in conditional.items()}
 
     def sample(self, cameras: Cameras, steps: int, generator: torch.Generator) -> Tensor:
         """Novel views [B, S, S, 3] by DDIM."""

@@ -6,6 +6,7 @@ nvdiffrast's license allows non-commercial use only; nothing here needs it.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from .rasterize import Raster, check_faces
-from .rasterizers import Rasterizer
+from .rasterizers import WARP, Rasterizer
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,32 @@ class _NativeRaster(Raster):
     """A raster that keeps the library's own buffer: [B, H, W, 4] (u, v, z/w, id + 1), bottom row first."""
 
     native: Tensor | None = None
+
+
+RASTERIZERS = ("built-in", "fastest", "nvdiffrast")
+LIBRARIES = {"nvdiffrast": "mesh renders in DMTet Refine", "tinycudann": "not used yet", "kiui": "not used yet"}
+
+
+def found() -> dict[str, bool]:
+    """Which optional libraries are installed here, by name; none is imported."""
+    return {name: importlib.util.find_spec(name) is not None for name in LIBRARIES}
+
+
+def told() -> str:
+    """One line about them, for the log at start."""
+    there = [f"{name} ({LIBRARIES[name]})" for name, here in found().items() if here]
+    return f"optional accelerators found: {', '.join(there) or 'none'}; built-in ones are used unless Stage Options say otherwise"
+
+
+def choose_rasterizer(name: str, device: torch.device | str) -> Rasterizer:
+    """The rasterizer of that name; "fastest" is the library's where it and a CUDA device are there, else the built-in one.
+
+    InputError for "nvdiffrast" where it cannot run, ValueError for a name that is not in RASTERIZERS.
+    """
+    if name not in RASTERIZERS:
+        raise ValueError(f"rasterizer must be one of {RASTERIZERS}, got {name!r}")
+    usable = found()["nvdiffrast"] and torch.device(device).type == "cuda" and torch.cuda.is_available()
+    return nvdiffrast_rasterizer(device) if name == "nvdiffrast" or (name == "fastest" and usable) else WARP
 
 
 def _native(raster: Raster) -> Tensor:

@@ -51,6 +51,10 @@ class Combined(Prior):
         for part in self.parts:
             part.on_surface(outline, frozen)
 
+    def evaluations(self) -> dict[str, float]:
+        """Of all parts."""
+        return {name: count for part in self.parts for name, count in part.evaluations().items()}
+
     def memory(self) -> tuple[dict[str, Tensor], dict | None]:
         """(tensors, JSON) of the parts that remember something, by their number."""
         found = {str(i): part.memory() for i, part in enumerate(self.parts)}

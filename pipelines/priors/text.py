@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..core.protocols import Denoiser
-from .sds import SdsPrior, SdsSettings
+from ..distill.voices import Voices
+from .sds import SdsPrior, SdsSettings, Source
 
 
 class TextPrior(SdsPrior):
@@ -12,5 +13,6 @@ class TextPrior(SdsPrior):
     View-dependent wording ("..., back view") is the denoiser's job: it sees the cameras.
     """
 
-    def __init__(self, denoiser: Denoiser, settings: SdsSettings = SdsSettings(), name: str = "text"):
-        super().__init__(denoiser, settings, name)
+    def __init__(self, denoiser: Denoiser, settings: SdsSettings = SdsSettings(), name: str = "text",
+                 voices: Voices | None = None, source: tuple[Source, Voices] | None = None):
+        super().__init__(denoiser, settings, name, voices, source)

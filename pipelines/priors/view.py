@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..core.cameras import Cameras
 from ..core.protocols import Denoiser
-from .sds import SdsPrior, SdsSettings
+from ..distill.voices import Voices
+from .sds import SdsPrior, SdsSettings, Source
 
 
 class ViewPrior(SdsPrior):
@@ -29,8 +30,9 @@ class ViewPrior(SdsPrior):
         reference: Cameras,
         angle_scaling: bool = True,
         name: str = "view",
+        source: tuple[Source, Voices] | None = None,
     ):
-        super().__init__(denoiser, settings, name)
+        super().__init__(denoiser, settings, name, source=source)
         self.reference, self.angle_scaling = reference, angle_scaling
 
     def image_weights(self, cameras: Cameras) -> Tensor | float:

@@ -14,12 +14,14 @@ prepare()
 from comfy_api.latest import Types
 from lift123.host import specs
 from lift123.host.convert import to_comfy_mesh
+from lift123.host.extra_specs import Losses
 from lift123.host.inputs import CARRIED
 from lift123.nodes import all_nodes
 from lift123.nodes.magic123 import StageOptions
 from lift123.pipelines.core.character_views import CharacterViews
 from lift123.pipelines.core.layers import LayeredMesh
 from lift123.pipelines.core.schedules import Constant
+from lift123.pipelines.distill.plug import How
 from lift123.pipelines.priors.sds import SdsSettings
 from lift123.pipelines.stages.characters.refined_layers import RefinedLayers
 from lift123.pipelines.stages.loop.scene import Scene, pack_reference
@@ -81,6 +83,7 @@ def wire(kind: str, name: str):
     made = {
         "IMAGE": disc, "MASK": inside, "MESH": box, "LOAD3D_CAMERA": lambda: CAMERA, "LIFT123_REFERENCE": tiny_stages.reference,
         "LIFT123_SCENE": scene, "LIFT123_PRIOR": lambda: prior("text" if "2d" in name else "view"),
+        "LIFT123_DISTILLATION": lambda: specs.DistillSpec(How()), "LIFT123_LOSSES": lambda: Losses(()),
         "LIFT123_SCHEDULE": Constant, "LIFT123_BOUNDARY": lambda: specs.BoundarySpec(specs.Network("clip"), ClipBoundary()),
         "LIFT123_OPTIONS": lambda: StageOptions(()), "LIFT123_CHARACTER_VIEWS": views, "LIFT123_LAYERS": layers,
         "FILE_3D_GLB": lambda: Types.File3D(std_io.BytesIO(b""), "glb"), "*": lambda: 1,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import comfy_tiny
+from helpers.gaussians import Gaussians
 from helpers.linear import LinearDenoiser
 from helpers.rgsd_toys import HOME, LossyGuide, ToyGuide
 from helpers.rgsd_toys import ball as _ball
@@ -18,6 +19,7 @@ from lift123.host import comfy_denoiser
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.prior import Prior
 from lift123.pipelines.core.schedules import Constant, Linear
+from lift123.pipelines.distill.plug import How
 from lift123.pipelines.networks.clip import ClipScorer
 from lift123.pipelines.priors.combine import CLOCKS, DynamicPrior, SumPrior
 from lift123.pipelines.priors.pictures import ClipImagePrior, PicturesPrior
@@ -94,6 +96,10 @@ PRIORS = {
     "MODEL as view in pixels": lambda: ViewPrior(comfy("view"), PIXELS, HOME),
     "sum of both spaces": lambda: half(view(), TextPrior(LinearDenoiser(), PIXELS)),
     "dynamic in pixels": lambda: DynamicPrior(ViewPrior(LinearDenoiser(), PIXELS, HOME), TextPrior(LinearDenoiser(), PIXELS)),
+    "vsd": lambda: SdsPrior(LinearDenoiser(), replace(MEAN, how=How("vsd", (("rate", 1e-3),)))),
+    "sum with ism and vsd": lambda: half(
+        SdsPrior(Gaussians(guidance=3.0), replace(MEAN, how=How("ism"))),
+        SdsPrior(LinearDenoiser(), replace(PIXELS, how=How("vsd")))),
     "rgsd": rgsd,
     "rgsd, as the paper": partial(rgsd, replace(TURNS, reuse=1)),
     "rgsd, mean": partial(rgsd, replace(TURNS, tau="mean", fixed=())),

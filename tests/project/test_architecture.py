@@ -12,10 +12,10 @@ from helpers.sources import ROOT, python_files, relative
 
 PAPERS = {"magic123", "consistent123", "hifi123", "stdgen"}
 L1 = {"ops", "losses", "io"}
-L2 = {"render", "fields", "priors", "networks", "loaders", "catalog", "methods", "metrics", "toybox", "rigging"}
+L2 = {"render", "fields", "distill", "priors", "networks", "loaders", "catalog", "methods", "metrics", "toybox", "rigging"}
 
 # stages are handed networks, not files
-STAGE = {"core", "render", "fields", "priors", "networks", "methods", "metrics", "rigging"} | L1
+STAGE = {"core", "render", "fields", "distill", "priors", "networks", "methods", "metrics", "rigging"} | L1
 
 # room of pipelines/ -> rooms that it may import (besides itself): imports run downwards only, without exceptions
 MAY_IMPORT = {
@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "io": {"core", "ops"},
     "render": {"core"} | L1,
     "fields": {"core"} | L1,
-    "priors": {"core"} | L1,
+    "distill": {"core"},
+    "priors": {"core", "distill"} | L1,
     "networks": {"core"} | L1,
     "loaders": {"core", "networks"} | L1,
     "catalog": {"core", "loaders"},
@@ -41,7 +42,7 @@ MAY_IMPORT = {
     "stages.characters": STAGE | {"stages.inputs", "stages.results"},
 }
 STAGES = {room for room in MAY_IMPORT if room.startswith("stages.")}
-MAY_IMPORT["presets"] = {"core", "render", "fields", "priors"} | L1 | STAGES
+MAY_IMPORT["presets"] = {"core", "render", "fields", "distill", "priors"} | L1 | STAGES
 MAY_IMPORT["papers"] = {"core", "presets"} | L1 | L2 | STAGES
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "server", "execution", "nodes"}
 NEVER_AT_IMPORT = ("comfy", "diffusers", "nvdiffrast", "tinycudann", "open_clip", "xatlas", "transformers")
@@ -218,7 +219,8 @@ def test_priors_are_used_by_their_members():
     body = next(node for node in plug.body if isinstance(node, ast.ClassDef) and node.name == "Prior").body
     members = {node.name if isinstance(node, ast.FunctionDef) else node.target.id
                for node in body if isinstance(node, (ast.FunctionDef, ast.AnnAssign))}
-    assert members == {"name", "knows_reference", "backdrop", "clock", "loss", "at", "choose", "on_surface", "memory", "recall"}
+    assert members == {"name", "knows_reference", "backdrop", "clock", "loss", "at", "choose", "on_surface", "memory", "recall",
+                       "evaluations"}
     wrong = []
     for path in python_files("pipelines", "nodes", "host"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

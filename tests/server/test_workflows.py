@@ -9,7 +9,8 @@ from helpers.comfy_modules import prepare
 from helpers.graphs import FOLDER, INPAINTING, SMALL, api, built, changed, ui
 from lift123.sync import graphs as to_api
 
-PICTURES_ONLY = {"ablation_hifi123", "hifi123_inversion", "hifi123_novel_views", "hifi123_rgnv_enhance"}
+PICTURES_ONLY = {"edit_words", "text_to_3d", "three_photos", "ablation_hifi123",
+                 "hifi123_inversion", "hifi123_novel_views", "hifi123_rgnv_enhance"}
 NAMES = sorted(p.stem for p in FOLDER.glob("*.json"))
 CORE_NODES = {"LoadImage", "PreviewImage", "Preview3D", "MarkdownNote", "LoadBackgroundRemovalModel", "RemoveBackground",
               "LoadMoGeModel", "MoGeInference", "MoGeRender"}
@@ -35,7 +36,8 @@ def test_links_are_consistent(name):
         assert entry["link"] == link and (entry["type"] == "*" or kind in entry["type"].split(","))
     used = {n["type"] for n in workflow["nodes"] if n["type"] not in INPAINTING or n["mode"] == 0}
     assert {t for t in used if not t.startswith("Lift123_")} <= CORE_NODES, "no other pack is needed"
-    assert used & {"LoadImage", "Lift123_ToyObject", "Lift123_ToyCharacter"} and ("Preview3D" in used or name in PICTURES_ONLY)
+    assert used & {"LoadImage", "Lift123_ToyObject", "Lift123_ToyCharacter", "Lift123_WordsOnly"}
+    assert ("Preview3D" in used or name in PICTURES_ONLY)
 
 
 @pytest.mark.parametrize("name, count", [("consistent123", 3), ("hifi123", 3), ("magic123", 3), ("stdgen", 2),

@@ -53,6 +53,11 @@ class ReferenceView:
         """Side in pixels."""
         return self.views.cameras.height
 
+    @property
+    def blank(self) -> bool:
+        """Whether it is words and a camera only, without a picture (``words.py``)."""
+        return not bool(self.views.alpha.any())
+
     def unlike(self, other: "ReferenceView") -> str:
         """How another reference view shows something else, in words; empty where both are the same picture and camera.
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from ...core.cameras import Cameras
-from ...core.errors import NotFinite, OutOfRoom, StopStage
+from ...core.errors import InputError, NotFinite, OutOfRoom, StopStage
+from ...core.extra import ExtraLoss
 from ...core.prior import Prior
 from ...core.randomness import step_generator
 from ...core.step import KeepState, OnStep, Step, keep_no_state
@@ -77,6 +78,7 @@ class Loop:
     clock: 0-based step -> the dynamic prior's clock, or None before the switch.
     check: finished steps -> (note, stop); called after every step.
     autosave: told of the state after every step but the last.
+    extras: further losses of every step.
     """
 
     trainee: Trainee
@@ -90,6 +92,7 @@ class Loop:
     clock: Callable[[int], float | None] = lambda step: None
     check: Callable[[int], tuple[str, bool]] = lambda finished: ("", False)
     autosave: KeepState = keep_no_state
+    extras: tuple[ExtraLoss, ...] = ()
     target: Views = field(init=False)
     views_at_once: int = field(init=False)  # novel views in one graph; halved when memory runs out
 
@@ -99,6 +102,8 @@ class Loop:
 
     def run(self, start: int, stop: int) -> Scene:
         """Steps ``start`` .. ``stop`` - 1; ends early when told, and never loses the state."""
+        if stop > start and self.reference.blank and self.prior is None and not self.extras:
+            raise InputError("prior", "a Text Prior, because there is no picture", "none", "Connect one, or use Reference View.")
         finished, ended = start, False
         try:
             for step in range(start, stop):
@@ -143,10 +148,14 @@ class Loop:
         terms, rendered = {}, []
         knows = self.prior is None or self.prior.knows_reference
         shows_reference, shows_novel = self.config.shows(step, self.prior is not None, knows)
+        if self.reference.blank:
+            shows_reference, shows_novel = False, self.prior is not None
         if shows_reference:
             terms.update(self._reference_terms(progress, generator, rendered))
         if shows_novel:
             terms.update(self._prior_terms(step, progress, generator, rendered))
+        for extra in self.extras:
+            terms.update(self._extra_terms(extra, progress, generator, len(terms)))
         terms.update(self.trainee.regularizers(rendered, progress))
         values = torch.stack([v.detach() for v in terms.values()]).tolist() if terms else []  # one host sync
         numbers = dict(zip(terms, values, strict=True))
@@ -220,6 +229,14 @@ class Loop:
                 spent = spent + term.detach()
         rendered.append(buffers)
         return {prior.name: term + spent}
+
+    def _extra_terms(self, extra: ExtraLoss, progress: float, generator, number: int) -> dict:
+        weight = extra.weight(progress)
+        if weight == 0:
+            return {}
+        cameras = extra.views(self.reference.camera, self.config.size, generator).to(self.device)
+        seen = self.trainee.render(cameras, ALBEDO, generator)
+        return {f"{extra.label} {number}": weight * extra.loss(seen, cameras, generator)}
 
     def _report(self, finished: int, numbers: dict, note: str) -> None:
         every = self.config.preview_every

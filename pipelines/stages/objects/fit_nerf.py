@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...core.cameras import Cameras, Rays
 from ...core.errors import InputError
+from ...core.extra import ExtraLoss
 from ...core.prior import Prior
 from ...core.randomness import on_device, step_generator
 from ...core.schedules import Constant, Linear, Schedule
@@ -120,6 +121,7 @@ def fit_nerf(
     on_step: OnStep = ignore_step,
     on_checkpoint: OnCheckpoint | None = None,
     autosave: KeepState = keep_no_state,
+    extras: tuple[ExtraLoss, ...] = (),
 ) -> Scene:
     """A radiance field of the reference view as a Scene of kind "nerf".
 
@@ -135,6 +137,7 @@ def fit_nerf(
     device = torch.device(device)
     seed = seed if scene is None else scene.seed
     trainee = _NerfTrainee(scene, config, reference, seed, device)
+    trainee.remember(prior, scene)
     start = 0 if scene is None else scene.step
     stop = config.iterations if until is None else min(until, config.iterations)
     kind = None if prior is None else prior.clock
@@ -147,7 +150,7 @@ def fit_nerf(
     def check(finished: int) -> tuple[str, bool]:
         return trainee.judge(boundary, finished, stop_at_boundary)
 
-    loop = Loop(trainee, reference, prior, config, seed, device, on_step, on_checkpoint, clock, check, autosave)
+    loop = Loop(trainee, reference, prior, config, seed, device, on_step, on_checkpoint, clock, check, autosave, extras)
     return loop.run(start, stop)
 
 
@@ -165,6 +168,7 @@ class _NerfTrainee:
         self.field = new_field(config.field, seed, device)
         self.grid = OccupancyGrid(config.grid_resolution, device)
         self.average: dict | None = None
+        self.prior: Prior | None = None
         if scene is not None:
             load_strict(self.field, scene.part("field"), "scene")
             self.grid = load_grid(scene, device)
@@ -175,6 +179,12 @@ class _NerfTrainee:
             unpack_optimizer(self.optimizer, scene.part("optim"))
         self.rates = RateScaler(self.optimizer)
         self.updates = 0 if scene is None else scene.meta.get("updates", scene.step)
+
+    def remember(self, prior: Prior | None, scene: Scene | None) -> None:
+        """Keeps what the prior has learned in snapshots; ``scene`` is one of them, to go on from."""
+        self.prior = prior
+        if prior is not None and scene is not None:
+            prior.recall(scene.part("prior"), scene.meta.get("prior"))
 
     def prepare(self, step: int, progress: float, generator: torch.Generator) -> None:
         config = self.config
@@ -255,6 +265,10 @@ class _NerfTrainee:
         }
         if self.updates != step:  # steps in which nothing had a gradient
             meta["updates"] = self.updates
+        kept, remembered = ({}, None) if self.prior is None else self.prior.memory()
+        if remembered and step < self.config.iterations:  # most priors remember nothing
+            meta["prior"] = remembered
+            tensors.update({f"prior/{name}": value for name, value in kept.items()})
         return Scene("nerf", tensors, meta)
 
     def _wants_normals(self) -> bool:

@@ -6,7 +6,8 @@ from typing import Protocol, TypeVar
 
 from ...core.errors import InputError
 from ...core.protocols import GuidedDenoiser, PictureConditioned, PromptConditioned
-from ...priors.sds import SdsSettings
+from ...distill.voices import Voices
+from ...priors.sds import SdsSettings, Source
 from ...priors.text import TextPrior
 from ...priors.view import ViewPrior
 from ..inputs.reference import ReferenceView
@@ -29,23 +30,35 @@ def view_prior(
     reference: ReferenceView,
     settings: SdsSettings = SdsSettings(),
     angle_scaling: bool = True,
+    source: Source | None = None,
 ) -> ViewPrior:
-    """The 3D prior, conditioned on the reference picture (on white) and its camera."""
+    """The 3D prior, conditioned on the reference picture (on white) and its camera.
+
+    source: pictures of the scene as it was, for edits.
+    """
     device = denoiser.alphas_cumprod.device
     conditioned = denoiser.with_reference(reference.on_background().to(device), reference.camera.to(device))
-    return ViewPrior(conditioned, settings, reference.camera, angle_scaling)
+    before = None if source is None else (source, Voices(conditioned))
+    return ViewPrior(conditioned, settings, reference.camera, angle_scaling, source=before)
 
 
 def text_prior(
-    denoiser: PromptConditioned, reference: ReferenceView, settings: SdsSettings = SdsSettings()
+    denoiser: PromptConditioned, reference: ReferenceView, settings: SdsSettings = SdsSettings(),
+    source: Source | None = None, source_prompt: str = "",
 ) -> TextPrior:
-    """The 2D prior, conditioned on the reference view's prompt; InputError without one."""
+    """The 2D prior, conditioned on the reference view's prompt; InputError without one.
+
+    source, source_prompt: pictures of the scene as it was, for edits, and what they show.
+    """
     if not reference.prompt:
         raise InputError(
             "prompt", "a short description of the object", "an empty text",
             "The text prior needs words: write a prompt in the reference view, or leave the 2D prior out.",
         )
-    return TextPrior(denoiser.with_prompt(reference.prompt, reference.negative), settings)
+    conditioned = denoiser.with_prompt(reference.prompt, reference.negative)
+    voices = Voices(conditioned, denoiser.with_prompt, reference.prompt, settings.how.perp_neg)
+    before = None if source is None else (source, voices.of(source_prompt or reference.prompt))
+    return TextPrior(conditioned, settings, voices=voices, source=before)
 
 
 def guided(denoiser: Denoises, guidance: float | None) -> Denoises:

@@ -9,6 +9,7 @@ from typing import Literal, cast, get_args
 import torch
 
 from ...core.cameras import Cameras
+from ...core.extra import ExtraLoss
 from ...core.mesh import Mesh
 from ...core.prior import Prior
 from ...core.schedules import Constant, Schedule
@@ -20,6 +21,7 @@ from ...fields.hash_nerf import HashNerf
 from ...fields.tet_sdf import Init, TetSdf
 from ...losses.image import blur_smoothness
 from ...losses.mesh import normal_consistency, uniform_laplacian
+from ...ops.accelerators import choose_rasterizer
 from ...ops.mesh_edges import mesh_edges
 from ...priors.combine import dynamic_clock
 from ...render.shading import Shading
@@ -49,6 +51,7 @@ class MeshConfig(StepConfig):
     optimize:   "both", "texture" (surface fixed) or "geometry" (color fixed).
     init:       how density becomes distance: "log" (ours) or the codes' "clamp" (see ``TetSdf``).
     threshold:  density of the initial surface; None = min(mean of the occupancy grid, 10).
+    rasterizer: who draws the mesh: "built-in", "fastest" that is available, or "nvdiffrast" (``ops.accelerators``).
     cover_reference: parts of the picture too thin for the grid are put into the initial surface (not
                 in the papers; see ``cover``).
     lr_sdf, lr_deform, lr_grid, lr_mlp: learning rates.
@@ -68,6 +71,7 @@ class MeshConfig(StepConfig):
     init: Init = "log"
     threshold: float | None = None
     cover_reference: bool = False
+    rasterizer: str = "built-in"
     lr_sdf: float = 1e-3
     lr_deform: float = 1e-3
     lr_grid: float = 1e-2
@@ -97,6 +101,7 @@ def refine_mesh(
     on_step: OnStep = ignore_step,
     on_checkpoint: OnCheckpoint | None = None,
     autosave: KeepState = keep_no_state,
+    extras: tuple[ExtraLoss, ...] = (),
 ) -> Scene:
     """The refined surface as a Scene of kind "mesh".
 
@@ -127,7 +132,7 @@ def refine_mesh(
         return dynamic_clock(nerf_total + step, min(switch, nerf_total), nerf_total, config.iterations, kind)
 
     loop = Loop(trainee, reference, prior, config, seed, device, on_step, on_checkpoint, clock,
-                autosave=autosave)
+                autosave=autosave, extras=extras)
     return loop.run(start, stop)
 
 
@@ -155,6 +160,7 @@ class _MeshTrainee:
         self.mesh: Mesh | None = None
         self.geometry = config.optimize != "texture"
         self.prior: Prior | None = None
+        self.rasterizer = choose_rasterizer(config.rasterizer, device)
 
     def remember(self, prior: Prior | None, scene: Scene | None) -> None:
         """Keeps what the prior has to remember in snapshots; ``scene`` is one of them, to go on from."""
@@ -224,7 +230,8 @@ class _MeshTrainee:
     @torch.no_grad()
     def outline(self, cameras: Cameras) -> RenderBuffers:
         """Coverage and depth only, for priors that have to know the shape."""
-        return render_surface(self._current(), cameras, torch.zeros_like, want_normal=False, grad=False)
+        return render_surface(self._current(), cameras, torch.zeros_like, want_normal=False, grad=False,
+                              rasterizer=self.rasterizer)
 
     def _current(self) -> Mesh:
         if self.mesh is None:
@@ -240,6 +247,7 @@ class _MeshTrainee:
             shading,
             supersample=self.config.supersample,
             want_normal=any(weight(x) > 0 for weight in (self.config.normal, self.config.normal_blur) for x in (0.0, 0.5, 1.0)),
+            rasterizer=self.rasterizer,
         )
 
 
@@ -259,7 +267,7 @@ def _start(scene: Scene, config: MeshConfig, reference: ReferenceView, device) -
     color = load_field(scene, device, averaged=True)
     threshold = config.threshold or nerf_threshold(scene)
     points = None
-    if config.cover_reference:
+    if config.cover_reference and not reference.blank:
         target = reference.resized(config.reference_size).to(device)
         points = seen_points(color, load_grid(scene, device), VolumeSettings(**scene.entry("volume")), target)
     with torch.no_grad():
