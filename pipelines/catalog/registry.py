@@ -290,9 +290,10 @@ def template_models(name: str) -> list[dict]:
     A folder gives all its files, by their places below the category.  The dialog (frontend 1.4x) offers only what a widget
     names with a model file's ending, so these are there for other readers of graphs; Download Weights gets them.
     """
-    entry = BY_NAME.get(name)
-    out = []
-    for file in () if entry is None else entry.files:
+    entry, out = BY_NAME.get(name), []
+    if entry is None:
+        return out
+    for file in entry.files:
         folder, _, last = file.path.rpartition("/")
         place = [entry.category, *([] if entry.single else [name]), *([folder] if folder else [])]
         model = {"name": name if entry.single else last, "url": entry.urls(file)[0][0], "directory": "/".join(place)}

@@ -24,7 +24,7 @@ def configured(template, data):
     """A configuration from a scene's meta; ``template`` is an instance, for the types and for what the meta lacks."""
     if isinstance(data, dict) and "form_of_schedule" in data:
         return schedules.from_json(data)
-    if is_dataclass(template):
+    if is_dataclass(template) and not isinstance(template, type):
         known = {f.name: getattr(template, f.name) for f in fields(template)}
         return replace(template, **{k: configured(known[k], v) for k, v in data.items() if k in known})
     if isinstance(data, list):

@@ -34,6 +34,7 @@ class Adan(torch.optim.Optimizer):
 
     def _move(self, parameter: torch.Tensor, group: dict) -> None:
         state, grad, (keep, keep_change, keep_square) = self.state[parameter], parameter.grad, group["betas"]
+        assert grad is not None, "parameters without a gradient are left out"
         if not state:
             state["step"] = torch.tensor(0.0)
             for name in ("exp_avg", "exp_avg_diff", "exp_avg_sq"):
