@@ -147,7 +147,7 @@ def check_views(pictures: Tensor, masks: Tensor | None = None, depths: Tensor | 
         raise InputError("views", f"pictures of at least {SMALLEST} pixels per side",
                          f"{pictures.shape[2]} x {pictures.shape[1]}", "Use larger ones.")
     if masks is not None and not bool((masks > 0.5).flatten(1).any(1).all()):
-        raise InputError("masks", "an object in every view", "a mask of nothing", "Check mask_marks, or leave the view out.")
+        raise InputError("masks", "an object in every view", "an empty mask", "Check mask_marks, or leave the view out.")
     if cameras is not None and len(cameras) != len(pictures):
         raise InputError("cameras", f"{len(pictures)}, one per view", str(len(cameras)), "Use the cameras of these views.")
     for name, maps in (("masks", masks), ("depths", depths)):
