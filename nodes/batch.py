@@ -200,19 +200,17 @@ def one_row(plan: Plan, read, at_most: int, width: int) -> tuple[list[list], str
 
 def row_of(index: int, element: runs.Element, content, source: str) -> list:
     """One element of every list."""
-    pictures = [ExecutionBlocker(None)] * 2 if source != PICTURES else [*read_picture(content)]
-    return pictures + words_of(index, element, content, source)
+    seen = [ExecutionBlocker(None)] * 2 if source != PICTURES else [*read_picture(content)]
+    return seen + words_of(index, element, content, source)
 
 
 def words_of(index: int, element: runs.Element, content, source: str) -> list:
     """[text, number, integer, prefix] of an element."""
+    value, text = (content, f"{content:g}") if source == NUMBERS else (float(index), content)
     if source == PICTURES:
         note = content.with_suffix(".txt")
         words = re.sub(r"[_\-]+", " ", content.stem).encode("utf-8", "replace").decode()  # letters of names can be broken
         text = note.read_text(encoding="utf-8-sig", errors="replace").strip() if note.is_file() else words
-        return [text, float(index), index, element.prefix]
-    value = content if source == NUMBERS else float(index)
-    text = f"{content:g}" if source == NUMBERS else content
     return [text, float(value), round(value), element.prefix]
 
 
