@@ -1,6 +1,6 @@
 """Skeletons, weights and posed meshes of held-out toy characters, against the truth.
 
-    python benchmarks/bench_rig.py [--characters 20] [--first 0] [--poses 20] [--starts true,networks] [--out FOLDER] [--work FOLDER]
+    python benchmarks/bench_rig.py [--characters 20] [--networks 20] [--first 0] [--poses 20] [--out FOLDER] [--work FOLDER]
 
 Percentages are of the body's height in A-pose.  Joint error: distance between a found joint and the true one; "required" are
 VRM's fifteen, which are the toys' own.  Posed: the body bent by the toybox's own poses, with the skeleton and the weights that
@@ -36,6 +36,10 @@ from lift123.pipelines.toybox.characters.rig import posed_in_a_frame, true_rigge
 
 STARTS = ("true", "networks")
 CELLS, SURFACES, DEEP, SHEETS = 48, 2, 0.01, 3
+WORDS = {"body": "body posed, mean vertex error", "surface": "body posed, distance to the true posed surface",
+         "clothing": "clothing posed, mean vertex error", "inside": "clothing inside the posed body",
+         "inside_true": "the same with the true skin"}
+COLUMNS = ("body", "worst_pose", "surface", "clothing", "inside", "inside_true")
 NOTE = Path(__file__).resolve().parent / "notes" / "rig.md"
 
 
@@ -120,7 +124,7 @@ def report(start: str, found: dict[int, dict]) -> list[str]:
     for i, f in fitted.items():
         required = {n: f["joints"][n] for n in REQUIRED}
         worst = max(required, key=lambda n: required[n])
-        cells = [f"{f[k]:.2f}" if k in f else None for k in ("body", "worst_pose", "surface", "clothing", "inside", "inside_true")]
+        cells = [f"{f[k]:.2f}" if k in f else None for k in COLUMNS]
         rows.append([i, f["caption"], f"{sum(required.values()) / len(required):.2f}", f"{required[worst]:.2f} {worst}",
                      ", ".join(f["guessed"]) or "none", *(cells if start == "true" else []), f"{f['seconds']:.1f}"])
     for name in BONES:
@@ -131,9 +135,7 @@ def report(start: str, found: dict[int, dict]) -> list[str]:
              f"{len(fitted)} of {len(found)} characters got a skeleton. Required joints: mean error "
              f"**{sum(required) / len(required):.2f} %**, worst **{max(required):.2f} %**."]
     if start == "true":
-        for key, words in (("body", "body posed, mean vertex error"), ("surface", "body posed, distance to the true posed surface"),
-                           ("clothing", "clothing posed, mean vertex error"), ("inside", "clothing inside the posed body"),
-                           ("inside_true", "the same with the true skin")):
+        for key, words in WORDS.items():
             values = [f[key] for f in fitted.values() if key in f]
             lines.append(f"- {words}: {sum(values) / len(values):.2f} %, worst character {max(values):.2f} %")
     head = ["character", "caption", "joints %", "worst %", "guessed"]
@@ -147,6 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--characters", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--networks", type=int, default=20, help="characters from the networks, at most; each takes a minute")
     parser.add_argument("--poses", type=int, default=20)
     parser.add_argument("--starts", default=",".join(STARTS))
     parser.add_argument("--fresh", action="store_true")
@@ -157,7 +160,8 @@ def main() -> None:
     lines = ["# Skeletons and weights\n", f"{machine()} {(__doc__ or '').split('FOLDER]')[-1].strip()}\n"]
     for start in args.starts.split(","):
         found = {}
-        for index in range(args.first, args.first + args.characters):
+        count = args.characters if start == "true" else min(args.characters, args.networks)
+        for index in range(args.first, args.first + count):
             found[index] = run_one(start, index, args)
             print(start, index, found[index].get("refused") or f"{found[index].get('body', 0):.2f}", flush=True)
         lines += report(start, found)

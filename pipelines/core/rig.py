@@ -116,6 +116,11 @@ class Refused:
 
     reason: str
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The reason, where a skeleton has its remarks."""
+        return (self.reason,)
+
 
 @dataclass(frozen=True)
 class Skin:

@@ -20,9 +20,11 @@ from lift123.nodes import all_nodes
 from lift123.nodes.magic123 import StageOptions
 from lift123.pipelines.core.character_views import CharacterViews
 from lift123.pipelines.core.layers import LayeredMesh
+from lift123.pipelines.core.rig import Rig, RiggedLayers
 from lift123.pipelines.core.schedules import Constant
 from lift123.pipelines.distill.plug import How
 from lift123.pipelines.priors.sds import SdsSettings
+from lift123.pipelines.rigging.motions import walk
 from lift123.pipelines.stages.characters.refined_layers import RefinedLayers
 from lift123.pipelines.stages.loop.scene import Scene, pack_reference
 from lift123.pipelines.stages.objects.boundary import ClipBoundary
@@ -74,6 +76,11 @@ def layers():
     return RefinedLayers(LayeredMesh({"body": tiny_stages.box()}))
 
 
+def skeleton():
+    """A bone of no length."""
+    return Rig(("hips",), (-1,), torch.zeros(1, 3, dtype=torch.float64), torch.zeros(1, 3, dtype=torch.float64))
+
+
 def prior(kind="view"):
     return specs.PriorSpec(specs.Network(kind), SdsSettings())
 
@@ -86,6 +93,7 @@ def wire(kind: str, name: str):
         "LIFT123_DISTILLATION": lambda: specs.DistillSpec(How()), "LIFT123_LOSSES": lambda: Losses(()),
         "LIFT123_SCHEDULE": Constant, "LIFT123_BOUNDARY": lambda: specs.BoundarySpec(specs.Network("clip"), ClipBoundary()),
         "LIFT123_OPTIONS": lambda: StageOptions(()), "LIFT123_CHARACTER_VIEWS": views, "LIFT123_LAYERS": layers,
+        "LIFT123_RIG": skeleton, "LIFT123_MOTION": walk, "LIFT123_RIGGED": lambda: RiggedLayers(layers().layers, None),
         "FILE_3D_GLB": lambda: Types.File3D(std_io.BytesIO(b""), "glb"), "*": lambda: 1,
     }
     kind = kind.split(",")[0]

@@ -141,7 +141,8 @@ def test_turns_and_quaternions_are_inverse_to_each_other():
     assert torch.allclose(turns @ turns.transpose(1, 2), torch.eye(3, dtype=torch.float64).expand_as(turns), atol=1e-9)
     moves = torch.cat([turns, torch.ones(50, 3, 1)], -1).double()
     same = compose(moves, inverse(moves))
-    assert torch.allclose(same[..., :3], torch.eye(3).double().expand(50, 3, 3), atol=1e-9) and float(same[..., 3].abs().max()) < 1e-9
+    assert torch.allclose(same[..., :3], torch.eye(3).double().expand(50, 3, 3), atol=1e-9)
+    assert float(same[..., 3].abs().max()) < 1e-9
     a, b = vectors[0], vectors[1]
     assert torch.allclose(between(a, b) @ (a / a.norm()), b / b.norm(), atol=1e-9)
     assert torch.allclose(between(a, -a) @ a, -a, atol=1e-9)
