@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 MOST_FILES, MOST_BYTES = 32, 8 << 30  # of all stages together; the oldest go
 SPARE = 1 << 30  # bytes that stay free on the disk
 MARK = "_done_"
+Found = TypeVar("Found")
 FILE = sealed.Kind("finished stage", "lift123-finished", 1, ("key", "result", "owner"), "a stage that has ended",
                    "Delete the file: the stage is then run again.")
 
@@ -59,7 +61,7 @@ class Finished:
         who = hashlib.sha256(json.dumps(journal.who(), sort_keys=True).encode()).hexdigest()[:8]
         self.path = folder / f"{stem}{MARK}{who}.safetensors"
 
-    def find(self, unpack: Callable[[dict[str, Tensor], dict], object]) -> object | None:
+    def find(self, unpack: Callable[[dict[str, Tensor], dict], Found]) -> Found | None:
         """The result, or None; damaged files are told in ``remarks`` and removed.  unpack: the inverse of its ``pack``."""
         for path in _newest_first(self.folder, f"{self.stem}{MARK}*.safetensors"):
             try:

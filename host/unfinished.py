@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from comfy_execution.utils import get_executing_context
@@ -24,6 +25,7 @@ from . import endings, finished
 log = logging.getLogger(__name__)
 FOLDER = "lift123/unfinished"  # below ComfyUI's output folder, beside the partial scenes: its temp folder is emptied at a start
 EVERY = autosave.EVERY  # seconds of work between two states
+Found = TypeVar("Found")
 NAMED = 4  # inputs that a sentence lists
 
 
@@ -116,7 +118,7 @@ class Shelf:
         path = None if self.saves is None else self.saves.close()
         return None if path is None else f"{FOLDER}/{path.name}"
 
-    def finished(self, unpack: Callable):
+    def finished(self, unpack: Callable[..., Found]) -> Found | None:
         """What this run gave in an earlier attempt at its prompt, or None; unpack: of the result's type."""
         found = None if self.saves is None else self.result.find(unpack)
         if found is not None:
@@ -124,7 +126,7 @@ class Shelf:
             self.end(found)
         return found
 
-    def end(self, result=None) -> None:
+    def end(self, result: object = None) -> None:
         """The run has come to its end: nothing of it stays, once its prompt has ended well.
 
         result: until then kept in place of its states, if it has ``pack``; None: of a run that was finished early, whose
@@ -134,8 +136,8 @@ class Shelf:
             return
         if not endings.when_well(self.clear):
             self.clear()
-        elif hasattr(result, "pack"):
-            self._writer = threading.Thread(target=self._finish, args=result.pack(), name="lift123 finished stage")
+        elif (pack := getattr(result, "pack", None)) is not None:
+            self._writer = threading.Thread(target=self._finish, args=pack(), name="lift123 finished stage")
             self._writer.start()
 
     def clear(self) -> None:
