@@ -17,7 +17,7 @@ class ProposePrompt(Node):
             description="Proposes a prompt for a picture: its colors, and the noun that a CLIP network finds most alike. The "
                         "embedded network knows toys; read it before you use it.",
             search_aliases=["caption", "describe", "interrogate", "clip", "prompt"],
-            is_output_node=True,
+            is_output_node=True, not_idempotent=True,
             inputs=[
                 io.Image.Input("image", tooltip="One picture of one object, as for Reference View."),
                 types.Clip.Input("clip", tooltip="From Load Embedded Networks or Load CLIP Scorer."),

@@ -9,9 +9,14 @@ from torch import Tensor
 
 from ...core.errors import InputError
 from ...networks.clip import ClipScorer
-from ...toybox.patterns import PALETTE
 from .color_model import to_lab
 
+COLORS = {  # sRGB of names that people and the toybox use
+    "red": (0.84, 0.13, 0.14), "orange": (0.96, 0.52, 0.10), "yellow": (0.97, 0.83, 0.18), "green": (0.18, 0.62, 0.25),
+    "lime": (0.62, 0.83, 0.25), "teal": (0.10, 0.60, 0.60), "blue": (0.15, 0.33, 0.82), "sky": (0.45, 0.72, 0.95),
+    "purple": (0.52, 0.25, 0.70), "pink": (0.96, 0.55, 0.70), "brown": (0.50, 0.31, 0.18), "beige": (0.88, 0.78, 0.60),
+    "white": (0.93, 0.93, 0.92), "grey": (0.55, 0.56, 0.58), "black": (0.13, 0.13, 0.15),
+}
 PATTERNS = ("striped with", "upright striped with", "dotted with", "two-tone with", "shaded with", "checkered with")
 NOUNS = ("ball, box, can, cone, vase, bottle, ring, mug, round table, table, chair, mushroom, fir tree, tree, snowman, bear, "
          "animal, fish, blob, lamp, house, car, banana, tower, cactus, robot, penguin, owl, turtle, butterfly, heron, snail, "
@@ -51,15 +56,15 @@ def propose(picture: Tensor, clip: ClipScorer, nouns: str = NOUNS) -> list[Capti
 
 
 def colors_of(picture: Tensor) -> list[str]:
-    """Names of the colors of the toybox's palette that most pixels of an object on white [H, W, 3] are nearest to."""
+    """Names of those of COLORS that most pixels of an object on white [H, W, 3] are nearest to."""
     pixels = picture.reshape(-1, 3)
     pixels = pixels[(pixels < 1 - WHITE).any(-1)]
     weight = pixels.new_tensor([LIGHTNESS, 1.0, 1.0])
-    named = to_lab(pixels.new_tensor(list(PALETTE.values()))) * weight
+    named = to_lab(pixels.new_tensor(list(COLORS.values()))) * weight
     votes = torch.bincount(torch.cdist(to_lab(pixels) * weight, named).argmin(1), minlength=len(named)) if len(pixels) else None
     if votes is None:
         return ["white"]
-    names, shares = list(PALETTE), (votes / votes.sum()).tolist()
+    names, shares = list(COLORS), (votes / votes.sum()).tolist()
     order = sorted(range(len(names)), key=lambda i: -shares[i])[:MOST_COLORS]
     return [names[i] for i in order if shares[i] >= SHARE] or [names[order[0]]]
 

@@ -5,7 +5,7 @@ import torch
 from lift123.pipelines.catalog.kinds import KINDS
 from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.core.errors import InputError
-from lift123.pipelines.stages.inputs.caption import NOUNS, colors_of, propose
+from lift123.pipelines.stages.inputs.caption import COLORS, NOUNS, colors_of, propose
 from lift123.pipelines.toybox.objects import heldout_seed, make_object
 from lift123.pipelines.toybox.patterns import PALETTE
 from lift123.pipelines.toybox.render import render_toy
@@ -36,6 +36,7 @@ def patch(*parts):
 
 
 def test_colors_by_how_much_of_the_object_they_cover():
+    assert COLORS == PALETTE, "the words of the embedded network's captions"
     for name in PALETTE:
         assert colors_of(patch((name, 4, 28))) == [name]
         assert colors_of(patch((name, 4, 28)) * 0.97)[0] == name or name in ("white", "grey", "black")
