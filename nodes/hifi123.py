@@ -314,8 +314,7 @@ class RgsdPrior(Node):
                                tooltip="One noise level per visit (paper), or the weighted mean over all of them: the same "
                                        "expected gradient without its variance (ours)."),
                 io.String.Input("fixed_views", default="120, -120", advanced=True,
-                                tooltip="Azimuths of the fixed views, degrees from the picture's. The paper has two and does not "
-                                        "say which; empty = none."),
+                                tooltip="Azimuths of the fixed views, degrees from the picture's; empty = none."),
                 io.Combo.Input("reduction", options=["half sum", "sum", "mean"], default="half sum", advanced=True,
                                tooltip="Over the latent; weights do not carry over. half sum: threestudio; sum: Algorithm 1."),
                 io.Boolean.Input("object_only", default=False, advanced=True,
@@ -325,11 +324,9 @@ class RgsdPrior(Node):
                                tooltip="What is pulled. latents: the paper. pictures: the render, by what the guide changes in "
                                        "it (ours; for small autoencoders such as the embedded one)."),
                 io.Combo.Input("aim", options=["states", "image"], default="states", optional=True, advanced=True,
-                               tooltip="states: RGSD. image: each render is compared with its finished enhanced picture, the "
-                                       "paper's image loss (Fig. 4 c), for its ablation."),
+                               tooltip="states: RGSD. image: the paper's image loss, against finished pictures (Fig. 4 c)."),
             ],
-            outputs=[types.Prior.Output("prior", display_name="prior",
-                                        tooltip="Wire into DMTet Refine, with what = texture.")],
+            outputs=[types.Prior.Output("prior", display_name="prior", tooltip="Wire into DMTet Refine, with what = texture.")],
         )
 
     @classmethod

@@ -166,19 +166,16 @@ class DynamicStage2(Node):
                 io.Int.Input("mesh_iterations", default=0, min=0, max=100000,
                              tooltip="How many iterations DMTet Refine will run: the ramp ends with them. 0 = as stage "
                                      "1 planned."),
-                io.Combo.Input("form", options=["exponential", "linear", "log"], default="exponential",
-                               tooltip=_FORM_TIP),
+                io.Combo.Input("form", options=["exponential", "linear", "log"], default="exponential", tooltip=_FORM_TIP),
                 io.Combo.Input("clock", options=["phase_local", "global"], default="phase_local", tooltip=_CLOCK_TIP),
                 *_ramp_settings(),
             ],
             outputs=[
                 types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP),
-                types.Prior.Output("prior", display_name="dynamic prior",
-                                   tooltip="The same dynamic prior, for DMTet Refine: its ramp goes on there."),
+                types.Prior.Output("prior", display_name="dynamic prior", tooltip="For DMTet Refine: its ramp goes on there."),
                 io.String.Output("report", display_name="report", tooltip=_REPORT_TIP),
                 io.Image.Output("weights", display_name="weights",
-                                tooltip="The 3D weight (blue) and the 2D weight (orange) over all iterations; red: the switch; "
-                                        "gray: from NeRF to mesh (the paper's Fig. 11)."),
+                                tooltip="Of the 3D (blue) and the 2D prior (orange) over all iterations; red: the switch."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -224,8 +221,7 @@ class DynamicPrior(Node):
             inputs=[
                 types.Prior.Input("prior_3d", tooltip="Must contain a View Prior; its weight falls."),
                 types.Prior.Input("prior_2d", tooltip="Must contain a Text Prior; its weight rises."),
-                io.Combo.Input("form", options=["exponential", "linear", "log"], default="exponential",
-                               tooltip=_FORM_TIP),
+                io.Combo.Input("form", options=["exponential", "linear", "log"], default="exponential", tooltip=_FORM_TIP),
                 io.Combo.Input("clock", options=["phase_local", "global"], default="phase_local", tooltip=_CLOCK_TIP),
                 *_ramp_settings(),
             ],
