@@ -171,7 +171,7 @@ def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, 
     what the stage has handed to ``on_checkpoint`` in their place.
     """
     if shelf is not None and unpack is not None and (known := shelf.finished(unpack)) is not None:
-        say(" | ".join([f"{name}: taken from the attempt before, which had finished it", *shelf.remarks]), node_key)
+        say(" | ".join([f"{name}: taken from the attempt before, which had finished it", *shelf.remarks, *remarks]), node_key)
         return known
     check_stage_room(name)
     if shelf is not None and shelf.remarks:  # also where no step follows
