@@ -192,16 +192,15 @@ def one_row(plan: Plan, read, at_most: int, width: int) -> tuple[list[list], str
     settled = {e.prefix for e, done, aside in zip(plan.elements, plan.done, plan.aside, strict=True) if done or aside}
     position = len(settled | tried)
     turns.watch(turns.Turn(plan.key, chosen, tried, [e.prefix for e in plan.elements], position, more))
-    left_over = f"{sum(plan.done)} done, {plan.failed()} failed, {len(left)} left"
-    report = (f"model {position} of {len(plan.elements)}: {chosen.name}. {left_over}" if chosen else
-              f"{len(plan.elements)} in the list: {left_over}. Nothing more to run now")
-    return [row or [ExecutionBlocker(None)] * width], report
+    rest = f"{sum(plan.done)} done, {plan.failed()} failed, {len(left)} left"
+    said = f"model {position} of {len(plan.elements)}: {chosen.name}. {rest}" if chosen else ""
+    return [row or [ExecutionBlocker(None)] * width], said or f"{len(plan.elements)} in the list: {rest}. Nothing more to run now"
 
 
 def row_of(index: int, element: runs.Element, content, source: str) -> list:
     """One element of every list."""
-    seen = [ExecutionBlocker(None)] * 2 if source != PICTURES else [*read_picture(content)]
-    return seen + words_of(index, element, content, source)
+    seen = read_picture(content) if source == PICTURES else [ExecutionBlocker(None)] * 2
+    return [*seen, *words_of(index, element, content, source)]
 
 
 def words_of(index: int, element: runs.Element, content, source: str) -> list:
