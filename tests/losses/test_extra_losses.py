@@ -119,7 +119,7 @@ def test_silhouettes_alone_carve_a_shape_and_a_faded_loss_is_not_rendered():
 
 @pytest.mark.parametrize("shape", ["ball", "figure", "mesh"])
 def test_a_stage_begins_with_the_shape_that_it_is_given(shape, monkeypatch):
-    monkeypatch.setattr(initial_shape, "STEPS", 60)
+    monkeypatch.setattr(initial_shape, "STEPS", 150)
     monkeypatch.setattr(initial_shape, "POINTS", 2048)
     inside = {"ball": lambda: initial_shape.ball(0.8), "figure": lambda: initial_shape.figure(1.2),
               "mesh": lambda: initial_shape.mesh_inside(tiny_stages.box())}[shape]()
@@ -128,7 +128,8 @@ def test_a_stage_begins_with_the_shape_that_it_is_given(shape, monkeypatch):
     solid, wanted = load_field(scene).log_density(x).detach() > 0, inside(x) > 0
     far = inside(x).abs() > 0.04
     overlap = float((solid & wanted & far).sum() / ((solid | wanted) & far).sum())
-    assert overlap > 0.8 and scene.step == 0
+    assert overlap > 0.7, overlap
+    assert scene.step == 0
     again = fit_nerf(scene.reference, tiny_stages.oracle(), tiny_stages.NERF, scene=scene, until=1)
     assert again.step == 1 and again.seed == 4
 
