@@ -49,8 +49,7 @@ class BatchList(Node):
                                 tooltip="Text: one per line. Numbers: separated by commas, spaces or lines; "
                                         "'from:to:step' counts, end included."),
                 io.String.Input("name", default="batch", tooltip="Results go to lift123/<name>/ in the output folder."),
-                io.Int.Input("at_most", default=0, min=0, max=MOST, advanced=True,
-                             tooltip="New runs after one click; 0 = all."),
+                io.Int.Input("at_most", default=0, min=0, max=MOST, advanced=True, tooltip="New runs after one click; 0 = all."),
                 io.Boolean.Input("skip_done", default=True,
                                  tooltip="Leave out elements whose results are there, made by the same graph with the same "
                                          "settings and seeds."),
