@@ -140,15 +140,18 @@ def _saved(write: Callable[[Path], object]) -> bytes:
 def scene() -> bytes:
     """A scene file, of the smallest size that loads."""
     generator = torch.Generator().manual_seed(0)
-    tensors = {"field/a": torch.rand(4, 3, generator=generator), "reference/rgb": torch.rand(1, 8, 8, 3, generator=generator),
+    reference = {"size": 8, "prompt": "a box", "negative": "", "depth_is_metric": False}
+    tensors = {"reference/c2w": torch.eye(4)[None], "reference/fovy": torch.ones(1), "reference/alpha": torch.ones(1, 8, 8),
+               "field/a": torch.rand(4, 3, generator=generator), "reference/rgb": torch.rand(1, 8, 8, 3, generator=generator),
                "optim/step": torch.tensor(3)}
-    return _saved(Scene("nerf", tensors, {"step": 1, "total": 2, "seed": 3, "reference": {"size": 8}}).save)
+    return _saved(Scene("nerf", tensors, {"step": 1, "total": 2, "seed": 3, "reference": reference}).save)
 
 
 def layers() -> bytes:
     """A file of layers."""
     given = LayeredMesh({"body": mesh(), "hair": mesh()})
-    return _saved(RefinedLayers(given, finished=("body",), notes=("a note",), reach={"hair in body": {"deepest": 0.1}}).save)
+    reach = {"hair in body": {"deepest": 0.1, "share": 0.5}}
+    return _saved(RefinedLayers(given, finished=("body",), notes=("a note",), reach=reach).save)
 
 
 def checkpoint(old: bool = False) -> bytes:
