@@ -17,6 +17,8 @@ class InputError(ValueError):
 
     def __init__(self, name: str, expected: str, got: str, remedy: str):
         got = got if len(got) <= LONGEST else f"{got[: LONGEST - 3]}..."
+        name, expected, got, remedy = (  # halves of letters cannot be sent to a page nor written to a record
+            part.encode("utf-8", "backslashreplace").decode() for part in (name, expected, got, remedy))
         self.name, self.expected, self.got, self.remedy = name, expected, got, remedy
         super().__init__(f"{name}: expected {expected}, got {got}. {remedy}")
 
