@@ -92,7 +92,8 @@ def smoothed(values: Tensor, mesh: Mesh, reach: float) -> Tensor:
     links = sparse.csr_matrix((np.ones(2 * len(a), np.float32), (np.r_[a, b], np.r_[b, a])), shape=(count, count))
     degree = np.asarray(links.sum(1)).reshape(-1)
     alone = sparse.diags((degree == 0).astype(np.float32))  # a vertex without an edge stays as it is
-    step = 0.5 * (sparse.identity(count, np.float32) + sparse.diags((1 / degree.clip(1)).astype(np.float32)) @ links + alone)
+    mean = sparse.diags((1 / degree.clip(1)).astype(np.float32)) @ links
+    step = 0.5 * (sparse.diags(np.ones(count, np.float32)) + mean + alone)
     columns = np.flatnonzero(values.abs().sum(0).numpy())
     moved = np.ascontiguousarray(values[:, columns].numpy())
     for _ in range(rounds):
