@@ -10,7 +10,7 @@ from ..host import types
 from ..host.base import Node, node_key
 from ..host.convert import to_image
 from ..host.memory import require_pictures
-from ..host.outputs import claim
+from ..host.outputs import check_before_work, claim
 from ..host.runner import say
 from ..host.story import Chapter
 from ..pipelines.core.errors import InputError
@@ -180,6 +180,11 @@ class PreviewMotion(Node):
             outputs=[io.Image.Output("images", display_name="images", tooltip="The motion, picture by picture.")],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix):
+        """Stops the queue before anything runs if the result could not be written in the end."""
+        return True if filename_prefix is None else check_before_work(filename_prefix)
 
     @classmethod
     def run(cls, rigged, motion, view, frames, size, filename_prefix):

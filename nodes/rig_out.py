@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
 from comfy_api.latest import Types, io
 
@@ -75,9 +76,8 @@ class ExportRigged(Node):
         from ..pipelines.stages.characters import export
         from ..pipelines.stages.characters.rig_files import rig_sheet, write_files
 
-        meta = VrmMeta(name, tuple(a.strip() for a in author.split(",")), avatar=AVATAR[avatar],
-                       commercial=COMMERCIAL[commercial], modification=CHANGES[changes], redistribution=redistribution,
-                       credit=credit)
+        words: dict[str, Any] = {"avatar": AVATAR[avatar], "commercial": COMMERCIAL[commercial], "modification": CHANGES[changes]}
+        meta = VrmMeta(name, tuple(a.strip() for a in author.split(",")), **words, redistribution=redistribution, credit=credit)
         slot, key = claim(filename_prefix, ("json", "manifest")), node_key(cls)
         motions = [m for m in (motion_1, motion_2, motion_3) if m is not None]
         frame = export.ExportFrame(height=height)

@@ -61,11 +61,11 @@ def fit_rig(body: Mesh, symmetric: bool = True) -> FittedRig:
     _refuse_seated(joints, marks)
     if symmetric:
         joints, tips = (_mirrored(points, marks.axis) for points in (joints, tips))
-    stacked = [torch.from_numpy(volume.place(np.stack([points[n] for n in BONES]))) for points in (joints, tips)]
+    starts, ends = (torch.from_numpy(volume.place(np.stack([points[n] for n in BONES]))) for points in (joints, tips))
     parents = tuple(-1 if PARENTS[n] is None else BONES.index(str(PARENTS[n])) for n in BONES)
     names = tuple(n for n in BONES if n in guessed)
     notes = (f"Guessed by proportion: {', '.join(names)}.",) if names else ()
-    return FittedRig(Rig(BONES, parents, *stacked, names, notes=notes), marks, volume)
+    return FittedRig(Rig(BONES, parents, starts, ends, names, notes=notes), marks, volume)
 
 
 def _both_arms(marks: Landmarks) -> tuple[dict[int, Limb], set[str]]:

@@ -90,9 +90,9 @@ def slices(solid: np.ndarray) -> tuple[np.ndarray, list[list[Blob]]]:
 
 def mirror_axis(solid: np.ndarray) -> float:
     """x, in voxels, of the plane about which the outline from the front is most its own mirror image."""
-    outline = solid.any(2)
+    outline = np.asarray(np.any(solid, axis=2))
     width = len(outline)
-    columns = np.nonzero(outline.any(1))[0]
+    columns = np.nonzero(outline.sum(1))[0]
     middle = (columns[0] + columns[-1]) / 2
     padded = np.pad(outline, ((width, width), (0, 0)))
     best = (0.0, middle)

@@ -36,9 +36,9 @@ def true_rig(toy: ToyCharacter) -> Rig:
     for side, word in (("l", "left"), ("r", "right")):
         tips[f"{word}Hand"] = 2 * np.asarray(body[f"hand_{side}"].a) - joints[f"{word}Hand"]
         tips[f"{word}Toes"] = joints[f"{word}Toes"] + [0, 0, 0.05]
-    stack = [torch.from_numpy(np.stack([points[n] for n in BONES]) * scale + offset) for points in (joints, tips)]
+    starts, ends = (torch.from_numpy(np.stack([points[n] for n in BONES]) * scale + offset) for points in (joints, tips))
     parents = tuple(-1 if PARENTS[n] is None else BONES.index(str(PARENTS[n])) for n in BONES)
-    return Rig(BONES, parents, *stack)
+    return Rig(BONES, parents, starts, ends)
 
 
 def _joints(toy: ToyCharacter) -> dict[str, np.ndarray]:
