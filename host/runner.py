@@ -174,8 +174,6 @@ def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, 
         say(" | ".join([f"{name}: taken from the attempt before, which had finished it", *shelf.remarks, *remarks]), node_key)
         return known
     check_stage_room(name)
-    if shelf is not None and shelf.remarks:  # also where no step follows
-        say(" | ".join([name, *shelf.remarks]), node_key)
     checkpoints: list = []
     began, stage = time.monotonic(), telling(stage, before, name)
 
@@ -183,7 +181,9 @@ def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, 
         checkpoints[:] = [scene]
 
     hooks: dict = {"on_checkpoint": keep} | ({} if shelf is None else {"autosave": shelf.keep})
-    with finish.listening(node_key or name) as asked:
+    with finish.listening(node_key or name) as asked:  # before the first word, which may be answered at once
+        if shelf is not None and shelf.remarks:  # also where no step follows
+            say(" | ".join([name, *shelf.remarks]), node_key)
         monitor = Monitor(node_key, asked, peak=peak_bytes, remarks=None if shelf is None else shelf.remarks, standing=remarks)
         try:
             with pulse.heard_by(None):  # the monitor asks; a stage is never cut through

@@ -37,7 +37,7 @@ def comfy(tmp_path_factory):
 def pytest_collection_modifyitems(config, items):
     """Tests that use the ComfyUI fixture are marked ``server``; alone they run last, beside other workers first.
 
-    They take longest, and only one worker has them (:func:`pytest_xdist_make_scheduler`).
+    They take longest, and whoever has one has those that share its server (:func:`pytest_xdist_make_scheduler`).
     """
     for item in items:
         if "comfy" in getattr(item, "fixturenames", ()):
@@ -49,18 +49,21 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Of several workers one takes all of ``tests/server``, since these share a server; the others take whole files.
+    """Of several workers one takes all graphs of ``tests/server`` and one what else is there: each starts one server.
 
-    Files are told apart by their names: groups marked in the tests do not reach the scheduler with every pytest.
+    All other files go whole to whoever is free.  Files are told apart by their names: groups marked in the tests do not
+    reach the scheduler with every pytest.
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    class OneServer(LoadScopeScheduling):
+    class FewServers(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "server" if "/server/" in f"/{file}" else file
+            if "/server/" not in f"/{file}":
+                return file
+            return "graphs in a server" if "/test_workflows" in file else "page and batches in a server"
 
-    return OneServer(config, log)
+    return FewServers(config, log)
 
 
 def pytest_report_header():
