@@ -176,7 +176,7 @@ class RefineLayers(Node):
         chapter = Chapter(layers.story, "Refine Layers", config, seed=seed)
         kept = () if keep == "none" else tuple(keep.split(" and "))
         shelf = Shelf("Refine Layers", layers=layers, views=views, config=config, anew=resume is None,
-                      hair_segments=hair_segments, seed=seed, device=device.type, **({"keep": kept} if kept else {}))
+                      hair_segments=hair_segments, seed=seed, device=device.type, keep=kept)
         left, start = shelf.find(Refining.unpack), layers.start.to(device)
         work = partial(stage.refine_whole, start.merged()) if layers.whole else partial(
             stage.refine_layers, start, hair_segments=hair_segments, keep=kept)

@@ -112,7 +112,8 @@ class CharacterViews:
     @staticmethod
     def unpack(tensors: dict[str, Tensor], told: dict) -> "CharacterViews":
         """What :meth:`pack` gave."""
-        return CharacterViews(**tensors, levels=tuple(told["levels"]), story=Story.from_json(told["story"]))
+        color, normal, alpha = (tensors[name] for name in ("color", "normal", "alpha"))
+        return CharacterViews(color, normal, alpha, levels=tuple(told["levels"]), story=Story.from_json(told["story"]))
 
     def to(self, device) -> "CharacterViews":
         """The same pictures on another device."""

@@ -38,7 +38,7 @@ class Voices:
         if scale is None and self.perp_neg:
             return perp_neg(self, noisy, t, cameras)
         network = self.denoiser if scale is None else self._scaled(scale)
-        return self._ask(network, noisy, t, cameras, 2 if float(getattr(network, "guidance", 1.0)) not in (0.0, 1.0) else 1)
+        return self._ask(network, noisy, t, cameras, 2 if getattr(network, "guidance", 1.0) not in (0.0, 1.0) else 1)
 
     def conditioned(self, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:
         """eps_c."""

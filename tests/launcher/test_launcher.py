@@ -144,7 +144,7 @@ def test_setup_runs_each_step_once_and_again_only_when_its_input_changes(tmp_pat
     monkeypatch.delenv("LIFT123_COMFYUI", raising=False)
     paths, ran = fake_paths(tmp_path), []
     monkeypatch.setattr(environment, "_works", lambda paths: True)
-    monkeypatch.setattr(environment, "_pip", lambda paths, title, *arguments: ran.append(arguments[-1]))
+    monkeypatch.setattr(environment, "pip", lambda paths, title, *arguments: ran.append(arguments[-1]))
     environment.ensure(paths)
     torch_steps = [f"torchvision=={settings.TORCHVISION}", f"torchaudio=={settings.TORCHAUDIO}"]
     assert ran == [*torch_steps, str(paths.comfyui / "requirements.txt"), str(paths.root / "requirements.txt")]
@@ -169,7 +169,7 @@ def test_an_interrupted_setup_goes_on_where_it_stopped(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(environment, "_works", lambda paths: True)
-    monkeypatch.setattr(environment, "_pip", pip)
+    monkeypatch.setattr(environment, "pip", pip)
     with pytest.raises(KeyboardInterrupt):
         environment.ensure(paths)
     environment.ensure(paths)

@@ -17,6 +17,7 @@ from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.loaders import depth_control, embedded, ldm, public
 from lift123.pipelines.networks.lifted_view import LiftedViewDenoiser
 from lift123.pipelines.networks.noise import scaled_linear_alphas
+from lift123.verification.mixture import MixtureDenoiser
 from lift123.verification.oracle import OracleDenoiser
 from safetensors.torch import save_file
 
@@ -97,7 +98,12 @@ TEXT = {
     "MODEL SD3": lambda root: model(comfy_tiny.tiny_sd3(), "text"),
     **DEPTH,
 }
-BARE = {"oracle": lambda root: OracleDenoiser(truth, image_size=16)}
+BARE = {
+    "oracle": lambda root: OracleDenoiser(truth, image_size=16),
+    "mixture": lambda root: MixtureDenoiser(
+        torch.stack([picture(seed)[:16, :16] for seed in (3, 4)]),
+        lambda cameras: torch.stack([cameras.azimuth, -cameras.azimuth], -1), guidance=3.0),
+}
 NETWORKS = {**PICTURE, **TEXT}
 MADE: dict = {}
 

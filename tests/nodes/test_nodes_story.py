@@ -167,7 +167,7 @@ def test_a_character_tells_pictures_networks_settings_and_times(toy, networks, o
     assert [e["stage"] for e in edited.story.stages] == ["Multi-view"] and edited.story.inputs != views.story.inputs
     lifted = characters.LiftLayers.execute(views=views, slrm=networks[2], dilate="as trained").result[0]
     assert [e["stage"] for e in lifted.story.stages] == ["Canonicalize", "Multi-view", "S-LRM"]
-    assert lifted.story.stages[-1]["settings"] == {"dilate": None, "islands": None}
+    assert lifted.story.stages[-1]["settings"] == {"dilate": None, "islands": None, "whole": False}
 
 
 def small(given):

@@ -153,6 +153,8 @@ def test_a_graph_of_former_names_opens_with_todays(comfy, tmp_path):
         for new, former in FORMER.items():
             if node["type"] == new:
                 node["type"] = former
+        if node["type"] == "Lift123_LoadClip":
+            node["widgets_values"][0] = "embedded"  # the page marks a file that is missing
         if node["type"] == "Lift123_ProjectColors":
             node["widgets_values"][1] = "layers without colours"
     assert set(FORMER.values()) <= {node["type"] for node in old["nodes"]}

@@ -96,7 +96,7 @@ def test_hifi123_names_its_checkpoints():
     loaders = {n["type"].removeprefix("Lift123_Load"): n["widgets_values"][0] for n in ui("hifi123")["nodes"]
                if n["type"].startswith("Lift123_Load")}
     assert loaders == {"ViewPrior": "105000.ckpt", "TextPrior": "v2-1_512-ema-pruned.safetensors", "Depth": "dpt-hybrid-midas",
-                       "DepthText": "stable-diffusion-2-depth"}
+                       "DepthText": "stable-diffusion-2-depth", "Clip": "clip-vit-base-patch16.safetensors"}
 
 
 # --------------------------------------------------------------------------------------- server

@@ -72,9 +72,9 @@ def test_textual_inversion_is_bypassed_and_one_key_puts_it_in_between():
     assert [(t["text_network"], t["prompt"]) for t in texts] == [([loader, 0], "")] * 2
     word["mode"] = 0
     prepare()
-    from lift123.sync import definitions
+    from lift123.sync import definitions, graphs
 
-    prompt = to_api.ui_to_api(workflow, definitions.object_info())
+    prompt = to_api.ui_to_api(workflow, definitions.object_info(graphs.core_nodes(workflow)))
     texts = [n["inputs"] for n in prompt.values() if n["class_type"] == "Lift123_TextPrior"]
     key = str(word["id"])
     assert [(t["text_network"], t["prompt"]) for t in texts] == [([key, 0], [key, 1])] * 2
