@@ -48,12 +48,12 @@ def _ends(height: int, width: int, step: tuple[int, int]) -> tuple[tuple[slice, 
 
 
 def _difference(values: Tensor, step: tuple[int, int]) -> Tensor:
-    first, second = _ends(*values.shape[:2], step)
+    first, second = _ends(values.shape[0], values.shape[1], step)
     return values[second] - values[first]
 
 
 def _spread(pull: Tensor, flow: Tensor, step: tuple[int, int]) -> None:
     """Adds the adjoint of the differences of ``flow`` to ``pull``."""
-    first, second = _ends(*pull.shape, step)
+    first, second = _ends(pull.shape[0], pull.shape[1], step)
     pull[second] += flow
     pull[first] -= flow
