@@ -91,7 +91,7 @@ NAMES = [
     "..",
     "../x",
     "a/../../x",
-    "/tmp/x",
+    "/elsewhere/x",
     "\\\\server\\x",
     "x/",
     "a\0b",
