@@ -11,9 +11,7 @@ from torch import Tensor
 from ..core.cameras import Cameras
 from ..core.extra import ExtraLoss, anywhere
 from ..core.views import RenderBuffers, Views
-
-SIDE_BY_SIDE = 1e-2  # of the range of depths: closer pixels have no order
-NEAR = 1e-4  # margin of the order of depths, share of the range
+from .depth import depth_ranking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +61,12 @@ class Symmetry(ExtraLoss):
 
 @dataclass(frozen=True, kw_only=True)
 class DepthOrder(ExtraLoss):
-    """Of two pixels of the object the nearer one in a known depth picture is nearer in the render (SparseNeRF, Wang et
-    al. 2023, Eq. 4): a hinge over pairs.  view: one view with depth, known up to any increasing map."""
+    """What is nearer in a known depth picture is nearer in the render: ``losses.depth.depth_ranking``.
+
+    view: one view with depth, known up to any increasing map.
+    """
 
     view: Views
-    pairs: int = 512
     label: str = "depth order"
 
     def views(self, home: Cameras, size: int, generator: torch.Generator) -> Cameras:
@@ -75,18 +74,10 @@ class DepthOrder(ExtraLoss):
         return self.view.cameras
 
     def loss(self, seen: RenderBuffers, cameras: Cameras, generator: torch.Generator) -> Tensor:
-        """Mean over ``pairs`` random pairs of how much the order is violated, scene units."""
+        """Mean over pairs of how much the order is violated, scene units."""
         assert self.view.depth is not None, "a view with depth"
-        inside = (self.view.alpha[0] > 0.5).flatten().nonzero()[:, 0]
-        if not len(inside):
-            return seen.alpha.sum() * 0
-        picks = inside[torch.randint(len(inside), (2, self.pairs), generator=generator)]
-        known = self.view.depth[0].flatten()[picks]
-        span = (known.max() - known.min()).clamp_min(1e-9)
-        order = torch.where((known[0] - known[1]).abs() > SIDE_BY_SIDE * span, (known[1] - known[0]).sign(), 0.0)
-        distance = (seen.depth / seen.alpha.clamp_min(1e-3)).flatten()[picks.to(seen.depth.device)]
-        wrong = order.to(distance) * (distance[0] - distance[1]) + NEAR
-        return torch.where(order.to(distance) != 0, wrong.clamp_min(0), 0.0).mean()
+        distance = seen.depth / seen.alpha.clamp_min(1e-3)
+        return depth_ranking(distance[0], self.view.depth[0].to(distance), self.view.alpha[0].to(distance))
 
 
 @dataclass(frozen=True, kw_only=True)
