@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from comfy_api.latest import Types, io
 
-from ..host import types
+from ..host import kept_graph, types
 from ..host.base import CATEGORY, Node, comfy_device, node_key
 from ..host.convert import to_comfy_mesh, to_image
 from ..host.memory import require_pictures, require_texture
@@ -103,15 +103,15 @@ class BakeExport(Node):
         made = record(scene, mesh, cls.hidden.prompt if cls.hidden is not None else None, metrics, filename_prefix, key)
         if share is not None:
             made["results"]["picture_texels"] = asdict(share)
-        glb = write_glb(slot.path("glb"), mesh, plain(repeatable(made)), name="lift123")
+        glb = write_glb(slot.path("glb"), mesh, plain(repeatable(made)) | kept_graph.texts(cls.hidden), name="lift123")
         say("rendering the turntable", key)
         cameras = HOME.turntable(frames, math.radians(elevation), turntable_size)
         pictures = to_image(turntable_pictures(mesh, cameras))
-        save_png(contact_sheet(pictures), slot.path("png", "sheet"))
+        save_png(contact_sheet(pictures), slot.path("png", "sheet"), cls.hidden)
         say("saving the turntable", key)
-        save_animation(pictures, slot.path("webp", "turntable"))
+        save_animation(pictures, slot.path("webp", "turntable"), hidden=cls.hidden)
         made["results"]["glb"] = describe_file(slot.path("glb"))
-        write_manifest(slot.path("json", "manifest"), made)
+        write_manifest(slot.path("json", "manifest"), kept_graph.in_manifest(made, cls.hidden))
         forget_failure(filename_prefix)
         report = f"{len(mesh.faces)} faces, texture {texture_size} x {texture_size}. {share or ''}".strip()
         say(report, key)
@@ -135,18 +135,18 @@ def results(slot) -> dict:
             "lift123_files": [files]}
 
 
-def save_png(pixels, path) -> None:
-    """[H, W, 3] in [0, 1] -> PNG."""
+def save_png(pixels, path, hidden=None) -> None:
+    """[H, W, 3] in [0, 1] -> PNG.  hidden: of the node, whose graph is kept inside."""
     stream = BytesIO()
-    pil(pixels).save(stream, format="PNG", compress_level=4)
+    pil(pixels).save(stream, format="PNG", compress_level=4, pnginfo=kept_graph.png_info(hidden))
     save_bytes(path, stream.getvalue())
 
 
-def save_animation(pictures, path, milliseconds: int = 80) -> None:
-    """[F, H, W, 3] in [0, 1] -> an endlessly looping WebP."""
+def save_animation(pictures, path, milliseconds: int = 80, hidden=None) -> None:
+    """[F, H, W, 3] in [0, 1] -> an endlessly looping WebP.  hidden: of the node, whose graph is kept inside."""
     frames, made = [pil(p) for p in pictures], BytesIO()
     while_waiting(lambda: frames[0].save(made, format="WEBP", save_all=True, append_images=frames[1:], duration=milliseconds,
-                                         loop=0, quality=85), "saving the turntable")
+                                         loop=0, quality=85, exif=kept_graph.exif(hidden)), "saving the turntable")
     save_bytes(path, made.getvalue())
 
 

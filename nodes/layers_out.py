@@ -8,7 +8,7 @@ from io import BytesIO
 import torch
 from comfy_api.latest import Types, io, ui
 
-from ..host import types
+from ..host import kept_graph, types
 from ..host.base import CATEGORY, Node, comfy_device, device_with_room, node_key
 from ..host.convert import to_comfy_mesh, to_image
 from ..host.memory import require_texture
@@ -120,7 +120,7 @@ class ExportCharacter(Node):
             outputs=[io.File3DGLB.Output("glb", display_name="glb", tooltip="The written file, for Preview 3D."),
                      io.Image.Output("sheet", display_name="sheet", tooltip="Together, apart and cut open, side by side."),
                      io.String.Output("report", display_name="report", tooltip="The checked list.")],
-            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -146,10 +146,10 @@ class ExportCharacter(Node):
         if colors == "textures":
             say("baking the textures", key)
             found = bake_layers(found, texture_size, face_budget)
-        glb = stage.write_character(slot.path("glb"), found, frame, plain(repeatable(made)))
-        save_png(shown, slot.path("png", "sheet"))
+        glb = stage.write_character(slot.path("glb"), found, frame, plain(repeatable(made)) | kept_graph.texts(cls.hidden))
+        save_png(shown, slot.path("png", "sheet"), cls.hidden)
         made["results"]["glb"] = describe_file(slot.path("glb"))
-        write_manifest(slot.path("json", "manifest"), made)
+        write_manifest(slot.path("json", "manifest"), kept_graph.in_manifest(made, cls.hidden))
         forget_failure(filename_prefix)
         return io.NodeOutput(Types.File3D(BytesIO(glb), "glb"), shown, "\n".join(lines), ui=character_results(slot))
 

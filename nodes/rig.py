@@ -178,7 +178,7 @@ class PreviewMotion(Node):
                                 tooltip="Where in ComfyUI's output folder; a number is added."),
             ],
             outputs=[io.Image.Output("images", display_name="images", tooltip="The motion, picture by picture.")],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -199,7 +199,7 @@ class PreviewMotion(Node):
         slot = claim(filename_prefix)
         images = to_image(stage.motion_pictures(rigged, motion, size, VIEWS.index(view), frames))
         pause = round(1000 * motion.seconds / len(images)) if len(images) > 1 else 1000
-        save_animation(images, slot.path("webp", motion.name), max(20, pause))
+        save_animation(images, slot.path("webp", motion.name), max(20, pause), cls.hidden)
         file = slot.result("webp", motion.name)
         return io.NodeOutput(images, ui={"images": [file], "animated": (True,), "lift123_files": [{"motion": file}]})
 

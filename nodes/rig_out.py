@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import Types, io
 
-from ..host import types
+from ..host import kept_graph, types
 from ..host.base import CATEGORY, Node, node_key
 from ..host.convert import to_image
 from ..host.outputs import check_before_work, claim
@@ -60,7 +60,7 @@ class ExportRigged(Node):
                                                  "that was written."),
                      io.Image.Output("sheet", display_name="sheet", tooltip="The skeleton, and the first motion or a walk."),
                      io.String.Output("report", display_name="report", tooltip="What was written, and what to look at.")],
-            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -87,13 +87,13 @@ class ExportRigged(Node):
         kinds = tuple(files.split(" + ")) if rigged.rig is not None else ("glb",)
         say(f"writing {' and '.join(kinds)}", key)
         written = write_files({kind: slot.path(kind) for kind in kinds}, rigged, frame, motions, meta,
-                              plain(repeatable(record)), unlit)
+                              plain(repeatable(record)) | kept_graph.texts(cls.hidden), unlit)
         shown = to_image(rig_sheet(rigged, motions)) if rigged.rig is not None else to_image(
             export.character_sheet(rigged.layers))
-        save_png(shown, slot.path("png", "sheet"))
+        save_png(shown, slot.path("png", "sheet"), cls.hidden)
         for kind in kinds:
             record["results"][kind] = describe_file(slot.path(kind))
-        write_manifest(slot.path("json", "manifest"), record)
+        write_manifest(slot.path("json", "manifest"), kept_graph.in_manifest(record, cls.hidden))
         forget_failure(filename_prefix)
         lines = [f"LOOK no skeleton, a static GLB was written: {rigged.refused}"] if rigged.rig is None else [
             f"{', '.join(kinds)}: {len(rigged.rig.names)} bones, {len(motions)} animations in the GLB", *rigged.notes]
