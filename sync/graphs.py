@@ -1,7 +1,7 @@
 """The shipped graphs: new inputs in UI files (what the browser saves), and API twins (what ``POST /prompt`` takes).
 
-Covers what these graphs use: widgets in schema order, links, notes, bypassed and muted nodes.  Values that are there
-are never touched.  ``info`` is the server's ``/object_info`` or ``definitions.object_info``, which says the same.
+Covers what these graphs use: widgets in schema order, links, notes, bypassed and muted nodes, subgraphs
+(``subgraphs.py``).  Values that are there are never touched.  ``info`` is the server's ``/object_info`` or ``definitions.object_info``, which says the same.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 
 from ..host import renamed
+from . import subgraphs
 from .definitions import OURS, SyncError, schema_inputs
 
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
@@ -19,7 +20,7 @@ OPTIONAL = 7  # litegraph's shape of a socket that may stay empty
 
 def core_nodes(workflow: dict) -> set[str]:
     """ComfyUI's own nodes in a UI-format workflow that are part of its prompt."""
-    return {n["type"] for n in workflow["nodes"] if in_prompt(n) and not n["type"].startswith(OURS)}
+    return {n["type"] for n in subgraphs.all_nodes(workflow) if in_prompt(n) and not n["type"].startswith(OURS)}
 
 
 def in_prompt(node: dict) -> bool:
@@ -35,10 +36,11 @@ def ui_to_api(workflow: dict, info: dict) -> dict:
 
     ValueError names a node type that ``info`` does not know.
     """
+    workflow = subgraphs.unfolded(workflow)
     nodes = {node["id"]: node for node in workflow["nodes"]}
     links = {link[0]: (link[1], link[2]) for link in workflow["links"]}
     prompt = {}
-    for node in sorted(nodes.values(), key=lambda n: n["id"]):
+    for node in sorted(nodes.values(), key=lambda n: [int(part) for part in str(n["id"]).split(":")]):
         if not in_prompt(node):
             continue
         kind = renamed.node_name(node["type"])
@@ -47,6 +49,8 @@ def ui_to_api(workflow: dict, info: dict) -> dict:
         inputs = widget_values(node, info[kind])
         for slot in node.get("inputs", []):
             source = _source(slot.get("link"), nodes, links)
+            if "value" in slot:
+                inputs[slot["name"]] = slot["value"]
             if source is not None:
                 inputs[slot["name"]] = [str(source[0]), source[1]]
         title = node.get("title") or info[kind].get("display_name") or kind
@@ -110,12 +114,13 @@ def filled_in(workflow: dict, info: dict) -> dict:
     SyncError where an input or output has gone, or values cannot be told apart: that is edited by hand.
     """
     workflow = copy.deepcopy(workflow)
-    for node in workflow["nodes"]:
-        if node["type"].startswith(OURS):
-            if node["type"] not in info:
-                raise SyncError(f"node {node['id']}: there is no {node['type']} (any more)")
-            _fill_inputs(node, info[node["type"]], workflow["links"])
-            _fill_outputs(node, info[node["type"]], workflow["links"])
+    for graph in (workflow, *subgraphs.definitions(workflow).values()):
+        for node in graph["nodes"]:
+            if node["type"].startswith(OURS):
+                if node["type"] not in info:
+                    raise SyncError(f"node {node['id']}: there is no {node['type']} (any more)")
+                _fill_inputs(node, info[node["type"]], graph["links"])
+                _fill_outputs(node, info[node["type"]], graph["links"])
     return workflow
 
 
@@ -177,6 +182,8 @@ def _fill_outputs(node: dict, info: dict, links: list) -> None:
 
 def _move_links(links: list, node: int, end: int, before: list, after: list) -> None:
     """Slots of the links at a node, after its inputs (end 3) or outputs (end 1) have moved; links hold (node, slot)."""
+    names = {1: ("origin_id", "origin_slot"), 3: ("target_id", "target_slot")}[end]
     for link in links:
-        if link[end] == node:
-            link[end + 1] = after.index(before[link[end + 1]])
+        owner, slot = names if isinstance(link, dict) else (end, end + 1)  # a subgraph's links are objects
+        if link[owner] == node:
+            link[slot] = after.index(before[link[slot]])

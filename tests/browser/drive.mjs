@@ -3,6 +3,7 @@
 import { createRequire } from "node:module";
 import fs from "node:fs";
 import path from "node:path";
+import { dropFiles, groupRectangles, letters, nodeRectangles } from "./looks.mjs";
 
 const task = JSON.parse(fs.readFileSync(process.argv[2], "utf-8"));
 const { chromium } = createRequire(path.join(task.node, "package.json"))("playwright-core");
@@ -84,8 +85,8 @@ async function describeGraph(page) {
 
 async function setWidgets(page) {
   report.set = await page.evaluate((wanted) => {
-    const done = [];
-    for (const node of window.comfyAPI.app.app.graph.nodes) {
+    const done = [], root = window.comfyAPI.app.app.graph;
+    for (const node of [root, ...root.subgraphs.values()].flatMap((graph) => graph.nodes)) {
       for (const [name, value] of Object.entries(wanted[node.type] || {})) {
         const widget = node.widgets?.find((w) => w.name === name);
         if (!widget) continue;
@@ -101,12 +102,15 @@ async function setWidgets(page) {
 async function runGraph(page) {
   await page.evaluate((runs) => {
     const { api } = window.comfyAPI.api;
-    const seen = (window.__run = { successes: 0, previews: 0, texts: [], executed: [], progress: 0, end: "" });
+    const seen = (window.__run = { successes: 0, previews: 0, texts: [], executed: [], files: [], progress: 0, end: "" });
     const on = (type, f) => api.addEventListener(type, f);
     on("b_preview_with_metadata", () => seen.previews++);
     on("progress_text", (e) => seen.texts.push(String(e.detail?.text ?? "")));
     on("progress_state", () => seen.progress++);
-    on("executed", (e) => seen.executed.push(e.detail?.node));
+    on("executed", (e) => {
+      seen.executed.push(e.detail?.node);
+      seen.files.push(...(e.detail?.output?.lift123_files ?? []).flatMap(Object.values));
+    });
     on("execution_success", () => ++seen.successes >= runs && (seen.end = "success"));
     on("execution_error", (e) => (seen.end = "error: " + e.detail?.exception_message));
     on("execution_interrupted", () => (seen.end = "interrupted"));
@@ -127,6 +131,12 @@ async function runGraph(page) {
     await page.waitForTimeout(500);
   }
   report.run = await page.evaluate(() => window.__run);
+}
+
+// Files of the run that the server says it has saved, of the kinds that carry their graph.
+function resultFiles() {
+  const files = (report.run?.files ?? []).map((f) => path.join(task.output, f.subfolder, f.filename));
+  return files.filter((file) => /\.(glb|png|webp|json)$/.test(file));
 }
 
 async function lookAtViewer(page) {
@@ -169,6 +179,10 @@ try {
   if (!task.openTemplate) await loadWorkflow(page);
   await page.waitForTimeout(2000);
   report.graph = await describeGraph(page);
+  if (task.look) { // at the zoom that the template opens with
+    await shot(page, "opened");
+    report.before = { nodes: await nodeRectangles(page), groups: await groupRectangles(page), letters: await letters(page) };
+  }
   await page.evaluate(() => window.comfyAPI.app.app.extensionManager.command.execute("Comfy.Canvas.FitView"));
   await page.waitForTimeout(1500);
   await shot(page, "loaded");
@@ -183,7 +197,9 @@ try {
   if (task.run) await runGraph(page);
   await page.waitForTimeout(2000);
   await shot(page, "finished");
+  if (task.look) report.after = { nodes: await nodeRectangles(page), groups: await groupRectangles(page) };
   if (task.viewer) await lookAtViewer(page);
+  if (task.drop) report.dropped = await dropFiles(page, [...resultFiles(), ...task.drop]);
 } catch (error) {
   report.crash = String(error.stack || error);
   code = 1;

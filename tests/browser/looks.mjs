@@ -1,0 +1,55 @@
+// What a person sees and does on the page beyond queueing: rectangles of nodes, sizes of letters, files dropped on the canvas.
+
+// Every node of the open canvas as the page draws it: [{id, type, title, x, y, w, h}], title bar included, canvas units.
+// In Nodes 2.0 a node is an element that may be larger than what the graph believes.
+export async function nodeRectangles(page) {
+  return page.evaluate(() => {
+    const { app } = window.comfyAPI.app;
+    const { canvas } = app, { scale } = canvas.ds;
+    const bar = window.LiteGraph.NODE_TITLE_HEIGHT;
+    return canvas.graph.nodes.map((node) => {
+      const about = { id: node.id, type: node.type, title: node.title, x: node.pos[0], y: node.pos[1] - bar };
+      const element = document.querySelector(`[data-node-id="${node.id}"]`);
+      const box = element?.getBoundingClientRect();
+      return { ...about, w: box ? box.width / scale : node.size[0], h: box ? box.height / scale : node.size[1] + bar, vue: !!box };
+    });
+  });
+}
+
+export async function groupRectangles(page) {
+  return page.evaluate(() => window.comfyAPI.app.app.canvas.graph.groups.map((g) =>
+    ({ title: g.title, x: g.pos[0], y: g.pos[1], w: g.size[0], h: g.size[1] })));
+}
+
+// Pixels of a node's letters on the screen at the present zoom: what is drawn on the canvas, and what elements show.
+export async function letters(page) {
+  return page.evaluate(() => {
+    const { canvas } = window.comfyAPI.app.app, { scale } = canvas.ds;
+    const shown = [...document.querySelectorAll("[data-node-id] *, .dom-widget *")].filter((e) =>
+      [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()) && e.getClientRects().length);
+    const sizes = shown.map((e) => {
+      const box = e.getBoundingClientRect();
+      const zoom = e.offsetWidth ? box.width / e.offsetWidth : scale;
+      return { text: e.textContent.trim().slice(0, 40), px: parseFloat(getComputedStyle(e).fontSize) * zoom };
+    });
+    return { scale, canvas: window.LiteGraph.NODE_TEXT_SIZE * scale, sizes };
+  });
+}
+
+// Drops files from the disk on an empty canvas, as the browser does it: it tells their types from their names.
+export async function dropFiles(page, files) {
+  const seen = [];
+  const session = await page.context().newCDPSession(page);
+  for (const file of files) {
+    await page.evaluate(() => window.comfyAPI.app.app.graph.clear());
+    await page.waitForTimeout(300);
+    const data = { items: [], files: [file], dragOperationsMask: 1 };
+    for (const type of ["dragEnter", "dragOver", "drop"]) {
+      await session.send("Input.dispatchDragEvent", { type, x: 800, y: 500, data });
+    }
+    await page.waitForFunction(() => window.comfyAPI.app.app.graph.nodes.length > 0, null, { timeout: 20000 }).catch(() => {});
+    await page.waitForTimeout(700);
+    seen.push({ file, types: await page.evaluate(() => window.comfyAPI.app.app.graph.nodes.map((n) => n.type)) });
+  }
+  return seen;
+}
