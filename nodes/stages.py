@@ -17,8 +17,9 @@ from ..host.unfinished import Shelf
 from ..host.wires import crossed
 from ..pipelines.core.choices import Clock
 from ..pipelines.core.errors import InputError
-from ..pipelines.core.schedules import Constant, Form
+from ..pipelines.core.schedules import Form
 from ..pipelines.core.settings import configured
+from .stage_settings import mesh_settings, overridden, quality_setting, size_settings
 
 PRESETS = ["quickstart", "standard", "paper", "printed", "magic123 quickstart", "magic123 standard", "magic123 paper",
            "magic123 printed", "hifi123 quickstart", "hifi123 standard", "hifi123 paper"]
@@ -87,12 +88,12 @@ class NerfStage1(Node):
             search_aliases=["nerf", "coarse", "image to 3d", "sds"],
             inputs=[
                 types.Reference.Input("reference", tooltip="From Reference View."),
-                io.Int.Input("iterations", default=0, min=0, max=100000,
+                io.Combo.Input("preset", options=PRESETS, default="quickstart", tooltip=_PRESET_TIP),
+                io.Int.Input("iterations", default=0, min=0, max=100000, advanced=True,
                              tooltip="Of the whole NeRF phase (stages 1 and 2 together); 0 = the preset's."),
-                *_size_settings(),
+                *size_settings(),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=True,
                              tooltip="Same seed, same machine: same result."),
-                io.Combo.Input("preset", options=PRESETS, default="quickstart", tooltip=_PRESET_TIP),
                 types.Prior.Input("prior", optional=True,
                                   tooltip="Usually a View Prior. Without one only the picture is fitted."),
                 types.Boundary.Input("boundary", optional=True,
@@ -101,6 +102,7 @@ class NerfStage1(Node):
                                   tooltip="Go on with this unfinished NeRF scene, for example from Load Scene."),
                 types.Options.Input("options", optional=True, tooltip=_OPTIONS_TIP),
                 types.Losses.Input("losses", optional=True, tooltip=_LOSSES_TIP),
+                quality_setting(),
             ],
             outputs=[
                 types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP),
@@ -249,16 +251,17 @@ class DMTetRefine(Node):
             search_aliases=["mesh", "fine", "dmtet", "refine texture"],
             inputs=[
                 types.Scene.Input("scene", tooltip="A NeRF scene to start from, or a mesh scene to refine further."),
-                io.Int.Input("iterations", default=0, min=0, max=100000, tooltip="0 = the preset's."),
-                *_size_settings(), *_mesh_settings(),
+                io.Combo.Input("preset", options=PRESETS, default="quickstart", tooltip=_PRESET_TIP),
+                io.Int.Input("iterations", default=0, min=0, max=100000, advanced=True, tooltip="0 = the preset's."),
+                *size_settings(), *mesh_settings(),
                 io.Combo.Input("what", options=["both", "texture", "geometry"], default="both",
                                tooltip="What may change."),
-                io.Combo.Input("preset", options=PRESETS, default="quickstart", tooltip=_PRESET_TIP),
                 types.Prior.Input("prior", optional=True,
                                   tooltip="Any prior; usually the dynamic prior of stage 2. Without one only the "
                                           "picture is fitted."),
                 types.Options.Input("options", optional=True, tooltip=_OPTIONS_TIP),
                 types.Losses.Input("losses", optional=True, tooltip=_LOSSES_TIP),
+                quality_setting(),
             ],
             outputs=[
                 types.Scene.Output("scene", display_name="scene", tooltip=_SCENE_TIP),
@@ -308,57 +311,6 @@ def _ramp_settings() -> list:
                        tooltip=_STRETCH_TIP),
         io.Boolean.Input("full_2d", default=False, optional=True, advanced=True, tooltip=_FULL_TIP),
     ]
-
-
-def _size_settings() -> list:
-    return [
-        io.Int.Input("render_size", default=0, min=0, max=1024, step=8, advanced=True,
-                     tooltip="Side of new views, pixels; 0 = the preset's. Cost grows with its square."),
-        io.Int.Input("reference_size", default=0, min=0, max=1024, step=8, advanced=True,
-                     tooltip="Side of the picture as it is fitted, pixels; 0 = the preset's."),
-        io.Int.Input("novel_batch", default=0, min=0, max=16, advanced=True,
-                     tooltip="New views per iteration; 0 = the preset's."),
-        io.Int.Input("preview_every", default=0, min=0, max=10000, advanced=True,
-                     tooltip="Iterations between live pictures; 0 = the preset's."),
-        io.Float.Input("rgb_weight", default=-1.0, min=-1.0, max=1e6, step=1.0, advanced=True,
-                       tooltip="Weight of the picture's colors; -1 = the preset's."),
-        io.Float.Input("mask_weight", default=-1.0, min=-1.0, max=1e6, step=1.0, advanced=True,
-                       tooltip="Weight of the picture's silhouette; -1 = the preset's."),
-        io.Float.Input("depth_weight", default=-1.0, min=-1.0, max=1e6, step=0.1, advanced=True,
-                       tooltip="Weight of the reference's depth, if it has one; -1 = the preset's."),
-        io.Float.Input("normal_weight", default=-1.0, min=-1.0, max=1e6, step=0.1, advanced=True,
-                       tooltip="Weight of the reference's normals, if it has some; -1 = the preset's."),
-    ]
-
-
-def _mesh_settings() -> list:
-    return [
-        io.Int.Input("grid", default=0, min=0, max=128, advanced=True,
-                     tooltip="Cells per side of the tetrahedral grid; 0 = the preset's. More cells, finer shape."),
-        io.Float.Input("smooth_normals", default=-1.0, min=-1.0, max=1e6, step=0.1, advanced=True,
-                       tooltip="Weight that keeps neighboring faces parallel; -1 = the preset's."),
-        io.Float.Input("smooth_surface", default=-1.0, min=-1.0, max=1e6, step=0.1, advanced=True,
-                       tooltip="Weight that keeps vertices near their neighbors' center; -1 = the preset's."),
-    ]
-
-
-_COUNTS = {"iterations": "iterations", "render_size": "size", "reference_size": "reference_size", "grid": "tets",
-           "novel_batch": "novel_batch", "preview_every": "preview_every", "mesh_iterations": "mesh_iterations"}
-_WEIGHTS = {"rgb_weight": "rgb", "mask_weight": "mask", "depth_weight": "depth", "normal_weight": "normal",
-            "smooth_normals": "mesh_normal", "smooth_surface": "mesh_laplacian"}
-
-
-def overridden(config, **values):
-    """``config`` with what was set on the node: counts above 0 and weights from 0 up.
-
-    A size or number of new views that was set counts from the first iteration on.
-    """
-    counts = {_COUNTS[k]: v for k, v in values.items() if k in _COUNTS and v > 0}
-    for name, early in (("size", "early_size"), ("novel_batch", "early_batch")):
-        if name in counts and getattr(config, early, 0):
-            counts[early] = 0
-    weights = {_WEIGHTS[k]: Constant(v) for k, v in values.items() if k in _WEIGHTS and v >= 0}
-    return replace(config, **counts, **weights)
 
 
 def with_options(config, options):

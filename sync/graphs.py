@@ -78,10 +78,9 @@ def _source(link: int | None, nodes: dict, links: dict) -> tuple[int, int] | Non
 def widget_values(node: dict, info: dict) -> dict:
     """``widgets_values`` by input name; consumes the companion value that follows a seed or an upload."""
     values = iter(node.get("widgets_values") or [])
-    named = {}
-    for name, (kind, options) in schema_inputs(info):
-        if not is_widget(kind, options):
-            continue
+    named, known = {}, {name: spec for name, spec in schema_inputs(info) if is_widget(*spec)}
+    for name in widget_order(node, list(known)):
+        options = known[name][1]
         try:
             named[name] = next(values)
         except StopIteration:  # older file: the server fills in defaults it knows
@@ -91,6 +90,12 @@ def widget_values(node: dict, info: dict) -> dict:
         if has_companion(options):
             next(values, None)
     return named
+
+
+def widget_order(node: dict, known: list[str]) -> list[str]:
+    """The order in which a node's values were saved: that of its inputs, where they are all there; else today's."""
+    saved = [slot["name"] for slot in node.get("inputs", []) if "widget" in slot]
+    return saved if set(saved) == set(known) else known
 
 
 def is_widget(kind, options: dict) -> bool:
@@ -131,31 +136,30 @@ def _fill_inputs(node: dict, info: dict, links: list) -> None:
     gone = [name for name in have if name not in known]
     if gone:
         raise SyncError(f"node {node['id']} ({node['type']}): input {gone[0]} has gone; edit the graph")
-    if set(known) == set(have):
+    order = [*(name for name in known if name not in widgets), *widgets]  # as the browser saves them
+    saved = [name for name in have if name in widgets]
+    if set(known) == set(have) and saved == widgets:
         return
     if widgets:
-        node["widgets_values"] = _values(node, known, widgets, have)
-    order = [*(name for name in known if name not in widgets), *widgets]  # as the browser saves them
+        node["widgets_values"] = _values(node, known, widgets, saved)
     optional = info["input_order"].get("optional", [])
     new = [have.get(name) or _new_input(name, known[name][0], name in widgets, name in optional) for name in order]
     _move_links(links, node["id"], 3, [entry["name"] for entry in node["inputs"]], order)
     node["inputs"] = new
 
 
-def _values(node: dict, known: dict, widgets: list, have: dict) -> list:
-    """``widgets_values`` with a default in the place of every widget that ``have`` lacks."""
-    given, values = list(node.get("widgets_values") or []), []
-    for name in widgets:
-        options = known[name][1]
-        size = 1 + has_companion(options)
-        if name in have:
-            values += given[:size]
-            given = given[size:]
-        else:
-            values += [options.get("default"), "fixed"][:size]
+def _values(node: dict, known: dict, widgets: list, saved: list) -> list:
+    """``widgets_values`` in today's order, with a default in the place of every widget that was not ``saved``."""
+    given, values = list(node.get("widgets_values") or []), {}
+    for name in saved:
+        size = 1 + has_companion(known[name][1])
+        values[name], given = given[:size], given[size:]
     if given:
         raise SyncError(f"node {node['id']} ({node['type']}): more values than inputs; edit the graph")
-    return values
+    for name in widgets:
+        options = known[name][1]
+        values.setdefault(name, [options.get("default"), "fixed"][: 1 + has_companion(options)])
+    return [value for name in widgets for value in values[name]]
 
 
 def _new_input(name: str, kind, widget: bool, optional: bool) -> dict:
