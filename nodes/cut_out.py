@@ -15,7 +15,7 @@ class CutOut(Node):
             node_id="Lift123_CutOut", display_name="Cut Out", category=f"{CATEGORY}/reference",
             description="Cuts the object out of an opaque photograph by its colors: no network, no download. For objects whose "
                         "colors differ from those of the picture's rim; soft shadows stay behind.",
-            search_aliases=["remove background", "background removal", "segmentation", "mask", "grabcut", "photo"],
+            search_aliases=["background", "remove background", "background removal", "segmentation", "mask", "grabcut", "photo"],
             inputs=[
                 io.Image.Input("image", tooltip="One opaque picture; its rim shows background."),
                 io.Int.Input("detail", default=256, min=64, max=512, step=16, advanced=True,

@@ -26,7 +26,8 @@ class Evaluate(Node):
             node_id="Lift123_Evaluate", display_name="Evaluate", category=f"{CATEGORY}/output",
             description="The papers' metrics for a scene or a mesh: reference view, novel views, true mesh, Janus problem, "
                         "soundness. What cannot be measured is listed with the reason.",
-            search_aliases=["metrics", "psnr", "ssim", "lpips", "clip score", "chamfer", "iou", "f-score", "janus"],
+            search_aliases=["metrics", "compare", "plot", "psnr", "ssim", "lpips", "clip score", "chamfer", "iou", "f-score",
+                            "janus"],
             is_output_node=True, not_idempotent=True,
             inputs=[
                 io.MultiType.Input("source", types=[types.Scene, *types.MESHES],

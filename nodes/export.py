@@ -44,7 +44,7 @@ class BakeExport(Node):
             node_id="Lift123_BakeExport", display_name="Bake and Export", category=f"{CATEGORY}/output",
             description="Unwraps the mesh, bakes its colors into a texture, and writes a GLB, a contact sheet, an "
                         "animated turntable and a manifest into ComfyUI's output folder.",
-            search_aliases=["save glb", "texture", "unwrap", "gltf", "turntable"],
+            search_aliases=["save glb", "save mesh", "texture", "unwrap", "gltf", "turntable", "image to 3d", "picture to mesh"],
             is_output_node=True, not_idempotent=True,
             inputs=[
                 types.Scene.Input("scene", tooltip="From any stage. A NeRF scene is meshed first."),

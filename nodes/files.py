@@ -62,7 +62,7 @@ class SaveScene(Node):
             node_id="Lift123_SaveScene", display_name="Save Scene", category=f"{CATEGORY}/output",
             description="Writes a scene (NeRF or mesh, with everything needed to go on) as safetensors into "
                         "ComfyUI's output folder.",
-            search_aliases=["checkpoint", "state"],
+            search_aliases=["save", "checkpoint", "state"],
             is_output_node=True, not_idempotent=True,
             inputs=[
                 types.Scene.Input("scene", tooltip="From any stage."),

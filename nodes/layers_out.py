@@ -30,7 +30,7 @@ class ProjectColors(Node):
             node_id="Lift123_ProjectColors", display_name="Project Colors", category=MENU,
             description="Paints each layer with the views of the level that shows it outermost. Places no view sees take their "
                         "neighbors' colors (StdGEN).",
-            search_aliases=["texture projection", "vertex colors", "paint", "stdgen"],
+            search_aliases=["texture projection", "texture", "vertex colors", "paint", "stdgen"],
             inputs=[
                 types.Layers.Input("layers", tooltip=_LAYERS_TIP),
                 types.CharacterViews.Input("views", tooltip="Six views of the levels that show the layers."),
@@ -102,7 +102,7 @@ class ExportCharacter(Node):
             node_id="Lift123_ExportCharacter", display_name="Export Character", category=f"{CATEGORY}/output",
             description="Writes one GLB with the named nodes body, clothing and hair under one root, in meters, on the floor, "
                         "with a list of what Blender, VRM tools and riggers need, each point measured.",
-            search_aliases=["save glb", "vrm", "rigging", "unirig", "stdgen", "game character"],
+            search_aliases=["save glb", "save mesh", "vrm", "rigging", "unirig", "stdgen", "game character"],
             is_output_node=True, not_idempotent=True,
             inputs=[
                 types.Layers.Input("layers", tooltip=_LAYERS_TIP),

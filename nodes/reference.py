@@ -20,7 +20,7 @@ class ReferenceView(Node):
         return io.Schema(
             node_id="Lift123_ReferenceView", display_name="Reference View", category=f"{CATEGORY}/reference",
             description="The picture to lift: checks it, cuts the object out, centers it, and places its camera.",
-            search_aliases=["image to 3d", "lift123", "picture", "cutout"],
+            search_aliases=["image to 3d", "picture to mesh", "lift123", "picture", "cutout"],
             inputs=[
                 io.Image.Input("image", tooltip="One picture of one object. RGB on a plain background, RGBA, or with "
                                                 "a mask."),

@@ -31,7 +31,7 @@ class Results(Node):
             node_id="Lift123_Results", display_name="Results", category=f"{CATEGORY}/output",
             description="Gathers the manifests of finished and failed runs below a folder of ComfyUI's output folder into "
                         "a table, a CSV file and a contact sheet.",
-            search_aliases=["table", "csv", "contact sheet", "compare", "benchmark"],
+            search_aliases=["table", "csv", "contact sheet", "compare", "benchmark", "plot", "loss", "curve"],
             is_output_node=True, not_idempotent=True,
             inputs=[
                 io.String.Input("folder", default="lift123/batch", tooltip="Inside ComfyUI's output folder; sub-folders too."),

@@ -85,7 +85,7 @@ class NerfStage1(Node):
             node_id="Lift123_NerfStage1", display_name="NeRF Stage 1", category=f"{CATEGORY}/stages",
             description="Fits a hash-grid NeRF to the picture, with a prior for the unseen sides, until the CLIP "
                         "boundary or the last iteration.",
-            search_aliases=["nerf", "coarse", "image to 3d", "sds"],
+            search_aliases=["nerf", "coarse", "image to 3d", "picture to mesh", "sds", "plot"],
             inputs=[
                 types.Reference.Input("reference", tooltip="From Reference View."),
                 io.Combo.Input("preset", options=PRESETS, default="quickstart", tooltip=_PRESET_TIP),
@@ -248,7 +248,7 @@ class DMTetRefine(Node):
             node_id="Lift123_DMTetRefine", display_name="DMTet Refine", category=f"{CATEGORY}/stages",
             description="Turns a NeRF scene into a mesh on a tetrahedral grid and refines its shape, its texture, or "
                         "both; also refines a mesh scene further.",
-            search_aliases=["mesh", "fine", "dmtet", "refine texture"],
+            search_aliases=["mesh", "fine", "dmtet", "refine texture", "image to 3d", "picture to mesh"],
             inputs=[
                 types.Scene.Input("scene", tooltip="A NeRF scene to start from, or a mesh scene to refine further."),
                 io.Combo.Input("preset", options=PRESETS, default="quickstart", tooltip=_PRESET_TIP),

@@ -8,6 +8,7 @@ web/docs/*.md              title, first paragraph, Inputs and Outputs  ``pages.p
 docs/nodes.md              the table between its markers               ``pages.py``
 workflows/*.json           new inputs and outputs, with defaults       ``graphs.py``
 workflows/api/*.json       the whole file                              ``graphs.py``
+subgraphs/*.json           blueprints, from the graphs                 ``blueprints.py``
 web/js/renamed_tables.js   former names (from ``host/renamed.py``)     ``files.py``
 
 Everything else in these files is written by hand and stays.  ``files.py`` puts them together, ``definitions.py`` asks

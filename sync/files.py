@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from ..host import renamed
-from . import graphs, pages, translations
+from . import blueprints, graphs, pages, translations
 from .definitions import SyncError, object_info, pack_nodes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,7 +19,8 @@ def wanted(root: Path = ROOT) -> dict[Path, str]:
     ``definitions.prepare`` comes first.  SyncError names what has to be decided by hand.
     """
     nodes = pack_nodes()
-    return (locales(nodes, root / "locales" / "en") | documents(nodes, root) | workflows(root / "workflows")
+    graphs_there = workflows(root / "workflows")
+    return (locales(nodes, root / "locales" / "en") | documents(nodes, root) | graphs_there | subgraphs(root, graphs_there)
             | {root / "web" / "js" / "renamed_tables.js": former_names()})
 
 
@@ -65,6 +66,13 @@ def workflows(folder: Path) -> dict[Path, str]:
         done[file] = dump(full, 1)
         done[folder / "api" / file.name] = dump(graphs.ui_to_api(full, info), 2)
     return done
+
+
+def subgraphs(root: Path, made: dict[Path, str]) -> dict[Path, str]:
+    """Blueprints of those graphs of ``made`` (see :func:`workflows`) that are there."""
+    found = {name: root / "workflows" / f"{entry.graph}.json" for name, entry in blueprints.BLUEPRINTS.items()}
+    return {root / "subgraphs" / f"{name}.json": dump(blueprints.blueprint(
+        name, blueprints.BLUEPRINTS[name], json.loads(made[file])), 1) for name, file in found.items() if file in made}
 
 
 def stale(files: dict[Path, str]) -> list[Path]:

@@ -71,7 +71,9 @@ async function showTemplates(page) {
 
 async function loadWorkflow(page) {
   const workflow = JSON.parse(fs.readFileSync(task.workflow, "utf-8"));
-  await page.evaluate((data) => window.comfyAPI.app.app.loadGraphData(data), workflow);
+  const name = path.basename(task.workflow, ".json"); // as the template browser opens it
+  await page.evaluate(([data, title]) => window.comfyAPI.app.app.loadGraphData(data, true, true, title,
+    { openSource: "template" }), [workflow, name]);
 }
 
 async function describeGraph(page) {
@@ -115,6 +117,10 @@ async function runGraph(page) {
     on("execution_error", (e) => (seen.end = "error: " + e.detail?.exception_message));
     on("execution_interrupted", () => (seen.end = "interrupted"));
   }, task.runs ?? 1); // a batch goes on by itself
+  for (let i = 0; i < 20 && (await page.getByTestId("dialog-overlay").count()); i++) { // first-run dialogs may come late
+    await page.keyboard.press("Escape");
+    await page.waitForTimeout(500);
+  }
   const button = page.getByTestId("queue-button").first();
   if (await button.count()) await button.click();
   else await page.evaluate(() => window.comfyAPI.app.app.queuePrompt(0, 1));
