@@ -8,7 +8,7 @@ from conftest import ROOT
 from helpers.comfy_modules import prepare
 
 prepare()
-from lift123.sync import definitions, files, graphs, pages, translations
+from lift123.sync import blueprints, definitions, files, graphs, pages, subgraphs, translations
 from lift123.sync.definitions import SyncError
 
 NODES = definitions.pack_nodes()
@@ -40,7 +40,7 @@ def test_a_second_sync_changes_nothing(wanted, tmp_path):
 def test_from_nothing_but_schemas(tmp_path):
     """Without translations and pages all of them are made; pages then hold the tables alone."""
     made = files.wanted(tmp_path)
-    assert len(made) == len(NODES) + 3  # two of words, one of former names
+    assert len(made) == len(NODES) + 3  # two of words, one of former names; without graphs no blueprints
     page = made[tmp_path / "web" / "docs" / "Lift123_NerfStage1.md"]
     assert page.startswith("# NeRF Stage 1\n\nFits a hash-grid NeRF") and "## Good to know" not in page
     assert "\n| **seed** | INT | Same seed, same machine: same result. Default 0, 0 to 2^32 - 1. |\n" in page
@@ -127,9 +127,14 @@ def info():
     return definitions.object_info({"LoadImage", "PreviewImage", "Preview3D"})
 
 
+def shipped(name):
+    return json.loads(files.read(ROOT / "workflows" / f"{name}.json"))
+
+
 @pytest.fixture
-def quickstart():
-    return json.loads(files.read(ROOT / "workflows" / "consistent123_quickstart.json"))
+def flat():
+    """A graph without subgraphs."""
+    return shipped("prior_both")
 
 
 def with_input(info, node, name, spec, before):
@@ -141,27 +146,106 @@ def with_input(info, node, name, spec, before):
     return info
 
 
-@pytest.mark.parametrize("before", ["iterations", "seed", "preset"])
-def test_a_new_number_gets_its_default_where_it_belongs(info, quickstart, before):
-    """Whatever stands around it (a seed has two values), nothing else of the graph and its twin changes."""
+@pytest.mark.parametrize("graph, before", [("prior_both", "iterations"), ("prior_both", "seed"), ("prior_both", "preset"),
+                                           ("consistent123_quickstart", "seed")])
+def test_a_new_number_gets_its_default_where_it_belongs(info, graph, before):
+    """Whatever stands around it (a seed has two values), nothing else of the graph and its twin changes; inside of a
+    subgraph, too."""
+    given = shipped(graph)
     more = with_input(info, "Lift123_NerfStage1", "new", ["FLOAT", {"default": 0.25, "min": 0.0, "max": 1.0}], before)
-    full, twin = graphs.filled_in(quickstart, more), graphs.ui_to_api(quickstart, info)
+    full, twin = graphs.filled_in(given, more), graphs.ui_to_api(given, info)
     after = graphs.ui_to_api(full, more)
-    stage = next(n for n in full["nodes"] if n["type"] == "Lift123_NerfStage1")
-    assert after[str(stage["id"])]["inputs"].pop("new") == 0.25 and after == twin
-    old = next(n for n in quickstart["nodes"] if n["id"] == stage["id"])
+    stage, old = (next(n for n in subgraphs.all_nodes(g) if n["type"] == "Lift123_NerfStage1") for g in (full, given))
+    (sent,) = (n for n in after.values() if n["class_type"] == "Lift123_NerfStage1")
+    assert sent["inputs"].pop("new") == 0.25 and after == twin
     place = stage["widgets_values"].index(0.25)
     assert stage["widgets_values"][:place] + stage["widgets_values"][place + 1:] == old["widgets_values"]
     assert {"name": "new", "type": "FLOAT", "widget": {"name": "new"}, "link": None} in stage["inputs"]
     assert graphs.filled_in(full, more) == full
 
 
-def test_new_seeds_and_sockets(info, quickstart):
+def test_another_order_of_inputs_moves_values_with_their_names(info, flat):
+    """A graph that was saved when the preset stood last: its twin is the same, and filled in it has today's order."""
+    node = next(n for n in flat["nodes"] if n["type"] == "Lift123_NerfStage1")
+    old = copy.deepcopy(flat)
+    was = next(n for n in old["nodes"] if n["id"] == node["id"])
+    place = next(k for k, s in enumerate(was["inputs"]) if s["name"] == "preset")
+    was["inputs"].append(was["inputs"].pop(place))
+    was["widgets_values"].append(was["widgets_values"].pop(0))
+    assert was["widgets_values"] != node["widgets_values"] and graphs.ui_to_api(old, info) == graphs.ui_to_api(flat, info)
+    assert graphs.filled_in(old, info) == flat
+
+
+# ------------------------------------------------------------------------------------------ subgraphs
+
+
+def nested():
+    """A picture through two subgraphs, one inside the other, into B; a number that shows outside of both."""
+    def wire(number, source, out, target, into, kind="IMAGE"):
+        return {"id": number, "origin_id": source, "origin_slot": out, "target_id": target, "target_slot": into, "type": kind}
+
+    slots = [{"name": "in", "type": "IMAGE", "link": 1}, {"name": "n", "type": "INT", "widget": {"name": "n"}, "link": 2}]
+    ends = {"inputs": [{"name": "in"}, {"name": "n"}], "outputs": [{"name": "out"}]}
+    wires = [wire(1, -10, 0, 5, 0), wire(2, -10, 1, 5, 1, "INT"), wire(3, 5, 0, -20, 0)]
+    inner = {"id": "inner", **ends, "links": wires, "nodes": [
+        {"id": 5, "type": "A", "inputs": slots, "outputs": [{"type": "IMAGE"}], "widgets_values": [1]}]}
+    middle = {"id": "middle", **ends, "links": wires, "nodes": [
+        {"id": 5, "type": "inner", "inputs": slots, "outputs": [{"type": "IMAGE"}], "widgets_values": [2]}]}
+    host = {"id": 3, "type": "middle", "inputs": [slots[0] | {"link": 9}, slots[1] | {"link": None}],
+            "outputs": [{"type": "IMAGE"}], "widgets_values": [7]}
+    ends = [{"id": 1, "type": "P", "inputs": [], "outputs": [{"type": "IMAGE"}]},
+            {"id": 2, "type": "B", "inputs": [{"name": "x", "type": "IMAGE", "link": 8}], "outputs": []}]
+    return {"nodes": [*ends, host], "links": [[9, 1, 0, 3, 0, "IMAGE"], [8, 3, 0, 2, 0, "IMAGE"]],
+            "definitions": {"subgraphs": [middle, inner]}}
+
+
+def test_subgraphs_are_unfolded_as_the_browser_does():
+    def described(name, **inputs):
+        return {"input": {"required": inputs}, "input_order": {"required": list(inputs)}, "display_name": name}
+
+    info = {"P": described("P"), "A": described("A", **{"in": ["IMAGE"], "n": ["INT", {}]}), "B": described("B", x=["IMAGE"])}
+    prompt = graphs.ui_to_api(nested(), info)
+    assert {key: node["inputs"] for key, node in prompt.items()} == {
+        "1": {}, "3:5:5": {"in": ["1", 0], "n": 7}, "2": {"x": ["3:5:5", 0]}}
+    muted = nested()
+    muted["nodes"][2]["mode"] = 4
+    with pytest.raises(SyncError, match="subgraph 3 is bypassed"):
+        graphs.ui_to_api(muted, info)
+
+
+@pytest.mark.parametrize("name", sorted(blueprints.BLUEPRINTS))
+def test_a_blueprint_is_its_graph(wanted, name):
+    """One node, whose links agree with its slots; inside it are the graph's own nodes with their values and wires."""
+    made = json.loads(wanted[ROOT / "subgraphs" / f"{name}.json"])
+    (host,), (inner,) = made["nodes"], made["definitions"]["subgraphs"]
+    assert host["type"] == inner["id"] and [s["name"] for s in host["inputs"]] == [s["name"] for s in inner["inputs"]]
+    assert [s["name"] for s in host["outputs"]] == [s["name"] for s in inner["outputs"]] and host["outputs"]
+    assert sum("widget" in s for s in host["inputs"]) == len(host["widgets_values"]) >= 2
+    nodes = {n["id"]: n for n in inner["nodes"]}
+    for link in inner["links"]:
+        if link["target_id"] != subgraphs.EXIT:
+            assert nodes[link["target_id"]]["inputs"][link["target_slot"]]["link"] == link["id"]
+    graph = shipped(blueprints.BLUEPRINTS[name].graph)
+    info = definitions.object_info(graphs.core_nodes(graph))
+    plain = graphs.ui_to_api(graph, info)
+    alone = graphs.ui_to_api(made, info)
+    assert {n["class_type"] for n in alone.values()} >= {"Lift123_RefineLayers"} or len(alone) >= 9
+    whole = {key.split(":")[-1]: node["inputs"] for key, node in plain.items()}
+    for key, node in alone.items():
+        theirs = whole[key.split(":")[-1]]
+        for word, value in node["inputs"].items():
+            if isinstance(value, list):
+                assert theirs[word][0].split(":")[-1] == value[0].split(":")[-1] and theirs[word][1] == value[1]
+            else:
+                assert theirs[word] == value, (key, word)
+
+
+def test_new_seeds_and_sockets(info, flat):
     """A seed brings its companion; a socket moves the slots that links count."""
     seed = ["INT", {"default": 7, "control_after_generate": True}]
     more = with_input(info, "Lift123_ReferenceView", "seed", seed, "size")
     more = with_input(more, "Lift123_ReferenceView", "extra", ["MASK", {}], "image")
-    linked = copy.deepcopy(quickstart)
+    linked = copy.deepcopy(flat)
     reference = next(n for n in linked["nodes"] if n["type"] == "Lift123_ReferenceView")
     full = graphs.filled_in(linked, more)
     node = next(n for n in full["nodes"] if n["id"] == reference["id"])
@@ -172,31 +256,31 @@ def test_new_seeds_and_sockets(info, quickstart):
     for link, source, out, target, into, _ in full["links"]:
         assert by_id[target]["inputs"][into]["link"] == link and link in by_id[source]["outputs"][out]["links"]
     twin = graphs.ui_to_api(full, more)
-    assert twin[str(node["id"])]["inputs"].pop("seed") == 7 and twin == graphs.ui_to_api(quickstart, info)
+    assert twin[str(node["id"])]["inputs"].pop("seed") == 7 and twin == graphs.ui_to_api(flat, info)
 
 
-def test_new_outputs_and_other_words_for_old_ones(info, quickstart):
+def test_new_outputs_and_other_words_for_old_ones(info, flat):
     more = copy.deepcopy(info)
     stage = more["Lift123_NerfStage1"]
     stage["output_name"], stage["output"] = ["first", *stage["output_name"]], ["MASK", *stage["output"]]
-    full = graphs.filled_in(quickstart, more)
+    full = graphs.filled_in(flat, more)
     node = next(n for n in full["nodes"] if n["type"] == "Lift123_NerfStage1")
     assert node["outputs"][0] == {"name": "first", "type": "MASK", "links": []} and len(node["outputs"]) == 4
-    ours, theirs = ([link for link in g["links"] if link[1] == node["id"]] for g in (full, quickstart))
+    ours, theirs = ([link for link in g["links"] if link[1] == node["id"]] for g in (full, flat))
     assert ours and [link[2] for link in ours] == [link[2] + 1 for link in theirs]
     more = copy.deepcopy(info)
     more["Lift123_NerfStage1"]["output_name"][1] = "curve"
-    assert graphs.filled_in(quickstart, more)["links"] == quickstart["links"]
+    assert graphs.filled_in(flat, more)["links"] == flat["links"]
 
 
-def test_what_has_gone_is_left_to_a_person(info, quickstart):
+def test_what_has_gone_is_left_to_a_person(info, flat):
     less = copy.deepcopy(info)
     less["Lift123_NerfStage1"]["input_order"]["required"].remove("render_size")
     with pytest.raises(SyncError, match="input render_size has gone"):
-        graphs.filled_in(quickstart, less)
+        graphs.filled_in(flat, less)
     less = copy.deepcopy(info)
     less["Lift123_NerfStage1"]["output_name"].pop()
     with pytest.raises(SyncError, match="are not among"):
-        graphs.filled_in(quickstart, less)
+        graphs.filled_in(flat, less)
     with pytest.raises(SyncError, match="a graph uses NoSuchNode"):
         definitions.object_info({"NoSuchNode"})
