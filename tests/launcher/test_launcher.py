@@ -246,8 +246,9 @@ def test_graph_edits_return_copies():
 
 def test_a_toy_character_gives_way_to_a_picture_unless_its_truth_is_used():
     shipped = json.loads((ROOT / "workflows" / "api" / "stdgen_quickstart.json").read_text(encoding="utf-8"))
+    (key,) = (k for k, n in shipped.items() if n["class_type"] == "LoadImage")
+    shipped[key] = {"class_type": "Lift123_ToyCharacter", "inputs": {"size": 128, "pose": 0, "cells": 32, "seed": 7}}
     edited = graph.with_picture(shipped, "lift123/me.png", "x")
-    (key,) = (k for k, n in shipped.items() if n["class_type"] == "Lift123_ToyCharacter")
     stage = next(k for k, n in shipped.items() if n["class_type"] == "Lift123_Canonicalize")
     assert edited[key]["class_type"] == "LoadImage" and edited[key]["inputs"] == {"image": "lift123/me.png"}
     assert shipped[stage]["inputs"]["mask_marks"] == "auto" and all(edited[k] == n for k, n in shipped.items() if k != key)

@@ -24,6 +24,7 @@ from lift123.pipelines.stages.characters.picture import read_character
 from lift123.pipelines.stages.characters.project_colors import ColorConfig
 from lift123.pipelines.stages.characters.refined_layers import RefinedLayers
 from lift123.pipelines.toybox.characters import input_picture, make_character
+from lift123.sync.subgraphs import all_nodes
 
 SEED = 7
 # What a graph that says "the network's own" gets from the published networks: the defaults of their classes.
@@ -219,7 +220,7 @@ def test_the_graph_is_the_preset(monkeypatch, networks, figure, graph, name):
     compare(found, getattr(stdgen, name))
     assert {"refine", "colors"} <= set(found) and (graph != "stdgen_quickstart" or len(found) == 5)
     ends = json.loads((ROOT / "workflows" / f"{graph}.json").read_text(encoding="utf-8"))
-    drawn = [n["widgets_values"][:2] for n in ends["nodes"] if n["type"] == "Lift123_RefineLayers"]
+    drawn = [n["widgets_values"][:2] for n in all_nodes(ends) if n["type"] == "Lift123_RefineLayers"]
     assert drawn == [[getattr(stdgen, name).name, 0]] * len(drawn) and drawn
 
 

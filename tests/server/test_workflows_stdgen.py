@@ -40,7 +40,7 @@ def with_truth(prompt, seeds):
 def test_what_is_ground_truth_is_labeled(name):
     """Where a graph takes a toy's views, A-pose or layers, its note and the titles of the nodes say so."""
     workflow, prompt = ui(name), api(name)
-    toy = next(iter(nodes_of(prompt, "ToyCharacter")))
+    toy = next(iter(nodes_of(prompt, "ToyCharacter")), None)
     used = {tuple(v) for n in prompt.values() for v in n["inputs"].values() if isinstance(v, list)}
     truth = {slot for key, slot in used if key == toy} & {2, 3, 4}
     said = " ".join(n.get("title", "") for n in workflow["nodes"])
