@@ -63,8 +63,6 @@ def test_a_cut_ball_is_closed_and_keeps_its_budget():
     assert found.is_watertight and len(made.faces) <= 300
     assert found.volume == pytest.approx(by_trimesh(whole).volume, rel=0.12)
     assert "1 hole" in told[0] and "watertight" in told[1]
-    left, _ = clean_mesh(cut, CleanConfig(faces=None, holes="leave"))
-    assert left is not made and torch.equal(left.faces, cut.faces)
 
 
 def test_parts():
