@@ -195,7 +195,8 @@ def save_video(pictures, path: Path, hidden=None, milliseconds: int = 80) -> str
         from comfy_api.latest import InputImpl
 
         clip = InputImpl.VideoFromComponents(Types.VideoComponents(images=pictures, frame_rate=Fraction(1000, milliseconds)))
-        while_waiting(lambda: clip.save_to(made, format=Types.VideoContainer.MP4, metadata=graph_texts(hidden)), "saving the video")
+        graph = graph_texts(hidden)
+        while_waiting(lambda: clip.save_to(made, format=Types.VideoContainer.MP4, metadata=graph), "saving the video")
     except Exception as problem:  # encoders of PyAV's builds differ
         log.warning("Lift123: no MP4: %s", problem)
         return f"No MP4: {problem}. The WebP is there."

@@ -12,6 +12,7 @@ from ..host.convert import any_mesh, to_comfy_mesh, told_ui
 from ..host.memory import require_grid, require_texture
 from ..host.outputs import check_before_work, claim
 from ..host.runner import say
+from ..host.wires import crossed
 from ..pipelines.core.errors import InputError
 from ..pipelines.io.material import Material
 from ..pipelines.io.mesh_formats import FORMATS, PRINTED, check_libraries, turned_up, write_mesh
@@ -37,15 +38,15 @@ class CleanMesh(Node):
                                tooltip="Which connected parts stay. no crumbs: drops parts smaller than a twentieth of the whole "
                                        "and hollows that nobody sees. largest: the one with the largest surface."),
                 io.Combo.Input("holes", options=["leave", "fill", "rebuild"], default="fill",
-                               tooltip="fill: closes each hole with a fan of faces. rebuild: a new watertight surface around what "
-                                       "is inside, for meshes that cannot be repaired; parts thinner than a cell are lost."),
+                               tooltip="fill: closes each hole with a fan of faces. rebuild: a new watertight surface around "
+                                       "what is inside, for meshes that cannot be repaired; parts thinner than a cell are lost."),
                 io.Int.Input("grid", default=48, min=8, max=128, advanced=True,
                              tooltip="rebuild: cells along the longest side; more keeps finer detail and takes longer."),
                 io.Int.Input("texture_size", default=0, min=0, max=4096, step=64,
                              tooltip="Side of a new texture that takes the old colors; 0 keeps colors at the vertices."),
             ],
             outputs=[
-                io.Mesh.Output("mesh", display_name="mesh", tooltip="The cleaned mesh; one that needs nothing comes out as it was."),
+                io.Mesh.Output("mesh", display_name="mesh", tooltip="The cleaned mesh; one that needs nothing is as it was."),
                 io.String.Output("report", display_name="report",
                                  tooltip="Faces, parts, holes and whether it is watertight, before and after."),
             ],
@@ -106,7 +107,7 @@ class ExportMesh(Node):
                 io.Image.Input("normal_map", optional=True,
                                tooltip="Normals in tangent space, green up, as (n + 1) / 2. Instead of 'fine'."),
                 io.MultiType.Input("fine", types=types.MESHES, optional=True,
-                                   tooltip="The same object with more faces, in the same place: its relief becomes a normal map."),
+                                   tooltip="The same object with more faces, in the same place: its relief becomes a map."),
             ],
             outputs=[
                 io.File3DAny.Output("file", display_name="file", tooltip="The written file, for Preview 3D."),
@@ -117,7 +118,8 @@ class ExportMesh(Node):
 
     @classmethod
     def validate_inputs(cls, filename_prefix):
-        return True if filename_prefix is None else check_before_work(filename_prefix)
+        found = crossed()
+        return found if found is not True or filename_prefix is None else check_before_work(filename_prefix)
 
     @classmethod
     def run(cls, mesh, filename_prefix, format, roughness, metallic, up, longest_side, map_size, roughness_map=None,
