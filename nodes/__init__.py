@@ -61,6 +61,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         losses,
         magic123,
         mesh_in,
+        mesh_out,
         networks,
         picture_priors,
         priors,
@@ -98,7 +99,8 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         layers.RefineLayers, layers.ReplaceLayers, layers.SplitLayers, layers.JoinLayers, layers.SaveLayers, layers.LoadLayers,
         layers_out.ProjectColors, layers_out.PreviewLayers, layers_out.ExportCharacter,
         rig.FitSkeleton, rig.BindLayers, rig.MotionNode, rig.Pose, rig.PoseLayers, rig.PreviewMotion, rig_out.ExportRigged,
-        render.RenderViews, evaluate.Evaluate, evaluate.CompareSets, export.BakeExport, batch.BatchList, results.Results,
+        render.RenderViews, evaluate.Evaluate, evaluate.CompareSets, export.BakeExport, mesh_out.CleanMesh, mesh_out.ExportMesh,
+        batch.BatchList, results.Results,
         files.MeshToFile3D, files.File3DToMesh, files.SaveScene, files.LoadScene,
     ]
 

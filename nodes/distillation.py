@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..host import types
 from ..host.base import CATEGORY, Node
 from ..host.specs import DistillSpec
+from ..host.wires import told
 from ..pipelines.core.errors import InputError
 
 _METHOD = ("sds: DreamFusion. sjc: averages over draws. csd: the condition's part alone. nfsd: without the noise. ism: along an "
@@ -49,6 +50,11 @@ class Distillation(Node):
             outputs=[types.Distillation.Output("distillation", display_name="distillation",
                                                tooltip="For View Prior or Text Prior.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, options):
+        """A text that cannot be read stops the queue before anything runs."""
+        return True if options is None else told(parse_options, options)
 
     @classmethod
     def run(cls, method, numbers, times, perp_neg, options, source_prompt, source=None):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import asdict
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 
@@ -22,7 +24,12 @@ from ..host.story import comfyui_version
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.pulse import while_waiting
 from ..pipelines.io.glb import save_bytes
+from ..pipelines.io.material import Material
+from ..pipelines.io.mesh_formats import FORMATS, check_libraries, write_mesh
 
+log = logging.getLogger(__name__)
+OTHERS = [kind for kind in FORMATS if kind != "glb"]
+NO_MORE, ALL = "nothing else", "all of these"
 LOADERS = {  # node: (input that names a network, kind of network or ComfyUI's category of model folders)
     "LoadEmbedded": (("", "view"),),
     "LoadViewPrior": (("checkpoint", "view"),), "LoadTextPrior": (("checkpoint", "text"),),
@@ -66,6 +73,18 @@ class BakeExport(Node):
                                          "pixels, fading out towards edges and steep sides."),
                 io.String.Input("metrics", optional=True, force_input=True,
                                 tooltip="From Evaluate: kept in the manifest and inside the GLB."),
+                io.Float.Input("roughness", default=1.0, min=0.0, max=1.0, step=0.05, optional=True, advanced=True,
+                               tooltip="How matt the surface is: 1 plaster, 0.5 plastic, 0.1 polished."),
+                io.Float.Input("metallic", default=0.0, min=0.0, max=1.0, step=0.05, optional=True, advanced=True,
+                               tooltip="1 for metal, 0 for everything else."),
+                io.Boolean.Input("normal_map", default=False, optional=True,
+                                 tooltip="Also bakes a normal map: light then shows the relief that decimating to face_budget "
+                                         "took away."),
+                io.Combo.Input("also_as", options=[NO_MORE, *OTHERS, ALL], default=NO_MORE, optional=True,
+                               tooltip="A second file beside the GLB: obj (with mtl and pictures), ply (colors at vertices), "
+                                       "stl or 3mf (shape only, for printing)."),
+                io.Combo.Input("video", options=["none", "mp4"], default="none", optional=True,
+                               tooltip="The turntable as a video, too, for programs that show no WebP."),
             ],
             outputs=[
                 io.File3DGLB.Output("glb", display_name="glb", tooltip="The written file, for Preview 3D."),
@@ -85,7 +104,7 @@ class BakeExport(Node):
 
     @classmethod
     def run(cls, scene, filename_prefix, texture_size, face_budget, supersample, frames, turntable_size, elevation,
-            picture_texels=False, metrics=None):
+            picture_texels=False, metrics=None, roughness=1.0, metallic=0.0, normal_map=False, also_as=NO_MORE, video="none"):
         from ..pipelines.core.cameras import HOME
         from ..pipelines.io.glb import write_glb
         from ..pipelines.io.manifest import describe_file, plain, repeatable, write_manifest
@@ -93,38 +112,55 @@ class BakeExport(Node):
 
         if metrics is not None:
             read_metrics(metrics)
+        kinds = OTHERS if also_as == ALL else [kind for kind in OTHERS if kind == also_as]
+        for kind in kinds:
+            check_libraries(kind)
         require_texture(texture_size, supersample)
         require_pictures(frames, turntable_size, "frames", "turntable_size")
         need = 4 * texture_size**2 + 3 * frames * turntable_size**2 + 200 * face_budget
         slot, key = claim(filename_prefix, ("json", "manifest"), need), node_key(cls)
         say("baking the texture", key)
-        mesh, share = textured(scene, texture_size, face_budget, supersample, picture_texels)
+        asset = finished(scene, texture_size, face_budget, supersample, picture_texels, normal_map)
+        mesh, share = asset.mesh, asset.share
         assert mesh.texture is not None, "it has just been baked"
         made = record(scene, mesh, cls.hidden.prompt if cls.hidden is not None else None, metrics, filename_prefix, key)
         if share is not None:
             made["results"]["picture_texels"] = asdict(share)
-        glb = write_glb(slot.path("glb"), mesh, plain(repeatable(made)) | kept_graph.texts(cls.hidden), name="lift123")
+        look = Material(roughness, metallic, asset.normals)
+        extras = plain(repeatable(made)) | kept_graph.texts(cls.hidden)
+        glb = write_glb(slot.path("glb"), mesh, extras, name="lift123", material=look)
+        files = results(slot)
+        for kind in kinds:
+            write_mesh(slot.path(kind), mesh, kind, look)
+            files["lift123_files"][0][kind] = slot.result(kind)
         say("rendering the turntable", key)
         cameras = HOME.turntable(frames, math.radians(elevation), turntable_size)
         pictures = to_image(turntable_pictures(mesh, cameras))
         save_png(contact_sheet(pictures), slot.path("png", "sheet"), cls.hidden)
         say("saving the turntable", key)
         save_animation(pictures, slot.path("webp", "turntable"), hidden=cls.hidden)
+        remarks = [str(share or "")]
+        if normal_map and asset.normals is None:
+            remarks.append("No normal map: nothing was decimated, so it would be flat.")
+        if video != "none":
+            trouble = save_video(pictures, slot.path("mp4", "turntable"), cls.hidden)
+            files["lift123_files"][0] |= {} if trouble else {"video": slot.result("mp4", "turntable")}
+            remarks.append(trouble or "")
         made["results"]["glb"] = describe_file(slot.path("glb"))
         write_manifest(slot.path("json", "manifest"), kept_graph.in_manifest(made, cls.hidden))
         forget_failure(filename_prefix)
-        report = f"{len(mesh.faces)} faces, texture {texture_size} x {texture_size}. {share or ''}".strip()
+        report = " ".join([f"{len(mesh.faces)} faces, texture {texture_size} x {texture_size}.", *filter(None, remarks)])
         say(report, key)
         return io.NodeOutput(Types.File3D(BytesIO(glb), "glb"), to_comfy_mesh(mesh), to_image(mesh.texture), pictures, report,
-                             ui=results(slot))
+                             ui=files)
 
 
-def textured(scene, texture_size: int, face_budget: int, supersample: int, picture: bool = False):
-    """(the scene's mesh, decimated, unwrapped and baked; what of its texture is the picture's, or None)."""
-    from ..pipelines.stages.results.asset import BakeSettings, textured_with_share
+def finished(scene, texture_size: int, face_budget: int, supersample: int, picture: bool = False, normals: bool = False):
+    """The scene's ``Asset``: its mesh, decimated, unwrapped and baked, with what else was asked for."""
+    from ..pipelines.stages.results.asset import BakeSettings, finished_asset
 
-    settings = BakeSettings(size=texture_size, faces=face_budget, supersample=supersample, picture=picture)
-    return textured_with_share(scene, settings, device=comfy_device())
+    settings = BakeSettings(size=texture_size, faces=face_budget, supersample=supersample, picture=picture, normals=normals)
+    return finished_asset(scene, settings, device=comfy_device())
 
 
 def results(slot) -> dict:
@@ -148,6 +184,35 @@ def save_animation(pictures, path, milliseconds: int = 80, hidden=None) -> None:
     while_waiting(lambda: frames[0].save(made, format="WEBP", save_all=True, append_images=frames[1:], duration=milliseconds,
                                          loop=0, quality=85, exif=kept_graph.exif(hidden)), "saving the turntable")
     save_bytes(path, made.getvalue())
+
+
+def save_video(pictures, path: Path, hidden=None, milliseconds: int = 80) -> str | None:
+    """[F, H, W, 3] in [0, 1] -> an MP4 (H.264) by ComfyUI's own encoder, with the graph as ComfyUI's videos carry it.
+
+    What went wrong, as a sentence, or None: a video is never worth a finished run.
+    """
+    made = BytesIO()
+    try:
+        from comfy_api.latest import InputImpl
+
+        clip = InputImpl.VideoFromComponents(Types.VideoComponents(images=pictures, frame_rate=Fraction(1000, milliseconds)))
+        graph = graph_texts(hidden)
+        while_waiting(lambda: clip.save_to(made, format=Types.VideoContainer.MP4, metadata=graph), "saving the video")
+    except Exception as problem:  # encoders of PyAV's builds differ
+        log.warning("Lift123: no MP4: %s", problem)
+        return f"No MP4: {problem}. The WebP is there."
+    save_bytes(path, made.getvalue())
+    return None
+
+
+def graph_texts(hidden) -> dict:
+    """The graph under the names that ComfyUI's own files carry it by (prompt, workflow); {} where it is switched off."""
+    from comfy.cli_args import args
+
+    if hidden is None or args.disable_metadata:
+        return {}
+    given = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def pil(pixels):

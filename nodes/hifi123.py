@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,13 +11,14 @@ from comfy_api.latest import io, ui
 
 from ..host import checkpoints, types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
+from ..host.controlled import ControlledNetwork
 from ..host.convert import parse_angles, to_image
 from ..host.finished import Packet
 from ..host.runner import run_stage
-from ..host.specs import AnyNetwork, Network
+from ..host.specs import AnyNetwork
 from ..host.unfinished import Shelf
+from ..host.wires import crossed, readable
 from ..pipelines.catalog import registry
-from ..pipelines.catalog.kinds import KINDS, resolve
 from ..pipelines.core.choices import Space
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant
@@ -91,48 +90,6 @@ class LoadDepthControl(Node):
         network = ControlledNetwork(checkpoint, controlnet, strength)
         network.check()
         return io.NodeOutput(network)
-
-
-@dataclass(frozen=True)
-class ControlledNetwork:
-    """A text network and a depth ControlNet by name, on the wire of a depth-text network (see ``specs.Network``)."""
-
-    text: str
-    control: str
-    strength: float = 1.0
-    kind: str = "depth_text"
-
-    def check(self) -> None:
-        """InputError for absent files, other kinds, or parts that do not belong together."""
-        from ..pipelines.loaders.depth_control import check_pair
-
-        Network("text", self.text).check()
-        check_pair(*self.folders())
-
-    def identity(self) -> str:
-        """Names, strength, and the times of the files of weights (see ``specs.Network``)."""
-        files = checkpoints.weight_files("text", self.text) | checkpoints.weight_files("depth_control", self.control)
-        return repr((self, sorted((name, path.stat().st_mtime_ns) for name, path in files.items())))
-
-    def folders(self) -> tuple[Path, Path]:
-        """Of the text network and of the ControlNet."""
-        return checkpoints.find("text", self.text), checkpoints.find("depth_control", self.control)
-
-    def load(self, device: torch.device):
-        """The pair on ``device``; loaded once per process and device."""
-        self.check()
-        text, control = self.folders()
-        return _pair(self, str(text), str(control), text.stat().st_mtime_ns + control.stat().st_mtime_ns, str(device))
-
-
-@lru_cache(maxsize=1)
-def _pair(network: ControlledNetwork, text: str, control: str, stamp: int, device: str):
-    from ..host import managed
-
-    for path in (text, control):
-        managed.make_room(Path(path), torch.device(device))
-    loaded = resolve(KINDS["depth_control"].loader)(Path(text), Path(control), torch.device(device), strength=network.strength)
-    return managed.take_turns(loaded, torch.device(device))
 
 
 def _inversion_inputs(steps: int, rungs: int) -> list:
@@ -210,6 +167,11 @@ class RgnvEnhance(Node):
         )
 
     @classmethod
+    def validate_inputs(cls, depth_text_network, azimuths):
+        """What the graph alone tells to be wrong stops the queue before anything runs."""
+        return readable(azimuths=azimuths)
+
+    @classmethod
     def run(cls, reference, depth_text_network, views, steps, rungs, guidance, ablation, words, layers, keep_background,
             object_only, corrections, background, azimuths, mask_marks, space="latents", mask=None, depth_network=None,
             depth=None):
@@ -274,6 +236,11 @@ class InvertReconstruct(Node):
         )
 
     @classmethod
+    def validate_inputs(cls, depth_text_network):
+        """What the graph alone tells to be wrong stops the queue before anything runs."""
+        return crossed()
+
+    @classmethod
     def run(cls, reference, depth_text_network, steps, rungs, corrections, background, depth_network=None):
         from ..pipelines.stages.objects.enhance_views import reconstruct
 
@@ -328,6 +295,11 @@ class RgsdPrior(Node):
             ],
             outputs=[types.Prior.Output("prior", display_name="prior", tooltip="Wire into DMTet Refine, with what = texture.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, fixed_views):
+        """What the graph alone tells to be wrong stops the queue before anything runs."""
+        return readable(fixed_views=fixed_views)
 
     @classmethod
     def run(cls, depth_text_network, prompt, weight, guidance, steps, rungs, reuse, slots, tau, fixed_views, reduction,

@@ -8,6 +8,7 @@ from ..host import types
 from ..host.base import CATEGORY, Node
 from ..host.convert import parse_angles
 from ..host.extra_specs import Losses, LossSpec
+from ..host.wires import readable, told
 from ..pipelines.core.errors import InputError
 from .priors import _scaled
 
@@ -81,6 +82,11 @@ class PhotoLoss(Node):
             5.0, ["multi-view", "photos", "three pictures", "era3d"])
 
     @classmethod
+    def validate_inputs(cls, azimuths, elevations):
+        """A text that cannot be read stops the queue before anything runs."""
+        return readable(azimuths=azimuths, elevations=elevations)
+
+    @classmethod
     def run(cls, images, azimuths, elevations, size, mask_marks, weight, masks=None, weight_schedule=None, losses=None):
         around, up = _places(azimuths, elevations, len(images))
         rgb, alpha = _pictures(images, masks, mask_marks, size)
@@ -97,6 +103,11 @@ class SilhouetteLoss(Node):
              io.String.Input("elevations", default="0", tooltip="One number for all, or one per mask; degrees."),
              io.Int.Input("size", default=64, min=16, max=512, step=8, tooltip="Side at which they are compared, pixels.")],
             2.0, ["outline", "mask"])
+
+    @classmethod
+    def validate_inputs(cls, azimuths, elevations):
+        """A text that cannot be read stops the queue before anything runs."""
+        return readable(azimuths=azimuths, elevations=elevations)
 
     @classmethod
     def run(cls, masks, azimuths, elevations, size, weight, weight_schedule=None, losses=None):
@@ -153,6 +164,11 @@ class PaletteLoss(Node):
             "PaletteLoss", "Palette Loss", "Every color of the object is one of a few.",
             [io.String.Input("colors", default="#808080", tooltip="Colors like '#ff8800', separated by commas.")],
             1.0, ["colors"])
+
+    @classmethod
+    def validate_inputs(cls, colors):
+        """A text that cannot be read stops the queue before anything runs."""
+        return True if colors is None else told(parse_colors, colors)
 
     @classmethod
     def run(cls, colors, weight, weight_schedule=None, losses=None):

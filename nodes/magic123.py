@@ -11,7 +11,7 @@ from ..host import types
 from ..host.base import CATEGORY, Node, device_with_room
 from ..host.convert import angles_of, parse_angles, to_cameras, to_image
 from ..host.specs import SumSpec
-from ..host.wires import crossed
+from ..host.wires import crossed, readable
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.schedules import Constant, Linear
 from ..pipelines.losses.depth import DEPTH_FORMS
@@ -249,6 +249,11 @@ class SampleViews(Node):
                                  tooltip="Where the views are, degrees; for RGNV Enhance's input of the same name."),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, azimuths):
+        """A text that cannot be read stops the queue before anything runs."""
+        return readable(azimuths=azimuths)
 
     @classmethod
     def run(cls, reference, view_network, views, elevation, guidance, steps, azimuths, seed, camera=None):

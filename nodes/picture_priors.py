@@ -10,6 +10,7 @@ from ..host import types
 from ..host.base import CATEGORY, Node
 from ..host.convert import parse_angles
 from ..host.specs import ClipImageSpec, PicturesSpec
+from ..host.wires import readable
 from .priors import _SHARED_TIPS, _scaled
 
 
@@ -42,6 +43,11 @@ class PicturesPrior(Node):
             ],
             outputs=[types.Prior.Output("prior", display_name="prior", tooltip=_SHARED_TIPS["prior"])],
         )
+
+    @classmethod
+    def validate_inputs(cls, azimuths, elevations):
+        """A text that cannot be read stops the queue before anything runs."""
+        return readable(azimuths=azimuths, elevations=elevations)
 
     @classmethod
     def run(cls, views, azimuths, elevations, weight, radius, fovy, weight_schedule=None):

@@ -113,6 +113,11 @@ class ViewPrior(Node):
         )
 
     @classmethod
+    def validate_inputs(cls, view_network):
+        """What the graph alone tells to be wrong stops the queue before anything runs."""
+        return crossed()
+
+    @classmethod
     def run(cls, view_network, guidance, weight, t_min, t_max, angle_scaling, fixed_t, reduction, weighting,
             t_min_schedule=None, t_max_schedule=None, weight_schedule=None, space="latent", pixel_weight=12.0,
             pixel_weight_schedule=None, shrink="smooth", distillation=None):
@@ -139,6 +144,11 @@ class TextPrior(Node):
             ],
             outputs=[types.Prior.Output("prior", display_name="prior", tooltip=_SHARED_TIPS["prior"])],
         )
+
+    @classmethod
+    def validate_inputs(cls, text_network):
+        """What the graph alone tells to be wrong stops the queue before anything runs."""
+        return crossed()
 
     @classmethod
     def run(cls, text_network, prompt, negative, guidance, weight, t_min, t_max, fixed_t, reduction, weighting,

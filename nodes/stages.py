@@ -114,7 +114,7 @@ class NerfStage1(Node):
         )
 
     @classmethod
-    def validate_inputs(cls, prior=None, scene=None):
+    def validate_inputs(cls, reference):
         """Crossed wires stop the queue before anything runs."""
         return crossed()
 
@@ -271,7 +271,7 @@ class DMTetRefine(Node):
         )
 
     @classmethod
-    def validate_inputs(cls, prior=None):
+    def validate_inputs(cls, scene):
         """Crossed wires stop the queue before anything runs."""
         return crossed()
 

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..host import types
 from ..host.base import CATEGORY, Node, comfy_device
 from ..host.convert import any_mesh
+from ..host.wires import crossed
 from ..pipelines.core.cameras import HOME
 from ..pipelines.core.errors import InputError
 from .stages import PRESETS, presets, with_options
@@ -61,6 +62,11 @@ class InitialShape(Node):
             ],
             outputs=[types.Scene.Output("scene", display_name="scene", tooltip="For NeRF Stage 1's scene input.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, reference):
+        """What the graph alone tells to be wrong stops the queue before anything runs."""
+        return crossed()
 
     @classmethod
     def run(cls, reference, shape, size, preset, seed, mesh=None, options=None):

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.mesh import Mesh
+from ..ops.tangents import vertex_tangents
 from .color import encode_png, srgb_to_linear
 from .glb_reader import read_glb
+from .material import Material
 
 __all__ = ["read_glb", "write_glb", "write_glb_nodes"]
 
@@ -28,16 +30,22 @@ _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP = 9729, 9987, 33071
 
 
 def write_glb(
-    path: str | os.PathLike | None, mesh: Mesh, extras: dict | None = None, name: str = "mesh", unlit: bool = False
+    path: str | os.PathLike | None, mesh: Mesh, extras: dict | None = None, name: str = "mesh", unlit: bool = False,
+    material: Material | None = None,
 ) -> bytes:
     """Writes ``mesh`` and returns the file's bytes; ``path`` None only returns them.
 
     The texture is used when the mesh has one, else the vertex colors (COLOR_0, linearized as readers expect).
     extras: JSON-able dict for ``asset.extras``.  unlit: ask viewers to show colors without lighting.
-    Raises InputError for an empty or non-finite mesh and for a folder that cannot be written.
+    material: None is a matt surface that is no metal; with a normal map the vertices carry their tangents.
+    Raises InputError for an empty or non-finite mesh, for maps without texture coordinates, and for a folder that cannot
+    be written.
     """
     check_mesh(mesh)
-    return write_document(path, _document({name: mesh.detach().to("cpu")}, None, extras, unlit))
+    if material is not None and material.has_maps and mesh.uvs is None:
+        raise InputError("mesh", "texture coordinates for its maps", "a mesh without any", "Unwrap it first, or leave out the "
+                         "maps.")
+    return write_document(path, _document({name: mesh.detach().to("cpu")}, None, extras, unlit, material))
 
 
 def write_glb_nodes(
@@ -133,7 +141,9 @@ class Buffer:
         return len(self.accessors) - 1
 
 
-def _document(meshes: dict[str, Mesh], root: str | None, extras: dict | None, unlit: bool) -> tuple[dict, bytes]:
+def _document(
+    meshes: dict[str, Mesh], root: str | None, extras: dict | None, unlit: bool, material: Material | None = None
+) -> tuple[dict, bytes]:
     """(JSON, binary chunk); ``root`` names a node above all others, None puts the meshes into the scene directly."""
     buffer, count = Buffer(), len(meshes)
     nodes = [{"mesh": i, "name": name} for i, name in enumerate(meshes)]
@@ -148,7 +158,7 @@ def _document(meshes: dict[str, Mesh], root: str | None, extras: dict | None, un
         "materials": [],
     }
     for name, mesh in meshes.items():
-        add_mesh(gltf, buffer, mesh, name, unlit)
+        add_mesh(gltf, buffer, mesh, name, unlit, look=material)
     if unlit:
         gltf["extensionsUsed"] = ["KHR_materials_unlit"]
     if extras:
@@ -158,32 +168,28 @@ def _document(meshes: dict[str, Mesh], root: str | None, extras: dict | None, un
 
 
 def add_mesh(
-    gltf: dict, buffer: Buffer, mesh: Mesh, name: str, unlit: bool, skin: tuple[np.ndarray, np.ndarray] | None = None
+    gltf: dict, buffer: Buffer, mesh: Mesh, name: str, unlit: bool, skin: tuple[np.ndarray, np.ndarray] | None = None,
+    look: Material | None = None,
 ) -> None:
     """Adds a mesh with its material to ``gltf``.  skin: (bones [V, 4], weights [V, 4]) of the vertices."""
     vertex, indices, uv = split_corners(mesh)
+    normals = vertex_normals(mesh)[vertex]
     attributes = {
         "POSITION": buffer.accessor(mesh.vertices[vertex].numpy(), "VEC3", _VERTEX_DATA, bounds=True),
-        "NORMAL": buffer.accessor(_normals(mesh)[vertex].numpy(), "VEC3", _VERTEX_DATA),
+        "NORMAL": buffer.accessor(normals.numpy(), "VEC3", _VERTEX_DATA),
     }
-    material = {
-        "name": name,
-        "doubleSided": True,
-        "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0},
-    }
+    look = look or Material()
+    material = {"name": name, "doubleSided": True, "pbrMetallicRoughness": look.factors()}
     if uv is not None and mesh.uvs is not None:
         attributes["TEXCOORD_0"] = buffer.accessor(mesh.uvs[uv].numpy(), "VEC2", _VERTEX_DATA)
     if mesh.texture is not None:
-        image = len(gltf.setdefault("images", []))
-        material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": image}
-        gltf["images"].append({"bufferView": buffer.view(encode_png(mesh.texture)), "mimeType": "image/png"})
-        gltf["samplers"] = [
-            {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP_LINEAR, "wrapS": _CLAMP, "wrapT": _CLAMP}
-        ]
-        gltf.setdefault("textures", []).append({"sampler": 0, "source": image})
+        material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": _picture(gltf, buffer, mesh.texture)}
     elif mesh.vertex_colors is not None:
         colors = srgb_to_linear(mesh.vertex_colors.clamp(0, 1))[vertex]
         attributes["COLOR_0"] = buffer.accessor(colors.numpy(), "VEC3", _VERTEX_DATA)
+    if look.has_maps and uv is not None and mesh.uvs is not None:
+        tangents = vertex_tangents(mesh.vertices[vertex], indices, mesh.uvs[uv], normals)
+        _add_maps(gltf, buffer, look, material, attributes, tangents)
     if skin is not None:
         attributes["JOINTS_0"] = buffer.accessor(skin[0][vertex.numpy()], "VEC4", _VERTEX_DATA, component=_UINT16)
         attributes["WEIGHTS_0"] = buffer.accessor(skin[1][vertex.numpy()], "VEC4", _VERTEX_DATA)
@@ -195,7 +201,25 @@ def add_mesh(
     gltf["meshes"].append({"name": name, "primitives": [primitive]})
 
 
-def _normals(mesh: Mesh) -> Tensor:
+def _picture(gltf: dict, buffer: Buffer, pixels: Tensor) -> int:
+    """Index of a new texture with these pixels [H, W, 3]."""
+    image = len(gltf.setdefault("images", []))
+    gltf["images"].append({"bufferView": buffer.view(encode_png(pixels)), "mimeType": "image/png"})
+    gltf["samplers"] = [{"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP_LINEAR, "wrapS": _CLAMP, "wrapT": _CLAMP}]
+    gltf.setdefault("textures", []).append({"sampler": 0, "source": image})
+    return image
+
+
+def _add_maps(gltf: dict, buffer: Buffer, look: Material, material: dict, attributes: dict, tangents: Tensor) -> None:
+    packed = look.packed()
+    if packed is not None:
+        material["pbrMetallicRoughness"]["metallicRoughnessTexture"] = {"index": _picture(gltf, buffer, packed)}
+    if look.normal is not None:
+        attributes["TANGENT"] = buffer.accessor(tangents.numpy(), "VEC4", _VERTEX_DATA)
+        material["normalTexture"] = {"index": _picture(gltf, buffer, look.normal)}
+
+
+def vertex_normals(mesh: Mesh) -> Tensor:
     """[V, 3] unit normals; where none is defined +Y, because glTF demands unit length."""
     normals = mesh.vertex_normals()
     missing = normals.norm(dim=-1) < 0.5

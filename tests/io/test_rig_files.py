@@ -2,14 +2,14 @@
 
 import json
 import os
-import shutil
 import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 import torch
-from lift123.launcher import browser, settings
+from helpers.tools import tools
+from lift123.launcher import browser
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.rig import REQUIRED
 from lift123.pipelines.io.glb import read_glb
@@ -78,16 +78,6 @@ def test_meta_wants_names_and_vrm_s_words():
     for wrong in ({"name": " "}, {"authors": ("",)}, {"avatar": "nobody"}):
         with pytest.raises(InputError):
             VrmMeta(**wrong)
-
-
-def tools(*names):
-    """Folder with Node.js packages; skips without them."""
-    paths = settings.default_paths()
-    missing = [n for n in names if not (paths.node / "node_modules" / n).is_dir()]
-    if missing or not shutil.which("node") or os.environ.get("LIFT123_NO_BROWSER"):
-        assert os.environ.get("LIFT123_REQUIRE_BROWSER") != "1", f"missing: {missing}"
-        pytest.skip(f"no {', '.join(missing) or 'Node.js'} (run launch.py test)")
-    return paths
 
 
 def test_the_gltf_validator_finds_no_error(files):

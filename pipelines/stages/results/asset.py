@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from ...core.mesh import Mesh
 from ..loop.scene import Scene
 from ..objects.surfaces import is_fixed
 from .bake import bake, laid_out, laid_out_untouched, surface_points
+from .normal_map import bake_normal_map
 from .picture_texels import PictureTexels
 from .render_views import scene_albedo, scene_mesh
 
@@ -19,6 +21,7 @@ class BakeSettings:
     """Export: faces kept, texture side in pixels, padding in pixels, samples per texel side.
 
     picture: texels that the reference camera sees take the picture's own colors (``picture_texels``; ours).
+    normals: also bakes the normals of the surface before it was decimated (``normal_map``; ours).
     """
 
     faces: int = 50_000
@@ -26,6 +29,7 @@ class BakeSettings:
     padding: int = 8
     supersample: int = 2
     picture: bool = False
+    normals: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,28 +46,41 @@ class PictureShare:
                 "blended with it.")
 
 
+@dataclass(frozen=True)
+class Asset:
+    """mesh: textured.  share: what of its texture is the picture's.  normals: [size, size, 3] map in tangent space.
+
+    share, normals: None where they were not asked for; normals also where nothing was decimated.
+    """
+
+    mesh: Mesh
+    share: PictureShare | None = None
+    normals: Tensor | None = None
+
+
 def textured_mesh(scene: Scene, settings: BakeSettings = BakeSettings(), device: torch.device | str = "cpu") -> Mesh:
     """The scene's surface, decimated, unwrapped and baked; ready for ``io.glb.write_glb``.
 
     An imported mesh that is to stay untouched is baked as it is.
     """
-    return textured_with_share(scene, settings, device)[0]
+    return finished_asset(scene, settings, device).mesh
 
 
-def textured_with_share(
-    scene: Scene, settings: BakeSettings = BakeSettings(), device: torch.device | str = "cpu"
-) -> tuple[Mesh, PictureShare | None]:
-    """(:func:`textured_mesh`, what of its texture is the picture's; None where settings.picture is off)."""
-    mesh, size = replace(scene_mesh(scene, device), vertex_colors=None), settings.size
+def finished_asset(scene: Scene, settings: BakeSettings = BakeSettings(), device: torch.device | str = "cpu") -> Asset:
+    """:func:`textured_mesh` with what else ``settings`` ask for."""
+    fine, size = replace(scene_mesh(scene, device), vertex_colors=None), settings.size
     if is_fixed(scene):
-        mesh = laid_out_untouched(mesh, size, settings.padding)
+        mesh = laid_out_untouched(fine, size, settings.padding)
     else:
-        mesh = laid_out(mesh, settings.faces, size, settings.padding)
+        mesh = laid_out(fine, settings.faces, size, settings.padding)
     albedo, share = scene_albedo(scene, device), None
     if settings.picture:
         front = PictureTexels(mesh, scene.reference)
         albedo, share = front.over(albedo), _share(front, mesh, size)
-    return bake(mesh, albedo, size, settings.padding, settings.supersample), share
+    normals = None
+    if settings.normals and len(mesh.faces) < len(fine.faces):
+        normals = bake_normal_map(mesh, fine, size, settings.padding, settings.supersample)
+    return Asset(bake(mesh, albedo, size, settings.padding, settings.supersample), share, normals)
 
 
 def _share(front: PictureTexels, mesh: Mesh, size: int) -> PictureShare:

@@ -73,11 +73,17 @@ def bake(mesh: Mesh, albedo: ColorFn, size: int = 1024, padding: int = 8, supers
         count[texel] += 1
     painted = (count > 0).reshape(size, size)
     texture = (total / count.clamp(min=1)).reshape(size, size, 3)
-    return replace(mesh, texture=_pad(texture, painted, padding), vertex_colors=None)
+    return replace(mesh, texture=padded(texture, painted, padding), vertex_colors=None)
 
 
 def surface_points(mesh: Mesh, size: int, supersample: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Covered texels [N] and their scene points [N, 3], once per sub-texel (no texel twice in one piece)."""
+    for texel, triangle, weights in surface_texels(mesh, size, supersample):
+        yield texel, (mesh.vertices[mesh.faces[triangle]] * weights[..., None]).sum(1)
+
+
+def surface_texels(mesh: Mesh, size: int, supersample: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """As :func:`surface_points`, with the face [N] and the weights of its corners [N, 3] in place of the point."""
     fine = size * supersample
     assert mesh.uvs is not None and mesh.face_uvs is not None  # it was unwrapped
     u, v = mesh.uvs.float().unbind(-1)
@@ -88,11 +94,11 @@ def surface_points(mesh: Mesh, size: int, supersample: int) -> Iterator[tuple[Te
             triangle = raster.triangle[0, row::supersample, column::supersample].reshape(-1)
             weights = raster.barycentric[0, row::supersample, column::supersample].reshape(-1, 3)
             texel = torch.nonzero(triangle >= 0).reshape(-1)
-            corners = mesh.faces[triangle[texel].long()]
-            yield texel, (mesh.vertices[corners] * weights[texel][..., None]).sum(1)
+            yield texel, triangle[texel].long(), weights[texel]
 
 
-def _pad(texture: Tensor, painted: Tensor, padding: int) -> Tensor:
+def padded(texture: Tensor, painted: Tensor, padding: int) -> Tensor:
+    """[S, S, C]: ``painted`` [S, S] texels, around them their nearest one, and beyond ``padding`` texels the mean."""
     from scipy.ndimage import distance_transform_edt
 
     if not bool(painted.any()):
