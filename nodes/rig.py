@@ -199,8 +199,9 @@ class PreviewMotion(Node):
         slot = claim(filename_prefix)
         images = to_image(stage.motion_pictures(rigged, motion, size, VIEWS.index(view), frames))
         pause = round(1000 * motion.seconds / len(images)) if len(images) > 1 else 1000
-        save_animation(images, slot.path("webp", motion.name), max(20, pause))
-        file = slot.result("webp", motion.name)
+        suffix = "" if slot.stem.rstrip("_0123456789").endswith(motion.name) else motion.name
+        save_animation(images, slot.path("webp", suffix), max(20, pause))
+        file = slot.result("webp", suffix)
         return io.NodeOutput(images, ui={"images": [file], "animated": (True,), "lift123_files": [{"motion": file}]})
 
 
