@@ -46,6 +46,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
     from . import (
         batch,
         caption,
+        character_in,
         characters,
         comfy_networks,
         cut_out,
@@ -96,7 +97,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         characters.ToyCharacter, characters.Canonicalize, characters.CharacterMultiView, characters.ViewsToImages,
         characters.ImagesToViews, characters.LiftLayers,
         layers.RefineLayers, layers.ReplaceLayers, layers.SplitLayers, layers.JoinLayers, layers.SaveLayers, layers.LoadLayers,
-        layers_out.ProjectColors, layers_out.TextureLayers, layers_out.PreviewLayers, layers_out.ExportCharacter,
+        character_in.LoadCharacterFile, layers_out.ProjectColors, layers_out.TextureLayers, layers_out.PreviewLayers, layers_out.ExportCharacter,
         rig.FitSkeleton, rig.BindLayers, rig.MotionNode, rig.Pose, rig.PoseLayers, rig.PreviewMotion, rig_out.ExportRigged,
         render.RenderViews, evaluate.Evaluate, evaluate.CompareSets, export.BakeExport, batch.BatchList, results.Results,
         files.MeshToFile3D, files.File3DToMesh, files.SaveScene, files.LoadScene,
