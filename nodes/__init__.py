@@ -97,8 +97,9 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         characters.ToyCharacter, characters.Canonicalize, characters.CharacterMultiView, characters.ViewsToImages,
         characters.ImagesToViews, characters.LiftLayers,
         layers.RefineLayers, layers.ReplaceLayers, layers.SplitLayers, layers.JoinLayers, layers.SaveLayers, layers.LoadLayers,
-        character_in.LoadCharacterFile, layers_out.ProjectColors, layers_out.TextureLayers, layers_out.PreviewLayers, layers_out.ExportCharacter,
-        rig.FitSkeleton, rig.BindLayers, rig.MotionNode, rig.Pose, rig.PoseLayers, rig.PreviewMotion, rig_out.ExportRigged,
+        layers_out.ProjectColors, layers_out.TextureLayers, layers_out.PreviewLayers, layers_out.ExportCharacter,
+        character_in.LoadCharacterFile, rig.FitSkeleton, rig.BindLayers, rig.MotionNode, rig.LoadMotion, rig.Pose,
+        rig.PoseLayers, rig.PreviewMotion, rig_out.ExportRigged,
         render.RenderViews, evaluate.Evaluate, evaluate.CompareSets, export.BakeExport, batch.BatchList, results.Results,
         files.MeshToFile3D, files.File3DToMesh, files.SaveScene, files.LoadScene,
     ]

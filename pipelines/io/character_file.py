@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,15 @@ from scipy.spatial import KDTree
 from ..core.errors import InputError
 from ..core.layers import LayeredMesh
 from ..core.mesh import Mesh
-from ..core.rig import BONES, PARENTS, Rig, RiggedLayers, Skin
+from ..core.rig import BONES, Rig, RiggedLayers, Skin
 from ..ops.texture import sample_texture
 from .assemble import weld_vertices
-from .character_rules import bone_by_name, part_by_name
+from .character_rules import part_by_name
 from .glb_reader import read_file, read_glb_document
 from .gltf_buffers import Buffers, matrix_of, nothing_beside
 from .gltf_entry import Entry, damaged, split_chunks
 from .gltf_scene import Skins
+from .humanoid import bone_above, bone_below, human_nodes, upright
 from .limits import NODES, PARTS, VERTICES, within
 from .mesh_notes import Notes
 
@@ -105,22 +105,8 @@ class _Source:
         self.main = max(range(len(self.binds)), key=lambda k: len(self.binds[k]), default=None)
 
     def _human(self) -> dict[str, int]:
-        """Bone -> node, by VRM 1.0, VRM 0.x or names."""
-        rows: list[tuple[str, int]] = []
-        one, zero = self.root.extension("VRMC_vrm"), self.root.extension("VRM")
-        if one is not None:
-            bones = one.inner("humanoid").inner("humanBones")
-            rows = [(name, bones.inner(name).whole("node")) for name in BONES if name in bones]
-        elif zero is not None:
-            given = [Entry(row, "human bone") for row in zero.inner("humanoid").listed("humanBones")]
-            rows = [(row.word("bone"), row.whole("node")) for row in given if row.data.get("bone") in BONES]
-        else:
-            joints = {j for k in range(len(self.root.listed("skins"))) for j in self.root.item("skins", k).indices("joints")}
-            named = [(bone_by_name(str(self.nodes[j].data.get("name", ""))), j) for j in sorted(joints) if j < len(self.nodes)]
-            rows = [(name, j) for name, j in reversed(named) if name]  # of two the first in the file
-        if any(node >= len(self.nodes) for _, node in rows):
-            raise damaged("a human bone names a node that is not there")
-        return dict(rows)
+        joints = {j for k in range(len(self.root.listed("skins"))) for j in self.root.item("skins", k).indices("joints")}
+        return human_nodes(self.root, self.nodes, sorted(joints))
 
     def _inverse_binds(self, index: int) -> dict[int, np.ndarray]:
         """Joint node -> [4, 4] from the skin's points to the joint."""
@@ -221,16 +207,8 @@ class _Source:
         return self.bound(joint) @ own[joint]
 
     def upright(self) -> np.ndarray:
-        """[3, 3] of the turns by right angles the one that stands the skeleton up with its left at +X, facing +Z."""
-        at = {name: self.bound(node)[:3, 3] for name, node in self.human.items()}
-        if not {"hips", "head", "leftUpperLeg", "rightUpperLeg"} <= set(at):
-            return np.eye(3)
-        up, left = at["head"] - at["hips"], at["leftUpperLeg"] - at["rightUpperLeg"]
-        turns = [np.eye(3)[list(order)] * np.array(signs)[:, None] for order in permutations(range(3))
-                 for signs in product((1, -1), repeat=3)]
-        proper = [turn for turn in turns if np.linalg.det(turn) > 0]
-        unit = [v / max(float(np.linalg.norm(v)), 1e-12) for v in (up, left)]
-        return max(proper, key=lambda turn: float((turn @ unit[0])[1] + (turn @ unit[1])[0]))
+        """[3, 3] the turn that stands the skeleton up, facing +Z."""
+        return upright({name: self.bound(node)[:3, 3] for name, node in self.human.items()})
 
     def mesh(self, pieces: list[_Piece], turn: np.ndarray, notes: Notes) -> Mesh:
         """The primitives in one mesh, in the bind pose, upright; beside a texture stand its colors at the vertices."""
@@ -257,17 +235,13 @@ class _Source:
             return None
         places = np.stack([turn @ self.bound(self.human[name])[:3, 3] for name in self.bones])
         joints = torch.from_numpy(places) * scale + offset
-        parents = []
-        for name in self.bones:
-            above = PARENTS[name]
-            while above is not None and above not in self.bones:
-                above = PARENTS[above]
-            parents.append(-1 if above is None else self.bones.index(above))
+        above = [bone_above(name, self.bones) for name in self.bones]
+        parents = [-1 if name is None else self.bones.index(name) for name in above]
         tips = joints.clone()
         for i, name in enumerate(self.bones):
-            onward = [c for c, parent in enumerate(parents) if parent == i and _goes_on(name, self.bones[c])]
-            if onward:
-                tips[i] = joints[onward[0]]
+            onward = bone_below(name, self.bones)
+            if onward is not None:
+                tips[i] = joints[self.bones.index(onward)]
             elif parents[i] >= 0:
                 tips[i] = joints[i] + TIP * (joints[i] - joints[parents[i]])
         return Rig(self.bones, tuple(parents), joints, tips)
@@ -282,10 +256,3 @@ class _Source:
         found[found.sum(1) <= 0, 0] = 1.0
         return Skin.strongest(torch.from_numpy(found))
 
-
-def _goes_on(name: str, child: str) -> bool:
-    """Whether a bone leads to this child: the trunk upwards, limbs outwards."""
-    order = ("hips", "spine", "chest", "neck", "head")
-    if name in order:
-        return child in order
-    return child[:4] == name[:4]
