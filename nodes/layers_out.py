@@ -61,6 +61,49 @@ class ProjectColors(Node):
         return io.NodeOutput(chapter.sign(replace(layers, layers=done.layers.to("cpu"))), "\n".join([*lines, *done.notes]))
 
 
+class TextureLayers(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_TextureLayers", display_name="Texture Layers", category=MENU,
+            description="Unwraps every layer and bakes a texture: the colors that the layer has, over them the six views, and "
+                        "over its front the A-pose picture at its full size. For exports with and without bones.",
+            search_aliases=["uv", "unwrap", "bake", "texture", "stdgen", "rig"],
+            inputs=[
+                types.Layers.Input("layers", tooltip="Layers with colors, from Project Colors: places that no view sees keep them."),
+                types.CharacterViews.Input("views", optional=True, tooltip="Six views of the levels that show the layers. Without "
+                                                                           "them only the layers' own colors are baked."),
+                io.Image.Input("picture", optional=True,
+                               tooltip="The A-pose from the front, from Canonicalize, which keeps a picture's own pixels where "
+                                       "the figure stood in A-pose already. A picture of another pose is left out and said so."),
+                io.Int.Input("texture_size", default=1024, min=64, max=4096, step=64, tooltip="Side of each texture, pixels."),
+                io.Int.Input("face_budget", default=20000, min=0, max=200000, step=100,
+                             tooltip="Triangles kept per layer; 0 = all. Fewer are unwrapped sooner."),
+            ],
+            outputs=[layers_output("The layers with texture coordinates and textures, and the same colors at their vertices."),
+                     io.Image.Output("textures", display_name="textures", tooltip="The textures side by side, inside out."),
+                     io.String.Output("report", display_name="report",
+                                      tooltip="How much of each texture views and picture painted, and whether the picture fits.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def run(cls, layers, texture_size, face_budget, views=None, picture=None):
+        from ..pipelines.stages.characters.front_picture import read_front
+        from ..pipelines.stages.characters.texture_layers import TextureConfig, texture_layers
+
+        require_texture(texture_size)
+        config = TextureConfig(size=texture_size, faces=face_budget)
+        chapter = Chapter(layers.story, "Texture Layers", config)
+        front, said = (None, "") if picture is None else read_front(picture, layers.layers)
+        done = run_stage("Texture layers", lambda hooks: texture_layers(
+            layers.layers, views, front, config, on_step=hooks["on_step"], whole=layers.whole), node_key(cls))
+        shown = to_image(torch.cat([m.texture for m in done.layers.layers.values() if m.texture is not None], 1))
+        lines = [f"{name}: {share:.0%} from views and picture" for name, share in done.seen.items()]
+        return io.NodeOutput(chapter.sign(replace(layers, layers=done.layers)), shown,
+                             "\n".join([*([said] if said else []), *lines, *done.notes]), ui=ui.PreviewImage(shown, cls=cls))
+
+
 class PreviewLayers(Node):
     @classmethod
     def define_schema(cls):
@@ -133,6 +176,7 @@ class ExportCharacter(Node):
         from ..pipelines.io.manifest import describe_file, plain, repeatable, write_manifest
         from ..pipelines.stages.characters import export as stage
         from ..pipelines.stages.characters.project_colors import bake_layers
+        from ..pipelines.stages.characters.texture_layers import untextured
 
         if colors == "textures":
             require_texture(texture_size)
@@ -146,6 +190,8 @@ class ExportCharacter(Node):
         if colors == "textures":
             say("baking the textures", key)
             found = bake_layers(found, texture_size, face_budget)
+        else:
+            found = untextured(found)
         glb = stage.write_character(slot.path("glb"), found, frame, plain(repeatable(made)) | kept_graph.texts(cls.hidden))
         save_png(shown, slot.path("png", "sheet"), cls.hidden)
         made["results"]["glb"] = describe_file(slot.path("glb"))

@@ -15,7 +15,9 @@ from ..host.runner import say
 from ..host.story import Chapter
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.ortho import VIEW_NAMES
+from .character_in import file_ok, file_state
 from .export import save_animation
+from .files import scene_path
 from .layers import _LAYERS_TIP, MENU, layers_output
 
 VIEWS = [name.replace("_", " ") for name in VIEW_NAMES]
@@ -116,6 +118,43 @@ class MotionNode(Node):
         return io.NodeOutput(MOTIONS[motion]())
 
 
+class LoadMotion(Node):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Lift123_LoadMotion", display_name="Load Motion", category=MENU,
+            description="A pose or motion from a file: VRM animation (.vrma), BVH (motion capture), or an animation of a .glb or "
+                        ".vrm whose bones have VRM's, Mixamo's, Unreal's or Blender's names.",
+            search_aliases=["vrma", "bvh", "mocap", "mixamo", "animation", "pose"],
+            inputs=[
+                io.String.Input("file", default="motion.vrma [input]",
+                                tooltip="Relative to ComfyUI's output folder; with ' [input]' behind it, to the input folder."),
+                io.Int.Input("clip", default=0, min=0, max=1000, tooltip="Which animation of a .glb or .vrm, counted from 0."),
+            ],
+            outputs=[types.Motion.Output("motion", display_name="motion",
+                                         tooltip="For Preview Motion, Pose Layers (one frame) and exports."),
+                     io.String.Output("report", display_name="report", tooltip="Frames, seconds, bones, and what was left out.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file):
+        """The queue stops here when there is no such file."""
+        return file_ok(file)
+
+    @classmethod
+    def fingerprint_inputs(cls, file, clip):
+        """Read again when the file has changed."""
+        return f"{file_state(file)} {clip}"
+
+    @classmethod
+    def run(cls, file, clip):
+        from ..pipelines.io.motion_file import read_motion
+
+        motion, notes = read_motion(scene_path(file), clip)
+        lines = [f"{motion.name}: {len(motion)} frames in {motion.seconds:.2f} s; {len(motion.turns)} bones turn", *notes]
+        return io.NodeOutput(motion, "\n".join(lines))
+
+
 class Pose(Node):
     @classmethod
     def define_schema(cls):
@@ -199,8 +238,9 @@ class PreviewMotion(Node):
         slot = claim(filename_prefix)
         images = to_image(stage.motion_pictures(rigged, motion, size, VIEWS.index(view), frames))
         pause = round(1000 * motion.seconds / len(images)) if len(images) > 1 else 1000
-        save_animation(images, slot.path("webp", motion.name), max(20, pause), cls.hidden)
-        file = slot.result("webp", motion.name)
+        suffix = "" if slot.stem.rstrip("_0123456789").endswith(motion.name) else motion.name
+        save_animation(images, slot.path("webp", suffix), max(20, pause), cls.hidden)
+        file = slot.result("webp", suffix)
         return io.NodeOutput(images, ui={"images": [file], "animated": (True,), "lift123_files": [{"motion": file}]})
 
 

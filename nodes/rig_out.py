@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -18,6 +19,7 @@ from .layers_out import character_record
 from .rig import static
 
 FILES = ["glb + vrm", "glb", "vrm"]
+COLORS = ["textures", "vertex colors"]
 AVATAR = {"only the author": "onlyAuthor", "people with a license": "onlySeparatelyLicensedPerson", "everyone": "everyone"}
 COMMERCIAL = {"no": "personalNonProfit", "by persons": "personalProfit", "by companies": "corporation"}
 CHANGES = {"no": "prohibited", "yes": "allowModification", "yes, and pass on": "allowModificationRedistribution"}
@@ -52,6 +54,9 @@ class ExportRigged(Node):
                 io.Boolean.Input("redistribution", default=False, advanced=True,
                                  tooltip="VRM license: whether the file may be passed on."),
                 io.Boolean.Input("credit", default=True, advanced=True, tooltip="VRM license: whether the author must be named."),
+                io.Combo.Input("colors", options=COLORS, default="textures", optional=True,
+                               tooltip="textures: as Texture Layers made them; layers without one have vertex colors. vertex "
+                                       "colors: for programs that show them; smaller files."),
                 *(types.Motion.Input(f"motion_{k}", optional=True, tooltip="An animation for the GLB. A VRM file has none.")
                   for k in (1, 2, 3)),
             ],
@@ -70,12 +75,15 @@ class ExportRigged(Node):
 
     @classmethod
     def run(cls, rigged, filename_prefix, files, height, unlit, name, author, avatar, commercial, changes, redistribution,
-            credit, motion_1=None, motion_2=None, motion_3=None):
+            credit, colors="textures", motion_1=None, motion_2=None, motion_3=None):
         from ..pipelines.io.manifest import describe_file, plain, repeatable, write_manifest
         from ..pipelines.io.vrm import VrmMeta
         from ..pipelines.stages.characters import export
         from ..pipelines.stages.characters.rig_files import rig_sheet, write_files
+        from ..pipelines.stages.characters.texture_layers import untextured
 
+        if colors == "vertex colors":
+            rigged = replace(rigged, layers=untextured(rigged.layers))
         words: dict[str, Any] = {"avatar": AVATAR[avatar], "commercial": COMMERCIAL[commercial], "modification": CHANGES[changes]}
         meta = VrmMeta(name, tuple(a.strip() for a in author.split(",")), **words, redistribution=redistribution, credit=credit)
         slot, key = claim(filename_prefix, ("json", "manifest")), node_key(cls)

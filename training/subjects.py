@@ -4,8 +4,9 @@ A ``Subject`` is one character in A-pose, in layers, with everything that the ba
 list: "toybox", or a folder of files whose endings have an entry in ``READERS`` (a new kind of file is one entry there).
 
 A GLB has nodes named body, clothing and hair (as Export Character writes them; also skin, face, clothes), stands in A-pose
-and faces +Z.  It has no skeleton that is read, so its only pose is its own; NAME.pose1.glb, NAME.pose2.glb ... beside NAME.glb
-are the same character in other poses.
+and faces +Z.  Without a skeleton its only pose is its own; NAME.pose1.glb, NAME.pose2.glb ... beside NAME.glb are the same
+character in other poses.  VRM files (0.x and 1.0) and skinned GLB files are told apart by materials and bones
+(``io.character_file``); their arms are brought into A-pose by their own weights, and can be raised and lowered.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ import torch
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.layers import LAYER_NAMES, LayeredMesh
 from lift123.pipelines.core.mesh import Mesh, merge
-from lift123.pipelines.io.glb_reader import read_glb_parts
+from lift123.pipelines.core.rig import RiggedLayers
+from lift123.pipelines.io.character_file import read_character_file
+from lift123.pipelines.io.glb_reader import read_file, read_glb_parts
+from lift123.pipelines.io.gltf_entry import split_chunks
 from lift123.pipelines.io.mesh_notes import Notes
 from lift123.pipelines.metrics.layers import winding_numbers
 from lift123.pipelines.ops.closest import closest_point
 from lift123.pipelines.ops.remesh import Surface, subdivide
 from lift123.pipelines.ops.texture import sample_texture
+from lift123.pipelines.stages.characters.rig import ARMS_DOWN, in_a_pose
 from lift123.pipelines.toybox.characters import ToyCharacter, input_picture, make_character, mesh_layers
 from lift123.pipelines.toybox.characters.field import CharacterField
 from lift123.pipelines.toybox.characters.render import posed_picture
@@ -121,6 +126,8 @@ class Made(Subject):
     given: LayeredMesh
     face: Mesh | None = None
     others: tuple[LayeredMesh, ...] = ()  # in its other poses, framed
+    rigged: RiggedLayers | None = None  # the layers with their skeleton as the file has them, where there is one
+    rigged_face: Mesh | None = None  # the face in their frame
 
     @property
     def poses(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -145,6 +152,19 @@ class Made(Subject):
         shown = self.others[pose % len(self.others)] if self.others else self.given
         return posed_picture(shown, int(hashlib.sha256(str(self.key).encode()).hexdigest()[:8], 16), pose, size, wide)
 
+    def with_arms(self, degrees: float) -> Subject | None:
+        if self.rigged is None:
+            return None
+        return _standing(f"{self.key}, arms {degrees:.3f}", self.caption, self.rigged, self.rigged_face, ARMS_DOWN - degrees)
+
+
+def _standing(key: str, caption: str, rigged: RiggedLayers, face: Mesh | None, degrees: float) -> Made:
+    """With arms so far below the horizontal; the face, which arms do not move, goes along into the new frame."""
+    layers = in_a_pose(rigged, degrees).layers.map(_painted)
+    scale, offset = _frame(layers)
+    moved = None if face is None else face.transformed(scale, offset)
+    return Made(key, caption, layers.transformed(scale, offset), moved, (), rigged, face)
+
 
 def _signed(points: Tensor, mesh: Mesh) -> Tensor:
     """Distances, negative where the mesh winds around a point: right for shells and folds, too."""
@@ -164,6 +184,8 @@ def as_subject(character: int | ToyCharacter | Subject) -> Subject:
 
 def read_glb_subject(path: Path) -> Subject:
     """A layered GLB, with the files of its other poses; InputError for one without a body."""
+    if _has_skin(path):
+        return read_rigged_subject(path)
     notes = Notes()
     given, face = _layers_of(path, notes)
     others = sorted(path.parent.glob(f"{path.stem}.pose*.glb"))
@@ -172,8 +194,22 @@ def read_glb_subject(path: Path) -> Subject:
     return Made(key, path.stem.replace("_", " "), given, face, posed)
 
 
+def read_rigged_subject(path: Path) -> Subject:
+    """A VRM or skinned GLB in A-pose; one whose bones are not known stays in its bind pose."""
+    found = read_character_file(path)
+    rigged, key = found.rigged, f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+    words = path.stem.replace("_", " ")
+    if rigged.rig is None:
+        return Made(key, words, rigged.layers.map(_painted), found.face)
+    return _standing(key, words, rigged, found.face, ARMS_DOWN)
+
+
+def _has_skin(path: Path) -> bool:
+    return bool(split_chunks(read_file(path, "GLB file"))[0].get("skins"))
+
+
 # How a file of each ending becomes a subject.
-READERS: dict[str, Callable[[Path], Subject]] = {".glb": read_glb_subject}
+READERS: dict[str, Callable[[Path], Subject]] = {".glb": read_glb_subject, ".vrm": read_rigged_subject}
 
 
 def _layers_of(path: Path, notes: Notes) -> tuple[LayeredMesh, Mesh | None]:
@@ -185,11 +221,16 @@ def _layers_of(path: Path, notes: Notes) -> tuple[LayeredMesh, Mesh | None]:
     face = parts.pop("face", None)
     body = [m for m in (parts.get("body"), face) if m is not None]
     layers = LayeredMesh({**parts, "body": merge(body)})
+    scale, offset = _frame(layers)
+    return layers.transformed(scale, offset), None if face is None else face.transformed(scale, offset)
+
+
+def _frame(layers: LayeredMesh) -> tuple[float, Tensor]:
+    """(scale, offset) that center the layers and make their longest side 2."""
     points = layers.merged().vertices
     low, high = points.amin(0), points.amax(0)
     scale = 2.0 / float((high - low).max().clamp_min(1e-12))
-    offset = -scale * (low + high) / 2
-    return layers.transformed(scale, offset), None if face is None else face.transformed(scale, offset)
+    return scale, -scale * (low + high) / 2
 
 
 def _painted(mesh: Mesh) -> Mesh:

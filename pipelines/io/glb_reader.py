@@ -64,10 +64,14 @@ def read_glb_parts(source: bytes | str | os.PathLike, names: Mapping[str, Sequen
             continue
         kept = [row if label == part else {k: v for k, v in row.items() if k != "mesh"}
                 for label, row in zip(labels, rows, strict=True)]
-        with np.errstate(over="ignore", invalid="ignore"):
-            found[part] = weld_vertices(_Reader(Entry({**gltf, "nodes": kept}, "the file"), binary, notes or Notes(),
-                                                nothing_beside).mesh())
+        found[part] = weld_vertices(read_glb_document({**gltf, "nodes": kept}, binary, notes))
     return found
+
+
+def read_glb_document(gltf: dict, binary: memoryview | None, notes: Notes | None = None) -> Mesh:
+    """The scene of a GLB whose JSON was changed after it was read; not welded.  InputError as :func:`read_glb`."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _Reader(Entry(gltf, "the file"), binary, notes or Notes(), nothing_beside).mesh()
 
 
 def _labels(nodes: list[Entry], names: Mapping[str, Sequence[str]]) -> list[str | None]:

@@ -182,7 +182,7 @@ class Skins:
             self._joints = within("GLB file", self._joints + len(joints), NODES, "joints of its skins")
             if not joints:
                 raise damaged(f"{skin.where} has no joints")
-            worlds = np.stack([self._world(joint) for joint in joints])
+            worlds = np.stack([self.node_world(joint) for joint in joints])
             if "inverseBindMatrices" in skin:
                 accessor = skin.whole("inverseBindMatrices")
                 if self.buffers.count(accessor) < len(joints):
@@ -192,7 +192,7 @@ class Skins:
             self._matrices[index] = worlds
         return self._matrices[index]
 
-    def _world(self, index: int) -> np.ndarray:
+    def node_world(self, index: int) -> np.ndarray:
         """World matrix of a node, also of one outside of the scene."""
         if self._parents is None:
             rows = range(len(self.root.listed("nodes")))

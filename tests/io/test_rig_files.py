@@ -14,10 +14,12 @@ from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.rig import REQUIRED
 from lift123.pipelines.io.glb import read_glb
 from lift123.pipelines.io.vrm import VrmMeta
+from lift123.pipelines.ops.texture import sample_texture
 from lift123.pipelines.rigging.motions import walk
 from lift123.pipelines.stages.characters.export import ExportFrame
 from lift123.pipelines.stages.characters.rig import in_meters
 from lift123.pipelines.stages.characters.rig_files import write_files
+from lift123.pipelines.stages.characters.texture_layers import TextureConfig, texture_layers
 from lift123.pipelines.toybox.characters import A_POSE, heldout_character
 from lift123.pipelines.toybox.characters.rig import true_rigged
 
@@ -35,6 +37,16 @@ def files(rigged, tmp_path_factory):
     """A character written from its truth: folder with toy.glb and toy.vrm."""
     folder = tmp_path_factory.mktemp("rig")
     write_files({"glb": folder / "toy.glb", "vrm": folder / "toy.vrm"}, rigged, ExportFrame(), [walk()], VrmMeta("Toy", ("me",)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def textured(rigged, tmp_path_factory):
+    """The same with textures: folder with toy.glb and toy.vrm."""
+    folder, small = tmp_path_factory.mktemp("textured"), TextureConfig(64, 300, 2, 1)
+    layers = texture_layers(rigged.layers, config=small).layers
+    made = true_rigged(heldout_character(3), layers)
+    write_files({"glb": folder / "toy.glb", "vrm": folder / "toy.vrm"}, made, ExportFrame(), [walk()], VrmMeta("Toy", ("me",)))
     return folder
 
 
@@ -69,6 +81,20 @@ def test_vrm_says_which_bone_is_which(files):
     assert animation["name"] == "walk" and {c["target"]["path"] for c in animation["channels"]} == {"rotation", "translation"}
 
 
+def test_textures_are_in_both_files_and_vertex_colors_in_neither(textured, rigged):
+    for name in ("toy.glb", "toy.vrm"):
+        gltf = gltf_of(textured / name)
+        assert len(gltf["images"]) == len(gltf["textures"]) == len(rigged.layers)
+        for k, mesh in enumerate(gltf["meshes"]):
+            (primitive,) = mesh["primitives"]
+            assert {"TEXCOORD_0", "JOINTS_0", "WEIGHTS_0"} <= set(primitive["attributes"]) and "COLOR_0" not in primitive["attributes"]
+            assert gltf["materials"][primitive["material"]]["pbrMetallicRoughness"]["baseColorTexture"] == {"index": k}
+    got, want = read_glb((textured / "toy.glb").read_bytes()), rigged.layers.merged()
+    assert got.texture is not None and got.uvs is not None and want.vertex_colors is not None
+    seen = sample_texture(got.texture, got.uvs[got.face_uvs].mean(1)).mean(0)
+    assert float((seen - want.vertex_colors[want.faces].mean((0, 1))).abs().max()) < 0.1, "the colors are the layers' own"
+
+
 def test_the_same_character_gives_the_same_bytes(files, rigged):
     again = write_files({"glb": None, "vrm": None}, rigged, ExportFrame(), [walk()], VrmMeta("Toy", ("me",)))
     assert again["glb"] == (files / "toy.glb").read_bytes() and again["vrm"] == (files / "toy.vrm").read_bytes()
@@ -80,19 +106,20 @@ def test_meta_wants_names_and_vrm_s_words():
             VrmMeta(**wrong)
 
 
-def test_the_gltf_validator_finds_no_error(files):
+def test_the_gltf_validator_finds_no_error(files, textured):
     node = tools("gltf-validator").node
     script = ("const v=require('gltf-validator'),fs=require('fs');for(const f of process.argv.slice(1))"
               "v.validateBytes(new Uint8Array(fs.readFileSync(f))).then(r=>console.log(JSON.stringify(r.issues)))")
-    done = subprocess.run(["node", "-e", script, str(files / "toy.glb"), str(files / "toy.vrm")], cwd=node, capture_output=True,
-                          text=True, timeout=120, check=True)
+    done = subprocess.run(["node", "-e", script, *(str(f / name) for f in (files, textured) for name in ("toy.glb", "toy.vrm"))],
+                          cwd=node, capture_output=True, text=True, timeout=120, check=True)
     issues = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(issues) == 2
+    assert len(issues) == 4
     for found in issues:
         assert found["numErrors"] == 0 and found["numWarnings"] == 0, found["messages"]
 
 
-def test_three_vrm_opens_and_poses_it(files):
+def test_three_vrm_opens_and_poses_it(textured):
+    files = textured
     paths = tools("playwright-core", "three", "@pixiv/three-vrm")
     chromium = browser.find_chromium(paths)
     if not chromium:

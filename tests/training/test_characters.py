@@ -74,6 +74,26 @@ def test_a_file_of_the_pack_is_the_character_that_was_written(folder):
     assert posed.shape == standing.shape == (32, 20, 4) and float((posed - standing).abs().max()) > 0.5
 
 
+def test_a_vrm_is_a_subject_in_a_pose_whose_arms_move(tmp_path):
+    from lift123.pipelines.io.vrm import VrmMeta, write_vrm
+    from lift123.pipelines.rigging.motions import pose_from_text
+    from lift123.pipelines.stages.characters.rig import in_meters
+    from lift123.pipelines.toybox.characters.rig import true_rigged
+
+    toy = train_character(1)
+    truth = true_rigged(toy, toy.posed({}, 16))
+    write_vrm(tmp_path / "doll.vrm", in_meters(truth), VrmMeta())
+    (doll,) = subjects.subjects_of(str(tmp_path), say=QUIET)
+    down = pose_from_text('{"leftUpperArm": [0, 0, -45], "rightUpperArm": [0, 0, 45]}')
+    want = truth.posed(down.frame(truth.rig, 0)).framed()
+    for name in want:
+        assert float((doll.layers(0)[name].vertices - want[name].vertices).norm(dim=1).mean()) < 2e-3, name
+    raised = doll.with_arms(20.0)
+    assert raised is not None and raised.key != doll.key and raised.caption == doll.caption == "doll"
+    wide = [s.layers(0)["body"].vertices.amax(0) - s.layers(0)["body"].vertices.amin(0) for s in (doll, raised)]
+    assert float(wide[1][0] / wide[1][1]) > float(wide[0][0] / wide[0][1]) + 0.02
+
+
 def test_names_textures_faces_and_foreign_files(folder, tmp_path):
     from lift123.pipelines.io.glb import write_glb_nodes
 

@@ -15,6 +15,7 @@ from ...core.step import OnStep, Step, ignore_step
 from ...ops.closest import closest_point
 from ...ops.mesh_edges import mesh_edges
 from ...ops.remesh import Surface, subdivide
+from ...ops.texture import sample_texture
 from ...render.normal_maps import orthographic_raster
 from ..results.bake import bake_asset
 from .layer_clean import pushed_out
@@ -104,7 +105,9 @@ def bake_layers(
 
 
 def surface_colors(mesh: Mesh):
-    """A color function: [N, 3] points -> [N, 3] sRGB of the nearest place of ``mesh`` by its vertex colors, or gray."""
+    """A color function: [N, 3] points -> [N, 3] sRGB of the nearest place of ``mesh``: its texture, its vertex colors, or gray."""
+    if mesh.texture is not None:
+        return _textured(mesh, mesh.texture)
     vertex_colors = mesh.vertex_colors
     if vertex_colors is None:
         return lambda points: torch.full_like(points, GRAY)
@@ -112,6 +115,18 @@ def surface_colors(mesh: Mesh):
     def colors(points: Tensor) -> Tensor:
         found = closest_point(points, mesh.vertices, mesh.faces)
         return (vertex_colors[mesh.faces[found.face]] * found.barycentric[..., None]).sum(1)
+
+    return colors
+
+
+def _textured(mesh: Mesh, texture: Tensor):
+    assert mesh.uvs is not None and mesh.face_uvs is not None  # a texture comes with both
+    uvs, face_uvs = mesh.uvs, mesh.face_uvs
+
+    def colors(points: Tensor) -> Tensor:
+        found = closest_point(points, mesh.vertices, mesh.faces)
+        uv = (uvs[face_uvs[found.face]] * found.barycentric[..., None]).sum(1)
+        return sample_texture(texture, uv % 1.0)
 
     return colors
 

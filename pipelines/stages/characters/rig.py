@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -12,7 +13,7 @@ from ...core.layers import LayeredMesh
 from ...core.mesh import Mesh, merge
 from ...core.ortho import six_views
 from ...core.pulse import beat
-from ...core.rig import Motion, Rig, RiggedLayers
+from ...core.rig import Motion, Rig, RiggedLayers, apply, rotation
 from ...render.surface import render_surface
 from ...rigging.dress import bind_layers, require_one_character
 from ...rigging.fit import fit_rig
@@ -22,6 +23,7 @@ from .export import ExportFrame
 BONE_COLOR, GUESSED_COLOR = (0.95, 0.75, 0.1), (0.9, 0.2, 0.15)
 FADED = 0.55  # how far the body fades towards white under its bones
 FRAMES = 16  # pictures of a motion on a contact sheet
+ARMS_DOWN = 45.0  # degrees, in an A-pose
 TEARS = 3.0  # times an edge's length in A-pose: what is longer is torn
 
 
@@ -55,6 +57,20 @@ def in_meters(rigged: RiggedLayers, frame: ExportFrame = ExportFrame()) -> Rigge
         return replace(rigged, layers=layers)
     joints, tips = ((p - base.double()) * scale for p in (rigged.rig.joints, rigged.rig.tips))
     return replace(rigged, layers=layers, rig=replace(rigged.rig, joints=joints, tips=tips))
+
+
+def in_a_pose(rigged: RiggedLayers, degrees: float = ARMS_DOWN) -> RiggedLayers:
+    """A character whose arms hang ``degrees`` below the horizontal, bent by its own weights; skeleton and layers anew.
+
+    For files in T-pose: the networks and Fit Skeleton want an A-pose.  InputError without a skeleton.
+    """
+    if rigged.rig is None:
+        raise InputError("pose", "a character with a skeleton", f"none: {rigged.refused}", "Choose bind pose.")
+    rig, angle = rigged.rig, math.radians(degrees)
+    turns = {"leftUpperArm": rotation((0.0, 0.0, -angle)), "rightUpperArm": rotation((0.0, 0.0, angle))}
+    motions = rig.motions(turns, rig.t_pose())
+    joints, tips = (torch.stack([apply(m, p[None])[0] for m, p in zip(motions, points)]) for points in (rig.joints, rig.tips))
+    return replace(rigged, layers=rigged.posed(motions), rig=replace(rig, joints=joints, tips=tips))
 
 
 def tears(rigged: RiggedLayers) -> tuple[str, ...]:

@@ -54,9 +54,9 @@ class PictureTexels:
         self.camera, self.tolerance = reference.camera.to(device).resized(size, size), settings.tolerance
         covered, depth, cosine = _seen(mesh, self.camera)
         # a pixel's depth stands for its neighbors', so that slopes do not hide themselves
-        self.depth = _pooled(depth)
+        self.depth = pooled(depth)
         solid = _resized(reference.views.alpha[0].float().to(device), size) > SOLID
-        self.share = _share(covered & solid, depth, cosine, settings, size)
+        self.share = share_map(covered & solid, depth, cosine, settings, size)
 
     @torch.no_grad()
     def weight(self, points: Tensor) -> Tensor:
@@ -98,11 +98,14 @@ def _seen(mesh: Mesh, camera) -> tuple[Tensor, Tensor, Tensor]:
     return covered, raster.depth[0], (normal * sight).sum(-1) * covered
 
 
-def _share(there: Tensor, depth: Tensor, cosine: Tensor, settings: PictureSettings, size: int) -> Tensor:
-    """[S, S]: the map of shares, 0 outside of ``there`` (bool) and at edges of depth."""
+def share_map(there: Tensor, depth: Tensor, cosine: Tensor, settings: PictureSettings, size: int) -> Tensor:
+    """[H, W] in [0, 1]: how much a place takes of a picture, 0 outside of ``there`` (bool) and at edges of ``depth``.
+
+    cosine: between surface and line of sight; size: pixels of the picture's side, in which the settings' shares count.
+    """
     from scipy.ndimage import distance_transform_edt
 
-    farthest, nearest = _pooled(depth), -_pooled(-depth)
+    farthest, nearest = pooled(depth), -pooled(-depth)
     calm = there & (farthest - nearest < settings.jump)  # at a jump neither side is
     framed = torch.nn.functional.pad(calm, (1, 1, 1, 1))  # the picture's border is an edge as well
     distance = torch.as_tensor(distance_transform_edt(framed.cpu().numpy()))[1:-1, 1:-1].to(depth) - 1
@@ -113,7 +116,7 @@ def _share(there: Tensor, depth: Tensor, cosine: Tensor, settings: PictureSettin
     return rim * facing * weight
 
 
-def _pooled(values: Tensor) -> Tensor:
+def pooled(values: Tensor) -> Tensor:
     """Greatest of every pixel of [S, S] and its eight neighbors."""
     return torch.nn.functional.max_pool2d(values[None, None], 3, 1, 1)[0, 0]
 
