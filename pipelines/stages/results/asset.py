@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ...core.mesh import Mesh
+from ...io.decimate import Decimation
 from ..loop.scene import Scene
 from ..objects.surfaces import is_fixed
 from .bake import bake, laid_out, laid_out_untouched, surface_points
@@ -18,6 +19,7 @@ from .render_views import scene_albedo, scene_mesh
 class BakeSettings:
     """Export: faces kept, texture side in pixels, padding in pixels, samples per texel side.
 
+    decimation: "fast" or "fine" (``io.decimate``).
     picture: texels that the reference camera sees take the picture's own colors (``picture_texels``; ours).
     """
 
@@ -26,6 +28,7 @@ class BakeSettings:
     padding: int = 8
     supersample: int = 2
     picture: bool = False
+    decimation: Decimation = "fast"
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def textured_with_share(
     if is_fixed(scene):
         mesh = laid_out_untouched(mesh, size, settings.padding)
     else:
-        mesh = laid_out(mesh, settings.faces, size, settings.padding)
+        mesh = laid_out(mesh, settings.faces, size, settings.padding, settings.decimation)
     albedo, share = scene_albedo(scene, device), None
     if settings.picture:
         front = PictureTexels(mesh, scene.reference)

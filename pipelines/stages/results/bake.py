@@ -12,6 +12,7 @@ from ...core.errors import InputError
 from ...core.mesh import Mesh
 from ...core.pulse import beat
 from ...io.clean import drop_small_parts
+from ...io.decimate import Decimation
 from ...io.unwrap import unwrap
 from ...ops.rasterize import rasterize
 
@@ -26,17 +27,19 @@ def bake_asset(
     size: int = 1024,
     padding: int = 8,
     supersample: int = 2,
+    decimation: Decimation = "fast",
 ) -> Mesh:
     """Drops crumbs, decimates, unwraps and bakes: a mesh ready for :func:`write_glb`.
 
     See :func:`drop_small_parts`, :func:`decimate`, :func:`unwrap` and :func:`bake`.
     """
-    return bake(laid_out(mesh, face_budget, size, padding), albedo, size, padding, supersample)
+    return bake(laid_out(mesh, face_budget, size, padding, decimation), albedo, size, padding, supersample)
 
 
-def laid_out(mesh: Mesh, face_budget: int | None = 20_000, size: int = 1024, padding: int = 8) -> Mesh:
+def laid_out(mesh: Mesh, face_budget: int | None = 20_000, size: int = 1024, padding: int = 8,
+             decimation: Decimation = "fast") -> Mesh:
     """The mesh of :func:`bake_asset` before it is painted: without crumbs, decimated, unwrapped."""
-    return unwrap(drop_small_parts(mesh.detach()), face_budget, size, _gutter(size, padding))
+    return unwrap(drop_small_parts(mesh.detach()), face_budget, size, _gutter(size, padding), decimation=decimation)
 
 
 def laid_out_untouched(mesh: Mesh, size: int = 1024, padding: int = 8) -> Mesh:
