@@ -36,7 +36,7 @@ def decimate(mesh: Mesh, face_budget: int, method: Decimation = "fast") -> Mesh:
 
     method: "fast" gives meshes above FAST_FACES faces to fast-simplification where it is installed, and only what that leaves
             over the budget to our own rounds; "fine" takes these alone: 20 to 60 times slower, 0.4 to 0.9 of the distance
-            (``benchmarks/results/libraries.md``), and no crumb vanishes.
+            (``benchmarks/results/way_out.md``), and no crumb vanishes.
     Vertex colors are carried along (fast: those of the nearest place of the surface before); UVs and texture are dropped
     when anything changes.  Vertices on open edges stay where they are; with "fine" those on non-manifold ones, too.
     Deterministic.  ValueError for a budget below 4 and an unknown method.
