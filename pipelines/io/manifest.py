@@ -18,7 +18,8 @@ from typing import Any, overload
 
 from .glb import save_bytes
 
-LIBRARIES = ("torch", "numpy", "warp-lang", "diffusers", "transformers", "open_clip_torch", "safetensors", "xatlas")
+LIBRARIES = ("torch", "numpy", "warp-lang", "diffusers", "transformers", "open_clip_torch", "safetensors", "xatlas",
+             "fast-simplification")
 
 
 def run_manifest(

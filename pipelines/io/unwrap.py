@@ -20,7 +20,7 @@ import torch
 from ..core.errors import InputError
 from ..core.mesh import Mesh
 from ..core.pulse import POLL, beat
-from .decimate import decimate
+from .decimate import Decimation, decimate
 from .unwrap_boxes import unwrap_boxes
 from .unwrap_child import charts
 
@@ -33,7 +33,8 @@ CHILD = Path(__file__).resolve().parent / "unwrap_child.py"
 
 
 def unwrap(
-    mesh: Mesh, face_budget: int | None = 20_000, size: int = 1024, gutter: int = 4, method: Method = "auto"
+    mesh: Mesh, face_budget: int | None = 20_000, size: int = 1024, gutter: int = 4, method: Method = "auto",
+    decimation: Decimation = "fast",
 ) -> Mesh:
     """``mesh`` decimated to ``face_budget`` faces (None: as it is) with per-corner UVs that do not overlap.
 
@@ -43,7 +44,7 @@ def unwrap(
     Deterministic.  Raises InputError for a mesh without faces, and ImportError when "xatlas" is asked for and missing.
     """
     if face_budget is not None:
-        mesh = decimate(mesh, face_budget)
+        mesh = decimate(mesh, face_budget, decimation)
     if not len(mesh.faces):
         raise InputError("mesh", "at least one face", "an empty mesh", "Check the stage that made the mesh.")
     if method not in get_args(Method):

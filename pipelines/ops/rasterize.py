@@ -71,16 +71,56 @@ class _Rasterize(torch.autograd.Function):
 def _forward(clip: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
     """(triangle, barycentric, depth) of :class:`Raster`."""
     views, device = len(clip), clip.device
-    keys = torch.full((views, height, width), EMPTY, dtype=torch.int64, device=device)
-    bands = _bands(views, height, device)
-    slabs = views * bands
-    launch(kernels.visibility, (slabs, len(faces)), [clip, faces, bands], [keys], device, split=slabs)
+    keys = _keys(clip, faces, (0, height), height, width)
     triangle = torch.empty(keys.shape, dtype=torch.int32, device=device)
     depth = torch.empty(keys.shape, device=device)
     barycentric = torch.empty((*keys.shape, 3), device=device)
     outputs = [triangle, barycentric, depth]
     launch(kernels.resolve, (views * height, width), [keys, clip, faces], outputs, device, split=64)
     return triangle, barycentric, depth
+
+
+def _keys(clip: Tensor, faces: Tensor, rows: tuple[int, int], height: int, width: int) -> Tensor:
+    """[B, rows, W] int64 visibility keys of the rows from rows[0] up to rows[1] of pictures H x W."""
+    views, tall, device = len(clip), rows[1] - rows[0], clip.device
+    keys = torch.full((views, tall, width), EMPTY, dtype=torch.int64, device=device)
+    bands = _bands(views, tall, device)
+    slabs = views * bands
+    inputs = [clip, faces, bands, rows[0], height]
+    launch(kernels.visibility, (slabs, len(faces)), inputs, [keys], device, split=slabs)
+    return keys
+
+
+class PictureRows:
+    """Some rows of what one view shows, for pictures too large to be rasterized at once; without gradients.
+
+    clip: [V, 4] and faces as for :func:`rasterize`; rows: (first, end) of the picture height x width.  The faces seen are
+    those of :func:`rasterize`, bit for bit.
+    """
+
+    def __init__(self, clip: Tensor, faces: Tensor, rows: tuple[int, int], height: int, width: int):
+        _check(clip[None], height, width)
+        check_faces(faces, len(clip))
+        if not 0 <= rows[0] < rows[1] <= height:
+            raise ValueError(f"rows {rows} must lie in 0..{height}")
+        self._clip, self._faces, self._first, self._height = clip.contiguous(), faces.contiguous(), rows[0], height
+        self._keys = _keys(self._clip[None], self._faces, rows, height, width)[0]
+
+    @property
+    def covered(self) -> Tensor:
+        """[rows, W] bool."""
+        return self._keys != EMPTY
+
+    def points(self, pixels: Tensor, vertices: Tensor, corners: Tensor) -> Tensor:
+        """[N, 3] mixtures of ``vertices`` [V', 3] at covered pixels.
+
+        pixels: [N] int64 index into the flat rows, all covered; corners: [F, 3] int64, the faces' corners in ``vertices``.
+        """
+        check_faces(corners, len(vertices))
+        points = torch.empty((len(pixels), 3), device=self._clip.device)
+        inputs = [pixels, self._keys, self._clip[None], self._faces, corners, vertices.float(), self._first, self._height]
+        launch(kernels.points_of_keys, len(pixels), inputs, [points], self._clip.device, split=64)
+        return points
 
 
 def slab_gradient(groups: int, lines: int, shape, device: torch.device) -> tuple[int, Tensor]:

@@ -45,7 +45,7 @@ STAGES = {room for room in MAY_IMPORT if room.startswith("stages.")}
 MAY_IMPORT["presets"] = {"core", "render", "fields", "distill", "priors"} | L1 | STAGES
 MAY_IMPORT["papers"] = {"core", "presets"} | L1 | L2 | STAGES
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "server", "execution", "nodes"}
-NEVER_AT_IMPORT = ("comfy", "diffusers", "nvdiffrast", "tinycudann", "open_clip", "xatlas", "transformers")
+NEVER_AT_IMPORT = ("comfy", "diffusers", "nvdiffrast", "tinycudann", "open_clip", "xatlas", "fast_simplification", "transformers")
 
 
 def imports_of(path: Path) -> list:

@@ -79,9 +79,14 @@ def visibility(
     clip: wp.array2d(dtype=wp.vec4),
     faces: wp.array2d(dtype=wp.int64),
     bands: int,
+    above: int,
+    whole: int,
     keys: wp.array3d(dtype=wp.int64),
 ):
-    """One thread per (view and band of rows, triangle): lowers the pixels' keys (depth above, id below)."""
+    """One thread per (view and band of rows, triangle): lowers the pixels' keys (depth above, id below).
+
+    ``keys`` holds the rows from ``above`` on of a picture of ``whole`` rows.
+    """
     slab, face = wp.tid()
     slab = slab + first
     view = slab / bands
@@ -91,7 +96,7 @@ def visibility(
     a = clip[view, int(faces[face, 0])]
     b = clip[view, int(faces[face, 1])]
     c = clip[view, int(faces[face, 2])]
-    box = pixel_box(a, b, c, height, width, height * band / bands, height * (band + 1) / bands)
+    box = pixel_box(a, b, c, whole, width, above + height * band / bands, above + height * (band + 1) / bands)
     if box[0] >= box[1] or box[2] >= box[3]:
         return
     va = homogeneous(a)
@@ -110,7 +115,7 @@ def visibility(
     if det < zero:
         flip = -one
     for row in range(box[2], box[3]):
-        y = pixel_y(row, height)
+        y = pixel_y(row, whole)
         ra = flip * (na[1] * y + na[2])
         rb = flip * (nb[1] * y + nb[2])
         rc = flip * (nc[1] * y + nc[2])
@@ -123,7 +128,7 @@ def visibility(
                 z = plane[0] * x + (plane[1] * y + plane[2])
                 if z >= -one and z <= one:
                     depth = wp.int64((z + one) * wp.float64(0.5) * DEPTH_STEPS)
-                    wp.atomic_min(keys, view, row, column, depth * wp.int64(4294967296) + wp.int64(face))
+                    wp.atomic_min(keys, view, row - above, column, depth * wp.int64(4294967296) + wp.int64(face))
 
 
 @wp.func
@@ -168,6 +173,35 @@ def resolve(
     triangle[view, row, column] = face
     barycentric[view, row, column] = beta
     depth[view, row, column] = beta[0] * a[3] + beta[1] * b[3] + beta[2] * c[3]
+
+
+@wp.kernel
+def points_of_keys(
+    first: int,
+    pixels: wp.array(dtype=wp.int64),
+    keys: wp.array2d(dtype=wp.int64),
+    clip: wp.array2d(dtype=wp.vec4),
+    faces: wp.array2d(dtype=wp.int64),
+    corners: wp.array2d(dtype=wp.int64),
+    vertices: wp.array(dtype=wp.vec3),
+    above: int,
+    whole: int,
+    points: wp.array(dtype=wp.vec3),
+):
+    """One thread per covered pixel of one view's ``keys``: the mixture of ``vertices`` at ``corners`` [F, 3] that it sees."""
+    n = wp.tid() + first
+    width = keys.shape[1]
+    pixel = int(pixels[n])
+    row = pixel / width
+    column = pixel - row * width
+    face = int(keys[row, column] & wp.int64(4294967295))
+    a = clip[0, int(faces[face, 0])]
+    b = clip[0, int(faces[face, 1])]
+    c = clip[0, int(faces[face, 2])]
+    e = edge_values(a, b, c, row + above, column, whole, width)
+    scale = wp.float64(1.0) / (e[0] + e[1] + e[2])
+    mixed = float(e[0] * scale) * vertices[int(corners[face, 0])] + float(e[1] * scale) * vertices[int(corners[face, 1])]
+    points[n] = mixed + float(e[2] * scale) * vertices[int(corners[face, 2])]
 
 
 @wp.kernel

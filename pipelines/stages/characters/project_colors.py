@@ -12,6 +12,7 @@ from ...core.errors import InputError, StopStage
 from ...core.layers import LAYER_NAMES, LayeredMesh
 from ...core.mesh import Mesh, merge
 from ...core.step import OnStep, Step, ignore_step
+from ...io.decimate import Decimation
 from ...ops.closest import closest_point
 from ...ops.mesh_edges import mesh_edges
 from ...ops.remesh import Surface, subdivide
@@ -98,10 +99,12 @@ def project_colors(
 
 
 def bake_layers(
-    layers: LayeredMesh, size: int = 1024, face_budget: int | None = 20_000, supersample: int = 2
+    layers: LayeredMesh, size: int = 1024, face_budget: int | None = 20_000, supersample: int = 2,
+    decimation: Decimation = "fast",
 ) -> LayeredMesh:
     """Every layer decimated, unwrapped and with a texture of its vertex colors (see ``stages.bake.bake_asset``)."""
-    return layers.map(lambda mesh: bake_asset(mesh, surface_colors(mesh), face_budget, size, supersample=supersample))
+    return layers.map(lambda mesh: bake_asset(mesh, surface_colors(mesh), face_budget, size, supersample=supersample,
+                                              decimation=decimation))
 
 
 def surface_colors(mesh: Mesh):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...core.mesh import Mesh
+from ...io.decimate import Decimation
 from ..loop.scene import Scene
 from ..objects.surfaces import is_fixed
 from .bake import bake, laid_out, laid_out_untouched, surface_points
@@ -20,6 +21,7 @@ from .render_views import scene_albedo, scene_mesh
 class BakeSettings:
     """Export: faces kept, texture side in pixels, padding in pixels, samples per texel side.
 
+    decimation: "fast" or "fine" (``io.decimate``).
     picture: texels that the reference camera sees take the picture's own colors (``picture_texels``; ours).
     normals: also bakes the normals of the surface before it was decimated (``normal_map``; ours).
     """
@@ -30,6 +32,7 @@ class BakeSettings:
     supersample: int = 2
     picture: bool = False
     normals: bool = False
+    decimation: Decimation = "fast"
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def finished_asset(scene: Scene, settings: BakeSettings = BakeSettings(), device
     if is_fixed(scene):
         mesh = laid_out_untouched(fine, size, settings.padding)
     else:
-        mesh = laid_out(fine, settings.faces, size, settings.padding)
+        mesh = laid_out(fine, settings.faces, size, settings.padding, settings.decimation)
     albedo, share = scene_albedo(scene, device), None
     if settings.picture:
         front = PictureTexels(mesh, scene.reference)

@@ -12,11 +12,13 @@ from ...core.errors import InputError
 from ...core.mesh import Mesh
 from ...core.pulse import beat
 from ...io.clean import drop_small_parts
+from ...io.decimate import Decimation
 from ...io.unwrap import unwrap
-from ...ops.rasterize import rasterize
+from ...ops.rasterize import PictureRows, rasterize
 
 ColorFn = Callable[[Tensor], Tensor]
 CHUNK = 1 << 17
+SAMPLES = 1 << 22  # of one band of a texture: what a bake holds at once beside the texture itself
 
 
 def bake_asset(
@@ -26,17 +28,19 @@ def bake_asset(
     size: int = 1024,
     padding: int = 8,
     supersample: int = 2,
+    decimation: Decimation = "fast",
 ) -> Mesh:
     """Drops crumbs, decimates, unwraps and bakes: a mesh ready for :func:`write_glb`.
 
     See :func:`drop_small_parts`, :func:`decimate`, :func:`unwrap` and :func:`bake`.
     """
-    return bake(laid_out(mesh, face_budget, size, padding), albedo, size, padding, supersample)
+    return bake(laid_out(mesh, face_budget, size, padding, decimation), albedo, size, padding, supersample)
 
 
-def laid_out(mesh: Mesh, face_budget: int | None = 20_000, size: int = 1024, padding: int = 8) -> Mesh:
+def laid_out(mesh: Mesh, face_budget: int | None = 20_000, size: int = 1024, padding: int = 8,
+             decimation: Decimation = "fast") -> Mesh:
     """The mesh of :func:`bake_asset` before it is painted: without crumbs, decimated, unwrapped."""
-    return unwrap(drop_small_parts(mesh.detach()), face_budget, size, _gutter(size, padding))
+    return unwrap(drop_small_parts(mesh.detach()), face_budget, size, _gutter(size, padding), decimation=decimation)
 
 
 def laid_out_untouched(mesh: Mesh, size: int = 1024, padding: int = 8) -> Mesh:
@@ -61,31 +65,58 @@ def bake(mesh: Mesh, albedo: ColorFn, size: int = 1024, padding: int = 8, supers
         raise InputError("mesh", "texture coordinates", "a mesh without UVs", "Unwrap the mesh first.")
     if size < 1 or supersample < 1 or padding < 0:
         raise ValueError(f"size {size}, supersample {supersample} and padding {padding} must be positive")
-    total = torch.zeros(size * size, 3, device=mesh.vertices.device)
-    count = torch.zeros(size * size, 1, device=mesh.vertices.device)
-    for index, (texel, points) in enumerate(surface_points(mesh, size, supersample)):
-        parts = points.split(CHUNK)
-        found = []
-        for k, x in enumerate(parts):
-            beat("baking", index * len(parts) + k, supersample**2 * len(parts))
-            found.append(albedo(x).to(total).clamp(0, 1))
-        total[texel] += torch.cat(found)
-        count[texel] += 1
-    painted = (count > 0).reshape(size, size)
-    texture = (total / count.clamp(min=1)).reshape(size, size, 3)
+    device = mesh.vertices.device
+    texture = torch.zeros(size, size, 3, device=device)
+    painted = torch.zeros(size, size, dtype=torch.bool, device=device)
+    for band in _bands(size, supersample):
+        total = torch.zeros((band[1] - band[0]) * size, 3, device=device)
+        count = torch.zeros(len(total), 1, device=device)
+        for index, (texel, points) in enumerate(_band_points(mesh, size, supersample, band)):
+            part = index / supersample**2 * (band[1] - band[0])
+            for where, x in zip(texel.split(CHUNK), points.split(CHUNK)):
+                beat("baking", band[0] + int(part), size)
+                total[where] += albedo(x).to(total).clamp(0, 1)
+            count[texel] += 1
+        painted[band[0] : band[1]] = (count > 0).reshape(-1, size)
+        texture[band[0] : band[1]] = (total / count.clamp(min=1)).reshape(-1, size, 3)
     return replace(mesh, texture=padded(texture, painted, padding), vertex_colors=None)
 
 
 def surface_points(mesh: Mesh, size: int, supersample: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Covered texels [N] and their scene points [N, 3], once per sub-texel (no texel twice in one piece)."""
-    for texel, triangle, weights in surface_texels(mesh, size, supersample):
-        yield texel, (mesh.vertices[mesh.faces[triangle]] * weights[..., None]).sum(1)
+    """Covered texels [N] and their scene points [N, 3], band by band, once per sub-texel (no texel twice in one piece)."""
+    for band in _bands(size, supersample):
+        for texel, points in _band_points(mesh, size, supersample, band):
+            yield texel + band[0] * size, points
+
+
+def _bands(size: int, supersample: int) -> list[tuple[int, int]]:
+    """(first, end) rows of texels that are looked at together: one band up to 1024 texels of four samples."""
+    rows = max(1, SAMPLES // (size * supersample**2))
+    return [(first, min(first + rows, size)) for first in range(0, size, rows)]
+
+
+def _band_points(mesh: Mesh, size: int, supersample: int, band: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """(texel within the band [N], point [N, 3]), once per sub-texel."""
+    fine, rows = size * supersample, (band[0] * supersample, band[1] * supersample)
+    assert mesh.uvs is not None and mesh.face_uvs is not None  # it was unwrapped
+    u, v = mesh.uvs.float().unbind(-1)
+    height = v[mesh.face_uvs] * fine
+    near = ~((height.amax(-1) < rows[0] - 1) | (height.amin(-1) > rows[1] + 1))  # in order, so that ties fall as they do at once
+    clip = torch.stack([2 * u - 1, 1 - 2 * v, torch.zeros_like(u), torch.ones_like(u)], dim=-1)  # row 0 at v = 0
+    seen = PictureRows(clip, mesh.face_uvs[near], rows, fine, fine)
+    covered, corners = seen.covered, mesh.faces[near]
+    for row in range(supersample):
+        for column in range(supersample):
+            texel = torch.nonzero(covered[row::supersample, column::supersample].reshape(-1)).reshape(-1)
+            line = torch.div(texel, size, rounding_mode="floor")
+            pixels = (line * supersample + row) * fine + (texel - line * size) * supersample + column
+            yield texel, seen.points(pixels, mesh.vertices, corners)
 
 
 def surface_texels(mesh: Mesh, size: int, supersample: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """As :func:`surface_points`, with the face [N] and the weights of its corners [N, 3] in place of the point."""
-    fine = size * supersample
+    """Covered texels [N], their faces [N] and the weights of the corners [N, 3], once per sub-texel; the whole texture at once."""
     assert mesh.uvs is not None and mesh.face_uvs is not None  # it was unwrapped
+    fine = size * supersample
     u, v = mesh.uvs.float().unbind(-1)
     clip = torch.stack([2 * u - 1, 1 - 2 * v, torch.zeros_like(u), torch.ones_like(u)], dim=-1)  # row 0 at v = 0
     raster = rasterize(clip[None], mesh.face_uvs, fine, fine)
@@ -98,15 +129,44 @@ def surface_texels(mesh: Mesh, size: int, supersample: int) -> Iterator[tuple[Te
 
 
 def padded(texture: Tensor, painted: Tensor, padding: int) -> Tensor:
-    """[S, S, C]: ``painted`` [S, S] texels, around them their nearest one, and beyond ``padding`` texels the mean."""
-    from scipy.ndimage import distance_transform_edt
+    """``texture`` [H, W, 3], changed in place: what is not ``painted`` [H, W] takes its nearest painted texel or the mean.
 
+    padding: texels within which the nearest counts; of equally near ones the leftmost, of those the uppermost (as scipy's
+    ``distance_transform_edt`` has it).  InputError where nothing is painted.
+    """
     if not bool(painted.any()):
         raise InputError("mesh", "UVs that cover at least one texel", "none", "Unwrap the mesh or enlarge the texture.")
-    mean = texture[painted].mean(0)
-    found = distance_transform_edt(~painted.cpu().numpy(), return_indices=True)
-    assert isinstance(found, tuple)  # distances and indices: both were asked for
-    distance, (row, column) = found
-    row, column = (torch.from_numpy(i).long().to(texture.device) for i in (row, column))
-    close = torch.from_numpy(distance <= padding).to(texture.device)
-    return torch.where(close[..., None], texture[row, column], mean)
+    mean, (height, width) = texture[painted].mean(0), painted.shape
+    rows = max(1, SAMPLES // (4 * width))
+    for first in range(0, height, rows):
+        beat("padding", first, height)
+        end = min(first + rows, height)
+        low, high = max(first - padding, 0), min(end + padding, height)
+        down, right, close = (x[first - low : end - low] for x in _nearest(painted[low:high], padding))
+        part = texture[first:end]
+        part[~close] = mean
+        row, column = torch.nonzero(close & ~painted[first:end], as_tuple=True)
+        part[row, column] = texture[row + first + down[row, column], column + right[row, column]]
+    return texture
+
+
+def _nearest(painted: Tensor, reach: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(rows down, columns right, whether it is within ``reach``) [H, W] of the nearest painted texel, columns after rows."""
+    kind, far = (torch.int16, reach + 1) if reach <= 120 else (torch.int32, min(reach + 1, 30_000))
+    height, width = painted.shape
+    down = torch.full((height, width), far, dtype=kind, device=painted.device).masked_fill_(painted, 0)
+    for step in range(1, min(reach, height - 1) + 1):
+        for way in (-step, step):  # above first
+            target, source = (down[step:], painted[:-step]) if way < 0 else (down[:-step], painted[step:])
+            target.masked_fill_((target == far) & source, way)
+    wide = torch.nn.functional.pad(down, (reach, reach), value=far)
+    best = torch.full_like(down, torch.iinfo(kind).max)
+    found, right = torch.full_like(down, far), torch.zeros_like(down)
+    for step in range(-reach, reach + 1):
+        there = wide[:, step + reach : step + reach + width]
+        square = there * there + step * step
+        nearer = square < best
+        best = torch.where(nearer, square, best)
+        found = torch.where(nearer, there, found)
+        right.masked_fill_(nearer, step)
+    return found.long(), right.long(), best <= reach * reach
