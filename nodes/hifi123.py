@@ -16,7 +16,7 @@ from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import parse_angles, to_image
 from ..host.finished import Packet
 from ..host.runner import run_stage
-from ..host.specs import AnyNetwork, Network
+from ..host.specs import AnyNetwork, Network, widened
 from ..host.unfinished import Shelf
 from ..pipelines.catalog import registry
 from ..pipelines.catalog.kinds import KINDS, resolve
@@ -122,7 +122,8 @@ class ControlledNetwork:
         """The pair on ``device``; loaded once per process and device."""
         self.check()
         text, control = self.folders()
-        return _pair(self, str(text), str(control), text.stat().st_mtime_ns + control.stat().st_mtime_ns, str(device))
+        stamp = text.stat().st_mtime_ns + control.stat().st_mtime_ns
+        return widened(_pair(self, str(text), str(control), stamp, str(device)))
 
 
 @lru_cache(maxsize=1)
