@@ -20,7 +20,7 @@ def test_moving_growing_and_jumping_surfaces():
     drift = torch.zeros(len(grid))
     for step in range(40):
         drift += 0.01 * torch.randn(len(grid), generator=noise)
-        sdf = grid.norm(dim=-1) - 0.4 - 0.004 * step + 0.05 * drift
+        sdf = grid.norm(dim=-1) - 0.3 - 0.012 * step + 0.05 * drift
         assert same(band.crossing(sdf), find_crossing(sdf, topology))
     assert 1 < band.renewed < 20  # it was left, and not in every step
     assert len(band.part.tets) < 0.5 * len(topology.tets)
