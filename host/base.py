@@ -8,7 +8,7 @@ import logging
 import torch
 from comfy_api.latest import io
 
-from ..pipelines.core import pulse
+from ..pipelines.core import pulse, threads
 from . import claims
 from .inputs import checked
 from .outputs import disk_problem
@@ -22,7 +22,8 @@ class Node(io.ComfyNode):
 
     ComfyUI calls ``execute`` under ``torch.inference_mode()``; tensors made there can never take part
     in a backward pass, not even in later nodes.  So the mode is left first, and every incoming tensor is
-    copied once (which also means a node can never change what other nodes see).
+    copied once (which also means a node can never change what other nodes see).  Meanwhile torch's operations take one
+    thread (``pipelines/core/threads.py``); afterwards, other packs find their number again.
 
     PER_RUN: behind Batch List, an error ends this element's run only.
     ANY_RANGE: pictures whose numbers may leave [0, 1].
@@ -35,7 +36,7 @@ class Node(io.ComfyNode):
     def execute(cls, **inputs) -> io.NodeOutput:
         from .pulse import Pulse
 
-        with torch.inference_mode(False), torch.enable_grad(), pulse.heard_by(Pulse(node_key(cls))):
+        with torch.inference_mode(False), torch.enable_grad(), threads.single(), pulse.heard_by(Pulse(node_key(cls))):
             try:
                 given = checked(cls.define_schema(), inputs, checked_by(cls), cls.ANY_RANGE)
                 with claims.held():

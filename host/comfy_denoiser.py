@@ -26,6 +26,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+from ..pipelines.core import threads
 from ..pipelines.core.cameras import Cameras
 from ..pipelines.core.choices import Pose
 from ..pipelines.core.errors import InputError
@@ -107,6 +108,7 @@ class Backbone:
 
         Call in inference mode; close with :meth:`close`.
         """
+        threads.widen()
         options = comfy.model_patcher.create_model_options_clone(self.model.model_options)
         options.setdefault("transformer_options", {})["sample_sigmas"] = self.path.sigmas.flip(0)
         comfy.samplers.preprocess_conds_hooks(conditions)

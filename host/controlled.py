@@ -10,7 +10,7 @@ import torch
 
 from ..pipelines.catalog.kinds import KINDS, resolve
 from . import checkpoints
-from .specs import Network
+from .specs import Network, widened
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class ControlledNetwork:
         """The pair on ``device``; loaded once per process and device."""
         self.check()
         text, control = self.folders()
-        return _pair(self, str(text), str(control), text.stat().st_mtime_ns + control.stat().st_mtime_ns, str(device))
+        stamp = text.stat().st_mtime_ns + control.stat().st_mtime_ns
+        return widened(_pair(self, str(text), str(control), stamp, str(device)))
 
 
 @lru_cache(maxsize=1)

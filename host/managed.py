@@ -19,6 +19,7 @@ import torch
 
 Same = TypeVar("Same")
 DIFFERENTIATED = {"vae"}  # fields whose networks gradients cross
+LARGE = 50_000_000  # weights
 ENCODE_BYTES = 3 * 1767 * 4  # per pixel: an autoencoder's forward and backward in float32 (core's own estimate, thrice)
 
 
@@ -91,6 +92,11 @@ def modules_of(thing) -> list[torch.nn.Module]:
         values = vars(thing).values() if hasattr(thing, "__dict__") else ()
     nested = [m for v in values if isinstance(v, (torch.nn.Module, list, tuple)) or is_dataclass(v) for m in modules_of(v)]
     return list({id(m): m for m in nested}.values())
+
+
+def is_large(network) -> bool:
+    """Whether a network has so many weights that one thread is not enough for it."""
+    return sum(p.numel() for m in modules_of(network) for p in m.parameters()) > LARGE
 
 
 def take_turns(network: Same, device: torch.device) -> Same:

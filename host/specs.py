@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from ..pipelines.catalog.kinds import KINDS, resolve
+from ..pipelines.core import threads
 from ..pipelines.core.choices import Clock
 from ..pipelines.core.errors import InputError
 from ..pipelines.core.prior import Prior
@@ -111,7 +112,16 @@ class Network:
             kind = KINDS[self.kind]
             return kind.pick(_embedded(kind.embedded, str(device)))
         path = checkpoints.find(self.kind, self.name)
-        return _from_disk(self, str(path), path.stat().st_mtime_ns, str(device))
+        return widened(_from_disk(self, str(path), path.stat().st_mtime_ns, str(device)))
+
+
+def widened(network):
+    """The network; one with many weights works on all threads until the node ends."""
+    from . import managed
+
+    if managed.is_large(network):
+        threads.widen()
+    return network
 
 
 @lru_cache(maxsize=8)

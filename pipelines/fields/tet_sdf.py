@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.mesh import Mesh
-from ..ops.marching_tets import TetTopology, find_crossing, place
+from ..ops.marching_tets import TetTopology, place
 from ..ops.mesh_edges import connected_parts
-from ..ops.tet_grid import rim
+from ..ops.tet_band import Band
+from ..ops.tet_grid import nearest_vertices, rim
 from ..ops.tet_lattice import a15_topology
 
 ColorFn = Callable[[Tensor], Tensor]
@@ -53,6 +54,7 @@ class TetSdf(torch.nn.Module):
         self.deform = torch.nn.Parameter(torch.zeros(len(grid), 3))
         self.color = color
         self._moved_topology = a15_topology(n)[1]
+        self._band = Band(self._moved_topology)
 
     @staticmethod
     def from_density(
@@ -99,7 +101,10 @@ class TetSdf(torch.nn.Module):
         Raises InputError when the surface has vanished.
         """
         sdf = torch.maximum(self.sdf, self.floor)
-        crossing = find_crossing(sdf, self._topology())
+        topology = self._topology()
+        if self._band.whole is not topology:
+            self._band = Band(topology)
+        crossing = self._band.crossing(sdf)
         if not len(crossing.faces):
             raise InputError(
                 "surface", "a signed distance that changes sign inside the box", "no surface at all",
@@ -115,10 +120,8 @@ class TetSdf(torch.nn.Module):
 
         The surface then encloses a little volume there: room for parts thinner than a tetrahedron.
         """
-        vertices = self.grid * self.scale
-        found = [torch.cdist(part, vertices).argmin(1) for part in points.split(256)]
-        if found:
-            near = torch.cat(found).unique()
+        if len(points):
+            near = nearest_vertices(points, self.grid * self.scale, 2 * self.scale / self.n).unique()
             self.sdf[near] = self.sdf[near].clamp(max=-distance)
 
     def albedo(self, x: Tensor) -> Tensor:

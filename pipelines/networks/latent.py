@@ -11,6 +11,7 @@ from torch import Tensor
 from ..core.cameras import Cameras
 from ..core.modules import AnyModule
 from ..core.pulse import beat
+from .frozen import denoised
 from .lora import Lora, LoraLearner
 from .noise import Prediction, to_epsilon
 
@@ -73,7 +74,7 @@ class LatentRuntime:
             extras["class_labels"] = condition["labels"].to(dtype)
         if "added" in condition:
             extras["added_cond_kwargs"] = {name: value.to(dtype) for name, value in condition["added"].items()}
-        output = self.unet(x.to(dtype), t, condition["context"].to(dtype), **extras).sample.float()
+        output = denoised(self.unet, x.to(dtype), t, condition["context"].to(dtype), **extras).float()
         output = output[:, : noisy.shape[1]]  # further channels are a learned variance, which nothing here uses
         return to_epsilon(output, noisy, t if level is None else level, self.alphas_cumprod, self.prediction)
 

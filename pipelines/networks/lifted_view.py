@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..core.cameras import Cameras
 from .latent import ddim_sample
-from .lifted import SIDE, Lifted, LiftNet, relative, render
+from .lifted import SIDE, Lifted, LiftNet, look, relative
 from .view import resize
 
 SPREAD, WIDE = 0.02, 0.08  # s in units of [-1, 1], with the picture's knowledge and of the worse network of guidance
@@ -70,7 +70,7 @@ class LiftedViewDenoiser:
         cameras, home = cameras.resized(SIDE, SIDE).to(device), self.reference_camera[0].to(device)
         origins, directions = relative(cameras, home)
         tan = torch.tan(home.fovy / 2).expand(len(cameras))
-        lifted = render(self.volume.repeat(len(cameras)), origins.flatten(1, 2), directions.flatten(1, 2), tan, SAMPLES)
+        lifted = look(self.volume.repeat(len(cameras)), origins.flatten(1, 2), directions.flatten(1, 2), tan, SAMPLES)
         return lifted[..., :3].unflatten(1, (SIDE, SIDE)).clamp(0, 1)
 
     def predict_noise(self, noisy: Tensor, t: Tensor, cameras: Cameras) -> Tensor:

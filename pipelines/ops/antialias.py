@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .kernels import silhouette as kernels
 from .kernels.launch import launch
+from .mesh_edges import face_edges
 from .rasterize import Raster
 
 
@@ -33,12 +34,9 @@ class Topology:
 def edge_topology(faces: Tensor) -> Topology:
     """The face adjacency of [F, 3] int64 faces; O(F log F)."""
     count = len(faces)
-    start, end = faces, faces.roll(-1, dims=1)
-    low, high = torch.minimum(start, end), torch.maximum(start, end)
-    stride = int(faces.max()) + 1 if count else 1
-    keys = torch.where(low == high, -1, low * stride + high).reshape(-1)
-    ordered, order = keys.sort(stable=True)
-    same = (ordered[1:] == ordered[:-1]) & (ordered[1:] >= 0)
+    ordered, order, stride = face_edges(faces)
+    # An edge from a vertex to itself joins nobody; its key is a multiple of stride + 1, and no other's is.
+    same = (ordered[1:] == ordered[:-1]) & (ordered[1:] % (stride + 1) != 0)
     ends = torch.zeros(1, dtype=torch.bool, device=faces.device)
     alone = same & ~torch.cat([ends, same[:-1]]) & ~torch.cat([same[1:], ends]) if len(same) else same
     first, second = order[:-1][alone], order[1:][alone]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,9 +27,7 @@ class MeshEdges:
 @torch.no_grad()
 def mesh_edges(faces: Tensor, vertex_count: int) -> MeshEdges:
     """Edges of faces [F, 3]; deterministic; about 15 ms for 50,000 faces on one core."""
-    following = faces.roll(-1, dims=1)
-    keys = (torch.minimum(faces, following) * vertex_count + torch.maximum(faces, following)).reshape(-1)
-    keys, order = sort_keys(keys)
+    keys, order, stride = face_edges(faces)
     same = keys[1:] == keys[:-1]
     start = torch.cat([torch.ones_like(same[:1]), ~same]) if len(keys) else same
     first = torch.nonzero(start).reshape(-1)
@@ -36,8 +35,31 @@ def mesh_edges(faces: Tensor, vertex_count: int) -> MeshEdges:
     owner = torch.div(order, 3, rounding_mode="floor")
     pairs = torch.stack([owner[:-1][same], owner[1:][same]], dim=-1)
     unique = keys[first]
-    high = torch.div(unique, vertex_count, rounding_mode="floor")
-    return MeshEdges(torch.stack([high, unique - high * vertex_count], dim=-1), count, pairs)
+    low = torch.div(unique, stride, rounding_mode="floor")
+    return MeshEdges(torch.stack([low, unique - low * stride], dim=-1), count, pairs)
+
+
+_recent: tuple | None = None  # (weak reference to faces, version, result): regularizers and silhouettes ask for the same
+
+
+@torch.no_grad()
+def face_edges(faces: Tensor) -> tuple[Tensor, Tensor, int]:
+    """(keys [3 F] ascending, order [3 F] stable, stride) of the edges of faces [F, 3] int64, remembered for the last mesh.
+
+    Edge k of face f, from corner k to corner k + 1, has the number 3 f + k and the key low * stride + high.
+    """
+    global _recent
+    recent = _recent
+    lasting = not faces.is_inference()  # those have no version counter: changes in place would go unseen
+    if lasting and recent is not None and recent[0]() is faces and recent[1] == faces._version:
+        return recent[2]
+    following = faces.roll(-1, dims=1)
+    stride = int(faces.max()) + 1 if len(faces) else 1
+    keys = (torch.minimum(faces, following) * stride + torch.maximum(faces, following)).reshape(-1)
+    found = (*sort_keys(keys), stride)
+    if lasting:
+        _recent = weakref.ref(faces), faces._version, found
+    return found
 
 
 def sort_keys(keys: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core.threads import allowed
 from .kernels import raster as kernels
 from .kernels.launch import launch
 
@@ -143,7 +144,7 @@ def _bands(views: int, height: int, device: torch.device) -> int:
     """Bands of rows a view is cut into: parts for CPU threads, shorter loops over big triangles on a GPU."""
     if device.type == "cuda":
         return max(1, height // 64)
-    threads = torch.get_num_threads()
+    threads = allowed()
     return 1 if views >= threads else min(-(-threads // max(views, 1)), height)
 
 

@@ -64,6 +64,22 @@ def rim(vertices: Tensor) -> Tensor:
     return (vertices.abs() >= 1.0).any(dim=-1)
 
 
+def nearest_vertices(points: Tensor, vertices: Tensor, cell: Tensor) -> Tensor:
+    """[N] int64 numbers of the vertices [V, 3] of a stretched grid that are nearest to the points [N, 3], N > 0.
+
+    cell: [3] side lengths of its cells; no point of the grid's box is farther than 0.56 of them from a vertex, so
+    vertices more than a cell away from all points are left out before the search.
+    """
+    from scipy.spatial import cKDTree
+
+    low = torch.minimum(points.amin(0), vertices.amax(0)) - cell
+    high = torch.maximum(points.amax(0), vertices.amin(0)) + cell
+    near = ((vertices >= low) & (vertices <= high)).all(-1).nonzero().reshape(-1)
+    tree = cKDTree(vertices[near].cpu().numpy(), balanced_tree=False, compact_nodes=False)
+    found = torch.from_numpy(tree.query(points.cpu().numpy())[1])
+    return near[found.to(near.device)]
+
+
 @lru_cache(maxsize=1)
 def cell_tets() -> np.ndarray:
     """[46, 4, 3] lattice points (quarter cells, -1 to 4) of the tets whose centroid lies in the half-open unit cell.

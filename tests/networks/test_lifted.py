@@ -215,3 +215,19 @@ def test_weights_are_read_back_and_chosen_by_the_file(tmp_path):
     (tmp_path / embedded.LIFTED).unlink()
     with pytest.raises(InputError, match="view_lift"):  # it is on the list and not there
         embedded.load_embedded(folder=tmp_path)
+
+
+def test_looking_in_one_pass_is_rendering():
+    net, generator = seeded(3), torch.Generator().manual_seed(4)
+    pictures = torch.stack([smooth_picture(), 1 - smooth_picture()])
+    pictures[:, :9], pictures[1, :, 40:] = 1.0, 1.0  # white: columns without voxels
+    volume = net(pictures)
+    volume = replace(volume, table=volume.table + torch.randn(volume.table.shape, generator=generator).where(
+        torch.arange(len(volume.table))[:, None] > 0, torch.zeros(())))
+    cameras = Cameras.orbit(torch.tensor([0.4, 2.6]), torch.tensor([0.2, -0.4]), 3.0, 0.4, 24, 24)
+    origins, directions = (x.flatten(1, 2) for x in lifted.relative(cameras, HOME.orbit(0.0, 0.0, SIDE)))
+    tan = torch.tensor([0.2, 0.35])
+    want = lifted.render(volume, origins, directions, tan, 24)
+    got = lifted.look(volume, origins, directions, tan, 24)
+    assert 0.05 < want[..., 3].mean() < 0.95
+    assert (got - want).abs().max() < 2e-5

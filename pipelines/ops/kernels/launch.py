@@ -1,8 +1,8 @@
 """The one way kernels are launched: torch tensors in, no copies, the caller's stream, all allowed cores.
 
 On CUDA a kernel runs on torch's current stream.  On the CPU a launch may be cut along its first dimension
-into parts for a small thread pool (Warp releases the interpreter lock), one per torch thread, so
-``torch.set_num_threads`` and ``OMP_NUM_THREADS`` rule here too.
+into parts for a small thread pool (Warp releases the interpreter lock), one per allowed thread, so
+``torch.set_num_threads`` and ``OMP_NUM_THREADS`` rule here too (``core/threads.py``).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import warp as wp
 from torch import Tensor
 
 from ...core.pulse import beat
+from ...core.threads import allowed
 
 PIECE = 1 << 17  # pixels, points or samples
 _lock = threading.Lock()
@@ -68,7 +69,7 @@ def launch(kernel, dim, inputs, outputs, device, split: int | None = None, piece
         wp.launch(kernel, dim, head + arguments, device=where, stream=stream, record_tape=False)
         return
     pieces = min(dim[0], max(1, math.prod(dim) // piece))
-    parts = min(split, dim[0] // pieces, torch.get_num_threads())
+    parts = min(split, dim[0] // pieces, allowed())
     cuts = [dim[0] * i // pieces for i in range(pieces + 1)]
     for first, last in zip(cuts, cuts[1:]):
         beat()

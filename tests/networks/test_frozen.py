@@ -1,0 +1,39 @@
+"""Recorded networks answer as the networks themselves, to the last bit, and are dropped when those change."""
+
+import pytest
+import torch
+from lift123.pipelines.loaders.embedded import build_unet
+from lift123.pipelines.networks import frozen
+from lift123.pipelines.networks.lora import Lora
+
+
+@pytest.fixture(scope="module")
+def unet():
+    torch.manual_seed(3)
+    return build_unet(view=True).eval().requires_grad_(False)
+
+
+def given(seed, batch=2):
+    draw = torch.Generator().manual_seed(seed)
+    x, context = torch.randn(batch, 8, 8, 8, generator=draw), torch.randn(batch, 5, 128, generator=draw)
+    return (x, torch.randint(0, 1000, (batch,), generator=draw), context), torch.randn(batch, 8, generator=draw)
+
+
+def recorded(unet):
+    return [r for r in frozen._known[unet].records.values() if r is not None]
+
+
+@torch.no_grad()
+def test_the_record_has_the_same_bits_for_other_inputs_and_goes_with_its_weights(unet):
+    for seed in range(frozen.PATIENCE + 2):
+        (inputs, labels) = given(seed)
+        got = frozen.denoised(unet, *inputs, class_labels=labels)
+    assert len(recorded(unet)) == 1
+    assert torch.equal(got, unet(*inputs, class_labels=labels).sample)
+    with Lora(unet, 1, torch.Generator().manual_seed(0)).active():  # hooks: the network answers itself
+        assert frozen._record(unet, *inputs, {"class_labels": labels}) is None
+    with torch.enable_grad():
+        assert not frozen._may(unet, inputs[0], {})
+    unet.conv_out.bias += 1.0
+    later = frozen.denoised(unet, *inputs, class_labels=labels)
+    assert torch.allclose(later, got + 1.0, atol=1e-5) and not recorded(unet)
