@@ -6,6 +6,7 @@ Both are sent only to a page that listens, and both wait longer where drawing wo
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..pipelines.core.step import Step
 log = logging.getLogger(__name__)
 CURVE, SURFACE = "lift123.curve", "lift123.surface"  # events for the page
 CURVE_SECONDS, SURFACE_SECONDS = 1.0, 5.0
+VARIABLE = "LIFT123_VIEW_SECONDS"  # of the environment: another number of seconds between two surfaces, 0 = none
 SHARE = 0.01  # of a stage's time, for each of the two
 
 
@@ -42,7 +44,7 @@ class Live:
 
     def __init__(self, node_key: str | None, clock=time.monotonic):
         self.node_key, self.clock, self.curve, self.surfaces = node_key, clock, Curve(), 0
-        self.plot, self.view = Turn(CURVE_SECONDS, clock()), Turn(SURFACE_SECONDS, clock())
+        self.plot, self.view = Turn(CURVE_SECONDS, clock()), Turn(surface_seconds(), clock())
 
     def __call__(self, step: Step) -> None:
         """After every iteration."""
@@ -69,6 +71,15 @@ class Live:
             send(SURFACE, {"node": self.node_key, "step": step.index, "total": step.total, "file": file})
         except Exception as problem:  # a view is never worth a run
             log.warning("Lift123: the surface is not shown: %s", problem)
+
+
+def surface_seconds() -> float:
+    """Between two surfaces; infinity for none."""
+    try:
+        given = float(os.environ.get(VARIABLE, SURFACE_SECONDS))
+    except ValueError:
+        return SURFACE_SECONDS
+    return given if given > 0 else math.inf
 
 
 def write_surface(mesh, name: str) -> dict:

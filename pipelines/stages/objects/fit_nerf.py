@@ -250,8 +250,8 @@ class _NerfTrainee:
 
     def scores(self, finished: int) -> dict:
         """What the boundary has measured after ``finished`` steps."""
-        taken = self.boundary.history[-1:] if self.boundary is not None else []
-        return {"CLIP score": score for step, score, _ in taken if step == finished}
+        step, score, _ = self.boundary.history[-1] if self.boundary and self.boundary.history else (0, 0.0, None)
+        return {"CLIP score": score} if step == finished else {}
 
     def sketch(self) -> Mesh | None:
         field, threshold = self.field, threshold_of(self.grid.density)

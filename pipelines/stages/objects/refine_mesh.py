@@ -9,8 +9,8 @@ from typing import Literal, cast, get_args
 import torch
 
 from ...core.cameras import Cameras
-from ...core.extra import ExtraLoss
 from ...core.errors import InputError
+from ...core.extra import ExtraLoss
 from ...core.mesh import Mesh
 from ...core.prior import Prior
 from ...core.schedules import Constant, Schedule
