@@ -20,9 +20,11 @@ import torch
 from torch import Tensor
 
 from ..pipelines.core import pulse
+from ..pipelines.core.curve import Curve, joined
 from ..pipelines.core.errors import InputError, StopStage
 from ..pipelines.core.step import Step
 from . import finish
+from .live import Live
 from .outputs import check_stage_room, claim, disk_problem
 from .story import telling
 from .unfinished import Shelf
@@ -56,16 +58,20 @@ class Monitor:
         self.finished_early = False
         self.last: Step | None = None
         self.started: tuple[float, int] | None = None  # after the first iteration, which loads and compiles
+        self.live = Live(node_key, clock)
+        self.scores: dict = {}  # the last ones
         self._next_preview = self._next_text = 0.0
 
     def __call__(self, step: Step) -> None:
         self.last = step
+        self.scores |= step.scores
         now = self.clock()
         if self.started is None:
             self.started = (now, step.index)
         try:
             mm.throw_exception_if_processing_interrupted()
             self._show(step, now)  # the progress hook may notice an interruption too
+            self.live(step)
         except mm.InterruptProcessingException as stop:
             self.interrupted = stop
             raise StopStage() from None
@@ -86,21 +92,21 @@ class Monitor:
             say(self.status(now), self.node_key)
 
     def status(self, now: float) -> str:
-        """One line for people: stage, iteration, losses, remaining time, remark."""
+        """For people: how far, how long, how much memory; losses and the last scores; stage, iteration, remarks."""
         step = self.last
         assert step is not None and self.started is not None, "it speaks of the last step"
         began, before = self.started
         done = step.index - before
-        parts = [f"{step.stage} {step.index}/{step.total}"]
-        parts += [f"{name} {value:.4g}" for name, value in step.losses.items()]
+        state = [f"{100 * step.index // max(step.total, 1)} %"]
         if done > 0 and step.index < step.total:
-            each = (now - began) / done
-            left = duration(each * (step.total - step.index))
+            left = duration((now - began) / done * (step.total - step.index))
             warm = done >= min(WARM_UP, step.total // 2)
-            parts.append(f"ETA {left} of {duration(each * step.total)}" if warm else f"ETA {left}, measuring")
+            state.append(f"{left} left" if warm else f"{left} left, measuring")
         if self.peak is not None:
-            parts.append(f"{self.peak() / 2**30:.1f} GB")
-        return " | ".join(parts + ([step.note] if step.note else []) + self.remarks + self.standing)
+            state.append(f"{self.peak() / 2**30:.1f} GB")
+        numbers = [f"{name} {value:.4g}" for name, value in {**step.losses, **self.scores}.items()]
+        words = [f"{step.stage} {step.index}/{step.total}", step.note, *self.remarks, *self.standing]
+        return "\n".join(" | ".join(filter(None, line)) for line in (state, numbers, words) if line)
 
 
 def preview_tuple(pixels: Tensor):
@@ -208,6 +214,7 @@ def run_stage(name: str, stage: Callable[[dict], Result], node_key: str | None, 
         say(f"{name} finished early at {monitor.last.index}/{monitor.last.total}", node_key)
     spent = time.monotonic() - began + (0.0 if shelf is None else shelf.seconds)
     made = timed(scene, before, name, spent) if hasattr(scene, "meta") else scene
+    made = drawn(made, before, name, monitor.live.curve) if hasattr(made, "meta") else made
     if shelf is not None:
         shelf.end(None if unpack is None or monitor.finished_early else made)
     return made
@@ -247,6 +254,14 @@ def timed(scene, before, name: str, seconds: float):
     spent = dict(before.meta.get("seconds", {})) if before is not None else {}
     spent[name] = round(spent.get(name, 0.0) + seconds, 3)
     return replace(scene, meta={**scene.meta, "seconds": spent})
+
+
+def drawn(scene, before, name: str, curve: Curve):
+    """The scene with the curves of its stages, by name; a stage that went on from its own scene has one curve."""
+    curves = dict(before.meta.get("curves", {})) if before is not None else {}
+    if curve.spans:
+        curves[name] = joined(curves.get(name), curve.to_json())
+    return replace(scene, meta={**scene.meta, "curves": curves}) if curves else scene
 
 
 def rescue(scene, name: str) -> tuple[str | None, BaseException | None]:

@@ -37,7 +37,7 @@ class Job:
     error: PromptFailed | None = None
 
     def line(self) -> str:
-        """One line: which node of how many, its steps, and the text that the node itself sends (losses, ETA)."""
+        """One line: which node of how many, its steps, and the text that the node itself sends (time left, losses)."""
         total = len(self.titles)
         head = f"{min(len(self.finished) + 1, total)}/{total} {self.titles.get(self.node, self.node or 'waiting')}"
         steps = f" {bar(self.value / self.maximum)}" if self.maximum > 1 else ""

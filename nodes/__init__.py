@@ -23,7 +23,7 @@ class Lift123Extension(ComfyExtension):
         """Adds the pack's model folders, old names, routes and the templates' sample pictures."""
         from server import PromptServer
 
-        from ..host import checkpoints, finish, renamed, turns, wires
+        from ..host import checkpoints, finish, open_folder, renamed, turns, wires
         from ..pipelines.ops import accelerators
         from . import to_cluster
 
@@ -31,6 +31,7 @@ class Lift123Extension(ComfyExtension):
         if getattr(PromptServer, "instance", None) is not None:
             log.info("Lift123: %s", accelerators.told())
             finish.register_route(PromptServer.instance.routes)
+            open_folder.register_route(PromptServer.instance.routes)
             turns.register_routes(PromptServer.instance)
             to_cluster.register_routes(PromptServer.instance.routes)
             await renamed.register()
@@ -49,6 +50,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         character_in,
         characters,
         comfy_networks,
+        compare,
         cut_out,
         distillation,
         estimate,
@@ -102,7 +104,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         character_in.LoadCharacterFile, rig.FitSkeleton, rig.BindLayers, rig.MotionNode, rig.LoadMotion, rig.Pose,
         rig.PoseLayers, rig.PreviewMotion, rig_out.ExportRigged,
         render.RenderViews, evaluate.Evaluate, evaluate.CompareSets, export.BakeExport, mesh_out.CleanMesh, mesh_out.ExportMesh,
-        batch.BatchList, results.Results,
+        batch.BatchList, results.Results, compare.CompareRuns,
         files.MeshToFile3D, files.File3DToMesh, files.SaveScene, files.LoadScene,
     ]
 

@@ -17,7 +17,7 @@ from ..host import kept_graph, types
 from ..host.base import CATEGORY, Node, comfy_device, node_key
 from ..host.convert import to_comfy_mesh, to_image
 from ..host.memory import require_pictures, require_texture
-from ..host.outputs import check_before_work, claim
+from ..host.outputs import check_before_work, claim, size
 from ..host.runner import say
 from ..host.runs import batch_record, forget_failure
 from ..host.story import comfyui_version
@@ -129,7 +129,8 @@ class BakeExport(Node):
         look = Material(roughness, metallic, asset.normals)
         extras = plain(repeatable(made)) | kept_graph.texts(cls.hidden)
         glb = write_glb(slot.path("glb"), mesh, extras, name="lift123", material=look)
-        files = results(slot)
+        made["curves"] = scene.meta.get("curves", {})
+        files = results(slot, bool(made["curves"]))
         for kind in kinds:
             write_mesh(slot.path(kind), mesh, kind, look)
             files["lift123_files"][0][kind] = slot.result(kind)
@@ -147,10 +148,11 @@ class BakeExport(Node):
             files["lift123_files"][0] |= {} if trouble else {"video": slot.result("mp4", "turntable")}
             remarks.append(trouble or "")
         made["results"]["glb"] = describe_file(slot.path("glb"))
+        save_curves(slot, made["curves"])
         write_manifest(slot.path("json", "manifest"), kept_graph.in_manifest(made, cls.hidden))
         forget_failure(filename_prefix)
         report = " ".join([f"{len(mesh.faces)} faces, texture {texture_size} x {texture_size}.", *filter(None, remarks)])
-        say(report, key)
+        say(f"{saved(slot, len(glb), len(mesh.faces))}\n{report}", key)
         return io.NodeOutput(Types.File3D(BytesIO(glb), "glb"), to_comfy_mesh(mesh), to_image(mesh.texture), pictures, report,
                              ui=files)
 
@@ -163,10 +165,26 @@ def finished(scene, texture_size: int, face_budget: int, supersample: int, pictu
     return finished_asset(scene, settings, device=comfy_device())
 
 
-def results(slot) -> dict:
+def saved(slot, count: int, faces: int) -> str:
+    """The last word of an export: where the file of ``count`` bytes is, and how large."""
+    return f"output/{slot.relative('glb')}\n{size(count)} | {faces:,} faces"
+
+
+def save_curves(slot, curves: dict) -> None:
+    """The curves of the stages as a table beside the result; nothing where there are none."""
+    from ..pipelines.core.curve import rows
+    from ..pipelines.io.table_picture import comma_separated
+
+    if curves:
+        save_bytes(slot.path("csv", "curves"), comma_separated(*rows(curves)).encode())
+
+
+def results(slot, curves: bool = False) -> dict:
     """What the browser and scripts see: the GLB, the moving and the flat turntable, and all files by kind."""
     files = {"glb": slot.result("glb"), "turntable": slot.result("webp", "turntable"),
              "contact_sheet": slot.result("png", "sheet"), "manifest": slot.result("json", "manifest")}
+    if curves:
+        files["curves"] = slot.result("csv", "curves")
     return {"3d": [files["glb"]], "images": [files["turntable"], files["contact_sheet"]], "animated": (True,),
             "lift123_files": [files]}
 

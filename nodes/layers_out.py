@@ -17,7 +17,7 @@ from ..host.runner import run_stage, say
 from ..host.runs import forget_failure
 from ..host.story import Chapter, comfyui_version
 from ..pipelines.core.errors import InputError
-from .export import save_png
+from .export import save_png, saved
 from .layers import _LAYERS_TIP, MENU, layers_output
 
 MODES = ["together", "apart", "cross-section from the front", "cross-section from the side"]
@@ -197,6 +197,8 @@ class ExportCharacter(Node):
         made["results"]["glb"] = describe_file(slot.path("glb"))
         write_manifest(slot.path("json", "manifest"), kept_graph.in_manifest(made, cls.hidden))
         forget_failure(filename_prefix)
+        faces = sum(len(found[name].faces) for name in found)
+        say("\n".join([saved(slot, len(glb), faces), *lines]), key)
         return io.NodeOutput(Types.File3D(BytesIO(glb), "glb"), shown, "\n".join(lines), ui=character_results(slot))
 
 

@@ -1,4 +1,4 @@
-"""What came of many runs: Results gathers their records into a table, a CSV file and a contact sheet."""
+"""What came of many runs: Results gathers their records into a table, a CSV file, a contact sheet and a plot."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Results(Node):
             node_id="Lift123_Results", display_name="Results", category=f"{CATEGORY}/output",
             description="Gathers the manifests of finished and failed runs below a folder of ComfyUI's output folder into "
                         "a table, a CSV file and a contact sheet.",
-            search_aliases=["table", "csv", "contact sheet", "compare", "benchmark", "plot", "loss", "curve"],
+            search_aliases=["table", "csv", "contact sheet", "compare", "benchmark", "plot", "loss", "curve", "sweep", "chart"],
             is_output_node=True, not_idempotent=True,
             inputs=[
                 io.String.Input("folder", default="lift123/batch", tooltip="Inside ComfyUI's output folder; sub-folders too."),
@@ -47,12 +47,20 @@ class Results(Node):
                 io.Combo.Input("means", options=[ALL_RUNS, PER_NAME], default=ALL_RUNS, optional=True,
                                tooltip="Means and standard errors of all runs together, or of those with the same name: "
                                        "variants of one graph, queued again with other seeds or objects."),
+                io.String.Input("plot_over", default="", optional=True,
+                                tooltip="The parameter along the plot, for example 'NeRF stage 1.iterations'; empty = what the "
+                                        "runs differ in. Runs with the same value are averaged."),
+                io.String.Input("plot_metrics", default="", optional=True,
+                                tooltip="Columns that are plotted, separated by commas; empty = the main ones."),
             ],
             outputs=[
                 io.String.Output("table", display_name="table", tooltip="Markdown: one row per run, then means."),
                 io.Image.Output("picture", display_name="picture", tooltip="The table as a picture, main columns only."),
                 io.Image.Output("sheet", display_name="sheet", tooltip="One labeled picture per finished run."),
                 io.String.Output("csv", display_name="csv", tooltip="The table as comma-separated values, for spreadsheets."),
+                io.Image.Output("plot", display_name="plot",
+                                tooltip="Metrics over the swept parameter, with standard errors where a value was run "
+                                        "several times."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -67,28 +75,31 @@ class Results(Node):
         return float("nan")
 
     @classmethod
-    def run(cls, folder, filename_prefix, newest_only, means=ALL_RUNS, **after):
+    def run(cls, folder, filename_prefix, newest_only, means=ALL_RUNS, plot_over="", plot_metrics="", **after):
         from ..pipelines.io.glb import save_bytes
         from ..pipelines.io.table_picture import comma_separated, markdown
         from .export import save_png
 
         if turns.follows():  # a table for every one of ninety runs helps nobody
             waiting = ExecutionBlocker(None)
-            return io.NodeOutput(*[waiting] * 4, ui={"text": ("The table is made when the batch has come to its end.",)})
+            return io.NodeOutput(*[waiting] * 5, ui={"text": ("The table is made when the batch has come to its end.",)})
         found = gathered(folder, newest_only)
         head, rows = records.table(found, means == PER_NAME)
         failed = sum(bool(run.error) for run in found)
         title = f"{folder}: {len(found) - failed} done, {failed} failed"
         text, csv = markdown(head, rows), comma_separated(head, rows)
         picture, sheet = to_image(short_table(title, head, rows)), to_image(contact_sheet(found))
+        plot = to_image(sweep_plot(found, plot_over, plot_metrics))
         slot = claim(filename_prefix)
         save_bytes(slot.path("csv"), csv.encode())
         save_png(picture, slot.path("png", "table"))
         save_png(sheet, slot.path("png", "sheet"))
+        save_png(plot, slot.path("png", "plot"))
         say(title, node_key(cls))
-        files = {"csv": slot.result("csv"), "table": slot.result("png", "table"), "sheet": slot.result("png", "sheet")}
-        return io.NodeOutput(text, picture, sheet, csv, ui={
-            "images": [files["table"], files["sheet"]], "text": (f"{title}\n\n{text}",), "lift123_files": [files]})
+        files = {"csv": slot.result("csv"), "table": slot.result("png", "table"), "sheet": slot.result("png", "sheet"),
+                 "plot": slot.result("png", "plot")}
+        return io.NodeOutput(text, picture, sheet, csv, plot, ui={
+            "images": [files["plot"], files["table"], files["sheet"]], "text": (f"{title}\n\n{text}",), "lift123_files": [files]})
 
 
 def gathered(folder: str, newest_only: bool) -> list[records.Run]:
@@ -115,6 +126,28 @@ def short_table(title: str, head: list, rows: list[list], most: int = 60):
     rows = [[c if not isinstance(c, str) or len(c) <= most else c[: most - 3] + "..." for c in row] for row in rows]
     missing = len(head) - len(kept)
     return table_picture(title, kept, rows, (f"{missing} more columns are in the CSV",) if missing else ())
+
+
+def sweep_plot(found: list[records.Run], over: str, metrics: str):
+    """[H, W, 3]: metrics over what the runs differ in; words where there is nothing to plot.
+
+    InputError for a parameter or a metric that no run has.
+    """
+    from ..pipelines.io.plot import plot_picture
+    from ..pipelines.io.sweep import measured, panels, swept, value_of
+    from ..pipelines.io.table_picture import table_picture
+
+    known, wanted = measured(found), [name.strip() for name in metrics.split(",") if name.strip()]
+    for name in wanted:
+        if name not in known:
+            raise InputError("plot_metrics", f"some of: {', '.join(known)}"[:400], repr(name), "Copy a name from the table.")
+    differing, over = swept(found), over.strip()
+    if over and all(value_of(run, over) is None for run in found):
+        choices = ", ".join(differing) or "nothing differs"
+        raise InputError("plot_over", f"one of: {choices}"[:400], repr(over), "Or leave it empty.")
+    if not known or not (over or differing):
+        return table_picture("Nothing to plot: these runs differ in no setting.", [], [])
+    return plot_picture(panels(found, over or differing[0], wanted or known[:4]))
 
 
 def contact_sheet(found: list[records.Run], side: int = 192, most: int = 100):

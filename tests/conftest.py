@@ -30,7 +30,7 @@ def comfy(tmp_path_factory):
 
     base = tmp_path_factory.mktemp("comfy")
     install(base)
-    with start(base) as running:
+    with start(base, env={"LIFT123_VIEW_SECONDS": "0.3"}) as running:  # a surface within the shortest stages
         yield running
 
 

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from .mesh import Mesh
+
 
 @dataclass(frozen=True)
 class Step:
@@ -19,6 +21,9 @@ class Step:
     losses:  weighted loss terms by name (python floats).
     preview: [H, W, 3] sRGB in [0, 1] on the CPU, or None on most steps.
     note:    a short remark ("CLIP boundary fired"), usually empty.
+    scores:  what was measured at this iteration, by name ("CLIP score"); usually empty.
+    surface: makes the current surface with vertex colors, coarse and on the CPU (None where there is none yet), without
+             changing the stage; None where the stage has no surface or shows no previews.
     """
 
     stage: str
@@ -27,6 +32,8 @@ class Step:
     losses: dict = field(default_factory=dict)
     preview: Tensor | None = None
     note: str = ""
+    scores: dict = field(default_factory=dict)
+    surface: Callable[[], Mesh | None] | None = None
 
 
 OnStep = Callable[[Step], None]  # may raise StopStage: the stage then returns what it has

@@ -26,6 +26,7 @@ class Run:
     """One record.  name: file name without ending; folder: relative, with slashes; at: POSIX seconds.
 
     values: flat results and metrics by column; error: empty for a finished run; sheet: its contact sheet or None.
+    settings: of its stages and nodes, flat: "NeRF stage 1.iterations".
     """
 
     name: str
@@ -36,6 +37,7 @@ class Run:
     error: str = ""
     values: dict = field(default_factory=dict)
     sheet: Path | None = None
+    settings: dict = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -99,7 +101,7 @@ def read_run(path: Path, root: Path) -> Run | None:
             sheet = path.with_name(f"{stem}sheet.png")
         return Run(stem.rstrip("_"), path.parent.relative_to(root).as_posix(), path.stat().st_mtime, str(batch.get("key", "")),
                    str(batch.get("item", "")), str(data.get("error", "")), _values(data),
-                   sheet if sheet is not None and sheet.is_file() else None)
+                   sheet if sheet is not None and sheet.is_file() else None, flat_settings(data))
     except (OSError, ValueError, AttributeError, TypeError, RecursionError, OverflowError):  # nested too deep, absurd numbers
         return None
 
@@ -133,7 +135,8 @@ def table(runs: list[Run], per_name: bool = False) -> tuple[list[str], list[list
     for run, row in zip(runs, rows, strict=True):
         groups.setdefault(f" {run.folder}/{re.sub(r'_[0-9]+$', '', run.name)}" if per_name else "", []).append(row)
     for name, members in groups.items():
-        spread = [(None, None) if c in NOT_AVERAGED else _mean([row[k] for row in members]) for k, c in enumerate(columns, 2)]
+        spread = [(None, None) if c in NOT_AVERAGED else mean_and_error([row[k] for row in members])
+                  for k, c in enumerate(columns, 2)]
         if len(members) > 1 and any(mean is not None for mean, _ in spread):
             rows.append([f"mean{name}", "", *(mean for mean, _ in spread), ""][:width])
             rows.append([f"standard error{name}", "", *(error for _, error in spread), ""][:width])
@@ -147,7 +150,7 @@ def digest(head: list[str], rows: list[list]) -> tuple[list[str], list[list]]:
     return [head[k] for k in kept], [[row[k] for k in kept] for row in rows]
 
 
-def _mean(cells: list) -> tuple[float | None, float | None]:
+def mean_and_error(cells: list) -> tuple[float | None, float | None]:
     """(mean, standard error) of the numbers among ``cells``; the error needs two."""
     numbers = [c for c in cells if isinstance(c, int | float) and not isinstance(c, bool) and abs(c) < 1e300]  # NaN is not
     if not numbers:
@@ -167,6 +170,29 @@ def _values(data: dict) -> dict:
     values |= {name: results[name] for name in ("faces", "switch_step") if results.get(name) is not None}
     metrics = (results.get("metrics") or {}).get("metrics") or {}
     return values | {k: v for k, v in metrics.items() if isinstance(v, int | float | str) or v is None}
+
+
+def flat_settings(data: dict) -> dict:
+    """Settings of a manifest's stages, by "stage.name", then of its graph's nodes, by "Node.input"; wires are left out."""
+    found: dict = {}
+    for stage in (data.get("settings") or {}).get("stages") or []:
+        for part in ("settings", "prior", "boundary", "losses"):
+            _flatten(f"{stage['stage']}." + (f"{part}." if part != "settings" else ""), stage.get(part), found)
+        if "seed" in stage:
+            found[f"{stage['stage']}.seed"] = stage["seed"]
+    graph = data.get("graph") or {}
+    for node in graph.values():
+        inputs = {name: value for name, value in node.get("inputs", {}).items() if not is_link(value, graph)}
+        _flatten(f"{str(node.get('class_type', '')).removeprefix('Lift123_')}.", inputs, found)
+    return found
+
+
+def _flatten(prefix: str, value, into: dict, depth: int = 6) -> None:
+    for name, part in (value.items() if isinstance(value, dict) else ()):
+        if isinstance(part, dict) and depth:
+            _flatten(f"{prefix}{name}.", part, into, depth - 1)
+        else:
+            into.setdefault(f"{prefix}{name}", part)
 
 
 def _digest(value) -> str:

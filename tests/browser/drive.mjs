@@ -104,11 +104,14 @@ async function setWidgets(page) {
 async function runGraph(page) {
   await page.evaluate((runs) => {
     const { api } = window.comfyAPI.api;
-    const seen = (window.__run = { successes: 0, previews: 0, texts: [], executed: [], files: [], progress: 0, end: "" });
+    const seen = (window.__run = { successes: 0, previews: 0, texts: [], executed: [], files: [], progress: 0, curves: {},
+      surfaces: [], end: "" });
     const on = (type, f) => api.addEventListener(type, f);
     on("b_preview_with_metadata", () => seen.previews++);
     on("progress_text", (e) => seen.texts.push(String(e.detail?.text ?? "")));
     on("progress_state", () => seen.progress++);
+    on("lift123.curve", (e) => (seen.curves[e.detail.node] = e.detail));
+    on("lift123.surface", (e) => seen.surfaces.push(e.detail));
     on("executed", (e) => {
       seen.executed.push(e.detail?.node);
       seen.files.push(...(e.detail?.output?.lift123_files ?? []).flatMap(Object.values));
@@ -129,6 +132,15 @@ async function runGraph(page) {
   let during = false;
   while (Date.now() < end) {
     const run = await page.evaluate(() => window.__run);
+    if (task.live && !report.live && (await page.locator('[data-lift123^="surface"]').count())) {
+      await lookAtNode(page, task.live);
+      await page.waitForTimeout(1500);
+      await shot(page, "live");
+      report.live = await page.evaluate(() => ({
+        surface: document.querySelector('[data-lift123^="surface"]')?.dataset.lift123,
+        words: document.querySelector('[data-lift123="live"]')?.innerText,
+      }));
+    }
     if (!during && run.previews >= 3) {
       during = true;
       await shot(page, "running");
@@ -145,17 +157,18 @@ function resultFiles() {
   return files.filter((file) => /\.(glb|png|webp|json)$/.test(file));
 }
 
+const lookAtNode = (page, type) => page.evaluate((wanted) => {
+  const app = window.comfyAPI.app.app;
+  const node = app.graph.nodes.find((n) => n.type === wanted);
+  if (!node) return false;
+  app.canvas.ds.scale = 1;
+  app.canvas.ds.offset = [-node.pos[0] + 500, -node.pos[1] + 250];
+  app.canvas.setDirty(true, true);
+  return true;
+}, type);
+
 async function lookAtViewer(page) {
-  const found = await page.evaluate((type) => {
-    const app = window.comfyAPI.app.app;
-    const node = app.graph.nodes.find((n) => n.type === type);
-    if (!node) return false;
-    app.canvas.ds.scale = 1;
-    app.canvas.ds.offset = [-node.pos[0] + 500, -node.pos[1] + 250];
-    app.canvas.setDirty(true, true);
-    return true;
-  }, task.viewer);
-  if (!found) return;
+  if (!(await lookAtNode(page, task.viewer))) return;
   await page.waitForTimeout(3000);
   const loading = page.getByText("Loading 3D Model");
   for (let i = 0; i < 120 && (await loading.count()) && (await loading.first().isVisible()); i++) {

@@ -236,11 +236,12 @@ def test_status_line_promises_a_time_after_the_warm_up(output):
         now[0] += 50.0 if index == 1 else 2.0  # the first iteration loads and compiles: it counts for nothing
         monitor(Step("NeRF stage 1", index, 64, {"rgb": 0.25}))
         lines.append(monitor.status(now[0]))
-    assert lines[0] == "NeRF stage 1 1/64 | rgb 0.25 | 1.5 GB"
-    assert lines[3] == "NeRF stage 1 4/64 | rgb 0.25 | ETA 2 min 0 s, measuring | 1.5 GB"
-    assert lines[9] == "NeRF stage 1 10/64 | rgb 0.25 | ETA 1 min 48 s of 2 min 8 s | 1.5 GB"
-    monitor.last = Step("NeRF stage 1", 10, 64, {"rgb": 0.25}, note="boundary fired")
-    assert monitor.status(now[0]).endswith("1.5 GB | boundary fired")
+    assert lines[0] == "1 % | 1.5 GB\nrgb 0.25\nNeRF stage 1 1/64"
+    assert lines[3] == "6 % | 2 min 0 s left, measuring | 1.5 GB\nrgb 0.25\nNeRF stage 1 4/64"
+    assert lines[9] == "15 % | 1 min 48 s left | 1.5 GB\nrgb 0.25\nNeRF stage 1 10/64"
+    monitor(Step("NeRF stage 1", 11, 64, {"rgb": 0.5}, scores={"CLIP score": 0.3}))
+    monitor.last = Step("NeRF stage 1", 12, 64, {"rgb": 0.25}, note="boundary fired")
+    assert monitor.status(now[0]).split("\n")[1:] == ["rgb 0.25 | CLIP score 0.3", "NeRF stage 1 12/64 | boundary fired"]
     assert (runner.duration(59.6), runner.duration(7300)) == ("1 min 0 s", "2 h 1 min")
 
 

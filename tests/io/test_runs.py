@@ -264,16 +264,21 @@ def test_results_gathers_files(folders):
     for name in ("one", "two"):
         finish_run(folders, f"lift123/b/{name}")
         Image.new("RGB", (6 * 64, 64), "red").save(folders / f"output/lift123/b/{name}_00001_sheet.png")
-    table, picture, sheet, csv = results.Results.execute(folder="lift123/b", filename_prefix="lift123/r", newest_only=True).args
+    table, picture, sheet, csv, plot = results.Results.execute(
+        folder="lift123/b", filename_prefix="lift123/r", newest_only=True).args
     assert csv.splitlines()[0].startswith("run,status") and len(csv.splitlines()) == 3 and "lift123/b/two_00001" in table
     assert sheet.shape[2] == 2 * 192 and torch.allclose(sheet[0, 96, 96], torch.tensor([1.0, 0, 0])) and picture.ndim == 4
     assert {p.name for p in (folders / "output/lift123").glob("r_*")} == {
-        "r_00001_.csv", "r_00001_table.png", "r_00001_sheet.png"}
+        "r_00001_.csv", "r_00001_table.png", "r_00001_sheet.png", "r_00001_plot.png"}
+    assert plot.shape[1:] == (340, 520, 3), "faces over the batch's values"
     table = results.Results.execute(folder="lift123/b", filename_prefix="lift123/r2", newest_only=True, means=results.PER_NAME,
                                   after=["1", 0], after_b=["2", 0]).args[0]
     assert "two_00001" in table and "mean" not in table
     with pytest.raises(InputError, match="none below"):
         results.Results.execute(folder="nothing", filename_prefix="lift123/r", newest_only=True)
+    for wrong in ({"plot_over": "nonsense"}, {"plot_metrics": "faces, nonsense"}):
+        with pytest.raises(InputError, match="nonsense"):
+            results.Results.execute(folder="lift123/b", filename_prefix="lift123/r", newest_only=True, **wrong)
     with pytest.raises(InputError, match="inside"):
         results.Results.execute(folder="../..", filename_prefix="lift123/r", newest_only=True)
 

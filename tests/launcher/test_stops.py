@@ -50,7 +50,7 @@ class Demo:
         self.process = subprocess.Popen([sys.executable, str(ROOT / "launch.py"), "demo", "--device", "cpu"], env=env, stdin=end,
                                         stdout=end, stderr=end, start_new_session=True, preexec_fn=own_terminal)
         os.close(end)
-        until(lambda: "ETA" in self.read())
+        until(lambda: " left" in self.read())
         self.servers = [c for c in psutil.Process(self.process.pid).children() if "main.py" in " ".join(c.cmdline())]
         self.all = psutil.Process(self.process.pid).children(recursive=True)
         assert len(self.servers) == 1 and len(list((home / "base").glob("temp-*"))) == 1

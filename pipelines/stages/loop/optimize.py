@@ -20,6 +20,7 @@ from torch import Tensor
 from ...core.cameras import Cameras
 from ...core.errors import InputError, NotFinite, OutOfRoom, StopStage
 from ...core.extra import ExtraLoss
+from ...core.mesh import Mesh
 from ...core.prior import Prior
 from ...core.randomness import step_generator
 from ...core.step import KeepState, OnStep, Step, keep_no_state
@@ -70,6 +71,13 @@ class Trainee(Protocol):
         """Everything, after ``step`` finished steps."""
         ...
 
+    def sketch(self) -> Mesh | None:
+        """The current surface, coarse, with vertex colors, for people to look at; None where there is none.
+
+        Called without gradients; changes nothing.
+        """
+        ...
+
 
 @dataclass
 class Loop:
@@ -77,6 +85,7 @@ class Loop:
 
     clock: 0-based step -> the dynamic prior's clock, or None before the switch.
     check: finished steps -> (note, stop); called after every step.
+    scores: finished steps -> what ``check`` has just measured, by name.
     autosave: told of the state after every step but the last.
     extras: further losses of every step.
     """
@@ -93,6 +102,7 @@ class Loop:
     check: Callable[[int], tuple[str, bool]] = lambda finished: ("", False)
     autosave: KeepState = keep_no_state
     extras: tuple[ExtraLoss, ...] = ()
+    scores: Callable[[int], dict] = lambda finished: {}
     target: Views = field(init=False)
     views_at_once: int = field(init=False)  # novel views in one graph; halved when memory runs out
 
@@ -242,7 +252,15 @@ class Loop:
         every = self.config.preview_every
         show = bool(every) and (finished % every == 0 or finished == 1)
         picture = self.preview(finished) if show else None
-        self.on_step(Step(self.trainee.name, finished, self.config.iterations, numbers, picture, note))
+        surface = self.surface if every else None
+        self.on_step(Step(self.trainee.name, finished, self.config.iterations, numbers, picture, note, self.scores(finished),
+                          surface))
+
+    @torch.no_grad()
+    def surface(self) -> Mesh | None:
+        """The trainee's sketch on the CPU."""
+        mesh = self.trainee.sketch()
+        return None if mesh is None else mesh.detach().to("cpu")
 
     @torch.no_grad()
     def preview(self, finished: int) -> Tensor:

@@ -23,6 +23,7 @@ Kind = Literal["nerf", "mesh"]
 KINDS = get_args(Kind)
 FORMAT = "lift123-scene"
 VERSION = 1
+TOLD_ONLY = ("seconds", "curves")  # entries of the meta that say how a scene came about and change nothing
 FILE = sealed.Kind("scene file", FORMAT, VERSION, ("kind", "meta"), "Save Scene or of an interrupted stage",
                    "Use an earlier copy or queue the stage again.", unsealed=True)
 
@@ -36,7 +37,8 @@ class Scene:
              surface, ``ema/`` averaged weights, ``optim/`` optimizer state, ``prior/`` what a prior
              remembers, ``reference/`` the input views.  Detached, CPU.
     meta:    JSON: configuration, steps done and planned, switch step, boundary history, seed,
-             reference settings; of scenes made by nodes also ``stages`` and ``seconds`` (``core.story``).
+             reference settings; of scenes made by nodes also ``stages`` and ``seconds`` (``core.story``)
+             and ``curves`` (``core.curve``).
     """
 
     kind: Kind
@@ -98,7 +100,7 @@ class Scene:
 
     def identity(self) -> tuple:
         """What makes it this scene: everything but the time that it took."""
-        return self.kind, self.tensors, {k: v for k, v in self.meta.items() if k != "seconds"}
+        return self.kind, self.tensors, {k: v for k, v in self.meta.items() if k not in TOLD_ONLY}
 
     def pack(self) -> tuple[dict, dict]:
         """(tensors, JSON); inverse of :meth:`unpack`."""

@@ -21,7 +21,7 @@ def check_meta(meta, tensors: dict[str, Tensor]) -> None:
     for name, most in (("step", MOST_STEPS), ("total", MOST_STEPS), ("nerf_total", MOST_STEPS), ("seed", MOST_SEED)):
         _whole(meta, name, most, needed=name != "nerf_total")
     _whole(meta, "tets", MOST_TETS, least=1)
-    for name in ("config", "field", "volume", "reference", "boundary", "imported", "prior"):
+    for name in ("config", "field", "volume", "reference", "boundary", "imported", "prior", "curves"):
         if meta.get(name) is not None and not isinstance(meta[name], dict):
             raise ValueError(f"its {name} is a {type(meta[name]).__name__}, no object")
     if not isinstance(meta.get("stages", []), list):

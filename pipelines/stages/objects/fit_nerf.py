@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from ...core.cameras import Cameras, Rays
 from ...core.errors import InputError
 from ...core.extra import ExtraLoss
+from ...core.mesh import Mesh
 from ...core.prior import Prior
 from ...core.randomness import on_device, step_generator
 from ...core.schedules import Constant, Linear, Schedule
@@ -18,6 +20,7 @@ from ...core.settings import describe
 from ...core.step import KeepState, OnStep, ignore_step, keep_no_state
 from ...core.views import RenderBuffers
 from ...fields.hash_nerf import HashNerf, HashNerfConfig
+from ...fields.tet_sdf import TetSdf
 from ...losses import image as losses
 from ...ops.occupancy import DENSITY_THRESHOLD, OccupancyGrid
 from ...priors.combine import dynamic_clock
@@ -31,6 +34,9 @@ from ..loop.optimize import Loop, OnCheckpoint
 from ..loop.optimizer import RateScaler, live_levels, optimizer_of, pack_optimizer, unpack_optimizer
 from ..loop.scene import Scene, load_strict, pack_reference, to_cpu
 from .boundary import Boundary, BoundaryState
+
+SKETCH = 16  # A15 cells per side of the surface that is shown while a stage runs
+CHUNK = 1 << 17  # color queries at once
 
 Averages = Literal["marched", "visible"]
 AVERAGES = get_args(Averages)
@@ -150,7 +156,8 @@ def fit_nerf(
     def check(finished: int) -> tuple[str, bool]:
         return trainee.judge(boundary, finished, stop_at_boundary)
 
-    loop = Loop(trainee, reference, prior, config, seed, device, on_step, on_checkpoint, clock, check, autosave, extras)
+    loop = Loop(trainee, reference, prior, config, seed, device, on_step, on_checkpoint, clock, check, autosave, extras,
+                trainee.scores)
     return loop.run(start, stop)
 
 
@@ -240,6 +247,19 @@ class _NerfTrainee:
             return "", False
         self.switch_step = finished
         return self.boundary.explanation(), stop
+
+    def scores(self, finished: int) -> dict:
+        """What the boundary has measured after ``finished`` steps."""
+        step, score, _ = self.boundary.history[-1] if self.boundary and self.boundary.history else (0, 0.0, None)
+        return {"CLIP score": score} if step == finished else {}
+
+    def sketch(self) -> Mesh | None:
+        field, threshold = self.field, threshold_of(self.grid.density)
+        try:
+            surface = TetSdf.from_density(field.density, SKETCH, threshold, field, self.device, fill_cavities=False)
+            return colored(surface.extract(), field.albedo)
+        except InputError:  # nothing is dense enough yet
+            return None
 
     def zero_grad(self) -> None:
         self.rates.forget()
@@ -339,7 +359,17 @@ def load_grid(scene: Scene, device: torch.device | str = "cpu") -> OccupancyGrid
 
 def nerf_threshold(scene: Scene) -> float:
     """The density at which a NeRF scene's surface lies: min(mean of the occupancy grid, 10) (M-B.2)."""
-    return max(min(float(scene.tensor("grid/density").mean()), DENSITY_THRESHOLD), 1e-6)
+    return threshold_of(scene.tensor("grid/density"))
+
+
+def threshold_of(density: Tensor) -> float:
+    """The same of an occupancy grid's densities."""
+    return max(min(float(density.mean()), DENSITY_THRESHOLD), 1e-6)
+
+
+def colored(mesh: Mesh, albedo: Callable[[Tensor], Tensor]) -> Mesh:
+    """The mesh with vertex colors; albedo: [N, 3] points -> [N, 3] sRGB in [0, 1]."""
+    return replace(mesh, vertex_colors=torch.cat([albedo(part) for part in mesh.vertices.split(CHUNK)]))
 
 
 def _shifted(cameras: Cameras, noise: float, generator: torch.Generator) -> Rays:

@@ -9,6 +9,7 @@ from typing import Literal, cast, get_args
 import torch
 
 from ...core.cameras import Cameras
+from ...core.errors import InputError
 from ...core.extra import ExtraLoss
 from ...core.mesh import Mesh
 from ...core.prior import Prior
@@ -34,7 +35,7 @@ from ..loop.optimize import Loop, OnCheckpoint
 from ..loop.optimizer import RateScaler, live_levels, optimizer_of, pack_optimizer, unpack_optimizer
 from ..loop.scene import Scene, pack_reference, to_cpu
 from .cover import cover, seen_points
-from .fit_nerf import load_field, load_grid, nerf_threshold
+from .fit_nerf import colored, load_field, load_grid, nerf_threshold
 from .surfaces import load_surface, pack_surface, settings_for
 
 log = logging.getLogger(__name__)
@@ -232,6 +233,13 @@ class _MeshTrainee:
         """Coverage and depth only, for priors that have to know the shape."""
         return render_surface(self._current(), cameras, torch.zeros_like, want_normal=False, grad=False,
                               rasterizer=self.rasterizer)
+
+    def sketch(self) -> Mesh | None:
+        try:
+            mesh = self._current()
+        except InputError:  # the surface has vanished; the next render says so
+            return None
+        return colored(mesh.detach(), self.color.albedo)
 
     def _current(self) -> Mesh:
         if self.mesh is None:

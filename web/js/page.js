@@ -1,0 +1,30 @@
+// What the other files share: the page's nodes, its toasts, and addresses of files.
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
+
+export const STAGES = ["Lift123_NerfStage1", "Lift123_DynamicStage2", "Lift123_DMTetRefine"];
+
+/** A line in a corner of the page; life: milliseconds, undefined = until it is closed. */
+export function tell(severity, detail, life) {
+  app.extensionManager?.toast?.add({ severity, summary: "Lift123", detail, life });
+}
+
+export const setting = (id) => app.extensionManager?.setting?.get?.(id);
+
+export const isOurs = (node) => String(node?.comfyClass ?? "").startsWith("Lift123_");
+
+/** The node that the server calls by this id; "4:7" is node 7 inside of the subgraph node 4. */
+export function nodeOf(id) {
+  let node, graph = app.rootGraph ?? app.graph;
+  for (const part of String(id).split(":")) {
+    node = graph?.getNodeById?.(Number(part)) ?? graph?.getNodeById?.(part);
+    graph = node?.subgraph;
+  }
+  return node;
+}
+
+/** Where the server gives a file of its output, temp or input folder; always asked anew. */
+export function addressOf(file) {
+  const words = new URLSearchParams({ ...file, t: Date.now() });
+  return api.apiURL(`/view?${words}`);
+}
