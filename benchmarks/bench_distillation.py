@@ -48,7 +48,7 @@ SHARPNESS = 3.0  # how well the exact denoiser's condition tells views apart: wo
 VIEWS, DRAWS = 8, 12
 EDITION = 1
 CALIBRATION = 15  # an object that is not reported
-SDS = replace(small_networks.SDS, t_range=(Linear(0.3, 0.02), Linear(0.95, 0.3)))
+SDS = replace(small_networks.SDS, t_range=(Linear(0.3, 0.02), Linear(0.95, 0.3)), space="latent")
 NERF = replace(
     small_networks.NERF, iterations=STEPS, mesh_iterations=0, size=SIZE, reference_size=SIZE, preview_every=0,
     depth=Constant(0.0), novel=NovelViews(radius=(HOME.radius, HOME.radius), elevation=(0.0, 0.0)),

@@ -46,7 +46,7 @@ from lift123.verification.toy_sets import FULL, QUICK, benchmark_object
 
 SETTINGS = evaluation.EvaluateSettings(size=128, views="turntable-8", intersections=False, seed=0)
 SHEET_VIEWS, SHEET_SIZE = 6, 128
-USED = ("clip", "depth", "text_unet", "vae", "view_conditioner", "view_unet")
+USED = ("clip", "depth", "text_unet", "vae", "view_lift")
 
 
 def toy(index: int) -> ToyObject:

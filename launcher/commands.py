@@ -126,6 +126,15 @@ def command_serve(args, paths: Paths) -> int:
         raise LaunchError(f"ComfyUI ended (code {server.exit_code()})")
 
 
+def command_setup(args, paths: Paths) -> int:
+    """The environment alone, so that nothing has to be fetched later; with --tests also what the tests need."""
+    environment.ensure(paths, tests=args.tests)
+    if args.tests:
+        cluster.ensure(paths)
+    say(f"Everything is ready in {paths.home}.")
+    return 0
+
+
 # Two workers, each with one thread and about 3 GB; one of them has the tests in the server (tests/conftest.py).
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
 
@@ -228,6 +237,8 @@ def parser() -> argparse.ArgumentParser:
                 device=True)
     serve.add_argument("--port", type=int, default=0, help="default: 8188, or a free one")
     serve.add_argument("--no-browser", action="store_true", help="do not open a browser window")
+    add("setup", command_setup, "set up and do nothing else").add_argument(
+        "--tests", action="store_true", help="also what the tests need, but for the browser")
     add("test", command_test, "set up, then run all tests; other arguments go to pytest")
     batch = add("batch", command_batch, "every picture in a folder, skipping those that are done", job=True)
     batch.add_argument("folder", help="with pictures; or a table: .csv, .tsv, .jsonl (docs/cluster.md)")

@@ -13,7 +13,8 @@ from pathlib import Path
 from comfy_api.latest import ComfyExtension, io
 
 log = logging.getLogger(__name__)
-SAMPLES = ("lift123_sample.png", "lift123_character.png")
+SAMPLES = tuple(f"lift123_{name}.png" for name in
+                ("sample", "owl", "teapot", "robot", "turtle", "character", "posed_character"))
 
 
 class Lift123Extension(ComfyExtension):

@@ -300,12 +300,13 @@ QUICKSTART = Preset(
         mask=_OFF,
         mesh_normal=_OFF,
         mesh_laplacian=_OFF,
+        rgb=Constant(5.0),  # there is no view prior to hold against
         rgb_inside=True,
         rgb_edge="soft",
         lr_factor=PAPER.mesh.lr_factor,
     ),
-    text=replace(small_networks.SDS, weight=Constant(0.3)),  # Magic123's quickstart has the same pair
-    view=small_networks.SDS,
+    text=replace(small_networks.TEXT_SDS, weight=Constant(0.3)),  # Magic123's quickstart has the same pair
+    view=small_networks.VIEW_SDS,
     text_guidance=small_networks.TEXT_GUIDANCE,
     view_guidance=small_networks.VIEW_GUIDANCE,
     # Measured with the embedded network (benchmarks/results/hifi123.md): its words and more rungs cost more than they

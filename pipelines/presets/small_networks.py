@@ -6,6 +6,8 @@ They are small: 64 pixel pictures on white, seen from one distance, a CPU's time
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..core.cameras import HOME
 from ..core.schedules import Constant, Linear
 from ..fields.hash_nerf import HashNerfConfig
@@ -19,15 +21,18 @@ from ..stages.objects.refine_mesh import MeshConfig
 from ..stages.results.asset import BakeSettings
 
 REFERENCE_SIZE = 256  # pixels
-VIEW_GUIDANCE = 1.5  # the small prior is unimodal enough: more guidance only saturates colors
+VIEW_GUIDANCE = 1.0  # the small prior knows one answer; guidance only changes how hard it pulls
 TEXT_GUIDANCE = 3.0
+RGB = 60.0  # of the reference's colors, against the view prior's pull on neighboring views
 BAKE = BakeSettings(faces=20000, size=1024, picture=True)
 
 _STEPS = {"mode": "both", "novel_background": "white", "shading": PLAIN, "preview_every": 10,
           "rgb_over": "mask", "mask_against": "alpha"}  # the weights below were chosen with these
 # What the embedded view prior was trained on.
 VIEWS = NovelViews(radius=(HOME.radius, HOME.radius), elevation=(-30.0, 45.0))
-SDS = SdsSettings(t_range=(Linear(0.3, 0.02), Linear(0.95, 0.3)), weighting="snr", reduction="mean")
+SDS = SdsSettings(t_range=(Linear(0.3, 0.02), Linear(0.95, 0.3)), weighting="snr", reduction="mean", space="pixels")
+VIEW_SDS = replace(SDS, pixel_weight=Constant(30.0))  # it shows what it expects at once, whatever the time
+TEXT_SDS = replace(SDS, pixel_weight=Constant(2.0))  # more puts grain on what the view prior has decided
 
 NERF = NerfConfig(
     **_STEPS,
@@ -35,7 +40,7 @@ NERF = NerfConfig(
     mesh_iterations=150,
     size=64,
     reference_size=64,
-    rgb=Constant(5.0),
+    rgb=Constant(RGB),
     mask=Constant(2.0),
     depth=Constant(0.02),
     reference_noise=0.0,
@@ -64,7 +69,7 @@ MESH = MeshConfig(
     iterations=150,
     size=128,
     reference_size=192,
-    rgb=Constant(5.0),
+    rgb=Constant(RGB),
     mask=Constant(2.0),
     tets=40,
     cover_reference=True,

@@ -319,7 +319,7 @@ def test_weights_of_public_networks_are_recorded_by_name_and_hash(tmp_path, monk
     assert written[0] == {"name": "mine/cc_projection/a.safetensors", "bytes": 42, "sha256": hashlib.sha256(
         b"diffusers/mine/cc_projection/a.safetensors").hexdigest()}
     own = [name for name, _ in used_weights(graph(("Lift123_LoadEmbedded", {})))]
-    assert "view_unet.safetensors" in own and own == [n for n, _ in used_weights(graph(
+    assert "view_lift.safetensors" in own and own == [n for n, _ in used_weights(graph(
         ("Lift123_LoadClip", {"checkpoint": "embedded"})))]
     from lift123.nodes import all_nodes
 

@@ -13,7 +13,7 @@ from lift123.pipelines.loaders import embedded
 from lift123.pipelines.loaders.embedded_files import TABLE, make_table
 from lift123.pipelines.networks import lifted
 from lift123.pipelines.networks.lifted import COLUMNS, EMPTY, FIELDS, SIDE, SLICES, Lifted, LiftNet
-from lift123.pipelines.networks.lifted_view import SPREAD, LiftedViewDenoiser
+from lift123.pipelines.networks.lifted_view import SPREAD, LiftedViewDenoiser, decided
 from lift123.pipelines.networks.noise import scaled_linear_alphas
 from lift123.pipelines.toybox.objects import heldout_seed, make_object
 from lift123.pipelines.toybox.render import reference_camera, render_toy
@@ -190,6 +190,15 @@ def test_the_denoiser_is_the_exact_one_of_a_normal_error_around_what_it_shows():
     assert torch.allclose(denoiser.predict_noise(noisy, t, camera), eps, atol=1e-4)
     drawn = denoiser.sample(camera, 20, torch.Generator().manual_seed(5))
     assert float((drawn - denoiser.show(camera)).abs().mean()) < 2 * SPREAD
+
+
+def test_outlines_are_decided_and_colors_lose_the_white():
+    color, alpha = torch.tensor([0.2, 0.4, 0.6]), torch.linspace(0, 1, 9)[:, None]
+    seen = torch.cat([color * alpha + 1 - alpha, alpha], -1)
+    assert torch.allclose(decided(seen, 1.0), seen[:, :3], atol=1e-6)
+    sure = ((alpha - 0.5) * 4 + 0.5).clamp(0, 1)  # 0 up to 3/8, 1 from 5/8, one half stays
+    assert torch.allclose(decided(seen, 4.0), color * sure + 1 - sure, atol=1e-6)
+    assert torch.equal(decided(seen, 4.0)[:4], torch.ones(4, 3))
 
 
 def test_any_distance_and_frame_of_the_reference_is_the_same_picture():

@@ -13,6 +13,7 @@ from lift123.pipelines.loaders import embedded
 from lift123.pipelines.networks import noise
 from lift123.pipelines.networks.depth_text import depth_channel
 from lift123.pipelines.networks.latent import LatentRuntime, ddim_sample
+from lift123.pipelines.networks.lifted import LiftNet
 from lift123.pipelines.networks.text import view_weights
 from lift123.pipelines.networks.tokenizer import UNKNOWN, WordTokenizer
 from lift123.pipelines.networks.view import ViewConditioner, pose_labels, pose_vector, resize
@@ -159,11 +160,11 @@ def test_missing_key_and_missing_file_are_named(tmp_path):
 def test_networks_are_frozen_and_of_the_public_classes(models):
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
-    assert type(models.view.runtime.unet) is UNet2DConditionModel and type(models.view.runtime.vae) is AutoencoderKL
-    assert models.view.runtime.unet.config.in_channels == 8 and models.text.runtime.unet.config.in_channels == 4
+    assert type(models.text.runtime.unet) is UNet2DConditionModel and type(models.text.runtime.vae) is AutoencoderKL
+    assert models.text.runtime.unet.config.in_channels == 4 and type(models.view.net) is LiftNet
     assert type(models.depth_text.runtime.unet) is UNet2DConditionModel and models.depth_text.runtime.unet.config.in_channels == 5
-    unets = (models.view.runtime.unet, models.text.runtime.unet, models.depth_text.runtime.unet)
-    for module in (*unets, models.view.runtime.vae, models.clip.model, models.depth.net):
+    unets = (models.view.net, models.text.runtime.unet, models.depth_text.runtime.unet)
+    for module in (*unets, models.text.runtime.vae, models.clip.model, models.depth.net):
         assert not module.training and not any(p.requires_grad for p in module.parameters())
 
 
@@ -172,10 +173,10 @@ def test_encode_has_a_gradient_that_matches_finite_differences(models):
     g = torch.Generator().manual_seed(3)
     x = (0.5 + 0.2 * torch.randn(1, 64, 64, 3, generator=g)).clamp(0, 1).requires_grad_()
     direction, cotangent = torch.randn(x.shape, generator=g), torch.randn(1, 4, 16, 16, generator=g)
-    (grad,) = torch.autograd.grad((models.view.encode(x) * cotangent).sum(), x)
+    (grad,) = torch.autograd.grad((models.text.encode(x) * cotangent).sum(), x)
     h = 1e-3
     with torch.no_grad():
-        plus, minus = models.view.encode(x + h * direction), models.view.encode(x - h * direction)
+        plus, minus = models.text.encode(x + h * direction), models.text.encode(x - h * direction)
     numeric = float(((plus - minus) * cotangent).sum() / (2 * h))
     assert float((grad * direction).sum()) == pytest.approx(numeric, rel=0.02) and abs(numeric) > 1e-2
 
@@ -184,10 +185,10 @@ def test_encode_has_a_gradient_that_matches_finite_differences(models):
 def test_autoencoder_reconstructs_held_out_objects(models):
     pictures = torch.cat([render_toy(make_object(heldout_seed(i)), reference_camera(64)).on_background(1.0) for i in range(12)])
     with torch.no_grad():
-        back = models.view.runtime.decode(models.view.encode(pictures))
+        back = models.text.runtime.decode(models.text.encode(pictures))
     mse = (back - pictures).square().mean((1, 2, 3))
     assert float((-10 * torch.log10(mse)).mean()) > 26
-    scaled = models.view.encode(pictures)
+    scaled = models.text.encode(pictures)
     assert 0.6 < float(scaled.std()) < 1.6, "diffusion latents have about unit spread"
 
 

@@ -169,7 +169,9 @@ def test_browser_finds_templates_help_translations_and_sample(comfy):
     assert comfy.client.raw(f"/extensions/{comfy.folder}/docs/Lift123_NerfStage1.md").startswith(b"# NeRF Stage 1")
     assert comfy.client.raw(f"/extensions/{comfy.folder}/js/lift123.js")
     assert "Lift123_NerfStage1" in comfy.client.get("/i18n")["en"]["nodeDefs"]
-    for sample in ("lift123_sample.png", "lift123_character.png"):
+    samples = sorted(file.name for file in (FOLDER / "sample").glob("*.png"))
+    assert len(samples) == 7
+    for sample in samples:
         assert sample in comfy.info["LoadImage"]["input"]["required"]["image"][0]
 
 
