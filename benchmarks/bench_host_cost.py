@@ -32,6 +32,7 @@ from lift123.pipelines.core.far import pretending
 from lift123.pipelines.core.views import Views
 from lift123.pipelines.networks.latent import LatentRuntime
 from lift123.pipelines.networks.noise import scaled_linear_alphas
+from lift123.pipelines.networks.recorded import Recorded
 from lift123.pipelines.networks.text import TextDenoiser
 from lift123.pipelines.networks.view import ViewConditioner, ViewDenoiser
 from lift123.pipelines.stages.inputs.reference import ReferenceView
@@ -79,6 +80,28 @@ def hollow(extra: int) -> LatentRuntime:
                          "epsilon", PICTURE)
 
 
+def still(call, examples):
+    """A recorder of the CPU: what is replayed costs nothing; copies and calls around it are those of a CUDA graph's."""
+    result = call(*examples)
+    wanted = [x for x in examples if x.requires_grad]
+    grads = dict(zip(map(id, wanted), torch.autograd.grad(result.sum(), wanted))) if result.requires_grad else {}
+    result, grads = result.detach(), [grads.get(id(x)) for x in examples]
+
+    class Replay(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *inputs):
+            with torch.no_grad():
+                for kept, given in zip(examples, inputs):
+                    kept.copy_(given)
+            return result.detach()
+
+        @staticmethod
+        def backward(ctx, grad):
+            return tuple(None if g is None else g.detach() for g in grads)
+
+    return Replay.apply
+
+
 class _Towers:
     """In place of CLIP, which is asked once."""
 
@@ -90,9 +113,11 @@ class _Towers:
         return {"context": context}
 
 
-def networks() -> SimpleNamespace:
-    """Zero-1-to-3's and Stable Diffusion's layouts, on the device."""
+def networks(recorded: bool = True) -> SimpleNamespace:
+    """Zero-1-to-3's and Stable Diffusion's layouts, on the device; recorded: their calls are replayed."""
     view, text = hollow(4), hollow(0)
+    if recorded:
+        view, text = (replace(r, recorded=Recorded("hollow", still)) for r in (view, text))
     conditioner = ViewConditioner(WIDTH, WIDTH).eval().requires_grad_(False)
     for thing in (view.unet, view.vae, text.unet, text.vae, view.alphas_cumprod, text.alphas_cumprod, conditioner):
         put(thing)

@@ -40,9 +40,9 @@ def send(tensor: Tensor, like: Tensor | torch.device | str) -> Tensor:
 
     The driver copies pageable memory aside before the call returns, so the original may change afterwards.
     """
-    if isinstance(like, Tensor):
-        return tensor.to(like.device, like.dtype, non_blocking=True)
-    return tensor.to(like, non_blocking=True)
+    device = like.device if isinstance(like, Tensor) else torch.device(like)
+    kind = like.dtype if isinstance(like, Tensor) else tensor.dtype
+    return tensor.to(device, kind, non_blocking=far(device))  # towards the host only a copy that waits is complete
 
 
 def select(mask: Tensor, count: int) -> Tensor:
@@ -57,6 +57,6 @@ def select(mask: Tensor, count: int) -> Tensor:
     return places.scatter_(0, slots, torch.arange(len(mask), device=mask.device))[:count]
 
 
-def ask(*numbers: Tensor) -> list:
-    """The values of scalars, for the price of one wait."""
-    return torch.stack([number.double() for number in numbers]).tolist()
+def ask(*numbers: Tensor) -> list[int]:
+    """The values of whole or boolean scalars, for the price of one wait."""
+    return torch.stack([number.long() for number in numbers]).tolist()
