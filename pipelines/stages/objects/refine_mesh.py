@@ -11,6 +11,7 @@ import torch
 from ...core.cameras import Cameras
 from ...core.errors import InputError
 from ...core.extra import ExtraLoss
+from ...core.far import far
 from ...core.mesh import Mesh
 from ...core.prior import Prior
 from ...core.schedules import Constant, Schedule
@@ -23,7 +24,7 @@ from ...fields.tet_sdf import Init, TetSdf
 from ...losses.image import blur_smoothness
 from ...losses.mesh import normal_consistency, uniform_laplacian
 from ...ops.accelerators import choose_rasterizer
-from ...ops.mesh_edges import mesh_edges
+from ...ops.mesh_edges import edge_slots, mesh_edges
 from ...priors.combine import dynamic_clock
 from ...render.shading import Shading
 from ...render.surface import render_surface
@@ -192,7 +193,7 @@ class _MeshTrainee:
         if not normal and not laplacian:
             return out
         mesh = self._current()
-        edges = mesh_edges(mesh.faces, len(mesh.vertices))
+        edges = edge_slots(mesh.faces) if far(mesh.faces.device) else mesh_edges(mesh.faces, len(mesh.vertices))
         if normal:
             out["mesh_normal"] = normal * normal_consistency(mesh, edges)
         if laplacian:
