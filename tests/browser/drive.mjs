@@ -125,7 +125,12 @@ async function runGraph(page) {
     await page.waitForTimeout(500);
   }
   const button = page.getByTestId("queue-button").first();
-  if (await button.count()) await button.click();
+  if (await button.count()) {
+    await button.click({ timeout: 30000 }).catch(async () => { // a first-run dialog came late
+      await page.keyboard.press("Escape");
+      await button.click();
+    });
+  }
   else await page.evaluate(() => window.comfyAPI.app.app.queuePrompt(0, 1));
   report.usedButton = (await button.count()) > 0;
   const end = Date.now() + task.timeout * 1000;

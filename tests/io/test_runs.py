@@ -130,7 +130,7 @@ def finish_run(folders, prefix):
     note = runs.batch_record(prefix, GRAPH, "3")
     path = folders / "output" / f"{prefix}_00001_manifest.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_manifest(path, run_manifest("lift123", {}, 0, batch=note))
+    write_manifest(path, run_manifest("lift123", {}, 0, batch=note, results={"faces": len(prefix)}))
 
 
 def test_pictures_run_broken_ones_are_recorded_and_done_ones_skipped(folders):
@@ -266,7 +266,7 @@ def test_results_gathers_files(folders):
         Image.new("RGB", (6 * 64, 64), "red").save(folders / f"output/lift123/b/{name}_00001_sheet.png")
     table, picture, sheet, csv, plot = results.Results.execute(
         folder="lift123/b", filename_prefix="lift123/r", newest_only=True).args
-    assert csv.splitlines()[0].startswith("run,status") and len(csv.splitlines()) == 3 and "lift123/b/two_00001" in table
+    assert csv.splitlines()[0].startswith("run,status") and len(csv.splitlines()) == 5 and "lift123/b/two_00001" in table
     assert sheet.shape[2] == 2 * 192 and torch.allclose(sheet[0, 96, 96], torch.tensor([1.0, 0, 0])) and picture.ndim == 4
     assert {p.name for p in (folders / "output/lift123").glob("r_*")} == {
         "r_00001_.csv", "r_00001_table.png", "r_00001_sheet.png", "r_00001_plot.png"}
