@@ -272,9 +272,6 @@ def test_results_gathers_files(folders):
     table = results.Results.execute(folder="lift123/b", filename_prefix="lift123/r2", newest_only=True, means=results.PER_NAME,
                                   after=["1", 0], after_b=["2", 0]).args[0]
     assert "two_00001" in table and "mean" not in table
-    table = results.Results.execute(folder="lift123/b", filename_prefix="lift123/r2", newest_only=True,
-                                  means=results.PER_CATEGORY).args[0]
-    assert "mean lift123/b " in table
     with pytest.raises(InputError, match="none below"):
         results.Results.execute(folder="nothing", filename_prefix="lift123/r", newest_only=True)
     with pytest.raises(InputError, match="inside"):
