@@ -26,7 +26,7 @@ from host_watch import GPU, Watch, put
 
 load_pack()
 
-from lift123.pipelines import consistent123, hifi123, magic123
+from lift123.pipelines import consistent123, magic123
 from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.core.far import pretending
 from lift123.pipelines.core.views import Views

@@ -289,11 +289,22 @@ def test_means_per_name():
         return records.Run(name, folder, 0.0, "", "", values={"seed": 1, "iou": iou})
 
     found = [run("exp_00001", 0.5), run("exp_00002", 0.7), run("log_00001", 0.1), run("exp_2_00001", 9.0)]
-    head, rows = records.table(found, per_name=True)
+    head, rows = records.table(found, "name")
     column = head.index("iou")
     assert [row[0] for row in rows[4:]] == ["mean f/exp", "standard error f/exp"]
     assert rows[4][column] == pytest.approx(0.6) and rows[5][column] == pytest.approx(0.1)
     assert [row[0] for row in records.table(found)[1][4:]] == ["mean", "standard error"]
+
+
+def test_means_per_category():
+    """A category is a folder; its mean stands where it has two runs, and the mean of all runs comes last."""
+    def run(name, folder, iou):
+        return records.Run(name, folder, 0.0, "", "", values={"iou": iou})
+
+    found = [run("apple", "c10/fruits", 0.2), run("pear", "c10/fruits", 0.6), run("pie", "c10/food", 1.0)]
+    head, rows = records.table(found, "category")
+    assert [row[0] for row in rows[3:]] == ["mean c10/fruits", "standard error c10/fruits", "mean", "standard error"]
+    assert [row[head.index("iou")] for row in rows[3::2]] == pytest.approx([0.4, 0.6])
 
 
 def test_weights_of_public_networks_are_recorded_by_name_and_hash(tmp_path, monkeypatch):
