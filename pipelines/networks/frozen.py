@@ -27,7 +27,8 @@ RECORDS = 4  # kept of one network
 class _Known:
     """What was found out about one network.
 
-    parts: the modules inside (not itself: it could never be forgotten); state: their hooks, replaced processors and versions of weights while ``records`` hold.
+    parts: the modules inside (not itself: it could never be forgotten).
+    state: their processors and the versions of their weights, while ``records`` hold.
     calls, records: by shapes; a record of None could not be made.
     """
 
