@@ -42,13 +42,13 @@ def lift_picture(name: str, preset: paper.Preset, models, args) -> dict:
     kept = args.work / f"real-{name}.json"
     if kept.is_file() and not args.fresh:
         return json.loads(kept.read_text(encoding="utf-8"))
-    start = time.perf_counter()
+    start = time.process_time()
     reference, notes = prepare_reference(
         _picture(name, "rgba"), depth=_picture(name, "depth"), prompt=PROMPTS[name],
         size=preset.reference_size, depth_convention="inverse",
     )
     scene = paper.run(reference, models, preset, seed=args.seed)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     target = reference.resized(SIZE)
     shown = render_scene(scene, target.cameras, want_normal=False, supersample=2).composite(1.0).clamp(0, 1)
     sheet = contact_sheet(turntable_views(scene, 12, SIZE, 0.26), 6)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -21,14 +22,15 @@ from ..core.modules import AnyModule
 log = logging.getLogger(__name__)
 LARGEST = 20_000_000  # weights: a record keeps a copy of them, and large networks wait for arithmetic only
 PATIENCE = 6  # calls of one shape before it is recorded, which takes as long as a few of them
-RECORDS = 4  # kept of one network
+RECORDS = 6  # kept of one network
 
 
 @dataclass
 class _Known:
     """What was found out about one network.
 
-    parts: the modules inside (not itself: it could never be forgotten); state: their hooks, replaced processors and versions of weights while ``records`` hold.
+    parts: the modules inside (not itself: it could never be forgotten).
+    state: their processors and the versions of their weights, while ``records`` hold.
     calls, records: by shapes; a record of None could not be made.
     """
 
@@ -43,41 +45,50 @@ _known: WeakKeyDictionary = WeakKeyDictionary()
 
 
 def denoised(unet: AnyModule, x: Tensor, t: Tensor, context: Tensor, **more) -> Tensor:
-    """``unet(x, t, context, **more).sample``; more: tensors, or dictionaries of them, by diffusers' names.
+    """``unet(x, t, context, **more).sample``; more: tensors, or dictionaries of them, by diffusers' names."""
+    if not all(isinstance(value, Tensor) for value in more.values()):
+        return unet(x, t, context, **more).sample
+
+    def ask(network: AnyModule, *given: Tensor) -> Tensor:
+        return network(*given[:3], **dict(zip(more, given[3:], strict=True))).sample
+
+    return answer(unet, " ".join(("sample", *more)), ask, (x, t, context, *more.values()))
+
+
+def answer(network: AnyModule, name: str, ask: Callable[..., Tensor], given: tuple[Tensor, ...]) -> Tensor:
+    """``ask(network, *given)``, which depends on nothing else; name: of what is asked, another for another ``ask``.
 
     Recorded where nothing can be lost: on a CPU, without gradient, as long as nobody hangs hooks on the network, replaces
     its attention or changes its weights.
     """
-    record = _record(unet, x, t, context, more) if _may(unet, x, more) else None
-    return unet(x, t, context, **more).sample if record is None else record(x, t, context, *more.values())
+    record = _record(network, name, ask, given) if _may(network, given[0]) else None
+    return ask(network, *given) if record is None else record(*given)
 
 
-def _may(unet: AnyModule, x: Tensor, more: dict) -> bool:
+def _may(network: AnyModule, x: Tensor) -> bool:
     return (not far(x.device) and not torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
-            and type(unet).__module__.startswith("diffusers.") and not unet.training
-            and all(isinstance(value, Tensor) for value in more.values()))
+            and type(network).__module__.startswith("diffusers.") and not network.training)
 
 
-def _record(unet: AnyModule, x: Tensor, t: Tensor, context: Tensor, more: dict):
+def _record(network: AnyModule, name: str, ask: Callable[..., Tensor], given: tuple[Tensor, ...]):
     """The record for these shapes, or None."""
-    known = _known.get(unet)
+    known = _known.get(network)
     if known is None:
-        known = _known[unet] = _Known(list(unet.modules())[1:], list(unet.parameters()))
+        known = _known[network] = _Known(list(network.modules())[1:], list(network.parameters()))
     if sum(p.numel() for p in known.weights) > LARGEST:
         return None
-    state = None if unet._forward_hooks or unet._forward_pre_hooks else _state(known)
+    state = None if network._forward_hooks or network._forward_pre_hooks else _state(known)
     if state is None:
         return None
     if state != known.state:
         known.state, known.calls, known.records = state, {}, {}
-    given = (x, t, context, *more.values())
-    key = (tuple(more), *((tuple(v.shape), v.dtype, v.is_contiguous()) for v in given))
+    key = (name, *((tuple(v.shape), v.stride(), v.dtype) for v in given))
     if key in known.records:
         return known.records[key]
     known.calls[key] = known.calls.get(key, 0) + 1
     if known.calls[key] <= PATIENCE or len(known.records) >= RECORDS:
         return None
-    known.records[key] = _traced(unet, tuple(more), given)
+    known.records[key] = _traced(network, ask, given)
     return known.records[key]
 
 
@@ -92,22 +103,22 @@ def _state(known: _Known) -> tuple | None:
 
 
 class _Plain(torch.nn.Module):
-    """A network whose answer is a tensor and whose inputs have places."""
+    """A network with its question, as a module."""
 
-    def __init__(self, unet: AnyModule, names: tuple[str, ...]):
+    def __init__(self, network: AnyModule, ask: Callable[..., Tensor]):
         super().__init__()
-        self.unet, self.names = unet, names
+        self.network, self.ask = network, ask
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor, *more: Tensor) -> Tensor:
-        return self.unet(x, t, context, **dict(zip(self.names, more, strict=True))).sample
+    def forward(self, *given: Tensor) -> Tensor:
+        return self.ask(self.network, *given)
 
 
-def _traced(unet: AnyModule, names: tuple[str, ...], given: tuple[Tensor, ...]):
+def _traced(network: AnyModule, ask: Callable[..., Tensor], given: tuple[Tensor, ...]):
     """The record, or None where this torch or this network does not allow it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the shapes are part of the key, so that nothing depends on them
-            return torch.jit.freeze(torch.jit.trace(_Plain(unet, names).eval(), given, check_trace=False))
+            return torch.jit.freeze(torch.jit.trace(_Plain(network, ask).eval(), given, check_trace=False))
     except Exception as problem:  # slower, and nothing else
         log.info("a network stays as it is: %s", problem)
         return None

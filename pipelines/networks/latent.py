@@ -11,7 +11,7 @@ from torch import Tensor
 from ..core.cameras import Cameras
 from ..core.modules import AnyModule
 from ..core.pulse import beat
-from .frozen import denoised
+from .frozen import answer, denoised
 from .lora import Lora, LoraLearner
 from .noise import Prediction, to_epsilon
 from .recorded import Recorded, recorder_for
@@ -52,7 +52,7 @@ class LatentRuntime:
 
     def _raw_latents(self, images: Tensor) -> Tensor:
         x = images.permute(0, 3, 1, 2) * 2 - 1
-        return self.vae.encode(x.to(self.vae.dtype)).latent_dist.mode().float()
+        return answer(self.vae, "encode", _encoded, (x.to(self.vae.dtype),)).float()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -66,7 +66,7 @@ class LatentRuntime:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents [B, C, h, w] -> [B, H, W, 3] sRGB in [0, 1]."""
-        x = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
+        x = answer(self.vae, "decode", _decoded, ((latents / self.vae.config.scaling_factor).to(self.vae.dtype),))
         return (x.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
 
     def noise(self, noisy: Tensor, t: Tensor, condition: dict, level: Tensor | None = None) -> Tensor:
@@ -151,6 +151,14 @@ def _deep(names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> dict:
     flat = dict(zip(names, tensors, strict=True))
     added = {name.partition("/")[2]: flat.pop(name) for name in names if name.startswith("added/")}
     return {**flat, "added": added} if added else flat
+
+
+def _encoded(vae: AnyModule, x: Tensor) -> Tensor:
+    return vae.encode(x).latent_dist.mode()
+
+
+def _decoded(vae: AnyModule, x: Tensor) -> Tensor:
+    return vae.decode(x).sample
 
 
 @dataclass(frozen=True)

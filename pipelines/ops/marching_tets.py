@@ -40,7 +40,7 @@ class TetTopology:
 
     @staticmethod
     def build(tets: Tensor, vertex_count: int) -> TetTopology:
-        """From tets [T, 4]; about a second for 1.5 million tets."""
+        """From tets [T, 4], by sorting: seconds for 1.5 million.  Grids have ``tet_lattice.a15_topology``."""
         corners = tets.detach().cpu().numpy()
         ends = np.stack([corners[:, list(pair)] for pair in LOCAL_EDGES], axis=1)
         keys = (ends.min(-1) * vertex_count + ends.max(-1)).reshape(-1)

@@ -1,7 +1,5 @@
 """How many threads work, and that their number decides nothing."""
 
-import threading
-
 import pytest
 import torch
 from lift123.pipelines.core import threads
@@ -31,12 +29,3 @@ def test_a_large_network_gets_all_threads_until_the_end(outside):
         threads.widen()
         assert torch.get_num_threads() == outside
     assert torch.get_num_threads() == outside
-
-
-def test_work_aside_runs_elsewhere_only_where_that_is_allowed(outside):
-    with threads.single():
-        place, number = threads.aside(lambda: (threading.current_thread(), torch.get_num_threads())).result()
-        assert (place is threading.current_thread()) == (outside == 1)
-        assert number == 1
-        with pytest.raises(ZeroDivisionError):
-            threads.aside(lambda: 1 / 0).result()

@@ -7,13 +7,15 @@ prepare()
 from helpers import fault_stages
 from lift123.nodes import stages
 
-GIVEN = {**fault_stages.SETTINGS, "render_size": 48, "reference_size": 48, "options": fault_stages.SMALL, "preview_every": 0}
+GIVEN = {**fault_stages.SETTINGS, "render_size": 32, "reference_size": 32, "options": fault_stages.SMALL, "preview_every": 0}
 
 
 def lifted():
     """Both stages, under both embedded networks: what the scenes hold."""
-    coarse = stages.NerfStage1.execute(reference=fault_stages.given(), iterations=3, seed=5, prior=fault_stages.VIEW, **GIVEN).result[0]
-    fine = stages.DMTetRefine.execute(scene=coarse, iterations=2, what="both", grid=8, prior=fault_stages.TEXT, **GIVEN).result[0]
+    coarse = stages.NerfStage1.execute(reference=fault_stages.given(), iterations=2, seed=5, prior=fault_stages.VIEW,
+                                       **GIVEN).result[0]
+    fine = stages.DMTetRefine.execute(scene=coarse, iterations=1, what="both", grid=8, prior=fault_stages.TEXT,
+                                      **GIVEN).result[0]
     return {**{f"nerf/{k}": v for k, v in coarse.tensors.items()}, **{f"mesh/{k}": v for k, v in fine.tensors.items()}}
 
 

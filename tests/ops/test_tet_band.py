@@ -35,7 +35,8 @@ def test_moving_growing_and_jumping_surfaces():
 def test_surfaces_everywhere_nowhere_and_broken():
     grid, topology = a15_topology(4)
     band = Band(topology)
-    for sdf in (torch.randn(len(grid), generator=torch.Generator().manual_seed(1)), torch.ones(len(grid)), -torch.ones(len(grid))):
+    noise = torch.randn(len(grid), generator=torch.Generator().manual_seed(1))
+    for sdf in (noise, torch.ones(len(grid)), -torch.ones(len(grid))):
         assert same(band.crossing(sdf), find_crossing(sdf, topology))
     with pytest.raises(ValueError, match="NaN"):
         band.crossing(torch.full((len(grid),), torch.nan))
