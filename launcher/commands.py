@@ -11,7 +11,7 @@ import time
 import webbrowser
 from pathlib import Path
 
-from . import browser, cluster, environment, graph, jobs, settings, verify
+from . import browser, cluster, environment, graph, jobs, settings, torch_build, verify
 from .batch import run_batch
 from .server import ComfyServer, HttpError, free_port
 from .settings import LaunchError, Paths
@@ -229,6 +229,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--seed", type=int, help="another seed than the workflow's")
         if device or job:
             sub.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto")
+            sub.add_argument("--torch", choices=torch_build.BUILDS, help=f"which PyTorch is set up; {torch_build.MEANING}")
         return sub
 
     demo = add("demo", command_demo, "set up, then turn a picture into a textured GLB", job=True)
@@ -273,6 +274,8 @@ def main(arguments: list) -> int:
     if extra and not passes_on:
         parser().error(f"unknown arguments: {' '.join(extra)}")
     args.extra = extra
+    if getattr(args, "torch", None):
+        os.environ["LIFT123_TORCH_BUILD"] = args.torch
     for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):  # so that the server is stopped then, too
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:  # as under nohup
             signal.signal(getattr(signal, name), _raise_interrupt)

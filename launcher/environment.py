@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 
-from . import settings, source
+from . import settings, source, torch_build
 from .settings import LaunchError, Paths
 from .terminal import ProgressLine, say
 
@@ -105,14 +105,6 @@ def file_key(*files) -> str:
     return digest.hexdigest()[:16]
 
 
-def _install_torch(paths: Paths) -> None:
-    index = ["--index-url", settings.TORCH_INDEX] if settings.TORCH_INDEX else []
-    pip(paths, "PyTorch (once, up to several GB)", *index,
-         f"torch=={settings.TORCH}", f"torchvision=={settings.TORCHVISION}")
-    # No torchaudio is released for this torch; ComfyUI only imports it, so its stated torch version does not matter.
-    pip(paths, "torchaudio", *index, "--no-deps", f"torchaudio=={settings.TORCHAUDIO}")
-
-
 def ensure(paths: Paths, tests: bool = False) -> None:
     """Makes everything that is missing.  Seconds, and no network, when nothing is.
 
@@ -121,13 +113,14 @@ def ensure(paths: Paths, tests: bool = False) -> None:
     settings.check_python()
     stamp = Stamp(paths.stamp)
     pack, test = paths.root / "requirements.txt", paths.root / "requirements-test.txt"
-    torch_key = " ".join([settings.TORCH, settings.TORCHVISION, settings.TORCHAUDIO, settings.TORCH_INDEX])
+    word = torch_build.choice()
     if not _works(paths):
         stamp.done.clear()
         _make_venv(paths)
-    if not stamp.has("torch", torch_key):
-        _install_torch(paths)
-        stamp.set("torch", torch_key)
+    build = torch_build.wanted(word, stamp.done.get("torch"))
+    if not stamp.has("torch", torch_build.keys()[build]):
+        stamp.set("torch", torch_build.install(paths, build, pip, run_logged))
+    torch_key = torch_build.keys()["plain"]  # the other packages are the same for every build
     source.ensure(paths, run_logged)
     comfy_requirements = paths.comfyui / "requirements.txt"
     steps = [("comfyui", comfy_requirements, "ComfyUI's packages"), ("pack", pack, "Lift123's packages")]

@@ -113,15 +113,16 @@ class PictureRows:
         """[rows, W] bool."""
         return self._keys != EMPTY
 
-    def points(self, pixels: Tensor, vertices: Tensor, corners: Tensor) -> Tensor:
-        """[N, 3] mixtures of ``vertices`` [V', 3] at covered pixels.
+    def points(self, cells: Tensor, step: int, at: tuple[int, int], vertices: Tensor, corners: Tensor) -> Tensor:
+        """[N, 3] mixtures of ``vertices`` [V', 3] at one pixel each of ``cells``.
 
-        pixels: [N] int64 index into the flat rows, all covered; corners: [F, 3] int64, the faces' corners in ``vertices``.
+        cells: [N] int64 index into the flat grid of squares of ``step`` pixels; at: (row, column) of the pixel in its cell,
+        which must be covered.  corners: [F, 3] int64, the faces' corners in ``vertices``.
         """
         check_faces(corners, len(vertices))
-        points = torch.empty((len(pixels), 3), device=self._clip.device)
-        inputs = [pixels, self._keys, self._clip[None], self._faces, corners, vertices.float(), self._first, self._height]
-        launch(kernels.points_of_keys, len(pixels), inputs, [points], self._clip.device, split=64)
+        points = torch.empty((len(cells), 3), device=self._clip.device)
+        inputs = [cells, step, *at, self._keys, self._clip[None], self._faces, corners, vertices.float()]
+        launch(kernels.points_of_keys, len(cells), [*inputs, self._first, self._height], [points], points.device, split=64)
         return points
 
 

@@ -178,7 +178,10 @@ def resolve(
 @wp.kernel
 def points_of_keys(
     first: int,
-    pixels: wp.array(dtype=wp.int64),
+    cells: wp.array(dtype=wp.int64),
+    step: int,
+    row0: int,
+    column0: int,
     keys: wp.array2d(dtype=wp.int64),
     clip: wp.array2d(dtype=wp.vec4),
     faces: wp.array2d(dtype=wp.int64),
@@ -188,12 +191,13 @@ def points_of_keys(
     whole: int,
     points: wp.array(dtype=wp.vec3),
 ):
-    """One thread per covered pixel of one view's ``keys``: the mixture of ``vertices`` at ``corners`` [F, 3] that it sees."""
+    """One thread per cell of ``step`` pixels a side: the mixture of ``vertices`` at ``corners`` [F, 3] that its pixel sees."""
     n = wp.tid() + first
     width = keys.shape[1]
-    pixel = int(pixels[n])
-    row = pixel / width
-    column = pixel - row * width
+    cell = int(cells[n])
+    line = cell / (width / step)
+    row = line * step + row0
+    column = (cell - line * (width / step)) * step + column0
     face = int(keys[row, column] & wp.int64(4294967295))
     a = clip[0, int(faces[face, 0])]
     b = clip[0, int(faces[face, 1])]

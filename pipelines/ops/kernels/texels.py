@@ -85,3 +85,68 @@ def sample_backward(
         sx = inside(uv[n][0], width) * float(width)
         sy = inside(uv[n][1], height) * float(height)
         grad_uv[n] = wp.vec2(gx * sx, gy * sy)
+
+
+@wp.kernel
+def add_colors(
+    first: int,
+    where: wp.array(dtype=wp.int64),
+    colors: wp.array(dtype=wp.vec3),
+    total: wp.array(dtype=wp.vec3),
+):
+    """total[where[n]] += colors[n] cut to [0, 1]; no index occurs twice."""
+    n = wp.tid() + first
+    color = colors[n]
+    k = int(where[n])
+    total[k] = total[k] + wp.vec3(
+        wp.clamp(color[0], 0.0, 1.0), wp.clamp(color[1], 0.0, 1.0), wp.clamp(color[2], 0.0, 1.0)
+    )
+
+
+@wp.kernel
+def nearest_in_column(first: int, painted: wp.array2d(dtype=wp.uint8), reach: int, down: wp.array2d(dtype=wp.int32)):
+    """Rows from each texel down to the nearest painted one of its column, the upper of two; reach + 1 where none is near."""
+    row, column = wp.tid()
+    row = row + first
+    found = int(reach + 1)
+    if painted[row, column] != wp.uint8(0):
+        found = int(0)
+    step = int(1)
+    while found > reach and step <= reach:
+        if row >= step and painted[row - step, column] != wp.uint8(0):
+            found = -step
+        elif row + step < painted.shape[0] and painted[row + step, column] != wp.uint8(0):
+            found = step
+        step = step + 1
+    down[row, column] = found
+
+
+@wp.kernel
+def fill_around(
+    first: int,
+    painted: wp.array2d(dtype=wp.uint8),
+    down: wp.array2d(dtype=wp.int32),
+    reach: int,
+    rest: wp.vec3,
+    texture: wp.array2d(dtype=wp.vec3),
+):
+    """Texels that are not painted take the nearest painted one's color, the leftmost of several, or ``rest``."""
+    row, column = wp.tid()
+    row = row + first
+    if painted[row, column] != wp.uint8(0):
+        return
+    best = int(reach * reach + 1)
+    there_row = int(-1)
+    there_column = int(-1)
+    for at in range(wp.max(column - reach, 0), wp.min(column + reach + 1, painted.shape[1])):
+        below = down[row, at]
+        if below <= reach:
+            square = below * below + (at - column) * (at - column)
+            if square < best:
+                best = square
+                there_row = row + below
+                there_column = at
+    if there_row >= 0:
+        texture[row, column] = texture[there_row, there_column]
+    else:
+        texture[row, column] = rest

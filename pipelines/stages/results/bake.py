@@ -15,6 +15,7 @@ from ...io.clean import drop_small_parts
 from ...io.decimate import Decimation
 from ...io.unwrap import unwrap
 from ...ops.rasterize import PictureRows, rasterize
+from ...ops.texels import add_colors, fill_around
 
 ColorFn = Callable[[Tensor], Tensor]
 CHUNK = 1 << 17
@@ -68,24 +69,23 @@ def bake(mesh: Mesh, albedo: ColorFn, size: int = 1024, padding: int = 8, supers
     device = mesh.vertices.device
     texture = torch.zeros(size, size, 3, device=device)
     painted = torch.zeros(size, size, dtype=torch.bool, device=device)
-    for band in _bands(size, supersample):
-        total = torch.zeros((band[1] - band[0]) * size, 3, device=device)
-        count = torch.zeros(len(total), 1, device=device)
-        for index, (texel, points) in enumerate(_band_points(mesh, size, supersample, band)):
-            part = index / supersample**2 * (band[1] - band[0])
+    for first, end in _bands(size, supersample):
+        total, seen = torch.zeros((end - first) * size, 3, device=device), _band(mesh, size, supersample, (first, end))
+        for index, (texel, points) in enumerate(_samples(mesh, seen, supersample)):
+            part = index / supersample**2 * (end - first)
             for where, x in zip(texel.split(CHUNK), points.split(CHUNK)):
-                beat("baking", band[0] + int(part), size)
-                total[where] += albedo(x).to(total).clamp(0, 1)
-            count[texel] += 1
-        painted[band[0] : band[1]] = (count > 0).reshape(-1, size)
-        texture[band[0] : band[1]] = (total / count.clamp(min=1)).reshape(-1, size, 3)
+                beat("baking", first + int(part), size)
+                add_colors(total, where, albedo(x))
+        count = seen[0].covered.reshape(-1, supersample, size, supersample).sum(3, dtype=torch.int16).sum(1).float()
+        painted[first:end] = count > 0
+        texture[first:end] = total.reshape(-1, size, 3) / count.clamp(min=1)[..., None]
     return replace(mesh, texture=padded(texture, painted, padding), vertex_colors=None)
 
 
 def surface_points(mesh: Mesh, size: int, supersample: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Covered texels [N] and their scene points [N, 3], band by band, once per sub-texel (no texel twice in one piece)."""
     for band in _bands(size, supersample):
-        for texel, points in _band_points(mesh, size, supersample, band):
+        for texel, points in _samples(mesh, _band(mesh, size, supersample, band), supersample):
             yield texel + band[0] * size, points
 
 
@@ -95,22 +95,25 @@ def _bands(size: int, supersample: int) -> list[tuple[int, int]]:
     return [(first, min(first + rows, size)) for first in range(0, size, rows)]
 
 
-def _band_points(mesh: Mesh, size: int, supersample: int, band: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
-    """(texel within the band [N], point [N, 3]), once per sub-texel."""
+def _band(mesh: Mesh, size: int, supersample: int, band: tuple[int, int]) -> tuple[PictureRows, Tensor]:
+    """(what the sub-texels of a band see, corners [F', 3] of the faces that reach into it)."""
     fine, rows = size * supersample, (band[0] * supersample, band[1] * supersample)
     assert mesh.uvs is not None and mesh.face_uvs is not None  # it was unwrapped
     u, v = mesh.uvs.float().unbind(-1)
     height = v[mesh.face_uvs] * fine
     near = ~((height.amax(-1) < rows[0] - 1) | (height.amin(-1) > rows[1] + 1))  # in order, so that ties fall as they do at once
     clip = torch.stack([2 * u - 1, 1 - 2 * v, torch.zeros_like(u), torch.ones_like(u)], dim=-1)  # row 0 at v = 0
-    seen = PictureRows(clip, mesh.face_uvs[near], rows, fine, fine)
-    covered, corners = seen.covered, mesh.faces[near]
+    return PictureRows(clip, mesh.face_uvs[near], rows, fine, fine), mesh.faces[near]
+
+
+def _samples(mesh: Mesh, band: tuple[PictureRows, Tensor], supersample: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """(texel within the band [N], point [N, 3]), once per sub-texel."""
+    seen, corners = band
+    covered = seen.covered
     for row in range(supersample):
         for column in range(supersample):
             texel = torch.nonzero(covered[row::supersample, column::supersample].reshape(-1)).reshape(-1)
-            line = torch.div(texel, size, rounding_mode="floor")
-            pixels = (line * supersample + row) * fine + (texel - line * size) * supersample + column
-            yield texel, seen.points(pixels, mesh.vertices, corners)
+            yield texel, seen.points(texel, supersample, (row, column), mesh.vertices, corners)
 
 
 def surface_texels(mesh: Mesh, size: int, supersample: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -131,42 +134,9 @@ def surface_texels(mesh: Mesh, size: int, supersample: int) -> Iterator[tuple[Te
 def padded(texture: Tensor, painted: Tensor, padding: int) -> Tensor:
     """``texture`` [H, W, 3], changed in place: what is not ``painted`` [H, W] takes its nearest painted texel or the mean.
 
-    padding: texels within which the nearest counts; of equally near ones the leftmost, of those the uppermost (as scipy's
-    ``distance_transform_edt`` has it).  InputError where nothing is painted.
+    padding: texels within which the nearest counts.  InputError where nothing is painted.
     """
     if not bool(painted.any()):
         raise InputError("mesh", "UVs that cover at least one texel", "none", "Unwrap the mesh or enlarge the texture.")
-    mean, (height, width) = texture[painted].mean(0), painted.shape
-    rows = max(1, SAMPLES // (4 * width))
-    for first in range(0, height, rows):
-        beat("padding", first, height)
-        end = min(first + rows, height)
-        low, high = max(first - padding, 0), min(end + padding, height)
-        down, right, close = (x[first - low : end - low] for x in _nearest(painted[low:high], padding))
-        part = texture[first:end]
-        part[~close] = mean
-        row, column = torch.nonzero(close & ~painted[first:end], as_tuple=True)
-        part[row, column] = texture[row + first + down[row, column], column + right[row, column]]
+    fill_around(texture, painted, padding, texture[painted].mean(0))
     return texture
-
-
-def _nearest(painted: Tensor, reach: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(rows down, columns right, whether it is within ``reach``) [H, W] of the nearest painted texel, columns after rows."""
-    kind, far = (torch.int16, reach + 1) if reach <= 120 else (torch.int32, min(reach + 1, 30_000))
-    height, width = painted.shape
-    down = torch.full((height, width), far, dtype=kind, device=painted.device).masked_fill_(painted, 0)
-    for step in range(1, min(reach, height - 1) + 1):
-        for way in (-step, step):  # above first
-            target, source = (down[step:], painted[:-step]) if way < 0 else (down[:-step], painted[step:])
-            target.masked_fill_((target == far) & source, way)
-    wide = torch.nn.functional.pad(down, (reach, reach), value=far)
-    best = torch.full_like(down, torch.iinfo(kind).max)
-    found, right = torch.full_like(down, far), torch.zeros_like(down)
-    for step in range(-reach, reach + 1):
-        there = wide[:, step + reach : step + reach + width]
-        square = there * there + step * step
-        nearer = square < best
-        best = torch.where(nearer, square, best)
-        found = torch.where(nearer, there, found)
-        right.masked_fill_(nearer, step)
-    return found.long(), right.long(), best <= reach * reach

@@ -7,7 +7,10 @@ from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.io.glb import read_glb, write_glb
 from lift123.pipelines.io.unwrap import unwrap
 from lift123.pipelines.ops.marching_tets import marching_tets
+from lift123.pipelines.ops.rasterize import rasterize
 from lift123.pipelines.ops.tet_grid import a15_grid
+from lift123.pipelines.ops.texels import fill_around
+from lift123.pipelines.stages.results import bake as baking
 from lift123.pipelines.stages.results.bake import bake, bake_asset
 
 
@@ -91,3 +94,39 @@ def test_bad_requests():
     collapsed = Mesh(mesh.vertices, mesh.faces, None, mesh.uvs * 0, mesh.face_uvs)
     with pytest.raises(InputError, match="at least one texel"):
         bake(collapsed, paint, 64)
+
+
+@pytest.mark.parametrize("size, supersample, padding", [(90, 2, 6), (64, 3, 0)])
+def test_bands_give_the_texels_of_a_bake_at_once(monkeypatch, size, supersample, padding):
+    mesh = unwrap(ball(6), 800, size, method="boxes")
+    whole = bake(mesh, paint, size, padding, supersample)
+    pieces = list(baking.surface_points(mesh, size, supersample))
+    monkeypatch.setattr(baking, "SAMPLES", 13 * size * supersample**2)
+    assert len(baking._bands(size, supersample)) > 4
+    assert torch.equal(bake(mesh, paint, size, padding, supersample).texture, whole.texture)
+    texels = [torch.cat([t for t, _ in found]).sort() for found in (pieces, baking.surface_points(mesh, size, supersample))]
+    assert torch.equal(texels[0].values, texels[1].values)
+
+
+def test_samples_lie_where_a_whole_raster_has_them():
+    mesh, fine = unwrap(ball(6), 800, 64, method="boxes"), 128
+    u, v = mesh.uvs.unbind(-1)
+    clip = torch.stack([2 * u - 1, 1 - 2 * v, torch.zeros_like(u), torch.ones_like(u)], -1)
+    raster = rasterize(clip[None], mesh.face_uvs, fine, fine)
+    expected = (mesh.vertices[mesh.faces[raster.triangle[0].long()]] * raster.barycentric[0][..., None]).sum(2)
+    for index, (texel, points) in enumerate(baking.surface_points(mesh, 64, 2)):
+        row, column = 2 * (texel // 64) + index // 2, 2 * (texel % 64) + index % 2
+        assert len(texel) > 500 and torch.equal(expected[row, column], points)
+
+
+@pytest.mark.parametrize("reach", [0, 1, 5, 100])
+def test_colors_spread_as_scipy_says(reach):
+    from scipy.ndimage import distance_transform_edt
+
+    generator = torch.Generator().manual_seed(reach)
+    painted, texture = torch.rand(37, 50, generator=generator) < 0.03, torch.rand(37, 50, 3, generator=generator)
+    away, (row, column) = distance_transform_edt(~painted.numpy(), return_indices=True)
+    rest = torch.tensor([0.1, 0.2, 0.3])
+    expected = torch.where(torch.from_numpy(away <= reach)[..., None], texture[row, column], rest)
+    fill_around(texture, painted, reach, rest)
+    assert torch.equal(texture, expected)
