@@ -113,6 +113,36 @@ class _Towers:
         return {"context": context}
 
 
+class Echo:
+    """A denoiser of a few operations, for tests: what is left of a step is the pack's own."""
+
+    image_size, guidance = SIDE, 1.0
+
+    def __init__(self):
+        self.alphas_cumprod = scaled_linear_alphas()
+        put(self.alphas_cumprod)
+
+    def with_guidance(self, guidance):
+        return self
+
+    def with_reference(self, picture, camera):
+        return self
+
+    def with_prompt(self, prompt, negative=""):
+        return self
+
+    def encode(self, images):
+        return images.permute(0, 3, 1, 2) * 2 - 1
+
+    def predict_noise(self, noisy, t, cameras):
+        return noisy * self.alphas_cumprod[t][:, None, None, None] + cameras.azimuth[:, None, None, None]
+
+
+def echoes() -> SimpleNamespace:
+    """In place of :func:`networks` where only the pack's own steps are asked about."""
+    return SimpleNamespace(view=Echo(), text=Echo(), clip=None)
+
+
 def networks(recorded: bool = True) -> SimpleNamespace:
     """Zero-1-to-3's and Stable Diffusion's layouts, on the device; recorded: their calls are replayed."""
     view, text = hollow(4), hollow(0)
