@@ -2,7 +2,7 @@
 
     python benchmarks/bench_host_cost.py [--steps 48] [--presets paper ...] [--lines] [--out benchmarks/results/host_cost.md]
 
-Networks of the published layouts, as many operators, 8 or 4 channels wide; pictures of 64 pixels for them, renders of 8,
+Networks of the published layouts, as many operators, 8 or 4 channels wide; pictures of 64 pixels for them, renders of 4,
 tables of 256 rows, a grid of 16 cells: what is left is Python and dispatch.  Steps take the way of a GPU
 (``pipelines/core/far.py``).  Times are CPU time of this process, lower quartile over the steps of a kind; a GPU's driver
 comes on top, and how long a GPU computes is **not measured**: no GPU was at hand.  Waits are counted in a run of their own
@@ -30,6 +30,7 @@ from lift123.pipelines import consistent123, magic123
 from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.core.far import pretending
 from lift123.pipelines.core.views import Views
+from lift123.pipelines.loaders.embedded import load_embedded
 from lift123.pipelines.networks.latent import LatentRuntime
 from lift123.pipelines.networks.noise import scaled_linear_alphas
 from lift123.pipelines.networks.recorded import Recorded
@@ -38,8 +39,10 @@ from lift123.pipelines.networks.view import ViewConditioner, ViewDenoiser
 from lift123.pipelines.stages.inputs.reference import ReferenceView
 from lift123.pipelines.stages.objects import fit_nerf as nerf_stage
 from lift123.pipelines.stages.objects import refine_mesh as mesh_stage
+from lift123.pipelines.toybox.objects import heldout_seed, make_object
+from lift123.pipelines.toybox.render import render_toy
 
-SIDE, WIDTH, TOKENS = 8, 16, 8  # pixels of renders, width of tokens, how many
+SIDE, LATENT, WIDTH, TOKENS = 4, 8, 16, 8  # pixels of renders, of latents; width of tokens, how many
 PICTURE = 64  # pixels of the networks' pictures
 ROUNDS = 2  # steps at the start of a stage that are not counted: caches fill
 PRESETS = {p.name: p for paper in (consistent123, magic123) for p in paper.PRESETS.values() if "quickstart" not in p.name}
@@ -68,7 +71,7 @@ def hollow(extra: int) -> LatentRuntime:
     torch.manual_seed(0)  # of this script's own process: diffusers draws from nowhere else
     unet = UNet2DConditionModel(
         in_channels=4 + extra, out_channels=4, layers_per_block=2, block_out_channels=(8, 8, 8, 8), norm_num_groups=4,
-        sample_size=SIDE, cross_attention_dim=WIDTH, attention_head_dim=2,
+        sample_size=LATENT, cross_attention_dim=WIDTH, attention_head_dim=2,
         down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
     )
@@ -113,6 +116,36 @@ class _Towers:
         return {"context": context}
 
 
+class Echo:
+    """A denoiser of a few operations, for tests: what is left of a step is the pack's own."""
+
+    image_size, guidance = SIDE, 1.0
+
+    def __init__(self):
+        self.alphas_cumprod = scaled_linear_alphas()
+        put(self.alphas_cumprod)
+
+    def with_guidance(self, guidance):
+        return self
+
+    def with_reference(self, picture, camera):
+        return self
+
+    def with_prompt(self, prompt, negative=""):
+        return self
+
+    def encode(self, images):
+        return images.permute(0, 3, 1, 2) * 2 - 1
+
+    def predict_noise(self, noisy, t, cameras):
+        return noisy * self.alphas_cumprod[t][:, None, None, None] + cameras.azimuth[:, None, None, None]
+
+
+def echoes() -> SimpleNamespace:
+    """In place of :func:`networks` where only the pack's own steps are asked about."""
+    return SimpleNamespace(view=Echo(), text=Echo(), clip=None)
+
+
 def networks(recorded: bool = True) -> SimpleNamespace:
     """Zero-1-to-3's and Stable Diffusion's layouts, on the device; recorded: their calls are replayed."""
     view, text = hollow(4), hollow(0)
@@ -129,10 +162,10 @@ def shrunk(preset, steps: int):
     grid = replace(preset.nerf.field.grid, log2_table=8)
     nerf = replace(
         preset.nerf, iterations=steps, mesh_iterations=steps, size=SIDE, reference_size=SIDE, grid_resolution=16,
-        field=replace(preset.nerf.field, grid=grid, hidden=8), volume=replace(preset.nerf.volume, step=0.05, max_samples=64),
+        field=replace(preset.nerf.field, grid=grid, hidden=8), volume=replace(preset.nerf.volume, step=0.1, max_samples=16),
         preview_every=0, checkpoint_every=0, reference_first=min(preset.nerf.reference_first, 2),
     )
-    mesh = replace(preset.mesh, iterations=steps, size=SIDE, reference_size=SIDE, tets=6, preview_every=0, checkpoint_every=0)
+    mesh = replace(preset.mesh, iterations=steps, size=SIDE, reference_size=SIDE, tets=4, preview_every=0, checkpoint_every=0)
     return replace(preset, nerf=nerf, mesh=mesh)
 
 
@@ -208,10 +241,37 @@ def measure(preset, steps: int) -> tuple[dict[str, Listener], dict[str, Listener
     return timed, counted
 
 
+def bf16_error(count: int = 4) -> tuple[float, float]:
+    """(of latents, of the gradient at the pictures): relative rms difference of the embedded autoencoder in bfloat16.
+
+    Pictures: toy objects of 64 pixels; the gradient is that of a fixed normal direction in latent space.
+    """
+    models, errors = [load_embedded().text.runtime.vae for _ in range(2)], []
+    models[1].to(torch.bfloat16)
+    views = [render_toy(make_object(heldout_seed(i)), HOME.orbit(0.5, 0.2, PICTURE)).on_background(1.0)[0] for i in range(count)]
+    pictures = torch.stack(views).permute(0, 3, 1, 2) * 2 - 1
+    found = []
+    for vae in models:
+        leaf = pictures.clone().requires_grad_()
+        latents = vae.encode(leaf.to(vae.dtype)).latent_dist.mode().float()
+        direction = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+        found.append((latents.detach(), torch.autograd.grad((latents * direction).sum(), leaf)[0]))
+    for one, other in zip(*found):
+        errors.append(float((one - other).square().mean().sqrt() / one.square().mean().sqrt()))
+    return errors[0], errors[1]
+
+
+def before(preset, steps: int) -> dict[str, Listener]:
+    """Timed phases with networks that are called, not replayed."""
+    with pretending():
+        return stages(shrunk(preset, steps), networks(recorded=False), torch.device("cpu"), phases=phases_of(preset))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=48)
     parser.add_argument("--presets", nargs="*", default=list(PRESETS))
+    parser.add_argument("--called", choices=list(PRESETS), default="paper", help="also timed without recorded networks")
     parser.add_argument("--lines", action="store_true", help="print where the host waits")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "results" / "host_cost.md")
     args = parser.parse_args()
@@ -229,6 +289,15 @@ def main() -> None:
                     print(phase, *key, round(count / len(listener.kinds[key[0]].waits), 2))
     head = ["preset", "phase", "step", "host, ms", "waits, median", "waits, most"]
     lines = ["# What a step costs the host\n", __doc__.split("\n\n", 2)[2] + "\n", machine() + "\n", table(head, rows)]
+    if args.called:
+        called = before(PRESETS[args.called], 10)
+        found = [[phase, kind, f"{noted.quartile():.1f}"] for phase, listener in called.items()
+                 for kind, noted in listener.kinds.items()]
+        lines += [f"\nThe same for {args.called} with networks that are called and not replayed:\n",
+                  table(["phase", "step", "host, ms"], found)]
+    latents, gradient = bf16_error()
+    lines += [f"\nThe embedded autoencoder in bfloat16 (`--bf16-vae`) against float32: latents differ by {latents:.1%}, the "
+              f"gradient at the picture by {gradient:.1%} (relative rms, 4 toy objects).\n"]
     page = "\n".join(lines)
     args.out.write_text(page, encoding="utf-8")
     print(page)  # a script's output

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import stdgen_costs
 import torch
 from bench_tools import load_pack, table
 
@@ -202,6 +203,8 @@ def main() -> None:
     lines.append("\nBytes, and the field's work for one sample (hash features and MLP, forwards; samples per ray at most):\n")
     head = ["preset", "frozen weights, GiB", "hash table in training, MiB", "samples per ray", "MLP, kFLOP", "table, bytes read"]
     lines.append(table(head, [preset_bytes(preset) for preset in presets]))
+    lines += ["\nA character of each StdGEN preset.", stdgen_costs.__doc__.split("\n\n", 1)[1],
+              table(stdgen_costs.HEAD, stdgen_costs.rows())]
     page = "\n".join(lines)
     (args.out / "preset_costs.md").write_text(page, encoding="utf-8")
     print(page)  # a script's output

@@ -13,6 +13,7 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
+import comfy.cli_args
 import comfy.model_management as mm
 import comfy.model_patcher
 import torch
@@ -110,9 +111,17 @@ def take_turns(network: Same, device: torch.device) -> Same:
     On a CPU, the network itself.
     """
     device = torch.device(device)
+    half_autoencoder(network)
     if device.type == "cpu":
         return network
     return cast(Same, under_management(network, device))  # what stands in for it counts as an instance of its class
+
+
+def half_autoencoder(network) -> None:
+    """Puts a network's autoencoder into bfloat16 where ComfyUI was started with ``--bf16-vae``; else it stays in float32."""
+    vae = getattr(getattr(network, "runtime", None), "vae", None)
+    if comfy.cli_args.args.bf16_vae and isinstance(vae, torch.nn.Module):
+        vae.to(torch.bfloat16)
 
 
 def under_management(network, device: torch.device):

@@ -21,6 +21,8 @@ SDF                negative inside.  Tetrahedra are positively oriented; faces a
 UV                 glTF: origin top left, v grows downwards, texel row 0 at v = 0.
 Progress           in [0, 1], drives every schedule; step counts appear only in presets.
 Randomness         a ``torch.Generator`` argument; the global generator is never read or seeded.
+Waiting            a step asks a far device (``core/far.py``) for two sizes at most: no ``item``, ``nonzero``, boolean
+                   index or copy that waits.  ``tests/project/test_host_cost.py`` counts.
 
 Plugs (documented members and defaults; a contract test runs over all that exist)
 ---------------------------------------------------------------------------------

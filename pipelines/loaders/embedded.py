@@ -17,7 +17,7 @@ from ..core.modules import AnyModule
 from ..networks.clip import ClipScorer
 from ..networks.depth import DepthEstimator, DepthNet
 from ..networks.depth_text import Background, DepthTextDenoiser
-from ..networks.latent import LatentRuntime
+from ..networks.latent import LatentRuntime, prepared
 from ..networks.lifted import LiftNet
 from ..networks.lifted_view import LiftedViewDenoiser
 from ..networks.noise import scaled_linear_alphas
@@ -133,7 +133,7 @@ def load_embedded(device: torch.device | str = "cpu", folder: Path = FOLDER) -> 
 
     def runtime(name: str, view: bool = False, depth: bool = False) -> LatentRuntime:
         unet = load_module(build_unet(view, depth), folder / f"{name}_unet.safetensors", device)
-        return LatentRuntime(unet, vae, alphas, "v_prediction", IMAGE_SIZE)
+        return prepared(LatentRuntime(unet, vae, alphas, "v_prediction", IMAGE_SIZE), device, f"embedded {name}")
 
     view: ViewDenoiser | LiftedViewDenoiser
     if has_file(folder, LIFTED):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..core.cameras import HOME, Cameras
+from ..core.far import send
 
 Conv, Linear, Norm = torch.nn.Conv2d, torch.nn.Linear, torch.nn.GroupNorm  # trained, so no host-patched operations
 SIDE, COLUMNS, SLICES = 64, 32, 32  # pixels, columns of voxels per side, voxels per column
@@ -171,7 +172,7 @@ def at_home(cameras: Cameras, reference: Cameras) -> Cameras:
     """
     moved = reference.w2c().to(cameras.c2w) @ cameras.c2w
     radius, tan = reference.radius.to(moved), torch.tan(reference.fovy.to(moved) / 2)
-    backward = torch.tensor([0.0, 0.0, 1.0], device=moved.device) * radius[:, None]
+    backward = send(torch.tensor([0.0, 0.0, 1.0]), moved.device) * radius[:, None]
     moved[:, :3, 3] = (moved[:, :3, 3] + backward) * (FRAME / (radius * tan))[:, None]
     return replace(cameras, c2w=moved)
 

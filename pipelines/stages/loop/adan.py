@@ -27,13 +27,17 @@ class Adan(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            alike: dict[float, list[torch.Tensor]] = {}  # by number of steps, which is the same for all but rarely
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._move(parameter, group)
+                    alike.setdefault(self._begin(parameter), []).append(parameter)
+            for count, parameters in alike.items():
+                self._move(parameters, count, group)
         return loss
 
-    def _move(self, parameter: torch.Tensor, group: dict) -> None:
-        state, grad, (keep, keep_change, keep_square) = self.state[parameter], parameter.grad, group["betas"]
+    def _begin(self, parameter: torch.Tensor) -> float:
+        """Steps of a parameter, this one included."""
+        state, grad = self.state[parameter], parameter.grad
         assert grad is not None, "parameters without a gradient are left out"
         if not state:
             state["step"] = torch.tensor(0.0)
@@ -41,12 +45,24 @@ class Adan(torch.optim.Optimizer):
                 state[name] = torch.zeros_like(parameter)
             state["former_grad"] = grad.clone()
         state["step"] += 1
-        count, change = float(state["step"]), grad - state["former_grad"]
-        mean = state["exp_avg"].lerp_(grad, 1 - keep)
-        trend = state["exp_avg_diff"].lerp_(change, 1 - keep_change)
-        ahead = grad + keep_change * change
-        square = state["exp_avg_sq"].mul_(keep_square).addcmul_(ahead, ahead, value=1 - keep_square)
-        size = (square / (1 - keep_square**count)).sqrt_().add_(group["eps"])
-        move = mean / (1 - keep**count) + trend * (keep_change / (1 - keep_change**count))
-        parameter.addcdiv_(move, size, value=-group["lr"]).div_(1 + group["lr"] * group["weight_decay"])
-        state["former_grad"].copy_(grad)
+        return float(state["step"])
+
+    def _move(self, parameters: list[torch.Tensor], count: float, group: dict) -> None:
+        """One step of parameters in their ``count``-th, in one call for all of them per operation."""
+        keep, keep_change, keep_square = group["betas"]
+        names = ("exp_avg", "exp_avg_diff", "exp_avg_sq", "former_grad")
+        means, trends, squares, formers = ([self.state[p][name] for p in parameters] for name in names)
+        grads = [p.grad for p in parameters]
+        change = torch._foreach_sub(grads, formers)
+        torch._foreach_lerp_(means, grads, 1 - keep)
+        torch._foreach_lerp_(trends, change, 1 - keep_change)
+        ahead = torch._foreach_add(grads, torch._foreach_mul(change, keep_change))
+        torch._foreach_mul_(squares, keep_square)
+        torch._foreach_addcmul_(squares, ahead, ahead, value=1 - keep_square)
+        size = torch._foreach_sqrt(torch._foreach_div(squares, 1 - keep_square**count))
+        torch._foreach_add_(size, group["eps"])
+        move = torch._foreach_div(means, 1 - keep**count)
+        torch._foreach_add_(move, torch._foreach_mul(trends, keep_change / (1 - keep_change**count)))
+        torch._foreach_addcdiv_(parameters, move, size, value=-group["lr"])
+        torch._foreach_div_(parameters, 1 + group["lr"] * group["weight_decay"])
+        torch._foreach_copy_(formers, grads)
