@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import fs from "node:fs";
 import path from "node:path";
 import { appMode, dropFiles, letters, nodeRectangles, openGraphs, otherRenderer } from "./looks.mjs";
+import { showStage, useResults, watchEnd } from "./parts.mjs";
 
 const task = JSON.parse(fs.readFileSync(process.argv[2], "utf-8"));
 const { chromium } = createRequire(path.join(task.node, "package.json"))("playwright-core");
@@ -19,6 +20,8 @@ const browser = await chromium.launch({
 });
 
 async function openPage() {
+  // A first visit opens a tutorial over whatever is loaded, at a time of its own.
+  await fetch(`${task.url}/settings/Comfy.TutorialCompleted`, { method: "POST", body: "true" });
   const page = await browser.newPage({ viewport: { width: 1600, height: 1000 } });
   page.setDefaultTimeout(180000); // two busy cores draw WebGL and optimize at once
   page.on("console", (m) => m.type() === "error" && report.errors.push({ text: m.text(), url: m.location().url }));
@@ -137,15 +140,6 @@ async function runGraph(page) {
   let during = false;
   while (Date.now() < end) {
     const run = await page.evaluate(() => window.__run);
-    if (task.live && !report.live && (await page.locator('[data-lift123^="surface"]').count())) {
-      await lookAtNode(page, task.live);
-      await page.waitForTimeout(1500);
-      await shot(page, "live");
-      report.live = await page.evaluate(() => ({
-        surface: document.querySelector('[data-lift123^="surface"]')?.dataset.lift123,
-        words: document.querySelector('[data-lift123="live"]')?.innerText,
-      }));
-    }
     if (!during && run.previews >= 3) {
       during = true;
       await shot(page, "running");
@@ -218,6 +212,12 @@ try {
   report.text = await page.evaluate(() => document.body.innerText);
   note("workflow loaded");
   await setWidgets(page);
+  if (task.stage) {
+    report.stage = await showStage(page, task.stage);
+    await page.waitForTimeout(1500);
+    await shot(page, "stage");
+  }
+  if (task.results) await watchEnd(page);
   if (task.run) await runGraph(page);
   await page.waitForTimeout(2000);
   await shot(page, "finished");
@@ -231,6 +231,11 @@ try {
   if (task.appMode) {
     report.app = await appMode(page);
     await shot(page, "app");
+  }
+  if (task.results) { // adds nodes
+    report.ended = await page.evaluate(() => window.__ended);
+    report.results = await useResults(page);
+    await shot(page, "results");
   }
   if (task.drop) report.dropped = await dropFiles(page, [...resultFiles(), ...task.drop]);
   if (task.graphs) report.graphs = await openGraphs(page, task.graphs);

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from lift123.launcher import browser, jobs, settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -89,7 +90,7 @@ def session(comfy, tmp_path_factory):
     blueprints = [{"file": path.stem, "data": json.loads(path.read_text(encoding="utf-8"))}
                   for path in sorted((ROOT / "subgraphs").glob("*.json"))]
     return drive(comfy, tmp_path_factory.mktemp("browser"), templates=names, openTemplate=NAME, widgets=FEW, run=True,
-                 timeout=600, viewer="Preview3D", look=True, appMode=True, drop=[str(character(comfy))], graphs=blueprints)
+                 timeout=600, viewer="Preview3D", look=True, appMode=True, drop=[str(character(comfy))], graphs=blueprints, results=True)
 
 
 def test_templates_show_with_thumbnails(session):
@@ -185,6 +186,28 @@ def test_blueprints_open_and_are_listed(comfy, session):
         assert {"Lift123_DMTetRefine", "Lift123_RefineLayers"} & set(entry["inside"]) & set(entry["sent"]), entry
 
 
+def test_curves_and_surfaces_come_while_stages_run(session):
+    """Of all three, each as long as the stage; the surfaces are files of the temp folder."""
+    curves = session["run"]["curves"]
+    assert len(curves) == 3 and {curve["steps"][-1] for curve in curves.values()} == {20, 40}
+    assert all({"rgb", "mask"} <= set(curve["losses"]) for curve in curves.values())
+    assert session["run"]["surfaces"] and {s["file"]["type"] for s in session["run"]["surfaces"]} == {"temp"}
+
+
+def test_the_end_of_a_run_is_told_with_its_picture_path_and_size(session):
+    assert "is ready after" in session["ended"]["text"] and "turntable.webp" in session["ended"]["file"]
+    last = [text for text in session["run"]["texts"] if " faces" in text][-1].split("\n")
+    assert last[0].startswith("output/lift123/") and last[0].endswith(".glb") and " | " in last[1]
+
+
+def test_results_have_a_menu_and_wires_and_nodes_have_colors(session):
+    seen = session["results"]
+    assert seen["menu"][-4:] == ["Copy path", "Open folder", "Send to Compare", "Use as reference"]
+    assert seen["compare"][0][0].startswith("lift123/") and seen["compare"][0][1] == ""
+    assert any(str(values[0]).startswith("lift123/") for values in seen["loaders"]), "its picture, as the next reference"
+    assert seen["wire"] == seen["slot"] == "#4fd1c5" and seen["colors"]["Lift123_BakeExport"]
+
+
 def test_no_console_errors_of_ours(session):
     assert not our_errors(session), our_errors(session)
     assert not [line for line in session["failedRequests"] if "lift123" in line.lower()]
@@ -192,9 +215,31 @@ def test_no_console_errors_of_ours(session):
 
 def test_the_template_loads_in_the_new_node_renderer(comfy, tmp_path):
     """Nodes 2.0, the default of new installations, draws nodes as page elements."""
-    report = drive(comfy, tmp_path, workflow=str(ROOT / "workflows" / f"{NAME}.json"), vueNodes=True)
+    report = drive(comfy, tmp_path, workflow=str(ROOT / "workflows" / f"{NAME}.json"), vueNodes=True, stage=working(comfy))
     assert report["graph"]["missing"] == [] and not our_errors(report), our_errors(report)
     assert (tmp_path / "finished.png").stat().st_size > 20000
+    shows_the_stage(report["stage"], "Lift123_BakeExport")
+
+
+def working(comfy) -> dict:
+    """What the quickstart's first stage tells the page halfway."""
+    from lift123.pipelines.core.mesh import Mesh
+    from lift123.pipelines.io.glb import write_glb
+
+    corners = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    faces = torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+    write_glb(comfy.output / "live.glb", Mesh(corners, faces, vertex_colors=corners))
+    graph = json.loads((ROOT / "workflows" / "api" / f"{NAME}.json").read_text(encoding="utf-8"))
+    node = next(key for key, entry in graph.items() if entry["class_type"] == "Lift123_NerfStage1")
+    return {"node": node, "file": {"filename": "live.glb", "subfolder": "", "type": "output"},
+            "text": "50 % | 1 min 5 s left | 1.4 GB\nrgb 0.25 | CLIP score 0.27\nNeRF 40/80"}
+
+
+def shows_the_stage(seen: dict, where: str) -> None:
+    """Curves, their names and a surface stand in a node that is in sight: the subgraph's own node takes no widgets."""
+    assert [kind for kind, widgets in seen["nodes"] if "lift123_live" in (widgets or [])] == [where]
+    assert all(word in seen["words"] for word in ("rgb", "mask", "prior", "CLIP score 0.27"))
+    assert seen["inked"] >= 4 and seen["views"] == 1, "four lines in colors of their own, and ComfyUI's viewer"
 
 
 def test_the_browser_offers_the_missing_checkpoints_of_a_template(comfy, tmp_path):

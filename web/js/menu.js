@@ -32,11 +32,12 @@ async function openFolder(file) {
   if (!answer.ok) tell("warn", (await answer.json().catch(() => ({}))).error ?? "The folder cannot be opened.", 8000);
 }
 
-function addNode(type, beside) {
-  const node = app.canvas.constructor && window.LiteGraph?.createNode(type);
+// Below everything that is there, so that it covers nothing.
+function addNode(type, graph, x) {
+  const node = window.LiteGraph?.createNode(type);
   if (!node) return undefined;
-  node.pos = [beside.pos[0] + beside.size[0] + 60, beside.pos[1]];
-  beside.graph.add(node);
+  node.pos = [x, Math.max(...graph.nodes.map((other) => other.pos[1] + other.size[1])) + 90];
+  graph.add(node);
   return node;
 }
 
@@ -51,7 +52,7 @@ function put(node, name, value) {
 function sendToCompare(node, file) {
   const run = pathOf(file).replace(/manifest\.json$/, "");
   const known = node.graph.nodes.find((n) => n.comfyClass === COMPARE);
-  const target = known ?? addNode(COMPARE, node);
+  const target = known ?? addNode(COMPARE, node.graph, node.pos[0]);
   if (!target) return;
   const value = (name) => target.widgets.find((w) => w.name === name)?.value;
   if (value("run_a") && value("run_b")) put(target, "run_a", value("run_b")); // the older one makes room
@@ -70,7 +71,7 @@ async function useAsReference(node, picture) {
   body.append("image", blob, `${picture.filename.replace(/\.\w+$/, "")}.png`);
   body.append("subfolder", "lift123");
   const answer = await (await api.fetchApi("/upload/image", { method: "POST", body })).json();
-  const loader = addNode("LoadImage", node);
+  const loader = addNode("LoadImage", node.graph, node.pos[0]);
   if (loader) put(loader, "image", [answer.subfolder, answer.name].filter(Boolean).join("/"));
 }
 
