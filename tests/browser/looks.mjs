@@ -79,8 +79,10 @@ export async function dropFiles(page, files) {
     for (const type of ["dragEnter", "dragOver", "drop"]) {
       await session.send("Input.dispatchDragEvent", { type, x: 800, y: 500, data });
     }
-    await page.waitForFunction(() => window.comfyAPI.app.app.graph.nodes.length > 0, null, { timeout: 20000 }).catch(() => {});
-    await page.waitForTimeout(700);
+    await page.waitForFunction((name) => { // its tab is named after the file
+      const { graph, extensionManager } = window.comfyAPI.app.app;
+      return graph.nodes.length > 0 && extensionManager.workflow.activeWorkflow?.filename?.startsWith(name);
+    }, file.split("/").pop().replace(/\.\w+$/, ""), { timeout: 120000 }).catch(() => {});
     seen.push({ file, types: await page.evaluate(() => window.comfyAPI.app.app.graph.nodes.map((n) => n.type)) });
   }
   return seen;
