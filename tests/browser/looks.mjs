@@ -36,7 +36,7 @@ export async function appMode(page) {
   return { text, values: await page.evaluate(() => [...document.querySelectorAll("input, textarea")].map((e) => e.value)) };
 }
 
-// Graphs as they are loaded from files: [{file, missing, labels, inside, sent}], of nodes in them and in their subgraphs.
+// Graphs as they are loaded from files: [{file, missing, labels, inside, sent, api}], subgraphs' nodes included.
 export async function openGraphs(page, graphs) {
   const seen = [];
   for (const { file, data } of graphs) {
@@ -47,7 +47,7 @@ export async function openGraphs(page, graphs) {
       const known = (n) => n.isSubgraphNode?.() || window.LiteGraph.registered_node_types[n.type];
       const { output } = await app.graphToPrompt();
       return { file: title, missing: nodes.filter((n) => n.has_errors || !known(n)).map((n) => n.type),
-        labels: nodes.flatMap((n) => n.widgets ?? []).map((w) => w.label), inside: nodes.map((n) => n.type), sent: Object.values(output).map((n) => n.class_type) };
+        labels: nodes.flatMap((n) => n.widgets ?? []).map((w) => w.label), inside: nodes.map((n) => n.type), sent: Object.values(output).map((n) => n.class_type), api: output };
     }, [file, data]));
   }
   return seen;
