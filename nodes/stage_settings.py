@@ -49,9 +49,9 @@ def mesh_settings() -> list:
     ]
 
 
-_COUNTS = {"iterations": "iterations", "render_size": "size", "reference_size": "reference_size", "grid": "tets",
+COUNTS = {"iterations": "iterations", "render_size": "size", "reference_size": "reference_size", "grid": "tets",
            "novel_batch": "novel_batch", "preview_every": "preview_every", "mesh_iterations": "mesh_iterations"}
-_WEIGHTS = {"rgb_weight": "rgb", "mask_weight": "mask", "depth_weight": "depth", "normal_weight": "normal",
+WEIGHTS = {"rgb_weight": "rgb", "mask_weight": "mask", "depth_weight": "depth", "normal_weight": "normal",
             "smooth_normals": "mesh_normal", "smooth_surface": "mesh_laplacian"}
 
 
@@ -66,9 +66,9 @@ def overridden(config, quality: str = "normal", **values):
 
     A size or number of new views that was set counts from the first iteration on.
     """
-    counts = {_COUNTS[k]: v for k, v in values.items() if k in _COUNTS and v > 0}
+    counts = {COUNTS[k]: v for k, v in values.items() if k in COUNTS and v > 0}
     for name, early in (("size", "early_size"), ("novel_batch", "early_batch")):
         if name in counts and getattr(config, early, 0):
             counts[early] = 0
-    weights = {_WEIGHTS[k]: Constant(v) for k, v in values.items() if k in _WEIGHTS and v >= 0}
+    weights = {WEIGHTS[k]: Constant(v) for k, v in values.items() if k in WEIGHTS and v >= 0}
     return replace(worked(config, quality), **counts, **weights)

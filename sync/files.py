@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from ..host import renamed
-from . import blueprints, graphs, pages, translations
+from . import blueprints, graphs, pages, presets, translations
 from .definitions import SyncError, object_info, pack_nodes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +21,8 @@ def wanted(root: Path = ROOT) -> dict[Path, str]:
     nodes = pack_nodes()
     graphs_there = workflows(root / "workflows")
     return (locales(nodes, root / "locales" / "en") | documents(nodes, root) | graphs_there | subgraphs(root, graphs_there)
-            | {root / "web" / "js" / "renamed_tables.js": former_names()})
+            | {root / "web" / "js" / "renamed_tables.js": former_names(),
+               root / "web" / "js" / "preset_numbers.js": presets.module()})
 
 
 def locales(nodes: dict, folder: Path) -> dict[Path, str]:

@@ -36,7 +36,7 @@ export async function appMode(page) {
   return { text, values: await page.evaluate(() => [...document.querySelectorAll("input, textarea")].map((e) => e.value)) };
 }
 
-// Graphs as they are loaded from files: [{file, missing, inside, sent}], types of nodes in them and in their subgraphs.
+// Graphs as they are loaded from files: [{file, missing, labels, inside, sent, api}], subgraphs' nodes included.
 export async function openGraphs(page, graphs) {
   const seen = [];
   for (const { file, data } of graphs) {
@@ -47,7 +47,7 @@ export async function openGraphs(page, graphs) {
       const known = (n) => n.isSubgraphNode?.() || window.LiteGraph.registered_node_types[n.type];
       const { output } = await app.graphToPrompt();
       return { file: title, missing: nodes.filter((n) => n.has_errors || !known(n)).map((n) => n.type),
-        inside: nodes.map((n) => n.type), sent: Object.values(output).map((n) => n.class_type) };
+        labels: nodes.flatMap((n) => n.widgets ?? []).map((w) => w.label), inside: nodes.map((n) => n.type), sent: Object.values(output).map((n) => n.class_type), api: output };
     }, [file, data]));
   }
   return seen;
@@ -79,8 +79,10 @@ export async function dropFiles(page, files) {
     for (const type of ["dragEnter", "dragOver", "drop"]) {
       await session.send("Input.dispatchDragEvent", { type, x: 800, y: 500, data });
     }
-    await page.waitForFunction(() => window.comfyAPI.app.app.graph.nodes.length > 0, null, { timeout: 20000 }).catch(() => {});
-    await page.waitForTimeout(700);
+    await page.waitForFunction((name) => { // its tab is named after the file
+      const { graph, extensionManager } = window.comfyAPI.app.app;
+      return graph.nodes.length > 0 && extensionManager.workflow.activeWorkflow?.filename?.startsWith(name);
+    }, file.split("/").pop().replace(/\.\w+$/, ""), { timeout: 120000 }).catch(() => {});
     seen.push({ file, types: await page.evaluate(() => window.comfyAPI.app.app.graph.nodes.map((n) => n.type)) });
   }
   return seen;
