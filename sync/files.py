@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from ..host import renamed
-from . import graphs, pages, translations
+from . import graphs, languages, pages, translations
 from .definitions import SyncError, object_info, pack_nodes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,8 +19,10 @@ def wanted(root: Path = ROOT) -> dict[Path, str]:
     ``definitions.prepare`` comes first.  SyncError names what has to be decided by hand.
     """
     nodes = pack_nodes()
-    return (locales(nodes, root / "locales" / "en") | documents(nodes, root) | workflows(root / "workflows")
-            | {root / "web" / "js" / "renamed_tables.js": former_names()})
+    english = locales(nodes, root / "locales" / "en")
+    words = {file.stem: json.loads(text) for file, text in english.items()}
+    return (english | languages.written(words, root / "sync" / "languages", root / "locales") | documents(nodes, root)
+            | workflows(root / "workflows") | {root / "web" / "js" / "renamed_tables.js": former_names()})
 
 
 def locales(nodes: dict, folder: Path) -> dict[Path, str]:
@@ -37,7 +39,9 @@ def locales(nodes: dict, folder: Path) -> dict[Path, str]:
 def documents(nodes: dict, root: Path) -> dict[Path, str]:
     """Help pages, and the list of nodes where there is one."""
     found = {root / "web" / "docs" / f"{name}.md": node.GET_SCHEMA() for name, node in nodes.items()}
-    done = {page: pages.help_page(schema, read(page)) for page, schema in found.items()}
+    titles = {name: node.GET_SCHEMA().display_name for name, node in nodes.items()}
+    done = {page: pages.help_page(schema, read(page), (ROOT / "web" / "docs" / pages.PICTURES / f"{page.stem}.jpg").is_file(), titles)
+            for page, schema in found.items()}
     listing = root / "docs" / "nodes.md"
     return done | ({listing: pages.node_list(nodes, read(listing))} if listing.is_file() else {})
 
