@@ -53,6 +53,6 @@ a node               ``host/base.py``, ``host/runner.py``, then ``nodes/render.p
 a checkpoint layout  ``loaders/public.py`` and ``loaders/ldm.py``; kinds: ``catalog/kinds.py``,
                      published names: ``catalog/registry.py``
 a metric             ``metrics/image.py``, then ``stages/results/evaluate.py``
-a language           ``locales/en``, which ``launch.py sync`` writes
+a language           ``sync/languages.py``; ``locales/en`` is what ``launch.py sync`` writes
 Recipes with the files of each: ``CONTRIBUTING.md``.
 """

@@ -4,7 +4,8 @@ A schema in ``nodes/`` is the one place for names, types, defaults, ranges, choi
 
 locales/en/nodeDefs.json   names and tooltips                          ``translations.py``
 locales/en/main.json       menu folders and wire types                 ``translations.py``
-web/docs/*.md              title, first paragraph, Inputs and Outputs  ``pages.py``
+locales/CODE               other languages, from sync/languages         ``languages.py``
+web/docs/*.md              title, lead, picture, lists, See also         ``pages.py``
 docs/nodes.md              the table between its markers               ``pages.py``
 workflows/*.json           new inputs and outputs, with defaults       ``graphs.py``
 workflows/api/*.json       the whole file                              ``graphs.py``

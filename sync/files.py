@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from ..host import renamed
-from . import blueprints, graphs, pages, presets, translations
+from . import blueprints, graphs, languages, pages, presets, translations
 from .definitions import SyncError, object_info, pack_nodes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,7 +20,10 @@ def wanted(root: Path = ROOT) -> dict[Path, str]:
     """
     nodes = pack_nodes()
     graphs_there = workflows(root / "workflows")
-    return (locales(nodes, root / "locales" / "en") | documents(nodes, root) | graphs_there | subgraphs(root, graphs_there)
+    english = locales(nodes, root / "locales" / "en")
+    words = {file.stem: json.loads(text) for file, text in english.items()}
+    return (english | languages.written(words, root / "sync" / "languages", root / "locales") | documents(nodes, root)
+            | graphs_there | subgraphs(root, graphs_there)
             | {root / "web" / "js" / "renamed_tables.js": former_names(),
                root / "web" / "js" / "preset_numbers.js": presets.module()})
 
@@ -39,7 +42,9 @@ def locales(nodes: dict, folder: Path) -> dict[Path, str]:
 def documents(nodes: dict, root: Path) -> dict[Path, str]:
     """Help pages, and the list of nodes where there is one."""
     found = {root / "web" / "docs" / f"{name}.md": node.GET_SCHEMA() for name, node in nodes.items()}
-    done = {page: pages.help_page(schema, read(page)) for page, schema in found.items()}
+    titles = {name: node.GET_SCHEMA().display_name for name, node in nodes.items()}
+    done = {page: pages.help_page(schema, read(page), (ROOT / "web" / "docs" / pages.PICTURES / f"{page.stem}.jpg").is_file(), titles)
+            for page, schema in found.items()}
     listing = root / "docs" / "nodes.md"
     return done | ({listing: pages.node_list(nodes, read(listing))} if listing.is_file() else {})
 

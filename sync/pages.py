@@ -1,7 +1,8 @@
 """Help pages (``web/docs``) and the list of nodes (``docs/nodes.md``): their generated parts.
 
-Of a help page the title, the paragraph below it and the sections "Inputs" and "Outputs" are generated; everything else
-is written by hand.  A node without a page gets one with these parts.  In ``docs/nodes.md`` the lines between BEGIN and
+Of a help page the title, the paragraph and the picture below it and the sections "Inputs", "Outputs" and "See also" are
+generated; everything else is written by hand.  ComfyUI shows a page in a panel 272 pixels wide, so there are no wide tables:
+name and meaning come first, the type last.  A node without a page gets one with these parts.  In ``docs/nodes.md`` the lines between BEGIN and
 END are generated.
 """
 
@@ -14,23 +15,42 @@ from .definitions import SyncError
 BEGIN, END = "<!-- launch.py sync: nodes -->", "<!-- end -->"
 FILES = {"checkpoint"}  # inputs whose choices are files of this machine
 MOST = 9  # choices that are listed; of a longer list only the default is told
-HEAD = "| name | type | meaning |\n|---|---|---|\n"
+PICTURES = "pictures"  # below the help pages; a node's picture has its name
+SEE = "See also"
+_PICTURE = rf"(?m)\A!\[[^\]\n]*\]\({PICTURES}/[^)\n]*\)\n*"
 _SECTION = r"(?ms)^## {}\n.*?(?=^## |\Z)"
 
 
-def help_page(schema, page: str) -> str:
-    """``page`` with its generated parts anew; an empty one becomes a new page."""
+def help_page(schema, page: str, picture: bool = False, titles: dict[str, str] | None = None) -> str:
+    """``page`` with its generated parts anew; an empty one becomes a new page.
+
+    picture: whether the node has one.  titles: node id -> display name of all nodes, for the links at the end.
+    """
     lead = f"# {schema.display_name}\n\n{schema.description}\n"
-    tables = {"Inputs": [input_row(i) for i in schema.inputs], "Outputs": [output_row(o) for o in schema.outputs]}
-    sections = {name: f"## {name}\n\n{HEAD}{''.join(rows)}" for name, rows in tables.items() if rows}
-    if not page.strip():
-        return "\n".join([lead, *sections.values()])
+    if picture:
+        lead += f"\n![{schema.display_name}]({PICTURES}/{schema.node_id}.jpg)\n"
+    lists = {"Inputs": [input_row(i) for i in schema.inputs], "Outputs": [output_row(o) for o in schema.outputs]}
+    sections = {name: f"## {name}\n\n{''.join(rows)}" for name, rows in lists.items() if rows}
     rest = page.split("\n\n", 2)[2] if page.count("\n\n") > 1 else ""
-    for name in reversed(tables):
+    rest = re.sub(_PICTURE, "", rest)
+    for name in (*lists, SEE):
         rest = re.sub(_SECTION.format(name), "", rest)
     above, mark, below = rest.partition("## ")
     parts = [lead, _block(above), *sections.values(), _block(mark + below)]
-    return "\n".join(part for part in parts if part)
+    text = "\n".join(part for part in parts if part)
+    return text + see_also(schema, text, titles or {})
+
+
+def see_also(schema, text: str, titles: dict[str, str]) -> str:
+    """The section that links the nodes which a page names; nothing where it names none."""
+    body = text.split("\n", 1)[1] if "\n" in text else ""
+    found = []
+    for node, title in sorted(titles.items(), key=lambda entry: -len(entry[1])):  # "Export" is no node, "Bake and Export" is
+        if re.search(rf"(?<![\w-]){re.escape(title)}(?![\w-])", body):
+            body = re.sub(rf"(?<![\w-]){re.escape(title)}(?![\w-])", "", body)
+            found += [node] if node != schema.node_id else []
+    links = [f"[{title}]({node}.md)" for node, title in titles.items() if node in found]
+    return f"\n## {SEE}\n\n{', '.join(links)}\n" if links else ""
 
 
 def _block(text: str) -> str:
@@ -39,20 +59,20 @@ def _block(text: str) -> str:
 
 
 def input_row(entry) -> str:
-    """One line of the table of inputs."""
+    """One line of the list of inputs."""
     notes = _values(entry) or ("Optional." if entry.optional else "")
     return _row(entry.display_name or entry.id, entry.get_io_type(), f"{entry.tooltip} {notes}".strip())
 
 
 def output_row(entry) -> str:
-    """One line of the table of outputs."""
+    """One line of the list of outputs."""
     kind = entry.get_io_type() + (" list" if entry.is_output_list else "")
     return _row(entry.display_name, kind, entry.tooltip)
 
 
 def _row(name: str, kind: str, meaning: str) -> str:
     kind = kind.replace(",", " or ").replace("*", "any")
-    return f"| **{name}** | {kind} | {meaning} |\n"
+    return f"- **{name}**: {meaning} `{kind}`\n"
 
 
 def _values(entry) -> str:
