@@ -177,7 +177,8 @@ def beside(mesh, x):
 SITTING = {f"{bone}_{side}": [turn, 0, 0] for side in "lr" for bone, turn in (("thigh", -1.5), ("shin", 1.5))}
 WRONG = {
     "no body": ("a body layer", lambda layers, toy: LayeredMesh({"hair": layers["hair"]})),
-    "two figures": ("one figure", lambda layers, toy: LayeredMesh({"body": merge([layers["body"], beside(layers["body"], 1.5)])})),
+    "two figures": ("one figure", lambda layers, toy: LayeredMesh(
+        {"body": merge([layers["body"], beside(layers["body"], 1.5)])})),
     "hair elsewhere": ("one character", lambda layers, toy: layers.replaced("hair", beside(layers["hair"], 5.0))),
     "arms down": ("A-pose", lambda layers, toy: LayeredMesh(
         {"body": toy.posed({"arm_l": [0, 0, -0.75], "arm_r": [0, 0, 0.75]}, CELLS)["body"]})),
