@@ -59,7 +59,8 @@ def read_motion(source: str | os.PathLike, clip: int = 0) -> tuple[Motion, tuple
     elif data.lstrip()[:9].upper() == b"HIERARCHY":
         found, notes = read_bvh(data, path.stem)
     else:
-        raise InputError("motion file", "a .vrma, .glb, .vrm or .bvh file", f"{path.name}, which is none", "Convert it in Blender.")
+        raise InputError("motion file", "a .vrma, .glb, .vrm or .bvh file", f"{path.name}, which is none",
+                         "Convert it in Blender.")
     return to_motion(found), notes
 
 
