@@ -22,9 +22,11 @@ from bench_tools import ROOT, machine, table
 from lift123.pipelines import stdgen
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.layers import LayeredMesh
+from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.core.rig import BONES, REQUIRED, RiggedLayers
 from lift123.pipelines.io.color import encode_png
 from lift123.pipelines.loaders import embedded_characters as small
+from lift123.pipelines.metrics.geometry import sample_surface
 from lift123.pipelines.metrics.layers import penetration
 from lift123.pipelines.ops.closest import closest_point
 from lift123.pipelines.rigging.motions import walk
@@ -55,6 +57,11 @@ def layers_of(start: str, index: int, args) -> LayeredMesh:
         assert made.refined is not None
         save_layers(kept, RefinedLayers(made.refined.layers))
     return load_layers(kept).layers
+
+
+def middle(body: Mesh) -> torch.Tensor:
+    """[3] float64 the middle of a body's surface."""
+    return sample_surface(body, 20_000, torch.Generator().manual_seed(0)).double().mean(0)
 
 
 def joint_errors(found: torch.Tensor, true: torch.Tensor, height: float) -> dict[str, float]:
@@ -92,14 +99,18 @@ def run_one(start: str, index: int, args) -> dict:
         return json.loads(kept.read_text(encoding="utf-8"))
     layers = layers_of(start, index, args)
     truth = true_rigged(heldout_character(index), LayeredMesh({})).rig
-    body = heldout_character(index).posed(A_POSE, 32)["body"] if start == "networks" else layers["body"]
-    height = float(body.vertices[:, 1].max() - body.vertices[:, 1].min())
+    true_body = heldout_character(index).posed(A_POSE, 32)["body"] if start == "networks" else layers["body"]
+    height = float(true_body.vertices[:, 1].max() - true_body.vertices[:, 1].min())
     figures: dict = {"caption": heldout_character(index).caption}
     began = time.process_time()
     try:
         rig = find_rig(layers)
         assert truth is not None
         figures |= {"joints": joint_errors(rig.joints, truth.joints, height), "guessed": list(rig.guessed)}
+        if start == "networks":
+            shift = middle(true_body) - middle(layers["body"])
+            figures |= {"shift": [float(v) / height * 100 for v in shift],
+                        "placed": joint_errors(rig.joints + shift, truth.joints, height)}
         rigged = bound(layers, rig)
         figures |= {"seconds": time.process_time() - began, "notes": list(rigged.notes)}
         if start == "true":
@@ -140,6 +151,12 @@ def report(start: str, found: dict[int, dict]) -> list[str]:
             lines.append(f"- {words}: {sum(values) / len(values):.2f} %, worst character {max(values):.2f} %")
     head = ["character", "caption", "joints %", "worst %", "guessed"]
     head += ["body posed %", "worst pose %", "to surface %", "clothing %", "inside %", "true skin inside %"] * (start == "true")
+    placed = [f["placed"][n] for f in fitted.values() if "placed" in f for n in REQUIRED]
+    if placed:
+        far = max(fitted, key=lambda i: abs(fitted[i]["shift"][2]))
+        lines.append(f"- against the true figure moved onto the network's body (their surfaces' middles; the network may put the "
+                     f"whole figure elsewhere, at most {abs(fitted[far]['shift'][2]):.1f} % in depth, character {far}): mean "
+                     f"{sum(placed) / len(placed):.2f} %, worst {max(placed):.2f} %")
     lines += ["", table([*head, "fit and bind, s"], rows), table(["bone", "", "mean %", "worst %"], per_bone)]
     lines += [f"Refused: character {i} ({f['caption']}): {f['refused']}" for i, f in found.items() if "refused" in f]
     return lines

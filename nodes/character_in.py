@@ -39,21 +39,22 @@ class LoadCharacterFile(Node):
     def define_schema(cls):
         return io.Schema(
             node_id="Lift123_LoadCharacterFile", display_name="Load Character File", category=MENU,
-            description="Reads a VRM 0.x, VRM 1.0 or skinned GLB file as body, clothing and hair with its own skeleton and weights. "
-                        "Layers are told apart by the names of nodes and materials, or by the bones that hold them.",
+            description="Reads a VRM 0.x, VRM 1.0 or skinned GLB file as body, clothing and hair with its own skeleton and "
+                        "weights. Layers are told apart by the names of nodes and materials, or by the bones that hold them.",
             search_aliases=["vrm", "import", "avatar", "vroid", "mixamo", "glb", "rigged"],
             inputs=[
                 io.String.Input("file", default="character.vrm [input]",
-                                tooltip="A .vrm or .glb file, relative to ComfyUI's output folder; with ' [input]' behind it, to "
-                                        "the input folder."),
+                                tooltip="A .vrm or .glb file, relative to ComfyUI's output folder; with ' [input]' behind it, "
+                                        "to the input folder."),
                 io.Combo.Input("pose", options=["bind pose", "a-pose"], default="bind pose",
-                               tooltip="bind pose: as the weights were given, mostly a T-pose. a-pose: arms 45 degrees down by the "
-                                       "file's own weights, as StdGEN's networks and Fit Skeleton want them."),
+                               tooltip="bind pose: as the weights were given, mostly a T-pose. a-pose: arms 45 degrees down by "
+                                       "the file's own weights, as StdGEN's networks and Fit Skeleton want them."),
             ],
             outputs=[layers_output("Body, clothing and hair, to refine, replace, paint or export."),
                      types.Rigged.Output("rigged", display_name="rigged layers",
                                          tooltip="The same with the file's skeleton and weights, to pose, animate or export."),
-                     io.String.Output("report", display_name="report", tooltip="What became which layer, and what was left out.")],
+                     io.String.Output("report", display_name="report",
+                                      tooltip="What became which layer, and what was left out.")],
             hidden=[io.Hidden.unique_id],
         )
 

@@ -70,9 +70,11 @@ class TextureLayers(Node):
                         "over its front the A-pose picture at its full size. For exports with and without bones.",
             search_aliases=["uv", "unwrap", "bake", "texture", "stdgen", "rig"],
             inputs=[
-                types.Layers.Input("layers", tooltip="Layers with colors, from Project Colors: places that no view sees keep them."),
-                types.CharacterViews.Input("views", optional=True, tooltip="Six views of the levels that show the layers. Without "
-                                                                           "them only the layers' own colors are baked."),
+                types.Layers.Input("layers",
+                                   tooltip="Layers with colors, from Project Colors: places that no view sees keep them."),
+                types.CharacterViews.Input("views", optional=True,
+                                           tooltip="Six views of the levels that show the layers. Without them only the layers' "
+                                                   "own colors are baked."),
                 io.Image.Input("picture", optional=True,
                                tooltip="The A-pose from the front, from Canonicalize, which keeps a picture's own pixels where "
                                        "the figure stood in A-pose already. A picture of another pose is left out and said so."),
@@ -83,7 +85,7 @@ class TextureLayers(Node):
             outputs=[layers_output("The layers with texture coordinates and textures, and the same colors at their vertices."),
                      io.Image.Output("textures", display_name="textures", tooltip="The textures side by side, inside out."),
                      io.String.Output("report", display_name="report",
-                                      tooltip="How much of each texture views and picture painted, and whether the picture fits.")],
+                                      tooltip="How much of each texture views and picture painted; whether the picture fits.")],
             hidden=[io.Hidden.unique_id],
         )
 

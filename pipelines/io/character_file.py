@@ -187,7 +187,9 @@ class _Source:
 
     def _part(self, node: Entry, mesh: Entry, primitive: Entry, hangs: float) -> tuple[str, str]:
         """(name for people, part)."""
-        material = self.root.item("materials", primitive.whole("material")).data.get("name", "") if "material" in primitive else ""
+        material = ""
+        if "material" in primitive:
+            material = self.root.item("materials", primitive.whole("material")).data.get("name", "")
         names = [str(n) for n in (node.data.get("name", ""), material, mesh.data.get("name", ""))]
         part = part_by_name(str(material)) or part_by_name(names[0], names[2])
         return str(material) or names[0] or mesh.where, part or ("hair" if hangs > MOSTLY else "body")

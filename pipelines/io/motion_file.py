@@ -29,8 +29,9 @@ class Clip:
     """A motion as a file has it, bone by bone, in the file's own space.
 
     bones:  names of VRM, parents first.
-    rest:   [B, 3, 3] and places [B, 3] of the bones at rest; turns: [T, B, 3, 3] and hips [T, 3] over time; times [T] seconds.
-    floor:  height of the floor under the motion along the file's own axes [3], or None: under the rest pose.
+    rest:   [B, 3, 3] turns and places [B, 3] of the bones at rest.
+    turns:  [T, B, 3, 3] of the bones and hips [T, 3] over time; times: [T] seconds.
+    lowest: [T, 3] of each frame the joint that is lowest once the figure stands upright; None: the floor is the rest pose's.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Clip:
     turns: np.ndarray
     hips: np.ndarray
     times: np.ndarray
-    lowest: np.ndarray | None = None  # [T, 3] of each frame the joint that is lowest once the figure stands upright
+    lowest: np.ndarray | None = None
 
 
 def read_motion(source: str | os.PathLike, clip: int = 0) -> tuple[Motion, tuple[str, ...]]:
@@ -58,7 +59,8 @@ def read_motion(source: str | os.PathLike, clip: int = 0) -> tuple[Motion, tuple
     elif data.lstrip()[:9].upper() == b"HIERARCHY":
         found, notes = read_bvh(data, path.stem)
     else:
-        raise InputError("motion file", "a .vrma, .glb, .vrm or .bvh file", f"{path.name}, which is none", "Convert it in Blender.")
+        raise InputError("motion file", "a .vrma, .glb, .vrm or .bvh file", f"{path.name}, which is none",
+                         "Convert it in Blender.")
     return to_motion(found), notes
 
 

@@ -179,7 +179,8 @@ def test_layers_without_bones_say_so(truth):
 @pytest.mark.parametrize("name, bone", [
     ("mixamorig:LeftForeArm", "leftLowerArm"), ("mixamorig:RightUpLeg", "rightUpperLeg"), ("mixamorig:LeftLeg", "leftLowerLeg"),
     ("mixamorig:Spine1", "chest"), ("J_Bip_L_UpperArm", "leftUpperArm"), ("J_Bip_C_Hips", "hips"), ("thigh_r", "rightUpperLeg"),
-    ("upper_arm.L", "leftUpperArm"), ("Left elbow", "leftLowerArm"), ("DEF-shin.R", "rightLowerLeg"), ("clavicle_l", "leftShoulder"),
+    ("upper_arm.L", "leftUpperArm"), ("Left elbow", "leftLowerArm"), ("DEF-shin.R", "rightLowerLeg"),
+    ("clavicle_l", "leftShoulder"),
     ("pelvis", "hips"), ("Head", "head"), ("lowerLeg.R", "rightLowerLeg"), ("tail", None), ("mixamorig:LeftHandThumb1", None),
     ("J_Sec_Hair1_01", None), ("leftToeBase", "leftToes"),
 ])
@@ -188,8 +189,8 @@ def test_bones_by_the_names_of_many_programs(name, bone):
 
 
 def test_parts_by_name():
-    said = {"N00_000_00_FaceEyeline_00_FACE": "face", "N00_001_02_Shoes_01_CLOTH": "body", "Hair.001": "hair", "Dress": "clothing",
-            "N00_000_00_HairBack_00_HAIR": "hair", "Material.003": None, "body": "body", "EyeIris": "face"}
+    said = {"N00_000_00_FaceEyeline_00_FACE": "face", "N00_001_02_Shoes_01_CLOTH": "body", "Hair.001": "hair",
+            "Dress": "clothing", "N00_000_00_HairBack_00_HAIR": "hair", "Material.003": None, "body": "body", "EyeIris": "face"}
     assert {name: part_by_name(name) for name in said} == said
 
 

@@ -87,7 +87,8 @@ def test_textures_are_in_both_files_and_vertex_colors_in_neither(textured, rigge
         assert len(gltf["images"]) == len(gltf["textures"]) == len(rigged.layers)
         for k, mesh in enumerate(gltf["meshes"]):
             (primitive,) = mesh["primitives"]
-            assert {"TEXCOORD_0", "JOINTS_0", "WEIGHTS_0"} <= set(primitive["attributes"]) and "COLOR_0" not in primitive["attributes"]
+            names = set(primitive["attributes"])
+            assert {"TEXCOORD_0", "JOINTS_0", "WEIGHTS_0"} <= names and "COLOR_0" not in names
             assert gltf["materials"][primitive["material"]]["pbrMetallicRoughness"]["baseColorTexture"] == {"index": k}
     got, want = read_glb((textured / "toy.glb").read_bytes()), rigged.layers.merged()
     assert got.texture is not None and got.uvs is not None and want.vertex_colors is not None

@@ -5,14 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+import trimesh
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.layers import LayeredMesh
-from lift123.pipelines.core.mesh import merge
+from lift123.pipelines.core.mesh import Mesh, merge
 from lift123.pipelines.core.rig import (
     BONES,
     PARENTS,
     REQUIRED,
     Rig,
+    RiggedLayers,
     Skin,
     between,
     compose,
@@ -21,11 +23,14 @@ from lift123.pipelines.core.rig import (
     quaternions,
     rotation,
 )
+from lift123.pipelines.io.glb import read_glb
 from lift123.pipelines.metrics.layers import penetration
 from lift123.pipelines.ops.closest import closest_point
 from lift123.pipelines.rigging.dress import bind_layers, hair_chains
 from lift123.pipelines.rigging.motions import pose_from_text, walk
+from lift123.pipelines.stages.characters.export import ExportFrame
 from lift123.pipelines.stages.characters.rig import find_rig, stretched
+from lift123.pipelines.stages.characters.rig_files import write_files
 from lift123.pipelines.toybox.characters import A_POSE, heldout_character
 from lift123.pipelines.toybox.characters.rig import posed_in_a_frame, true_rigged, true_turns
 
@@ -78,15 +83,15 @@ def test_posed_bodies_agree_with_the_truth(toy, found, truth):
     assert float((got.vertices - want.vertices).norm(dim=1).mean()) < 0.015 * height_of(truth.layers)
 
 
-@pytest.mark.parametrize("degrees, least, most", [(45, 0.95, 1.05), (90, 0.88, 1.08)])
-def test_bends_keep_the_body_s_volume(found, degrees, least, most):
-    before = float(found.layers["body"].signed_volume())
-    angle = math.radians(degrees)
-    bends = [("leftLowerArm", (0, -angle, 0)), ("rightLowerLeg", (angle, 0, 0)), ("leftUpperLeg", (-angle, 0, 0)),
-             ("rightUpperArm", (0, 0, -angle / 2)), ("head", (0, angle, 0)), ("spine", (angle / 2, 0, 0))]
-    for bone, vector in bends:
-        posed = found.posed(found.rig.motions({bone: rotation(vector)}))["body"]
-        assert least < float(posed.signed_volume()) / before < most, bone
+@pytest.mark.parametrize("degrees, least, most", [(45, 0.985, 1.015), (90, 0.97, 1.015)])
+def test_bends_at_every_joint_keep_the_body_s_volume(found, degrees, least, most):
+    """Every bone, forwards and backwards about each axis; linear blending loses some at a twist, the neck's the most."""
+    before, angle = float(found.layers["body"].signed_volume()), math.radians(degrees)
+    for bone in found.rig.names[: len(BONES)]:
+        for axis in torch.eye(3, dtype=torch.float64):
+            for sign in (1, -1):
+                posed = found.posed(found.rig.motions({bone: rotation(sign * angle * axis)}))["body"]
+                assert least < float(posed.signed_volume()) / before < most, (bone, axis.tolist(), sign)
 
 
 def test_no_vertex_follows_a_far_limb(found, truth):
@@ -159,16 +164,51 @@ def test_the_t_pose_stretches_arms_and_keeps_their_lengths(found):
             assert torch.allclose(along, torch.tensor([sign * float(length), 0, 0]).double(), atol=1e-9)
 
 
-def test_what_cannot_be_rigged_is_refused_in_one_sentence(layers, toy):
-    body = layers["body"]
-    for wrong, words in (
-        (LayeredMesh({"hair": layers["hair"]}), "a body layer"),
-        (LayeredMesh({"body": merge([body, replace(body, vertices=body.vertices + torch.tensor([1.5, 0, 0]))])}), "one figure"),
-        (LayeredMesh({"body": body, "hair": layers["hair"].transformed(1.0, torch.tensor([5.0, 0, 0]))}), "one character"),
-        (LayeredMesh({"body": toy.posed({"arm_l": [0, 0, -0.75], "arm_r": [0, 0, 0.75]}, 32)["body"]}), "A-pose"),
-    ):
-        with pytest.raises(InputError, match=words):
-            find_rig(wrong)
+def block(low, high):
+    """A closed box of small faces."""
+    made = trimesh.creation.box(bounds=[low, high]).subdivide().subdivide()
+    return Mesh(torch.tensor(made.vertices, dtype=torch.float32), torch.tensor(made.faces, dtype=torch.int64))
+
+
+def beside(mesh, x):
+    return replace(mesh, vertices=mesh.vertices + torch.tensor([x, 0.0, 0.0]))
+
+
+SITTING = {f"{bone}_{side}": [turn, 0, 0] for side in "lr" for bone, turn in (("thigh", -1.5), ("shin", 1.5))}
+WRONG = {
+    "no body": ("a body layer", lambda layers, toy: LayeredMesh({"hair": layers["hair"]})),
+    "two figures": ("one figure", lambda layers, toy: LayeredMesh(
+        {"body": merge([layers["body"], beside(layers["body"], 1.5)])})),
+    "hair elsewhere": ("one character", lambda layers, toy: layers.replaced("hair", beside(layers["hair"], 5.0))),
+    "arms down": ("A-pose", lambda layers, toy: LayeredMesh(
+        {"body": toy.posed({"arm_l": [0, 0, -0.75], "arm_r": [0, 0, 0.75]}, CELLS)["body"]})),
+    "seated": ("seated", lambda layers, toy: LayeredMesh({"body": toy.posed(SITTING, CELLS)["body"]})),
+    "a cloak over the arms": ("arms do not stand apart", lambda layers, toy: LayeredMesh(
+        {"body": merge([layers["body"], block((-0.7, -1, -0.3), (0.7, 0.45, 0.25))])})),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_rigged_is_refused_in_one_sentence_and_stays_a_static_file(layers, toy, name):
+    words, make = WRONG[name]
+    wrong = make(layers, toy)
+    with pytest.raises(InputError, match=words) as told:
+        find_rig(wrong)
+    said = str(told.value)
+    assert "\n" not in said and len(said) < 260
+    written = write_files({"glb": None, "vrm": None}, RiggedLayers(wrong, None, refused=said), ExportFrame(), [walk()])
+    assert set(written) == {"glb"} and len(read_glb(written["glb"], weld=False).faces) == len(wrong.merged().faces)
+
+
+def test_a_cape_as_part_of_the_body_names_what_was_guessed(layers):
+    """A curtain behind the legs closes their outline: they are placed by proportion, and the walk still works."""
+    body = merge([Mesh(layers["body"].vertices, layers["body"].faces), block((-0.35, -1, -0.3), (0.35, 0.45, -0.1))])
+    rig = find_rig(LayeredMesh({"body": body}))
+    legs = {f"{side}{bone}" for side in ("left", "right") for bone in ("UpperLeg", "LowerLeg", "Foot", "Toes")}
+    assert legs <= set(rig.guessed) and "leftUpperArm" not in rig.guessed
+    assert all(name in rig.notes[0] for name in legs)
+    made = bind_layers(LayeredMesh({"body": body}), rig)
+    assert write_files({"vrm": None}, made, ExportFrame())["vrm"][:4] == b"glTF"
 
 
 def test_poses_by_hand():

@@ -16,7 +16,8 @@ from ...core.errors import InputError
 from ...core.layers import LayeredMesh
 from ...core.ortho import OrthoCameras, six_views
 from ...render.normal_maps import orthographic_raster, render_attributes
-from .picture import CharacterPicture, figure_box, read_character
+from ..inputs.picture import read_image
+from .picture import LARGEST, SMALLEST, CharacterPicture, figure_box, read_character
 
 ROWS = 256  # at which outlines are compared
 LEAST_OVERLAP = 0.85  # of the outlines: a picture below it shows another pose
@@ -35,7 +36,11 @@ class FrontPicture:
 
 
 def read_front(image: Tensor, layers: LayeredMesh) -> tuple[FrontPicture | None, str]:
-    """:func:`front_picture` of [1, H, W, 3 or 4]; a picture that cannot be read as a figure is left out, too."""
+    """:func:`front_picture` of [1, H, W, 3 or 4]; a picture that shows no figure is left out, too.
+
+    InputError for what is no picture.
+    """
+    read_image(image, SMALLEST, LARGEST)
     try:
         return front_picture(read_character(image, complete=True), layers)
     except InputError as problem:

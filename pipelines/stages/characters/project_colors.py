@@ -108,7 +108,7 @@ def bake_layers(
 
 
 def surface_colors(mesh: Mesh):
-    """A color function: [N, 3] points -> [N, 3] sRGB of the nearest place of ``mesh``: its texture, its vertex colors, or gray."""
+    """A color function: [N, 3] points -> [N, 3] sRGB of the nearest place of ``mesh``: texture, vertex colors, or gray."""
     if mesh.texture is not None:
         return _textured(mesh, mesh.texture)
     vertex_colors = mesh.vertex_colors

@@ -28,7 +28,8 @@ def waves(points, rate=20.0):
 def coarse():
     """Layers as a reconstruction gives them: few vertices, mean colors."""
     layers = layer_toys.figure(cells=28)
-    return layers.replaced("body", dataclasses.replace(layers["body"], vertex_colors=torch.full_like(layers["body"].vertices, 0.5)))
+    gray = torch.full_like(layers["body"].vertices, 0.5)
+    return layers.replaced("body", dataclasses.replace(layers["body"], vertex_colors=gray))
 
 
 @pytest.fixture(scope="module")
