@@ -1,7 +1,7 @@
 """A surface as signed distances, displacements and weights on a grid of cubes (FlexiCubes, Shen et al. 2023).
 
 The same place in a scene as ``TetSdf``, whose paper it follows: distances negative inside, a box around the object, color by
-the field it came from.  What is more is freedom: 21 weights in each cube move the vertices inside it (their Sec. 4.2 and 4.3).
+the field it came from.  What is more is freedom: 21 weights in each cube move the vertices inside it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class FlexiSdf(torch.nn.Module):
     weights: [(2 n)^3, 21] parameter, 0 = plain dual marching cubes (``CubeWeights.from_raw``).
     scale:   [3] buffer, half extents of the box in scene units.
     color:   as ``TetSdf``'s.
-    In training mode quads become four triangles, through which the splitting weights get gradients; else two (Sec. 4.2).
+    In training mode quads become four triangles, through which the splitting weights get gradients; else two.
     """
 
     floor: Tensor
@@ -66,7 +66,7 @@ class FlexiSdf(torch.nn.Module):
     def extract(self) -> Mesh:
         """The current surface, closed and wound outwards; gradients to ``sdf``, ``deform`` and ``weights``.
 
-        Leaves the paper's L_dev (Sec. 4.5), the mean deviation in scene units, in ``deviation``.  Raises InputError when the
+        Leaves the paper's regularizer L_dev, the mean deviation in scene units, in ``deviation``.  Raises InputError when the
         surface has vanished.
         """
         sdf = torch.maximum(self.sdf, self.floor)
