@@ -18,6 +18,7 @@ from .first_surface import RIM_DISTANCE, DensityFn, Init, box_around, first_dist
 from .tet_sdf import ColorFn
 
 CUBES_PER_TET_CELL = 2  # cubes along a side for each cell of ``TetSdf``: both then have about 8 n^3 points
+LOOK = 32  # cubes per side, at least, where the object's box is looked for: the box's margin is then wider than one
 
 
 class FlexiSdf(torch.nn.Module):
@@ -53,7 +54,8 @@ class FlexiSdf(torch.nn.Module):
                      device: torch.device | str = "cpu", init: Init = "log", keep_parts: float = 0.05,
                      fill_cavities: bool = True, points: Tensor | None = None) -> FlexiSdf:
         """The surface density = threshold of a density function; everything as ``TetSdf.from_density``."""
-        scale = box_around(density, CubeGrid((CUBES_PER_TET_CELL * n,) * 3).points(device), threshold)
+        looked = CubeGrid((max(CUBES_PER_TET_CELL * n, LOOK),) * 3)
+        scale = box_around(density, looked.points(device), threshold)
         if points is not None and len(points):
             scale = torch.maximum(scale, (points.abs().amax(0) + 1.5 / n).clamp(max=1.0))
         field = FlexiSdf(n, scale, color).to(device)
