@@ -71,8 +71,8 @@ class PhotoLoss(Node):
     def define_schema(cls):
         return _schema(
             "PhotoLoss", "Photo Loss", "Further pictures of the same object from known places: front, side and back, or the six "
-            "views of a multi-view network. They are not moved or scaled: frame them like the reference. For a few photos "
-            "(with masks) beside any prior, or without one; a whole set of drawn views instead of a network is Given Views Prior.",
+            "views of a multi-view network. They are not moved or scaled: frame them like the reference. For a few photos, "
+            "with masks, beside any prior or without one; a whole set of views instead of a network: Given Views Prior.",
             [io.Image.Input("images", tooltip="One or several pictures of the object on a plain background, or with masks."),
              io.String.Input("azimuths", default="90", tooltip=_PLACES.format("Where they were taken from")),
              io.String.Input("elevations", default="0", tooltip="One number for all, or one per picture; degrees."),

@@ -172,7 +172,8 @@ class StageOptionsNode(Node):
                 io.Combo.Input("rasterizer", options=[_KEEP, "built-in", "fastest", "nvdiffrast"], default=_KEEP, optional=True,
                                tooltip="Mesh stage: who draws the mesh. fastest = nvdiffrast where it is installed with a CUDA "
                                        "device, else the built-in one. The log at start says what was found."),
-                io.Combo.Input("field_engine", options=[_KEEP, "built-in", "fastest", "tiny-cuda-nn"], default=_KEEP, optional=True,
+                io.Combo.Input("field_engine", options=[_KEEP, "built-in", "fastest", "tiny-cuda-nn"], default=_KEEP,
+                               optional=True,
                                tooltip="Who computes the hash grid and its network. fastest = tiny-cuda-nn where it is installed "
                                        "with a CUDA device (half precision), else the built-in kernels. Scenes stay the same "
                                        "files."),

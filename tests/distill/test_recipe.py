@@ -53,7 +53,8 @@ def test_a_new_line_in_the_registry_is_all_that_node_and_prior_need(monkeypatch)
     network, cameras = Gaussians(guidance=3.0), Cameras.orbit(torch.zeros(2), 0.1, 3.0, 0.4, 8, 8)
 
     def gradient(share):
-        prior = SdsPrior(network, SdsSettings(how=How("halved", (("share", share),))), "text", Voices(network, network.with_prompt, ""))
+        settings = SdsSettings(how=How("halved", (("share", share),)))
+        prior = SdsPrior(network, settings, "text", Voices(network, network.with_prompt, ""))
         images = torch.full((2, network.image_size, network.image_size, 3), 0.5, requires_grad=True)
         prior.loss(images, cameras, 0.3, torch.Generator().manual_seed(0)).sum().backward()
         return images.grad
