@@ -71,7 +71,8 @@ class PhotoLoss(Node):
     def define_schema(cls):
         return _schema(
             "PhotoLoss", "Photo Loss", "Further pictures of the same object from known places: front, side and back, or the six "
-            "views of a multi-view network. They are not moved or scaled: frame them like the reference.",
+            "views of a multi-view network. They are not moved or scaled: frame them like the reference. For a few photos, "
+            "with masks, beside any prior or without one; a whole set of views instead of a network: Given Views Prior.",
             [io.Image.Input("images", tooltip="One or several pictures of the object on a plain background, or with masks."),
              io.String.Input("azimuths", default="90", tooltip=_PLACES.format("Where they were taken from")),
              io.String.Input("elevations", default="0", tooltip="One number for all, or one per picture; degrees."),
@@ -144,7 +145,8 @@ class ClipLoss(Node):
     @classmethod
     def define_schema(cls):
         return _schema(
-            "ClipLoss", "CLIP Loss", "Views from anywhere resemble words, a picture, or both, as CLIP sees it.",
+            "ClipLoss", "CLIP Loss", "Views from anywhere resemble words, a picture, or both, as CLIP sees it. Works without a "
+            "prior; the papers' image term beside a text prior, inside its ramps, is CLIP Image Prior.",
             [types.Clip.Input("clip", tooltip="From Load Embedded Networks or Load CLIP Scorer."),
              io.String.Input("prompt", default="", multiline=True,
                              tooltip="Empty = the reference's prompt, unless an image is connected."),

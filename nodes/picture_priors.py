@@ -20,7 +20,8 @@ class PicturesPrior(Node):
         return io.Schema(
             node_id="Lift123_PicturesPrior", display_name="Given Views Prior", category=f"{CATEGORY}/priors",
             description="Fits pictures of other sides that are known: what SyncDreamer, Zero123++, Era3D or a renderer drew. "
-                        "Alone a plain multi-view fit; with View or Text Priors in Combine Priors both.",
+                        "Alone a plain multi-view fit; with View or Text Priors in Combine Priors both. A whole set of "
+                        "drawn views in the place of a network: this node. A few photos beside a prior: Photo Loss.",
             search_aliases=["multi-view", "multiview fit", "syncdreamer", "zero123++", "era3d", "six views", "photogrammetry"],
             inputs=[
                 io.Image.Input("views", tooltip="Pictures of one object, on white: from RGNV Enhance, Character Views to Images, "
@@ -65,7 +66,8 @@ class ClipImagePrior(Node):
         return io.Schema(
             node_id="Lift123_ClipImagePrior", display_name="CLIP Image Prior", category=f"{CATEGORY}/priors",
             description="Pulls every side towards the reference picture as CLIP sees it: the image term of NeuralLift-360 and "
-                        "Make-It-3D. For Combine Priors, beside a Text Prior.",
+                        "Make-It-3D. For Combine Priors, beside a Text Prior, whose schedules and ramps it then shares. To pull "
+                        "towards words or another picture, or without any prior: CLIP Loss.",
             search_aliases=["neurallift-360", "make-it-3d", "clip loss", "clip guidance"],
             inputs=[
                 types.Clip.Input("clip", tooltip="From Load Embedded Networks or Load CLIP Scorer."),

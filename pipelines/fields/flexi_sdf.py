@@ -1,7 +1,7 @@
 """A surface as signed distances, displacements and weights on a grid of cubes (FlexiCubes, Shen et al. 2023).
 
 The same place in a scene as ``TetSdf``, whose paper it follows: distances negative inside, a box around the object, color by
-the field it came from.  What is more is freedom: 21 weights in each cube move the vertices inside it (their Sec. 4.2 and 4.3).
+the field it came from.  What is more is freedom: 21 weights in each cube move the vertices inside it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .first_surface import RIM_DISTANCE, DensityFn, Init, box_around, first_dist
 from .tet_sdf import ColorFn
 
 CUBES_PER_TET_CELL = 2  # cubes along a side for each cell of ``TetSdf``: both then have about 8 n^3 points
+LOOK = 32  # cubes per side, at least, where the object's box is looked for: the box's margin is then wider than one
 
 
 class FlexiSdf(torch.nn.Module):
@@ -29,7 +30,7 @@ class FlexiSdf(torch.nn.Module):
     weights: [(2 n)^3, 21] parameter, 0 = plain dual marching cubes (``CubeWeights.from_raw``).
     scale:   [3] buffer, half extents of the box in scene units.
     color:   as ``TetSdf``'s.
-    In training mode quads become four triangles, through which the splitting weights get gradients; else two (Sec. 4.2).
+    In training mode quads become four triangles, through which the splitting weights get gradients; else two.
     """
 
     floor: Tensor
@@ -53,7 +54,8 @@ class FlexiSdf(torch.nn.Module):
                      device: torch.device | str = "cpu", init: Init = "log", keep_parts: float = 0.05,
                      fill_cavities: bool = True, points: Tensor | None = None) -> FlexiSdf:
         """The surface density = threshold of a density function; everything as ``TetSdf.from_density``."""
-        scale = box_around(density, CubeGrid((CUBES_PER_TET_CELL * n,) * 3).points(device), threshold)
+        looked = CubeGrid((max(CUBES_PER_TET_CELL * n, LOOK),) * 3)
+        scale = box_around(density, looked.points(device), threshold)
         if points is not None and len(points):
             scale = torch.maximum(scale, (points.abs().amax(0) + 1.5 / n).clamp(max=1.0))
         field = FlexiSdf(n, scale, color).to(device)
@@ -66,7 +68,7 @@ class FlexiSdf(torch.nn.Module):
     def extract(self) -> Mesh:
         """The current surface, closed and wound outwards; gradients to ``sdf``, ``deform`` and ``weights``.
 
-        Leaves the paper's L_dev (Sec. 4.5), the mean deviation in scene units, in ``deviation``.  Raises InputError when the
+        Leaves the paper's regularizer L_dev, the mean deviation in scene units, in ``deviation``.  Raises InputError when the
         surface has vanished.
         """
         sdf = torch.maximum(self.sdf, self.floor)

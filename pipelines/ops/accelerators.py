@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InputError
+from .hashgrid import HashGridConfig
 from .rasterize import Raster, check_faces
 from .rasterizers import WARP, Rasterizer
+from .tiny_cuda import TinyCudaField
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,9 @@ class _NativeRaster(Raster):
 
 
 RASTERIZERS = ("built-in", "fastest", "nvdiffrast")
-LIBRARIES = {"nvdiffrast": "mesh renders in DMTet Refine", "tinycudann": "not used yet", "kiui": "not used yet"}
+ENGINES = ("built-in", "fastest", "tiny-cuda-nn")
+LIBRARIES = {"nvdiffrast": "mesh renders in DMTet Refine", "tinycudann": "hash grid and network of fields",
+             "kiui": "LPIPS where the package lpips is absent"}
 
 
 def found() -> dict[str, bool]:
@@ -48,6 +52,36 @@ def choose_rasterizer(name: str, device: torch.device | str) -> Rasterizer:
         raise ValueError(f"rasterizer must be one of {RASTERIZERS}, got {name!r}")
     usable = found()["nvdiffrast"] and torch.device(device).type == "cuda" and torch.cuda.is_available()
     return nvdiffrast_rasterizer(device) if name == "nvdiffrast" or (name == "fastest" and usable) else WARP
+
+
+def choose_engine(name: str, grid: HashGridConfig, hidden: int, layers: int, device: torch.device | str) -> TinyCudaField | None:
+    """Who computes a field's hash grid and network: None = the built-in kernels.
+
+    "fastest" is tiny-cuda-nn where it and a CUDA device are there.  It has **never been run** on a device by this project's
+    tests, which hand it a stand-in; ``ops.hashgrid`` says what it has to compute.  InputError for "tiny-cuda-nn" where it
+    cannot run, ValueError for a name that is not in ENGINES.
+    """
+    if name not in ENGINES:
+        raise ValueError(f"field_engine must be one of {ENGINES}, got {name!r}")
+    on_cuda = torch.device(device).type == "cuda" and torch.cuda.is_available()
+    if name == "built-in" or (name == "fastest" and not (on_cuda and found()["tinycudann"])):
+        return None
+    if not on_cuda:
+        raise InputError("field_engine", "a CUDA device for tiny-cuda-nn", str(device), "Use 'built-in': it runs anywhere.")
+    try:
+        library = importlib.import_module("tinycudann")
+    except (ImportError, OSError) as error:
+        raise InputError("field_engine", "the library tiny-cuda-nn", f"it cannot be imported ({error})",
+                         "Install it as its page says (it is compiled for one GPU), or use 'built-in'.") from error
+    return TinyCudaField(library, grid, hidden, layers)
+
+
+def kiui_lpips(net: str) -> torch.nn.Module:
+    """kiui's LPIPS network "alex" or "vgg" with random numbers: with its own it would download (0.2.20 was tried).
+
+    Of kiui nothing else is imported; ``kiui.render`` never, it installs packages.
+    """
+    return importlib.import_module("kiui.lpips").LPIPS(net=net, pretrained=False)
 
 
 def _native(raster: Raster) -> Tensor:

@@ -49,7 +49,8 @@ def test_learning_ends_early_on_the_path_and_words_that_are_empty_need_none():
 
 @pytest.fixture(scope="module")
 def trip():
-    return reconstruct(depth_tiny.network(), reference(), RgnvSettings(steps=20, rungs=2), null_text=NullTextSettings(3.0, steps=8, rate=0.3))
+    how = NullTextSettings(3.0, steps=8, rate=0.3)
+    return reconstruct(depth_tiny.network(), reference(), RgnvSettings(steps=20, rungs=2), null_text=how)
 
 
 def test_a_network_under_guidance_comes_nearer_with_learned_contexts(trip):

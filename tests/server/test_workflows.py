@@ -9,8 +9,8 @@ from helpers.comfy_modules import prepare
 from helpers.graphs import FOLDER, INPAINTING, SMALL, api, built, changed, ui
 from lift123.sync import graphs as to_api
 
-PICTURES_ONLY = {"ablation_hifi123_angles", "ablation_weight_curves", "edit_words", "text_to_3d", "three_photos",
-                 "ablation_hifi123",
+PICTURES_ONLY = {"ablation_hifi123_angles", "ablation_weight_curves", "distillation_suite", "edit_words",
+                 "text_to_3d", "three_photos", "ablation_hifi123",
                  "hifi123_inversion", "hifi123_novel_views", "hifi123_rgnv_enhance"}
 NAMES = sorted(p.stem for p in FOLDER.glob("*.json"))
 CORE_NODES = {"LoadImage", "PreviewImage", "Preview3D", "MarkdownNote", "LoadBackgroundRemovalModel", "RemoveBackground",

@@ -7,7 +7,8 @@ from helpers.graphs import SMALL, api, changed, exported, stage, ui
 
 FEW = {"steps": 20, "rungs": 2}
 TINY = {**SMALL, "NerfStage1": {**SMALL["NerfStage1"], "iterations": 6}, "ReferenceView": {"size": 96},
-        "RgsdPrior": FEW, "RgnvEnhance": FEW, "InvertReconstruct": {**FEW, "null_text_steps": 1}, "SampleViews": {"views": 2, "steps": 2},
+        "RgsdPrior": FEW, "RgnvEnhance": FEW, "InvertReconstruct": {**FEW, "null_text_steps": 1},
+        "SampleViews": {"views": 2, "steps": 2},
         "MeshToScene": {"detail": 64}, "RenderViews": {"size": 64, "frames": 2},
         "Evaluate": {"size": 64, "lpips": "off", "views": "papers-18"}}
 EMBEDDED = {f"Load{kind}": {"checkpoint": "embedded"} for kind in ("ViewPrior", "TextPrior", "Depth", "DepthText", "Clip")}

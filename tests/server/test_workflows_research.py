@@ -104,3 +104,56 @@ def test_s_lrm_takes_six_colors_and_the_refinement_says_what_it_wants(comfy, wei
         node["inputs"] = {k: [lift, 0] if v == [refine, 0] else v for k, v in node["inputs"].items()}
     del prompt[refine]
     assert any("glb" in o.get("lift123_files", [{}])[0] for o in comfy.run(prompt)["outputs"].values())
+
+
+def test_rows_of_the_distillation_suite_differ_in_their_method_only():
+    from lift123.pipelines.distill.registry import METHODS
+
+    prompt = api("distillation_suite")
+    told = {key: inputs["method"] for key, inputs in nodes(prompt, "Distillation").items()}
+    assert sorted(told.values()) == sorted(set(METHODS) - {"dds"})
+    rows = list(nodes(prompt, "ViewPrior").values())
+    assert sorted(row["distillation"][0] for row in rows) == sorted(told)
+    assert all(alike(row, rows[0], ["distillation"]) for row in rows)
+    fits = list(nodes(prompt, "NerfStage1").values())
+    assert all(alike(fit, fits[0], ["prior"]) for fit in fits)
+    (results,) = nodes(prompt, "Results").values()
+    assert len([k for k in results if k.startswith("after")]) == len(told)
+
+
+def test_two_rows_of_the_distillation_suite_end_in_one_table(comfy, weights):  # noqa: F811
+    prompt = changed(api("distillation_suite"), **{**TINY, "NerfStage1": {**TINY["NerfStage1"], "iterations": 2}})
+    kept = {k for k, n in nodes(prompt, "Distillation").items() if n["method"] in ("sds", "csd")}
+    for level in ("ViewPrior", "NerfStage1", "Evaluate", "BakeExport", "PreviewImage"):
+        kind = level if level == "PreviewImage" else f"Lift123_{level}"
+        for key, node in list(prompt.items()):
+            if node["class_type"] == kind:
+                wires = {v[0] for v in node["inputs"].values() if isinstance(v, list)}
+                if wires & kept:
+                    kept.add(key)
+                else:
+                    del prompt[key]
+    prompt = {k: n for k, n in prompt.items() if n["class_type"] != "Lift123_Distillation" or k in kept}
+    key = next(k for k, n in prompt.items() if n["class_type"] == "Lift123_Results")
+    inputs = prompt[key]["inputs"]
+    prompt[key]["inputs"] = {k: v for k, v in inputs.items() if not isinstance(v, list) or v[0] in prompt}
+    text = comfy.run(prompt, timeout=900)["outputs"][key]["text"][0]
+    assert "2 done, 0 failed" in text and "distillation_suite/csd_00001" in text and "novel_psnr" in text
+
+
+WORDS = {**TINY, "NerfStage1": {**TINY["NerfStage1"], "iterations": 3}, "RenderViews": {"size": 64, "frames": 2},
+         "PhotoLoss": {"size": 32}}
+
+
+@pytest.mark.parametrize("name, shown", [("text_to_3d_mesh", [4]), ("three_photos", [2]), ("edit_words", [2, 2])])
+def test_words_photos_and_edits_run_in_comfyui(comfy, weights, name, shown):  # noqa: F811
+    """No picture, three pictures, and an existing scene: the embedded networks teach, and something is to be seen."""
+    entry = comfy.run(changed(api(name), **WORDS), timeout=900)
+    prompt = api(name)
+    counts = [len(entry["outputs"][k]["images"]) for k, n in prompt.items() if n["class_type"] == "PreviewImage"]
+    assert sorted(counts) == shown
+    if name == "text_to_3d_mesh":
+        assert any("glb" in o.get("lift123_files", [{}])[0] for o in entry["outputs"].values())
+    if name == "three_photos":
+        assert any("novel_psnr" in str(o.get("text", "")) or "novel-view PSNR" in str(o.get("text", ""))
+                   for o in entry["outputs"].values())

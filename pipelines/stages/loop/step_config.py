@@ -42,6 +42,7 @@ class StepConfig:
     prior:           weight of everything the priors say, a schedule over progress.
     optimizer, lr_factor, clip_norm: "adam" or "adan"; a factor of all rates, a schedule; norm to which all gradients
                      together are cut, 0 = not.
+    engine:          who computes the field: "built-in", "fastest" that is available, or "tiny-cuda-nn" (``ops.accelerators``).
     preview_every, checkpoint_every: steps; 0 = never.
     """
 
@@ -71,6 +72,7 @@ class StepConfig:
     optimizer: Method = "adam"
     lr_factor: Schedule = Constant(1.0)
     clip_norm: float = 0.0
+    engine: str = "built-in"
     preview_every: int = 20
     checkpoint_every: int = 0
 

@@ -181,6 +181,7 @@ class _NerfTrainee:
             load_strict(self.field, scene.part("field"), "scene")
             self.grid = load_grid(scene, device)
             self.average = {k: v.to(device) for k, v in scene.part("ema").items()} or None
+        self.field.use_engine(config.engine)
         groups = self.field.parameter_groups(config.lr_grid, config.lr_mlp)
         self.optimizer = optimizer_of(config.optimizer, groups, device)
         if scene is not None:

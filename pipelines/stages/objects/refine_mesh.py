@@ -161,6 +161,7 @@ class _MeshTrainee:
         self.history.setdefault("switch_step", None)
         self.surface = load_surface(scene, device) if scene.kind == "mesh" else _start(scene, config, reference, device)
         self.color = cast(HashNerf, self.surface.color)  # both ways make a surface with a color field
+        self.color.use_engine(config.engine)
         self.surface.requires_grad_(False)
         if isinstance(self.surface, FlexiSdf):
             self.surface.train(config.optimize != "texture")
