@@ -54,6 +54,11 @@ class TurnTaker:
         self.load()
         return self._target(*args, **kwargs)
 
+    def at_hand(self):
+        """What it stands for, loaded: for who keeps the addresses of its weights for a while."""
+        self.load()
+        return self._target
+
     def __getattr__(self, name: str):
         if name.startswith("__") or name in ("_target", "_patcher", "_room"):
             raise AttributeError(name)

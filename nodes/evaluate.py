@@ -15,6 +15,7 @@ from ..host.memory import require_pictures
 from ..host.runner import Monitor, finish
 from ..pipelines.core.errors import InputError
 from ..pipelines.metrics.protocol import VIEW_SETS
+from ..pipelines.metrics.registration import REGISTRATIONS
 
 SMALLEST = 11  # pixels per side: the window of structural similarity
 
@@ -49,6 +50,10 @@ class Evaluate(Node):
                 io.MultiType.Input("truth", types=types.MESHES, optional=True,
                                    tooltip="The true mesh in the same frame, for example Toy Object's."),
                 types.Clip.Input("clip", optional=True, tooltip="For CLIP similarity; the table names it."),
+                io.Combo.Input("registration", options=list(REGISTRATIONS), default="off", optional=True, advanced=True,
+                               tooltip="Lays each render's mask over the true one before PSNR, SSIM and LPIPS: horizontal (a "
+                                       "shift, as StdGEN compares), similarity (shift and scale) or affine. Off: where "
+                                       "things stand counts."),
             ],
             outputs=[
                 io.String.Output("table", display_name="table", tooltip="Markdown, with what was left out below it."),
@@ -60,7 +65,8 @@ class Evaluate(Node):
         )
 
     @classmethod
-    def run(cls, source, size, intersections, seed, views, lpips, reference=None, truth=None, clip=None):
+    def run(cls, source, size, intersections, seed, views, lpips, reference=None, truth=None, clip=None,
+            registration="off"):
         from ..pipelines.stages.results.evaluate import EvaluateSettings, evaluate, subject_of_mesh, subject_of_scene
 
         device, key, told_of, told_of_truth = device_with_room(), node_key(cls), [], []
@@ -75,7 +81,7 @@ class Evaluate(Node):
             monitor = Monitor(key, asked)
             result = told(lambda: evaluate(
                 subject, reference, true, networks(clip, lpips, device),
-                EvaluateSettings(size, views, intersections, seed), monitor), monitor)
+                EvaluateSettings(size, views, intersections, seed, registration), monitor), monitor)
         return shown(cls, result, "Evaluate", told_of)
 
 

@@ -17,7 +17,7 @@ from ..host.finished import Packet
 from ..host.runner import run_stage
 from ..host.specs import AnyNetwork
 from ..host.unfinished import Shelf
-from ..host.wires import crossed, readable
+from ..host.wires import readable
 from ..pipelines.catalog import registry
 from ..pipelines.core.choices import Space
 from ..pipelines.core.errors import InputError
@@ -92,7 +92,7 @@ class LoadDepthControl(Node):
         return io.NodeOutput(network)
 
 
-def _inversion_inputs(steps: int, rungs: int) -> list:
+def inversion_inputs(steps: int, rungs: int) -> list:
     return [
         io.Int.Input("steps", default=steps, min=2, max=1000,
                      tooltip=f"Into how many steps the noise schedule is cut. The paper: {steps}."),
@@ -126,7 +126,7 @@ class RgnvEnhance(Node):
                 types.Reference.Input("reference", tooltip="The picture whose texture the views shall have."),
                 types.DepthText.Input("depth_text_network", tooltip=NETWORK_TIP),
                 io.Image.Input("views", tooltip="Coarse views of the same object: from Sample Views, Render Views or elsewhere."),
-                *_inversion_inputs(50, 30),
+                *inversion_inputs(50, 30),
                 io.Float.Input("guidance", default=9.0, min=0.0, max=50.0, step=0.5,
                                tooltip="Classifier-free guidance of the views. The released code: 9. 1 and 0 (without words) "
                                        "cost half."),
@@ -183,7 +183,7 @@ class RgnvEnhance(Node):
 
         cameras = None if words == "plain" else _around(reference, len(views), parse_angles(azimuths, "azimuths"))
         depth_text_network.check()
-        settings = _settings(steps, rungs, guidance=guidance, corrections=corrections, lock=keep_background,
+        settings = guide_settings(steps, rungs, guidance=guidance, corrections=corrections, lock=keep_background,
                              object_only=object_only, space=space, **ABLATION[ablation],
                              layers=tuple(n.strip() for n in layers.split(",") if n.strip()))
         masks, _ = object_mask(mask, mask_marks, close=True)
@@ -191,7 +191,7 @@ class RgnvEnhance(Node):
         check_views(views[..., :3], masks, depths, cameras)
         device = device_with_room()
         estimator = None if depth_network is None else depth_network.load(device)
-        reference = _with_depth(reference, estimator, device, settings.depth)
+        reference = with_depth(reference, estimator, device, settings.depth)
         shelf = Shelf(NAME, reference=reference, depth_text_network=depth_text_network, views=views[..., :3], masks=masks,
                       depths=depths, cameras=cameras, settings=settings, depth_network=depth_network, background=background,
                       device=device.type)
@@ -213,46 +213,6 @@ class RgnvEnhance(Node):
         return io.NodeOutput(to_image(after), shown, report, ui=ui.PreviewImage(shown, cls=cls))
 
 
-class InvertReconstruct(Node):
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="Lift123_InvertReconstruct", display_name="Invert and Reconstruct", category=f"{CATEGORY}/networks",
-            description="Why HiFi-123 shows its network depth: inverts and reconstructs the picture with and without, and "
-                        "measures what is lost (Supplementary Table 2).",
-            search_aliases=["hifi123", "ddim inversion", "reconstruction"],
-            inputs=[
-                types.Reference.Input("reference", tooltip="The picture; needs depth, or a depth network below."),
-                types.DepthText.Input("depth_text_network", tooltip=NETWORK_TIP),
-                *_inversion_inputs(50, 30),
-                CORRECTIONS, BACKGROUND,
-                types.Depth.Input("depth_network", optional=True, tooltip=DEPTH_TIP),
-            ],
-            outputs=[
-                io.Image.Output("pictures", display_name="pictures",
-                                tooltip="The picture, through the autoencoder alone, with depth, and without."),
-                io.String.Output("report", display_name="report", tooltip="Errors of each way, one line each."),
-            ],
-        )
-
-    @classmethod
-    def validate_inputs(cls, depth_text_network):
-        """What the graph alone tells to be wrong stops the queue before anything runs."""
-        return crossed()
-
-    @classmethod
-    def run(cls, reference, depth_text_network, steps, rungs, corrections, background, depth_network=None):
-        from ..pipelines.stages.objects.enhance_views import reconstruct
-
-        depth_text_network.check()
-        settings = _settings(steps, rungs, corrections=corrections)
-        device = device_with_room()
-        reference = _with_depth(reference, None if depth_network is None else depth_network.load(device), device, True)
-        trip = reconstruct(depth_text_network.load(device), reference, settings, background, device)
-        shown = to_image(torch.stack(list(trip.pictures.values())))
-        return io.NodeOutput(shown, "\n".join(trip.report()), ui=ui.PreviewImage(shown, cls=cls))
-
-
 class RgsdPrior(Node):
     @classmethod
     def define_schema(cls):
@@ -271,7 +231,7 @@ class RgsdPrior(Node):
                 io.Float.Input("guidance", default=7.5, min=0.0, max=50.0, step=0.5,
                                tooltip="Classifier-free guidance of the targets. The paper: 7.5. 0 = without words (ours; best "
                                        "for the embedded network)."),
-                *_inversion_inputs(20, 12),
+                *inversion_inputs(20, 12),
                 io.Int.Input("reuse", default=4, min=1, max=64,
                              tooltip="Visits that each random view's target serves (ours); 1 = a new one at every visit, as the "
                                      "paper, at about 3 times the cost of 4."),
@@ -306,7 +266,7 @@ class RgsdPrior(Node):
             object_only, corrections, background, space: Space = "latents", aim: Aim = "states"):
         from ..pipelines.priors.rgsd import RgsdSettings
 
-        guide = _settings(steps, rungs, guidance=guidance, corrections=corrections, object_only=object_only)
+        guide = guide_settings(steps, rungs, guidance=guidance, corrections=corrections, object_only=object_only)
         settings = RgsdSettings(Constant(weight), reduction, tau, parse_angles(fixed_views, "fixed_views"), slots, reuse,
                                 space=space, aim=aim)
         return io.NodeOutput(RgsdSpec(depth_text_network, settings, guide, prompt, background))
@@ -344,7 +304,7 @@ class RgsdSpec:
         return rgsd_prior(self.network.load(device), reference, self.settings, self.guide, device, self.background)
 
 
-def _settings(steps: int, rungs: int, **others):
+def guide_settings(steps: int, rungs: int, **others):
     from ..pipelines.methods.rgnv import RgnvSettings
 
     if rungs > steps:
@@ -352,7 +312,7 @@ def _settings(steps: int, rungs: int, **others):
     return RgnvSettings(steps=steps, rungs=rungs, **others)
 
 
-def _with_depth(reference, estimator, device, wanted: bool):
+def with_depth(reference, estimator, device, wanted: bool):
     """The reference with a depth map where it is wanted, absent, and can be estimated."""
     if not wanted or reference.views.depth is not None or estimator is None:
         return reference

@@ -172,6 +172,10 @@ class StageOptionsNode(Node):
                 io.Combo.Input("rasterizer", options=[_KEEP, "built-in", "fastest", "nvdiffrast"], default=_KEEP, optional=True,
                                tooltip="Mesh stage: who draws the mesh. fastest = nvdiffrast where it is installed with a CUDA "
                                        "device, else the built-in one. The log at start says what was found."),
+                io.Combo.Input("surface", options=[_KEEP, "dmtet", "flexicubes"], default=_KEEP, optional=True,
+                               tooltip="Mesh stage: what carries the shape of a NeRF scene. dmtet: tetrahedra (the papers). "
+                                       "flexicubes: cubes with weights (Shen et al. 2023), fewer slivers and sharper edges, "
+                                       "more memory. A mesh scene stays what it is."),
                 io.Combo.Input("initial_surface", options=[_KEEP, "log", "clamp"], default=_KEEP,
                                tooltip="Mesh stage: how density becomes distance. clamp = the papers' code; log starts "
                                        "without staircase."),
@@ -188,7 +192,7 @@ class StageOptionsNode(Node):
     def run(cls, normal_warmup, clay_share, half_levels_until, from_above, reference_noise, entropy, reference_first,
             reference_every, blur_gradient, color_region, initial_surface, depth_form=_KEEP, optimizer=_KEEP, rate_grid=0.0,
             rate_colors=0.0, rate_shape=0.0, color_mean=_KEEP, mask_target=_KEEP, sample_mean=_KEEP, background=_KEEP,
-            field=_KEEP, rasterizer=_KEEP, **weights):
+            field=_KEEP, rasterizer=_KEEP, surface=_KEEP, **weights):
         changes = [(name, Constant(value)) for name, value in weights.items() if value >= 0]
         changes += _OPTIMIZERS.get(optimizer, [])
         rates = {"lr_grid": rate_grid, "lr_mlp": rate_colors, "lr_sdf": rate_shape, "lr_deform": rate_shape}
@@ -210,6 +214,7 @@ class StageOptionsNode(Node):
         if color_region in _REGION:
             changes += list(zip(("rgb_inside", "rgb_edge"), _REGION[color_region], strict=True))
         changes += [("rasterizer", rasterizer)] if rasterizer != _KEEP else []
+        changes += [("surface", surface)] if surface != _KEEP else []
         changes += [("field.encoding", field)] if field != _KEEP else []
         changes += [("init", initial_surface)] if initial_surface != _KEEP else []
         changes += [("depth_form", depth_form)] if depth_form != _KEEP else []

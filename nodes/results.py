@@ -18,7 +18,8 @@ from ..pipelines.core.errors import InputError
 from ..pipelines.io import runs as records
 
 log = logging.getLogger(__name__)
-ALL_RUNS, PER_NAME = "all runs", "per name"
+ALL_RUNS, PER_NAME, PER_CATEGORY = "all runs", "per name", "per category"
+BY: dict[str, records.By] = {ALL_RUNS: "all", PER_NAME: "name", PER_CATEGORY: "category"}
 WAITS = tuple(f"after_{letter}" for letter in "bcdefg")  # besides "after"
 
 
@@ -44,9 +45,10 @@ class Results(Node):
                                          "failed ones included. Its value is not used."),
                 *(io.AnyType.Input(name, optional=True, raw_link=True, advanced=True,
                                    tooltip="Another node to wait for, as 'after'.") for name in WAITS),
-                io.Combo.Input("means", options=[ALL_RUNS, PER_NAME], default=ALL_RUNS, optional=True,
+                io.Combo.Input("means", options=list(BY), default=ALL_RUNS, optional=True,
                                tooltip="Means and standard errors of all runs together, or of those with the same name: "
-                                       "variants of one graph, queued again with other seeds or objects."),
+                                       "variants of one graph, queued again with other seeds or objects; or of those in the "
+                                       "same sub-folder, each a category, and of all (batches named c10/fruits, c10/food)."),
                 io.String.Input("plot_over", default="", optional=True,
                                 tooltip="The parameter along the plot, for example 'NeRF stage 1.iterations'; empty = what the "
                                         "runs differ in. Runs with the same value are averaged."),
@@ -84,7 +86,7 @@ class Results(Node):
             waiting = ExecutionBlocker(None)
             return io.NodeOutput(*[waiting] * 5, ui={"text": ("The table is made when the batch has come to its end.",)})
         found = gathered(folder, newest_only)
-        head, rows = records.table(found, means == PER_NAME)
+        head, rows = records.table(found, BY[means])
         failed = sum(bool(run.error) for run in found)
         title = f"{folder}: {len(found) - failed} done, {failed} failed"
         text, csv = markdown(head, rows), comma_separated(head, rows)

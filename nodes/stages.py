@@ -246,9 +246,9 @@ class DMTetRefine(Node):
     def define_schema(cls):
         return io.Schema(
             node_id="Lift123_DMTetRefine", display_name="DMTet Refine", category=f"{CATEGORY}/stages",
-            description="Turns a NeRF scene into a mesh on a tetrahedral grid and refines its shape, its texture, or "
-                        "both; also refines a mesh scene further.",
-            search_aliases=["mesh", "fine", "dmtet", "refine texture", "image to 3d", "picture to mesh"],
+            description="Turns a NeRF scene into a mesh on a tetrahedral grid (or FlexiCubes, by Stage Options) and refines "
+                        "its shape, its texture, or both; also refines a mesh scene further.",
+            search_aliases=["mesh", "fine", "dmtet", "flexicubes", "refine texture", "image to 3d", "picture to mesh"],
             inputs=[
                 types.Scene.Input("scene", tooltip="A NeRF scene to start from, or a mesh scene to refine further."),
                 io.Combo.Input("preset", options=PRESETS, default="quickstart", tooltip=_PRESET_TIP),

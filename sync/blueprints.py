@@ -43,8 +43,8 @@ BLUEPRINTS = {
         "stdgen_quickstart", "A figure becomes body, clothing and hair, on any computer: embedded networks, half a minute on two "
         "CPU cores. Export Character takes the layers.", ("image to 3d", "picture to mesh", "character", "cpu")),
     "Consistent123": Blueprint(
-        "consistent123", "3D prior first, then from 3D to 2D (Consistent123, public checkpoints): takes a reference view, gives a "
-        "scene.", ("image to 3d", "zero123", "dynamic prior")),
+        "consistent123", "3D prior first, then from 3D to 2D (Consistent123, public checkpoints): takes a reference view, "
+        "gives a scene.", ("image to 3d", "zero123", "dynamic prior")),
     "Magic123": Blueprint(
         "magic123", "2D and 3D prior at once (Magic123, public checkpoints): takes a reference view, gives a scene.",
         ("image to 3d", "zero123", "trade-off")),
@@ -83,7 +83,8 @@ def folded(name: str, workflow: dict) -> tuple[dict, dict]:
     left, top = (min(n["pos"][axis] for n in nodes.values()) for axis in (0, 1))
     right = max(n["pos"][0] + n["size"][0] for n in nodes.values())
     made = {"version": 1, "state": {"lastGroupId": 0, "lastNodeId": max(nodes), "lastLinkId": border.last, "lastRerouteId": 0},
-            "revision": 0, "config": {}, "inputNode": {"id": ENTRY, "bounding": [left - 260, top, 140, 40 + 20 * len(border.ins)]},
+            "revision": 0, "config": {},
+            "inputNode": {"id": ENTRY, "bounding": [left - 260, top, 140, 40 + 20 * len(border.ins)]},
             "outputNode": {"id": EXIT, "bounding": [right + 80, top, 140, 40 + 20 * len(border.outs)]},
             "inputs": border.ins, "outputs": border.outs, "widgets": [], "nodes": list(nodes.values()), "groups": [],
             "links": border.links, "extra": {}}

@@ -1,7 +1,8 @@
 """The shipped graphs: new inputs in UI files (what the browser saves), and API twins (what ``POST /prompt`` takes).
 
 Covers what these graphs use: widgets in schema order, links, notes, bypassed and muted nodes, subgraphs
-(``subgraphs.py``).  Values that are there are never touched.  ``info`` is the server's ``/object_info`` or ``definitions.object_info``, which says the same.
+(``subgraphs.py``).  Values that are there are never touched.  ``info`` is the server's ``/object_info`` or
+``definitions.object_info``, which says the same.
 """
 
 from __future__ import annotations

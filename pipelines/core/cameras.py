@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .far import send
+
 
 @dataclass(frozen=True)
 class Rays:
@@ -90,7 +92,7 @@ class Cameras:
 
     def to(self, device) -> "Cameras":
         """The same cameras on another device."""
-        return replace(self, c2w=self.c2w.to(device), fovy=self.fovy.to(device))
+        return replace(self, c2w=send(self.c2w, device), fovy=send(self.fovy, device))
 
     def resized(self, height: int, width: int) -> "Cameras":
         """The same poses at another image size (the vertical field of view is kept)."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from .far import ask, far
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Mesh:
         _expect(self.faces, "faces", 3)
         if self.faces.dtype != torch.int64:
             raise ValueError(f"faces must be int64, got {self.faces.dtype}")
-        if self.faces.numel() and (int(self.faces.min()) < 0 or int(self.faces.max()) >= len(self.vertices)):
+        if not fits(self.faces, len(self.vertices)):
             raise ValueError(f"faces refer to vertices outside 0..{len(self.vertices) - 1}")
         if self.vertex_colors is not None and self.vertex_colors.shape != self.vertices.shape:
             raise ValueError(f"vertex_colors must be {tuple(self.vertices.shape)}, got {tuple(self.vertex_colors.shape)}")
@@ -76,6 +79,30 @@ class Mesh:
         """Scalar; positive for a closed mesh whose faces are counter-clockwise from outside."""
         a, b, c = self.vertices[self.faces].unbind(1)
         return (a * torch.linalg.cross(b, c)).sum(-1).sum() / 6
+
+
+_fitting: WeakIdKeyDictionary = WeakIdKeyDictionary()  # table of faces -> (version, rows that it is known to fit)
+
+
+def fits(faces: Tensor, rows: int) -> bool:
+    """Whether all entries lie in 0..rows - 1.  On far devices remembered, for a look makes the host wait."""
+    if not faces.numel():
+        return True
+    remembers = far(faces.device) and not faces.is_inference()  # inference tensors count no versions
+    if remembers and _fitting.get(faces, (-1, 0)) == (faces._version, rows):
+        return True
+    low, high = ask(*torch.aminmax(faces))
+    good = 0 <= low and high < rows
+    if good:
+        trust(faces, rows)
+    return good
+
+
+def trust(faces: Tensor, rows: int) -> Tensor:
+    """``faces``, whose entries lie in 0..rows - 1 by construction: :func:`fits` need not look on far devices."""
+    if far(faces.device) and not faces.is_inference():
+        _fitting[faces] = (faces._version, rows)
+    return faces
 
 
 def _expect(tensor: Tensor, name: str, columns: int) -> None:

@@ -1,10 +1,19 @@
-"""Random numbers that depend on seed, stage and step only: resumed runs need no generator's state."""
+"""Random numbers that depend on seed, stage and step only: resumed runs need no generator's state.
+
+Repeatability: on the CPU every number comes from the generator that is handed in, so the same seed gives the same bytes.  On
+another device few numbers (cameras, lights, times) still come from that CPU generator, and are therefore the same
+everywhere; many (noise of latents, backgrounds and normals) come from a generator of the device whose seed is drawn from the
+CPU's.  So the same seed gives the same numbers on the same kind of device, and others on another kind.
+"""
 
 from __future__ import annotations
 
 from typing import overload
 
 import torch
+from torch import Tensor
+
+from .far import far
 
 
 def step_generator(seed: int, name: str, step: int) -> torch.Generator:
@@ -31,3 +40,17 @@ def on_device(generator: torch.Generator | None, device: torch.device) -> torch.
         return generator
     seed = int(torch.randint(2**62, (1,), generator=generator))
     return torch.Generator(device).manual_seed(seed)
+
+
+def normal(shape, generator: torch.Generator, like: Tensor) -> Tensor:
+    """Normal noise of ``shape`` on the device and of the type of ``like``, drawn where it is needed."""
+    if not far(like.device):
+        return torch.randn(shape, generator=generator).to(like)
+    return torch.randn(shape, generator=on_device(generator, like.device), device=like.device).to(like.dtype)
+
+
+def uniform(shape, generator: torch.Generator, device: torch.device | str) -> Tensor:
+    """Numbers of ``shape`` in [0, 1) on ``device``, drawn there."""
+    if not far(device):
+        return torch.rand(shape, generator=generator)
+    return torch.rand(shape, generator=on_device(generator, torch.device(device)), device=device)

@@ -22,6 +22,7 @@ KEPT = 16  # numbers of a sample besides its features and activations
 NORMAL_QUERIES = {"tetrahedral": 2, "central": 3}  # half of their points: samples that hardly weigh get no normal
 COPIES = 5  # of a hash table: values, gradient, two of Adam, averaged
 SURFACE_PIXEL = 600  # bytes
+CUBE_WEIGHTS = 4 * 21 * 4  # bytes of a cube of FlexiCubes: its weights, their gradient and two moments
 GRID_CELL = 21_000  # bytes: 46 tetrahedra and 54 edges of a cell, sorted once
 TEXTURE_SAMPLE, TEXEL = 24, 170  # bytes
 PICTURE_PIXEL = 100  # bytes: colors, coverage, depth and normals, joined, composited and shown
@@ -48,7 +49,8 @@ def nerf_bytes(config, novel: bool = True) -> int:
 
 def mesh_bytes(config, novel: bool = True) -> int:
     """The mesh stage of a ``MeshConfig``."""
-    return int(pixels_at_once(config, novel) * config.supersample**2 * SURFACE_PIXEL + grid_bytes(config.tets))
+    weights = CUBE_WEIGHTS * (2 * config.tets) ** 3 if config.surface == "flexicubes" else 0
+    return int(pixels_at_once(config, novel) * config.supersample**2 * SURFACE_PIXEL + grid_bytes(config.tets) + weights)
 
 
 def grid_bytes(cells: int) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core.randomness import normal
 from .plug import Distillation, Draw, Paper
 
 
@@ -29,7 +30,7 @@ class Sjc(Distillation):
         total, noise = torch.zeros_like(draw.latents), draw.noise
         for i in range(max(self.samples, 1)):
             if i:
-                noise = torch.randn(noise.shape, generator=draw.generator).to(noise)
+                noise = normal(noise.shape, draw.generator, noise)
             answer = draw.voices.guided(draw.noisy(noise), draw.t, draw.cameras)
             total = total + (answer - noise if self.centered else answer)
         return total / max(self.samples, 1)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.randomness import normal
 from .learners import GaussianLearner
 from .memory import Seen, pack_adam, unpack_adam
 from .plug import Distillation, Draw, Paper
@@ -70,7 +71,7 @@ class Vsd(Distillation):
         (latents, cameras), own = self._seen.all(draw.latents), torch.Generator().manual_seed(self._seen.key)
         for _ in range(self.steps):
             t = torch.randint(0, len(draw.voices.denoiser.alphas_cumprod), (len(latents),), generator=own).to(latents.device)
-            noise = torch.randn(latents.shape, generator=own).to(latents)
+            noise = normal(latents.shape, own, latents)
             abar = draw.abar(t)
             with torch.enable_grad():
                 answer = self._learner.predict(abar.sqrt() * latents + (1 - abar).sqrt() * noise, t, cameras)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..core.choices import NormalMethod
+from ..core.far import send
 from ..ops.hashgrid import HashGridConfig, encode, encode_with_jacobian, new_table
 from .encodings import ENCODINGS, Encoding, encoded, new_planes, width
 
@@ -143,7 +144,7 @@ class HashNerf(torch.nn.Module):
 
     def _tetrahedral(self, x: Tensor) -> Tensor:
         eps = self.config.normal_epsilon
-        corners = torch.tensor(TETRAHEDRON, device=x.device)
+        corners = send(torch.tensor(TETRAHEDRON), x.device)
         values = self.log_density(torch.cat([x + c * eps for c in corners])).view(4, len(x))
         return values.T @ corners / (4 * eps)
 

@@ -7,7 +7,6 @@ with this project's sign: negative inside.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,16 +14,12 @@ from torch import Tensor
 from ..core.errors import InputError
 from ..core.mesh import Mesh
 from ..ops.marching_tets import TetTopology, place
-from ..ops.mesh_edges import connected_parts
 from ..ops.tet_band import Band
-from ..ops.tet_grid import nearest_vertices, rim
+from ..ops.tet_grid import rim
 from ..ops.tet_lattice import a15_topology
+from .first_surface import RIM_DISTANCE, DensityFn, Init, box_around, first_distances, put_inside
 
 ColorFn = Callable[[Tensor], Tensor]
-DensityFn = Callable[[Tensor], Tensor]
-Init = Literal["log", "clamp"]  # of signed distances from densities, see :meth:`TetSdf.from_density`
-RIM_DISTANCE = 1e-3  # the outermost grid vertices stay outside by this much, so every surface is closed
-CHUNK = 1 << 17
 
 
 class TetSdf(torch.nn.Module):
@@ -79,18 +74,12 @@ class TetSdf(torch.nn.Module):
         points: [N, 3] scene units; the grid's box reaches beyond all of them too.
         Raises InputError when nothing lies above the threshold.
         """
-        scale = _box(density, n, threshold, device)
+        scale = box_around(density, a15_topology(n)[0].to(device), threshold)
         if points is not None and len(points):
             scale = torch.maximum(scale, (points.abs().amax(0) + 1.5 / n).clamp(max=1.0))
         field = TetSdf(n, scale, color).to(device)
-        sigma = _query(density, field.grid * field.scale)
-        topology = field._topology()
-        sdf = _initial_sdf(sigma, threshold, init, topology)
-        sdf = torch.maximum(sdf, field.floor)
-        if keep_parts > 0:
-            sdf = _drop_small_parts(sdf, topology, keep_parts)
-        if fill_cavities:
-            sdf = _fill_cavities(sdf, topology, rim(field.grid))
+        sdf = first_distances(density, field.grid * field.scale, field._topology().edges, field.floor, threshold, init,
+                              keep_parts, fill_cavities)
         with torch.no_grad():
             field.sdf.copy_(sdf)
         return field
@@ -120,9 +109,7 @@ class TetSdf(torch.nn.Module):
 
         The surface then encloses a little volume there: room for parts thinner than a tetrahedron.
         """
-        if len(points):
-            near = nearest_vertices(points, self.grid * self.scale, 2 * self.scale / self.n).unique()
-            self.sdf[near] = self.sdf[near].clamp(max=-distance)
+        put_inside(self.sdf, self.grid * self.scale, points, distance)
 
     def albedo(self, x: Tensor) -> Tensor:
         """[N, 3] -> [N, 3] sRGB in [0, 1]; mid gray without a color function."""
@@ -137,52 +124,3 @@ class TetSdf(torch.nn.Module):
         if self._moved_topology.tets.device != self.sdf.device:
             self._moved_topology = a15_topology(self.n)[1].to(self.sdf.device)
         return self._moved_topology
-
-
-@torch.no_grad()
-def _query(density: DensityFn, points: Tensor) -> Tensor:
-    return torch.cat([density(p).reshape(-1).float() for p in points.split(CHUNK)])
-
-
-def _box(density: DensityFn, n: int, threshold: float, device) -> Tensor:
-    """[3] half extents that hold everything above the threshold plus 0.1, within the scene."""
-    if not threshold > 0:
-        raise InputError("density threshold", "a positive number", str(threshold), "Use the occupancy grid's mean.")
-    grid = a15_topology(n)[0].to(device)
-    occupied = grid[_query(density, grid) > threshold]
-    if not len(occupied):
-        raise InputError(
-            "density field", f"some density above the threshold {threshold:.4g}", "none anywhere",
-            "Train the radiance field longer or lower the threshold.",
-        )
-    return (occupied.abs().amax(0) + 0.1).clamp(max=1.0)
-
-
-def _initial_sdf(sigma: Tensor, threshold: float, init: Init, topology: TetTopology) -> Tensor:
-    if init not in get_args(Init):
-        raise ValueError(f'init must be "log" or "clamp", got {init!r}')
-    if init == "clamp":
-        return (threshold - sigma).clamp(-1, 1)
-    level = -torch.log(sigma.clamp(min=1e-4 * threshold) / threshold)
-    first, second = topology.edges.unbind(-1)
-    crossed = (level[first] < 0) != (level[second] < 0)
-    steps = (level[first] - level[second]).abs()[crossed]
-    unit = steps.median() if len(steps) else level.new_ones(())
-    return (level / unit).clamp(-1, 1)
-
-
-def _drop_small_parts(sdf: Tensor, topology: TetTopology, fraction: float) -> Tensor:
-    inside = sdf < 0
-    labels = connected_parts(topology.edges[inside[topology.edges].all(-1)], len(sdf))
-    sizes = torch.bincount(labels[inside], minlength=int(labels.max()) + 1)
-    small = inside & (sizes[labels] < fraction * sizes.max())
-    return torch.where(small, sdf.abs(), sdf)
-
-
-def _fill_cavities(sdf: Tensor, topology: TetTopology, on_rim: Tensor) -> Tensor:
-    outside = sdf >= 0
-    labels = connected_parts(topology.edges[outside[topology.edges].all(-1)], len(sdf))
-    open_label = torch.zeros(int(labels.max()) + 1, dtype=torch.bool, device=sdf.device)
-    open_label[labels[on_rim]] = True
-    hollow = outside & ~open_label[labels]
-    return torch.where(hollow, -sdf.abs().clamp(min=RIM_DISTANCE), sdf)

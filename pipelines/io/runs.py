@@ -11,6 +11,7 @@ import re
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 DONE, FAILED = "_manifest.json", "_failed.json"
 LARGEST = 64 * 2**20  # bytes of a record
@@ -19,6 +20,7 @@ NOT_AVERAGED = ("seed", "value")
 ALWAYS = ("run", "status", "value", "seconds", "error")
 FIRST = ("reference_psnr", "clip_similarity", "novel_psnr", "iou", "chamfer_plain", "f_score", "sides_like_front", "faces")
 MOST_COLUMNS = 12
+By = Literal["all", "name", "category"]
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,12 @@ def gather(root: Path, folder: str = "", newest_only: bool = True) -> list[Run]:
     return [run for run in runs if any(run is kept for kept in latest.values())]
 
 
-def table(runs: list[Run], per_name: bool = False) -> tuple[list[str], list[list]]:
+def table(runs: list[Run], by: By = "all") -> tuple[list[str], list[list]]:
     """(head, rows): name, status, every value that any run has, and the error if there is one; then means and errors.
 
-    per_name: means of runs whose names differ in their number only ("exp_00001", "exp_00002"), where there are two.
+    by: which runs a mean is over, where there are two or more: "all" of them; those of a "name", differing in their number
+    only ("exp_00001", "exp_00002"); those of a "category", which is the folder that a run lies in, and then all of them
+    (Consistent123's C10 has ten).
     """
     columns = list(dict.fromkeys(name for run in runs for name in run.values))
     head = ["run", "status", *columns] + (["error"] if any(run.error for run in runs) else [])
@@ -133,7 +137,9 @@ def table(runs: list[Run], per_name: bool = False) -> tuple[list[str], list[list
     rows = [[f"{run.folder}/{run.name}", run.status, *(run.values.get(c) for c in columns), run.error][:width] for run in runs]
     groups: dict[str, list[list]] = {}
     for run, row in zip(runs, rows, strict=True):
-        groups.setdefault(f" {run.folder}/{re.sub(r'_[0-9]+$', '', run.name)}" if per_name else "", []).append(row)
+        groups.setdefault(_group(run, by), []).append(row)
+    if by == "category":
+        groups[""] = list(rows)
     for name, members in groups.items():
         spread = [(None, None) if c in NOT_AVERAGED else mean_and_error([row[k] for row in members])
                   for k, c in enumerate(columns, 2)]
@@ -141,6 +147,12 @@ def table(runs: list[Run], per_name: bool = False) -> tuple[list[str], list[list
             rows.append([f"mean{name}", "", *(mean for mean, _ in spread), ""][:width])
             rows.append([f"standard error{name}", "", *(error for _, error in spread), ""][:width])
     return head, rows
+
+
+def _group(run: Run, by: By) -> str:
+    """What stands behind "mean" for the runs that belong together with this one."""
+    names = {"all": "", "name": f" {run.folder}/{re.sub(r'_[0-9]+$', '', run.name)}", "category": f" {run.folder}"}
+    return names[by]
 
 
 def digest(head: list[str], rows: list[list]) -> tuple[list[str], list[list]]:

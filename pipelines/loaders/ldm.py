@@ -20,7 +20,7 @@ from torch import Tensor
 from ..core.choices import Pose
 from ..core.errors import InputError
 from ..core.modules import AnyModule
-from ..networks.latent import LatentRuntime
+from ..networks.latent import LatentRuntime, prepared
 from ..networks.noise import Prediction, scaled_linear_alphas
 from ..networks.openai_tokens import END, openai_tokenizer
 from ..networks.text import TextDenoiser
@@ -207,7 +207,8 @@ def _runtime(parts: Parts, device, dtype: torch.dtype, prediction: Prediction | 
     side = 32 if parts.kind == "view" else 96 if prediction == "v_prediction" else 64  # the published latent sizes
     unet = assemble(lambda: UNet2DConditionModel(**parts.unet.config, sample_size=side), parts.unet.state, device, dtype)
     vae = assemble(lambda: AutoencoderKL(**parts.vae.config), parts.vae.state, device, torch.float32)
-    return LatentRuntime(unet, vae, parts.alphas.to(device), prediction, side * shrink)
+    runtime = LatentRuntime(unet, vae, parts.alphas.to(device), prediction, side * shrink)
+    return prepared(runtime, device, f"{parts.kind} network")
 
 
 def _network(ledger: Ledger, prefix: str, part: str, config, convert) -> Network:

@@ -20,7 +20,7 @@ from ..core.choices import DepthConvention, Pose
 from ..core.errors import InputError
 from ..networks.clip import ClipScorer
 from ..networks.depth import PublicDepth
-from ..networks.latent import LatentRuntime
+from ..networks.latent import LatentRuntime, prepared
 from ..networks.text import TextDenoiser
 from ..networks.towers import OPENAI_MEAN, OPENAI_STD, TextTower, TwoTextTowers, VisionTower
 from ..networks.view import POSES, ViewConditioner, ViewDenoiser
@@ -137,11 +137,11 @@ def latent_runtime(folder: Path, device, dtype) -> LatentRuntime:
     unet, vae = config_of(folder, "unet"), config_of(folder, "vae")
     alphas, prediction = read_schedule(folder)
     shrink = 2 ** (len(vae["block_out_channels"]) - 1)
-    return LatentRuntime(
+    return prepared(LatentRuntime(
         load_component(UNet2DConditionModel, folder, "unet", device, dtype),
         load_component(AutoencoderKL, folder, "vae", device, torch.float32),
         alphas.to(device), prediction, unet["sample_size"] * shrink,
-    )
+    ), device, folder.name)
 
 
 def _check_vae(folder: Path, unet: dict, vae: dict) -> None:

@@ -12,6 +12,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from ..core.far import far
+
 EPS = 1e-8
 Edge = Literal["keep", "soft", "erode"]
 EDGES = get_args(Edge)
@@ -73,10 +75,20 @@ def pearson_depth(depth: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     both must grow with distance.  Constant depth, or fewer than two pixels, gives rho = 0.
     """
     inside = mask > 0.5
+    if far(depth.device):
+        return _pearson_of_all(depth, target.to(depth), inside.to(depth))
     a, b = depth[inside], target[inside].to(depth)
     if a.numel() < 2:
         return depth.sum() * 0 + 1
     a, b = a - a.mean(), b - b.mean()
+    norm = (a.square().sum() + EPS).sqrt() * (b.square().sum() + EPS).sqrt()
+    return 1 - (a * b).sum() / norm
+
+
+def _pearson_of_all(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    """:func:`pearson_depth` without picking pixels, whose number the host would wait for; weight: 0 or 1."""
+    count = weight.sum().clamp_min(1)
+    a, b = ((x - (x * weight).sum() / count) * weight for x in (a, b))
     norm = (a.square().sum() + EPS).sqrt() * (b.square().sum() + EPS).sqrt()
     return 1 - (a * b).sum() / norm
 
@@ -87,6 +99,9 @@ def normal_cosine(normal: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     normal may be premultiplied by alpha: both sides are normalized first.
     """
     inside = mask > 0.5
+    if far(normal.device):
+        cosine = torch.nn.functional.cosine_similarity(normal, target.to(normal), dim=-1)
+        return ((1 - cosine) * inside).sum() / inside.sum().clamp_min(1)
     if not bool(inside.any()):
         return normal.sum() * 0
     return (1 - torch.nn.functional.cosine_similarity(normal[inside], target[inside].to(normal), dim=-1)).mean()

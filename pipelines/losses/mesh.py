@@ -17,6 +17,8 @@ def normal_consistency(mesh: Mesh, edges: MeshEdges | None = None) -> Tensor:
     # a collapsed triangle has no direction; the tiny floor makes its normal 0 instead of NaN
     normals = torch.nn.functional.normalize(mesh.face_normals(), dim=-1, eps=1e-12)
     cosine = (normals[edges.pairs[:, 0]] * normals[edges.pairs[:, 1]]).sum(-1)
+    if edges.pair_weight is not None:
+        return ((1 - cosine).abs() * edges.pair_weight).sum() / edges.pair_weight.sum().clamp_min(1)
     return (1 - cosine).abs().mean()
 
 
@@ -27,5 +29,7 @@ def uniform_laplacian(mesh: Mesh, edges: MeshEdges | None = None) -> Tensor:
         return mesh.vertices.sum() * 0.0
     first, second = edges.ends.unbind(-1)
     gap = mesh.vertices[first] - mesh.vertices[second]
+    if edges.end_weight is not None:
+        gap = gap * edges.end_weight[:, None]
     total = torch.zeros_like(mesh.vertices).index_add(0, first, gap).index_add(0, second, -gap)
     return (total.square().sum(-1) + 1e-16).sqrt().mean()  # the floor keeps the gradient finite at 0

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from ..core.far import far
 from ..core.modules import AnyModule
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def denoised(unet: AnyModule, x: Tensor, t: Tensor, context: Tensor, **more) -> 
 
 
 def _may(unet: AnyModule, x: Tensor, more: dict) -> bool:
-    return (x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    return (not far(x.device) and not torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
             and type(unet).__module__.startswith("diffusers.") and not unet.training
             and all(isinstance(value, Tensor) for value in more.values()))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
@@ -14,6 +14,7 @@ from ..core.pulse import beat
 from .frozen import denoised
 from .lora import Lora, LoraLearner
 from .noise import Prediction, to_epsilon
+from .recorded import Recorded, recorder_for
 
 Same = TypeVar("Same", bound="LatentDenoiser")
 
@@ -25,6 +26,7 @@ class LatentRuntime:
     unet: diffusers UNet2DConditionModel; vae: diffusers AutoencoderKL.
     alphas_cumprod: [T]; prediction: one of noise.PREDICTIONS.
     image_size: side of the pictures, pixels.  Diffusion latents = posterior mean * scaling_factor.
+    recorded: who replays the calls of score distillation on a GPU; None = all calls are ordinary.
     """
 
     unet: AnyModule
@@ -32,6 +34,7 @@ class LatentRuntime:
     alphas_cumprod: Tensor
     prediction: Prediction
     image_size: int
+    recorded: Recorded | None = field(default=None, compare=False)
 
     def encode(self, images: Tensor) -> Tensor:
         """[B, H, W, 3] sRGB in [0, 1] -> scaled latents [B, C, h, w]; differentiable.
@@ -43,6 +46,11 @@ class LatentRuntime:
 
     def raw_latents(self, images: Tensor) -> Tensor:
         """Unscaled posterior means [B, C, h, w]."""
+        if self.recorded is None:
+            return self._raw_latents(images)
+        return self.recorded("encode", self._raw_latents, (images,), self.vae)
+
+    def _raw_latents(self, images: Tensor) -> Tensor:
         x = images.permute(0, 3, 1, 2) * 2 - 1
         return self.vae.encode(x.to(self.vae.dtype)).latent_dist.mode().float()
 
@@ -86,6 +94,20 @@ class LatentRuntime:
         concatenate, ``labels`` [B, K] and ``added`` (SDXL's pooled text and sizes, by their diffusers names).
         At guidance 1 the unconditional half is not evaluated, at 0 it alone is.
         """
+        if self.recorded is None:
+            return self._guided_noise(noisy, t, conditional, unconditional, guidance)
+        names, tensors = _flat(conditional)
+        against = _flat(unconditional)[1]
+        at_hand = replace(self, unet=ready(self.unet))
+
+        def call(noisy: Tensor, t: Tensor, *conditions: Tensor) -> Tensor:
+            known, other = (_deep(names, conditions[i : i + len(names)]) for i in (0, len(names)))
+            return at_hand._guided_noise(noisy, t, known, other, guidance)
+
+        what = ("guided", guidance, names)
+        return self.recorded(what, call, (noisy, t, *tensors, *against), at_hand.unet)
+
+    def _guided_noise(self, noisy: Tensor, t: Tensor, conditional: dict, unconditional: dict, guidance: float) -> Tensor:
         parts = {1.0: [conditional], 0.0: [unconditional]}.get(guidance, [unconditional, conditional])
         repeat = len(parts)
         both: dict = {name: torch.cat([p[name] for p in parts]) for name in conditional if name != "added"}
@@ -96,6 +118,39 @@ class LatentRuntime:
             return eps
         eps_u, eps_c = eps.chunk(2)
         return eps_u + guidance * (eps_c - eps_u)
+
+
+def prepared(runtime: LatentRuntime, device: torch.device | str, name: str) -> LatentRuntime:
+    """The runtime as a CUDA device likes it, elsewhere as it is: channels last, and its calls recorded.
+
+    name: of the network, for the log.
+    """
+    if torch.device(device).type != "cuda":
+        return runtime
+    for network in (runtime.unet, runtime.vae):
+        network.to(memory_format=torch.channels_last)
+    recorder = recorder_for(device)
+    return replace(runtime, recorded=Recorded(name, recorder) if recorder else None)
+
+
+def ready(network: AnyModule) -> AnyModule:
+    """The network itself with its weights on the device, of what may only stand in for it (``host.managed.TurnTaker``)."""
+    bring = getattr(network, "at_hand", None)
+    return network if bring is None else bring()
+
+
+def _flat(condition: dict) -> tuple[tuple[str, ...], tuple[Tensor, ...]]:
+    """Names and tensors of a condition, those inside of "added" with its name before theirs."""
+    flat = {name: value for name, value in condition.items() if name != "added"}
+    flat.update({f"added/{name}": value for name, value in condition.get("added", {}).items()})
+    return tuple(flat), tuple(flat.values())
+
+
+def _deep(names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> dict:
+    """Inverse of :func:`_flat`."""
+    flat = dict(zip(names, tensors, strict=True))
+    added = {name.partition("/")[2]: flat.pop(name) for name in names if name.startswith("added/")}
+    return {**flat, "added": added} if added else flat
 
 
 @dataclass(frozen=True)

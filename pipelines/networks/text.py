@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
+from ..core.far import send
 from .latent import LatentDenoiser, ddim_sample
 from .towers import TextEncoder
 
@@ -59,7 +60,7 @@ class TextDenoiser(LatentDenoiser):
         condition: dict = {"context": torch.einsum("bv,vld->bld", weights, context)}
         if pooled is not None:
             side = float(self.image_size)
-            sizes = weights.new_tensor([side, side, 0.0, 0.0, side, side])  # original size, crop corner, target size
+            sizes = send(torch.tensor([side, side, 0.0, 0.0, side, side]), weights)  # original size, crop corner, target size
             condition["added"] = {"text_embeds": weights @ pooled, "time_ids": sizes.expand(len(weights), -1)}
         return condition
 

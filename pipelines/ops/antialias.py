@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core.far import far
 from .kernels import silhouette as kernels
 from .kernels.launch import launch
 from .mesh_edges import face_edges
@@ -39,8 +40,14 @@ def edge_topology(faces: Tensor) -> Topology:
     same = (ordered[1:] == ordered[:-1]) & (ordered[1:] % (stride + 1) != 0)
     ends = torch.zeros(1, dtype=torch.bool, device=faces.device)
     alone = same & ~torch.cat([ends, same[:-1]]) & ~torch.cat([same[1:], ends]) if len(same) else same
-    first, second = order[:-1][alone], order[1:][alone]
     neighbor = torch.full((3 * count,), -1, dtype=torch.int32, device=faces.device)
+    if far(faces.device):  # places that nobody counts: edges that are not alone are written behind the end
+        first, second = order[:-1], order[1:]
+        for here, there in ((first, second), (second, first)):
+            whole = torch.cat([neighbor, neighbor.new_zeros(1)])
+            neighbor = whole.scatter_(0, torch.where(alone, here, 3 * count), (there // 3).int())[:-1]
+        return Topology(neighbor.reshape(count, 3))
+    first, second = order[:-1][alone], order[1:][alone]
     neighbor[first] = (second // 3).int()
     neighbor[second] = (first // 3).int()
     return Topology(neighbor.reshape(count, 3))
@@ -79,7 +86,7 @@ def antialias(color: Tensor, raster: Raster, clip: Tensor, faces: Tensor, topolo
 
 
 def silhouette_pairs(raster: Raster, clip: Tensor, faces: Tensor, topology: Topology) -> tuple[Tensor, Tensor]:
-    """(slots [K] int64, codes [B*H*W*2] int32) of the pixel pairs with a silhouette in between.
+    """(slots [K] int64, codes [B*H*W*2] int32) of the pixel pairs with a silhouette in between; on far devices all slots.
 
     Slot 2 p + axis is the pair of flat pixel p and its right (0) or lower (1) neighbor; its code is
     2 (3 face + edge) + (1 where that neighbor owns the edge), -1 elsewhere.
@@ -89,6 +96,8 @@ def silhouette_pairs(raster: Raster, clip: Tensor, faces: Tensor, topology: Topo
     inputs = [clip, faces, topology.neighbor, raster.triangle, raster.depth]
     launch(kernels.find_silhouettes, (views * height, width), inputs, [codes], clip.device, split=64)
     codes = codes.reshape(-1)
+    if far(codes.device):  # the kernels skip pairs without one
+        return torch.arange(len(codes), device=codes.device), codes
     return (codes >= 0).nonzero().reshape(-1), codes
 
 

@@ -16,6 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.far import ask, far, select
+from ..core.mesh import trust
+
 LOCAL_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 _CANONICAL = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float64)  # positively oriented
 
@@ -97,6 +100,8 @@ def find_crossing(sdf: Tensor, topology: TetTopology) -> Crossing:
     """The crossed edges and the triangles between them; not differentiable, deterministic."""
     if sdf.shape != (topology.vertex_count,):
         raise ValueError(f"sdf must be [{topology.vertex_count}], got {tuple(sdf.shape)}")
+    if far(sdf.device):
+        return _find_far_crossing(sdf, topology)
     if not bool(torch.isfinite(sdf).all()):
         raise ValueError("the signed distance holds NaN or infinite values")
     is_inside = sdf < 0
@@ -115,6 +120,36 @@ def find_crossing(sdf: Tensor, topology: TetTopology) -> Crossing:
     first, second = topology.edges[edges].unbind(-1)
     flip = is_inside[second]
     return Crossing(torch.where(flip, second, first), torch.where(flip, first, second), index[faces])
+
+
+def _find_far_crossing(sdf: Tensor, topology: TetTopology) -> Crossing:
+    """:func:`find_crossing` on a device that the host asks once: all counts first, then everything at its size."""
+    is_inside, (local, counts) = sdf < 0, _far_case_table(sdf.device)
+    flags = torch.index_select(is_inside.view(torch.uint8), 0, topology.tets.reshape(-1)).reshape(-1, 4)
+    cases = (flags.long() << torch.arange(4, device=sdf.device)).sum(-1)
+    triangles = counts[cases]
+    cut = is_inside[topology.edges].sum(-1) == 1  # every edge belongs to a tet, which is crossed if the edge is
+    sizes = ask((triangles > 0).sum(), triangles.sum(), cut.sum(), torch.isfinite(sdf).all())
+    if not sizes[3]:
+        raise ValueError("the signed distance holds NaN or infinite values")
+    crossed, edges = select(triangles > 0, sizes[0]), select(cut, sizes[2])
+    tet_edges = topology.tet_edges[crossed].long()
+    corners = torch.gather(tet_edges, 1, local[cases[crossed]].reshape(-1, 6)).reshape(-1, 3)
+    keep = torch.arange(2, device=sdf.device)[None] < triangles[crossed][:, None]
+    index = torch.empty(len(topology.edges), dtype=torch.int64, device=sdf.device)
+    index.scatter_(0, edges, torch.arange(len(edges), device=sdf.device))
+    faces = index[corners[select(keep.reshape(-1), sizes[1])]]
+    first, second = topology.edges[edges].unbind(-1)
+    flip = is_inside[second]
+    return Crossing(torch.where(flip, second, first), torch.where(flip, first, second), trust(faces, len(edges)))
+
+
+@lru_cache(maxsize=4)
+def _far_case_table(device: torch.device) -> tuple[Tensor, Tensor]:
+    """:func:`case_table` on a device, copied there once."""
+    local, counts = case_table()
+    with torch.inference_mode(False):  # kept: must not become inference tensors of the first caller
+        return local.to(device), counts.to(device)
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.far import far
+
 
 @dataclass(frozen=True)
 class MeshEdges:
@@ -17,11 +19,14 @@ class MeshEdges:
     ends:  [E, 2] int64 vertex pairs, first < second, ascending.
     count: [E] int64 how many faces use the edge (2 everywhere on a closed manifold).
     pairs: [P, 2] int64 faces that share an edge; an edge of three faces gives two pairs.
+    end_weight, pair_weight: [E], [P] bool, which rows are meant; None = all.
     """
 
     ends: Tensor
     count: Tensor
     pairs: Tensor
+    end_weight: Tensor | None = None
+    pair_weight: Tensor | None = None
 
 
 @torch.no_grad()
@@ -54,7 +59,7 @@ def face_edges(faces: Tensor) -> tuple[Tensor, Tensor, int]:
     if lasting and recent is not None and recent[0]() is faces and recent[1] == faces._version:
         return recent[2]
     following = faces.roll(-1, dims=1)
-    stride = int(faces.max()) + 1 if len(faces) else 1
+    stride = _stride(faces)
     keys = (torch.minimum(faces, following) * stride + torch.maximum(faces, following)).reshape(-1)
     found = (*sort_keys(keys), stride)
     if lasting:
@@ -62,9 +67,31 @@ def face_edges(faces: Tensor) -> tuple[Tensor, Tensor, int]:
     return found
 
 
+def _stride(faces: Tensor) -> int:
+    """More than any entry; on a far device without a look."""
+    if far(faces.device):
+        return 2**31
+    return int(faces.max()) + 1 if len(faces) else 1
+
+
+@torch.no_grad()
+def edge_slots(faces: Tensor) -> MeshEdges:
+    """:func:`mesh_edges` with a row for every side of every face, so that nobody has to ask how many edges there are.
+
+    Rows are sorted by edge; the weights mark the first of each edge and the pairs that share one.  ``count`` is empty.
+    """
+    keys, order, stride = face_edges(faces)
+    same = keys[1:] == keys[:-1]
+    owner = torch.div(order, 3, rounding_mode="floor")
+    low = torch.div(keys, stride, rounding_mode="floor")
+    first = torch.cat([torch.ones_like(same[:1]), ~same])
+    return MeshEdges(torch.stack([low, keys - low * stride], dim=-1), keys[:0],
+                     torch.stack([owner[:-1], owner[1:]], dim=-1), first, same)
+
+
 def sort_keys(keys: Tensor) -> tuple[Tensor, Tensor]:
     """(ascending keys, stable order) of [N] int64 keys."""
-    if keys.device.type != "cpu":
+    if far(keys.device):
         return torch.sort(keys, stable=True)
     order = np.argsort(keys.numpy(), kind="stable")  # on one core several times faster than torch.sort
     order = torch.from_numpy(order)

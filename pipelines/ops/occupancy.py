@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..core.cameras import Rays
+from ..core.far import far
 from .kernels import march_kernels as kernels
 from .kernels.launch import launch
 
@@ -59,9 +60,9 @@ class RaySamples:
         before = torch.nn.functional.pad(mask.cumsum(0, dtype=torch.int32), (1, 0))
         return before[self.offsets]
 
-    def keep(self, mask: Tensor) -> "RaySamples":
-        """The samples where ``mask`` [S] is true, in the same order."""
-        picked = mask.nonzero()[:, 0]
+    def keep(self, mask: Tensor, picked: Tensor | None = None) -> "RaySamples":
+        """The samples where ``mask`` [S] is true, in the same order; picked: their places, where these are known."""
+        picked = mask.nonzero()[:, 0] if picked is None else picked
         fields = {k: v[picked] for k, v in vars(self).items() if k != "offsets"}
         return RaySamples(**fields, offsets=self.offsets_of(mask))
 
@@ -134,6 +135,9 @@ class OccupancyGrid:
         limit = self.density.mean().clamp(max=self.threshold)
         mask = self.density > limit
         self.occupied = mask.to(torch.uint8)
+        if far(mask.device):
+            self.bounds = _bounds(mask)
+            return
         n, low, high = self.resolution, [], []
         for axis in range(3):
             others = [a for a in range(3) if a != axis]
@@ -141,6 +145,15 @@ class OccupancyGrid:
             low.append(float(used[0]) / n * 2 - 1 if len(used) else 1.0)
             high.append(float(used[-1] + 1) / n * 2 - 1 if len(used) else -1.0)
         self.bounds = torch.tensor([low, high], device=self.density.device)
+
+
+def _bounds(mask: Tensor) -> Tensor:
+    """[2, 3] corners of the box around the true cells of [n, n, n], without asking their device; low > high for none."""
+    n = len(mask)
+    used = torch.stack([mask.any(2).any(1), mask.any(2).any(0), mask.any(1).any(0)])  # [3, n]
+    place = torch.arange(n, device=mask.device).expand(3, n)
+    first, last = torch.where(used, place, n).amin(1), torch.where(used, place, -1).amax(1) + 1
+    return torch.stack([first, last]) / n * 2 - 1
 
 
 def march(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core.mesh import fits
 from ..core.threads import allowed
 from .kernels import raster as kernels
 from .kernels.launch import launch
@@ -152,10 +153,9 @@ def check_faces(faces: Tensor, count: int) -> None:
     """ValueError unless faces are [F, 3] int64 into ``count`` rows: a kernel would read anywhere."""
     if faces.ndim != 2 or faces.shape[-1] != 3 or faces.dtype != torch.int64:
         raise ValueError(f"faces must be [F, 3] int64, got {tuple(faces.shape)} {faces.dtype}")
-    if faces.numel():
+    if not fits(faces, count):
         low, high = torch.aminmax(faces)
-        if int(low) < 0 or int(high) >= count:
-            raise ValueError(f"faces must lie in 0..{count - 1}, got {int(low)}..{int(high)}")
+        raise ValueError(f"faces must lie in 0..{count - 1}, got {int(low)}..{int(high)}")
 
 
 def _check(clip: Tensor, height: int, width: int) -> None:

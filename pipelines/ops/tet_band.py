@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..core.far import far
 from .marching_tets import Crossing, TetTopology, find_crossing
 
 WIDE = 0.5  # share of all tetrahedra from which a band is not worth its tables
@@ -31,6 +32,8 @@ class Band:
     @torch.no_grad()
     def crossing(self, sdf: Tensor) -> Crossing:
         """Of signed distances [V]: exactly ``find_crossing(sdf, topology)``, errors included."""
+        if far(sdf.device):
+            return find_crossing(sdf, self.whole)  # to look everywhere is cheaper there than to wait for an answer
         inside = sdf < 0
         known = self.signs
         if known is None or known.shape != inside.shape or bool(((inside != known) & ~self.free).any()):

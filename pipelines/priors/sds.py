@@ -20,9 +20,12 @@ import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
+from ..core.doubts import collects, doubt
 from ..core.errors import NotFinite
+from ..core.far import send
 from ..core.prior import Outline, Prior
 from ..core.protocols import Denoiser
+from ..core.randomness import normal
 from ..core.schedules import Constant, Schedule
 from ..distill.plug import Draw, How
 from ..distill.registry import method_of, paper_of
@@ -154,7 +157,7 @@ class SdsPrior(Prior):
         with torch.no_grad():
             draw, direction = self._taught(latents, cameras, progress, generator)
             weight = self.image_weights(cameras)
-            weight = weight.to(latents)[:, None, None, None] if isinstance(weight, Tensor) else weight
+            weight = send(weight, latents)[:, None, None, None] if isinstance(weight, Tensor) else weight
             grad = weight * settings.weight(progress) * _weighting(settings.weighting, draw.abar()) * direction
             grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)  # M-C.1
         per_element = latents * grad
@@ -172,7 +175,7 @@ class SdsPrior(Prior):
             clean = latents - ((1 - abar).sqrt() / abar.sqrt().clamp_min(FAINT)) * direction
             target = _without_lost(denoiser.decode(clean).to(images), shown.to(images), self.name, draw.t)
             weight = self.image_weights(cameras) * settings.weight(progress) * settings.pixel_weight(progress)
-            weight = weight.to(images) if isinstance(weight, Tensor) else weight
+            weight = send(weight, images) if isinstance(weight, Tensor) else weight
             target = resize(target, images.shape[1], images.shape[2])
         return 0.5 * weight * (images - target).square().flatten(1).mean(1)
 
@@ -182,8 +185,8 @@ class SdsPrior(Prior):
     def _taught(self, latents: Tensor, cameras: Cameras, progress: float, generator: torch.Generator) -> tuple[Draw, Tensor]:
         """One draw, and the method's direction in it."""
         latents = latents.detach()
-        t = self._draw_times(len(latents), progress, generator).to(latents.device)
-        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        t = send(self._draw_times(len(latents), progress, generator), latents.device)
+        noise = normal(latents.shape, generator, latents)
         draw = Draw(self.voices, latents, t, noise, cameras, progress, generator, self._source(cameras))
         direction = _without_lost(self.method.direction(draw), torch.zeros_like(noise), self.name, t)
         self.judged += len(latents)
@@ -227,13 +230,21 @@ def _without_lost(predicted: Tensor, neutral: Tensor, name: str, t: Tensor) -> T
     Raises NotFinite when more than :data:`LOST` of the elements are lost: then the network (or its decoder) is broken.
     """
     finite = predicted.isfinite()
+    if collects():
+        share = finite.float().mean()
+        doubt(share >= 1 - LOST, lambda: _too_much_lost(1 - float(share), name, t))
+        return torch.where(finite, predicted, neutral)
     lost = 1 - float(finite.float().mean())
     if lost > LOST:
-        raise NotFinite(
-            f"{name} prior", f"{lost:.0%} of the network's output is nan or infinite at timestep {t.tolist()}",
-            "Load that network in float32 or bfloat16 (half precision overflows in some), or lower its guidance.",
-        )
+        raise _too_much_lost(lost, name, t)
     return torch.where(finite, predicted, neutral) if lost else predicted
+
+
+def _too_much_lost(lost: float, name: str, t: Tensor) -> NotFinite:
+    return NotFinite(
+        f"{name} prior", f"{lost:.0%} of the network's output is nan or infinite at timestep {t.tolist()}",
+        "Load that network in float32 or bfloat16 (half precision overflows in some), or lower its guidance.",
+    )
 
 
 def _weighting(name: str, abar: Tensor) -> Tensor | float:

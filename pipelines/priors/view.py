@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
+from ..core.far import send
 from ..core.protocols import Denoiser
 from ..distill.voices import Voices
 from .sds import SdsPrior, SdsSettings, Source
@@ -42,5 +43,5 @@ class ViewPrior(SdsPrior):
 def angle_to(reference: Cameras, cameras: Cameras) -> Tensor:
     """[B] angles in radians, 0 .. pi, between the directions of ``cameras`` and of one camera."""
     here = torch.nn.functional.normalize(cameras.positions, dim=-1)
-    there = torch.nn.functional.normalize(reference.positions[:1].to(here), dim=-1)
+    there = torch.nn.functional.normalize(send(reference.positions[:1], here), dim=-1)
     return torch.acos((here * there).sum(-1).clamp(-1, 1))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
+from ..core.far import send
 
 Mode = Literal["albedo", "lambertian", "textureless", "normal"]
 MODES = get_args(Mode)
@@ -64,7 +65,7 @@ class Shading:
         if self.mode == "normal":
             return (normal + 1) / 2
         assert self.light is not None  # checked in __post_init__
-        cosine = (normal * self.light.to(normal)[image]).sum(-1, keepdim=True).clamp_min(0)
+        cosine = (normal * send(self.light, normal)[image]).sum(-1, keepdim=True).clamp_min(0)
         shade = self.ambient + (1 - self.ambient) * cosine
         return shade.expand_as(albedo) if self.mode == "textureless" else albedo * shade
 

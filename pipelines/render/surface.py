@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ..core.cameras import Cameras
+from ..core.far import send
 from ..core.mesh import Mesh
 from ..core.ortho import OrthoCameras
 from ..core.views import RenderBuffers
@@ -65,7 +67,7 @@ def render_surface(
 
 def project(vertices: Tensor, cameras: Cameras | OrthoCameras) -> Tensor:
     """[B, V, 4] clip coordinates of [V, 3] world points; differentiable."""
-    matrix = cameras.world_to_clip().to(vertices).transpose(1, 2)
+    matrix = send(cameras.world_to_clip(), vertices).transpose(1, 2)
     return vertices @ matrix[:, :3] + matrix[:, 3:]
 
 
@@ -76,6 +78,11 @@ class _Values:
     mesh: Mesh
     raster: Raster
     rasterizer: Rasterizer
+
+    @cached_property
+    def where(self) -> tuple[Tensor, ...]:
+        """(view, row, column) of the covered pixels; looked for once, as it makes the host wait."""
+        return self.raster.covered.nonzero(as_tuple=True)
 
     def at_vertices(self, values: Tensor) -> Tensor:
         return self.rasterizer.interpolate(values, self.raster, self.mesh.faces)
@@ -105,7 +112,7 @@ def _layers(values: _Values, albedo, shading, want_normal: bool, flat: bool) -> 
     if normal is not None:
         normal = torch.nn.functional.normalize(normal, dim=-1, eps=1e-12)
     if shading is not None and lit and normal is not None:
-        where = raster.covered.nonzero(as_tuple=True)
+        where = values.where
         color = torch.zeros_like(color).index_put(where, _shade(shading, color[where], normal[where], where[0]))
     parts = [color, raster.covered.to(color.dtype)[..., None], raster.depth[..., None]]
     return torch.cat(parts + [normal] if want_normal else parts, dim=-1)
@@ -119,12 +126,12 @@ def _colors(values: _Values, albedo: Albedo | None) -> Tensor:
     """[B, H, W, 3] colors of a function, a texture or nothing, 0 where nothing is seen."""
     covered, mesh = values.raster.covered, values.mesh
     blank = torch.zeros(*covered.shape, 3, device=covered.device)
-    where = covered.nonzero(as_tuple=True)
     if albedo is not None:
+        where = values.where
         return blank.index_put(where, albedo(values.at_vertices(mesh.vertices)[where]).to(blank))
     if mesh.texture is None:
         return blank + covered[..., None] * GRAY
-    return blank.index_put(where, sample_texture(mesh.texture, values.uv()[where]))
+    return blank.index_put(values.where, sample_texture(mesh.texture, values.uv()[values.where]))
 
 
 def _pool(layers: Tensor, factor: int) -> Tensor:

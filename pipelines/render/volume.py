@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ..core.cameras import Cameras, Rays
 from ..core.choices import NormalMethod
+from ..core.far import ask, far, select
 from ..core.protocols import RadianceField
 from ..core.views import RenderBuffers
 from ..ops.occupancy import OccupancyGrid, RaySamples, march
-from ..ops.volrend import accumulate, composite
+from ..ops.volrend import accumulate, composite, transmittance
 from .shading import ALBEDO, Shading
 
 RAY_CHUNK = 4096  # rays at once without gradients
@@ -145,9 +146,14 @@ class _Look:
         """[R, 5 or 8] color, depth, alpha and normal of rays, and the extras; image: [R] which picture."""
         s = self.settings
         marched = march(rays, self.grid, s.step, s.near, s.max_samples, self.generator)
-        samples, density, albedo = visible_samples(self.query, marched, s.stop)
+        picked = None
+        if far(rays.origins.device):
+            samples, picked = self.seen(marched)
+            density, albedo = self.query(samples.positions)
+        else:
+            samples, density, albedo = visible_samples(self.query, marched, s.stop)
         weights, through = composite(density, samples.lengths, samples.offsets)
-        normals = self.normals(samples.positions, weights) if self.needs_normal else None
+        normals = self.normals(samples.positions, weights, picked) if self.needs_normal else None
         color = self.color(albedo, normals, image[samples.ray_indices])
         sums = accumulate(weights, torch.cat([color, samples.t[:, None]], dim=1), samples.offsets)
         layers, directions = [sums, 1 - through[:, None]], None
@@ -158,6 +164,29 @@ class _Look:
         extras = {"marched": marched, "samples": samples, "weights": weights, "normals": normals, "directions": directions}
         return torch.cat(layers, dim=1), extras
 
+    @torch.no_grad()
+    def seen(self, marched: RaySamples) -> tuple[RaySamples, Tensor]:
+        """On a far device: the visible samples, and the places of those among them that get a normal.
+
+        In place of :func:`visible_samples`, whose every round would wait: one look at all densities without a graph, then
+        one wait for both numbers.  Visible is here what light reaches itself, not its round, so a few samples of no weight
+        are left out that are queried on the CPU.
+        """
+        s = self.settings
+        density = torch.cat([self.field.density(x) for x in marched.positions.split(POINT_CHUNK)])
+        light = transmittance(density, marched.lengths, marched.offsets)
+        weights = light * (1 - torch.exp(-density * marched.lengths))
+        mask = light > s.stop if s.stop > 0 else torch.ones_like(light, dtype=torch.bool)
+        heavy = mask & (weights > self.least_weight)
+        visible, heavies = ask(mask.sum(), heavy.sum())
+        place = select(mask, visible)
+        return marched.keep(mask, place), select(heavy[place], heavies)
+
+    @property
+    def least_weight(self) -> float:
+        """Samples that weigh no more get no normal."""
+        return max(self.settings.normal_min_weight, self.settings.stop)
+
     def query(self, x: Tensor) -> tuple[Tensor, Tensor]:
         field = self.field
         both = getattr(field, "density_and_albedo", None) or (lambda p: (field.density(p), field.albedo(p)))
@@ -166,10 +195,10 @@ class _Look:
         densities, colors = zip(*(both(chunk) for chunk in x.split(POINT_CHUNK)))
         return torch.cat(densities), torch.cat(colors)
 
-    def normals(self, positions: Tensor, weights: Tensor) -> Tensor:
-        """[S, 3] unit normals, zero where the weight is too small to matter."""
+    def normals(self, positions: Tensor, weights: Tensor, picked: Tensor | None = None) -> Tensor:
+        """[S, 3] unit normals, zero where the weight is too small to matter; picked: the others, where they are known."""
         s = self.settings
-        picked = (weights.detach() > max(s.normal_min_weight, s.stop)).nonzero()[:, 0]
+        picked = (weights.detach() > self.least_weight).nonzero()[:, 0] if picked is None else picked
         own = getattr(self.field, "normal", None)
         find = (lambda p: own(p, s.normal_method)) if own else (lambda p: density_normal(self.field, p))
         chunk = len(picked) if torch.is_grad_enabled() else POINT_CHUNK

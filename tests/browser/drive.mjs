@@ -3,7 +3,7 @@
 import { createRequire } from "node:module";
 import fs from "node:fs";
 import path from "node:path";
-import { dropFiles, groupRectangles, letters, nodeRectangles } from "./looks.mjs";
+import { appMode, dropFiles, letters, nodeRectangles, openGraphs, otherRenderer } from "./looks.mjs";
 
 const task = JSON.parse(fs.readFileSync(process.argv[2], "utf-8"));
 const { chromium } = createRequire(path.join(task.node, "package.json"))("playwright-core");
@@ -125,7 +125,12 @@ async function runGraph(page) {
     await page.waitForTimeout(500);
   }
   const button = page.getByTestId("queue-button").first();
-  if (await button.count()) await button.click();
+  if (await button.count()) {
+    await button.click({ timeout: 30000 }).catch(async () => { // a first-run dialog came late
+      await page.keyboard.press("Escape");
+      await button.click();
+    });
+  }
   else await page.evaluate(() => window.comfyAPI.app.app.queuePrompt(0, 1));
   report.usedButton = (await button.count()) > 0;
   const end = Date.now() + task.timeout * 1000;
@@ -200,7 +205,7 @@ try {
   report.graph = await describeGraph(page);
   if (task.look) { // at the zoom that the template opens with
     await shot(page, "opened");
-    report.before = { nodes: await nodeRectangles(page), groups: await groupRectangles(page), letters: await letters(page) };
+    report.before = { nodes: await nodeRectangles(page), letters: await letters(page) };
   }
   await page.evaluate(() => window.comfyAPI.app.app.extensionManager.command.execute("Comfy.Canvas.FitView"));
   await page.waitForTimeout(1500);
@@ -216,9 +221,19 @@ try {
   if (task.run) await runGraph(page);
   await page.waitForTimeout(2000);
   await shot(page, "finished");
-  if (task.look) report.after = { nodes: await nodeRectangles(page), groups: await groupRectangles(page) };
+  if (task.look) report.after = { nodes: await nodeRectangles(page) };
   if (task.viewer) await lookAtViewer(page);
+  if (task.look) {
+    await otherRenderer(page);
+    report.afterOther = { nodes: await nodeRectangles(page), letters: await letters(page) };
+    await shot(page, "other_renderer");
+  }
+  if (task.appMode) {
+    report.app = await appMode(page);
+    await shot(page, "app");
+  }
   if (task.drop) report.dropped = await dropFiles(page, [...resultFiles(), ...task.drop]);
+  if (task.graphs) report.graphs = await openGraphs(page, task.graphs);
 } catch (error) {
   report.crash = String(error.stack || error);
   code = 1;

@@ -16,9 +16,41 @@ export async function nodeRectangles(page) {
   });
 }
 
-export async function groupRectangles(page) {
-  return page.evaluate(() => window.comfyAPI.app.app.canvas.graph.groups.map((g) =>
-    ({ title: g.title, x: g.pos[0], y: g.pos[1], w: g.size[0], h: g.size[1] })));
+// Nodes drawn on the canvas become elements, or the other way round, at the zoom at which a template opens.
+export async function otherRenderer(page) {
+  await page.evaluate(async () => {
+    const { extensionManager } = window.comfyAPI.app.app, name = "Comfy.VueNodes.Enabled";
+    await extensionManager.setting.set(name, !extensionManager.setting.get(name));
+  });
+  await page.waitForTimeout(4000);
+  await page.evaluate(() => window.comfyAPI.app.app.extensionManager.command.execute("Comfy.Canvas.FitView"));
+  await page.waitForTimeout(1500);
+}
+
+// The form of a graph: what it says.  The graph is in sight again afterwards.
+export async function appMode(page) {
+  const toggle = () => page.evaluate(() => window.comfyAPI.app.app.extensionManager.command.execute("Comfy.ToggleLinear"));
+  await toggle();
+  await page.waitForTimeout(3000);
+  const text = await page.evaluate(() => document.body.innerText);
+  return { text, values: await page.evaluate(() => [...document.querySelectorAll("input, textarea")].map((e) => e.value)) };
+}
+
+// Graphs as they are loaded from files: [{file, missing, inside, sent}], types of nodes in them and in their subgraphs.
+export async function openGraphs(page, graphs) {
+  const seen = [];
+  for (const { file, data } of graphs) {
+    seen.push(await page.evaluate(async ([title, graph]) => {
+      const { app } = window.comfyAPI.app;
+      await app.loadGraphData(graph);
+      const nodes = [app.graph, ...app.graph.subgraphs.values()].flatMap((g) => g.nodes);
+      const known = (n) => n.isSubgraphNode?.() || window.LiteGraph.registered_node_types[n.type];
+      const { output } = await app.graphToPrompt();
+      return { file: title, missing: nodes.filter((n) => n.has_errors || !known(n)).map((n) => n.type),
+        inside: nodes.map((n) => n.type), sent: Object.values(output).map((n) => n.class_type) };
+    }, [file, data]));
+  }
+  return seen;
 }
 
 // Pixels of a node's letters on the screen at the present zoom: what is drawn on the canvas, and what elements show.

@@ -14,7 +14,8 @@ from lift123.nodes.export import save_animation, save_png
 from PIL import Image
 
 PROMPT = {"1": {"class_type": "LoadImage", "inputs": {"image": "b\u00e4r.png"}}}
-WORKFLOW = {"version": 0.4, "nodes": [{"id": 1, "title": "\u30af\u30de"}], "links": [], "extra": {"ds": {"scale": 2.0}, "mine": 1}}
+WORKFLOW = {"version": 0.4, "nodes": [{"id": 1, "title": "\u30af\u30de"}], "links": [],
+            "extra": {"ds": {"scale": 2.0}, "mine": 1}}
 LOOKED_AWAY = WORKFLOW | {"extra": {"mine": 1}}
 
 

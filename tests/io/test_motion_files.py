@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from lift123.pipelines.core.errors import InputError
-from lift123.pipelines.core.rig import BONES, PARENTS, Rig, RiggedLayers, Skin, quaternions, rotation
 from lift123.pipelines.core.layers import LayeredMesh
 from lift123.pipelines.core.mesh import Mesh
+from lift123.pipelines.core.rig import BONES, PARENTS, Rig, RiggedLayers, Skin, quaternions, rotation
 from lift123.pipelines.io.glb import Buffer, pack
 from lift123.pipelines.io.motion_bvh import read_bvh
 from lift123.pipelines.io.motion_file import MOST_FRAMES, read_motion, thinned, to_motion

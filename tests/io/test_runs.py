@@ -130,7 +130,7 @@ def finish_run(folders, prefix):
     note = runs.batch_record(prefix, GRAPH, "3")
     path = folders / "output" / f"{prefix}_00001_manifest.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_manifest(path, run_manifest("lift123", {}, 0, batch=note))
+    write_manifest(path, run_manifest("lift123", {}, 0, batch=note, results={"faces": len(prefix)}))
 
 
 def test_pictures_run_broken_ones_are_recorded_and_done_ones_skipped(folders):
@@ -266,7 +266,7 @@ def test_results_gathers_files(folders):
         Image.new("RGB", (6 * 64, 64), "red").save(folders / f"output/lift123/b/{name}_00001_sheet.png")
     table, picture, sheet, csv, plot = results.Results.execute(
         folder="lift123/b", filename_prefix="lift123/r", newest_only=True).args
-    assert csv.splitlines()[0].startswith("run,status") and len(csv.splitlines()) == 3 and "lift123/b/two_00001" in table
+    assert csv.splitlines()[0].startswith("run,status") and len(csv.splitlines()) == 5 and "lift123/b/two_00001" in table
     assert sheet.shape[2] == 2 * 192 and torch.allclose(sheet[0, 96, 96], torch.tensor([1.0, 0, 0])) and picture.ndim == 4
     assert {p.name for p in (folders / "output/lift123").glob("r_*")} == {
         "r_00001_.csv", "r_00001_table.png", "r_00001_sheet.png", "r_00001_plot.png"}
@@ -289,11 +289,22 @@ def test_means_per_name():
         return records.Run(name, folder, 0.0, "", "", values={"seed": 1, "iou": iou})
 
     found = [run("exp_00001", 0.5), run("exp_00002", 0.7), run("log_00001", 0.1), run("exp_2_00001", 9.0)]
-    head, rows = records.table(found, per_name=True)
+    head, rows = records.table(found, "name")
     column = head.index("iou")
     assert [row[0] for row in rows[4:]] == ["mean f/exp", "standard error f/exp"]
     assert rows[4][column] == pytest.approx(0.6) and rows[5][column] == pytest.approx(0.1)
     assert [row[0] for row in records.table(found)[1][4:]] == ["mean", "standard error"]
+
+
+def test_means_per_category():
+    """A category is a folder; its mean stands where it has two runs, and the mean of all runs comes last."""
+    def run(name, folder, iou):
+        return records.Run(name, folder, 0.0, "", "", values={"iou": iou})
+
+    found = [run("apple", "c10/fruits", 0.2), run("pear", "c10/fruits", 0.6), run("pie", "c10/food", 1.0)]
+    head, rows = records.table(found, "category")
+    assert [row[0] for row in rows[3:]] == ["mean c10/fruits", "standard error c10/fruits", "mean", "standard error"]
+    assert [row[head.index("iou")] for row in rows[3::2]] == pytest.approx([0.4, 0.6])
 
 
 def test_weights_of_public_networks_are_recorded_by_name_and_hash(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from helpers import (
 )
 from helpers.wedge import reference as _reference
 from lift123.host import checkpoints, specs
-from lift123.nodes import hifi123
+from lift123.nodes import hifi123, reconstruct
 from lift123.pipelines.catalog import registry
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.schedules import Constant
@@ -140,11 +140,17 @@ def test_enhance_says_what_is_missing():
                                     **{**ENHANCE, "layers": "up_blocks.3, up_blocks.7"})
 
 
-def test_invert_and_reconstruct_reports_three_ways():
-    got = hifi123.InvertReconstruct.execute(reference=_bare(), depth_text_network=Wire(), steps=20, rungs=2, corrections=0,
-                                            background="auto", depth_network=Estimator()).result
+def test_invert_and_reconstruct_reports_three_ways_and_two_more_under_guidance():
+    given = dict(depth_text_network=Wire(), steps=20, rungs=2, corrections=0, background="auto", depth_network=Estimator())
+    got = reconstruct.InvertReconstruct.execute(reference=_bare(), **given).result
     assert got[0].shape == (4, 32, 32, 3)
     assert [line.split(":")[0] for line in got[1].splitlines()] == ["autoencoder", "with depth", "without depth"]
+    more = reconstruct.InvertReconstruct.execute(reference=_bare(), null_text_guidance=3.0, null_text_steps=1, **given).result
+    assert torch.equal(more[0][:4], got[0]) and more[1].startswith(got[1]) and len(more[0]) == 6
+    assert [line.split(":")[0] for line in more[1].splitlines()[3:]] == ["guided", "null-text"]
+    wordless = replace(_bare(), prompt="")
+    with pytest.raises(InputError, match="a reference with a prompt"):
+        reconstruct.InvertReconstruct.execute(reference=wordless, null_text_guidance=3.0, **given)
 
 
 def test_the_prior_is_described_then_built():

@@ -9,6 +9,7 @@ from helpers.comfy_modules import prepare
 
 prepare()
 from conftest import ROOT
+from lift123.host.renamed import NODES as FORMER
 from lift123.nodes import all_nodes
 from lift123.sync.translations import own_types
 
@@ -91,12 +92,25 @@ def test_no_help_page_without_a_node():
 
 
 def test_browser_code_stays_in_its_namespace():
-    script = (ROOT / "web" / "js" / "lift123.js").read_text(encoding="ascii")
-    assert re.findall(r'registerExtension\(\{\s*name: "([^"]+)"', script) == ["lift123.finish"]
-    assert not re.search(r"window\.\w+ *=|globalThis|document\.|LGraph|LiteGraph|https?://", script)
-    stages = set(re.findall(r'"(Lift123_\w+)"', script))
-    wanted = {"Lift123_NerfStage1", "Lift123_DynamicStage2", "Lift123_DMTetRefine", "Lift123_BatchList"}
-    assert stages == wanted <= set(NODES)
+    """No globals of its own, no listeners on or changes of the page's document, no patches; every name begins with ours."""
+    names = set()
+    for path in (ROOT / "web" / "js").glob("*.js"):
+        script = path.read_text(encoding="ascii")
+        names |= set(re.findall(r'registerExtension\(\{\s*name: "([^"]+)"', script))
+        assert not re.search(r"window\.\w+ *=[^=]|globalThis|\bdocument\.(?!createElement|querySelector)", script), path.name
+        assert not re.search(r"LGraph|prototype|https?://", script), path.name
+        assert set(re.findall(r'"(Lift123_[A-Za-z]\w+)"', script)) <= set(NODES) | set(FORMER), path.name
+    assert names == {f"lift123.{name}" for name in ("finish", "renamed", "live", "looks", "ended", "menu")}
+
+
+def test_every_type_of_wire_of_ours_has_a_color():
+    """And every category of nodes one of ComfyUI's own."""
+    script = (ROOT / "web" / "js" / "looks.js").read_text(encoding="ascii")
+    colors = dict(re.findall(r'(LIFT123_\w+): "(#\w{6})"', script))
+    assert set(colors) == set(own_types())
+    assert len(set(colors.values())) == len(colors)
+    rooms = {node.GET_SCHEMA().category.split("/")[-1] for node in NODES.values()}
+    assert rooms - {"convert"} == set(re.findall(r'(\w+): "(?:green|brown|purple|red|pale_blue|cyan|yellow)"', script))
 
 
 def test_pack_mistakes_that_core_punishes():

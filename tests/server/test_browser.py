@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from lift123.launcher import browser, settings
+from lift123.launcher import browser, jobs, settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DRIVER = ROOT / "tests" / "browser" / "drive.mjs"
@@ -36,7 +36,8 @@ def drive(comfy, folder: Path, **task) -> dict:
     if missing:
         assert os.environ.get("LIFT123_REQUIRE_BROWSER") != "1", missing
         pytest.skip(missing)
-    task.update(url=comfy.url, folder=comfy.folder, chromium=chromium, node=str(paths.node), out=str(folder))
+    task.update(url=comfy.url, folder=comfy.folder, chromium=chromium, node=str(paths.node), out=str(folder),
+                output=str(comfy.output))
     (folder / "task.json").write_text(json.dumps(task))
     done = subprocess.run([node, str(DRIVER), str(folder / "task.json")], capture_output=True, text=True, timeout=1500)
     assert (folder / "report.json").exists(), done.stderr
@@ -66,12 +67,29 @@ def colorful(image) -> float:
     return float((image.max(-1) - image.min(-1) > 0.12).mean())
 
 
+def shipped(name: str) -> dict:
+    return json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def character(comfy) -> Path:
+    """A character's GLB, exported from the canvas of ``stdgen_quickstart``, with a toy object for a body."""
+    prompt = {"1": {"class_type": "Lift123_ToyObject", "inputs": {"size": 32, "azimuth": 0.0, "elevation": 0.0, "seed": 7}},
+              "2": {"class_type": "Lift123_JoinLayers", "inputs": {"body": ["1", 4], "fit": True}},
+              "3": {"class_type": "Lift123_ExportCharacter", "inputs": {
+                  "layers": ["2", 0], "filename_prefix": "lift123/dropped", "height": 1.6, "facing": "+z",
+                  "colors": "vertex colors", "texture_size": 64, "face_budget": 100}}}
+    entry = jobs.run(comfy.client, prompt, workflow=shipped("stdgen_quickstart"), alive=comfy.server.alive, timeout=300)
+    return next(path for path in comfy.files(entry) if path.suffix == ".glb")
+
+
 @pytest.fixture(scope="module")
 def session(comfy, tmp_path_factory):
-    """The quickstart, opened from the template browser and run with few iterations."""
+    """The quickstart, opened from the template browser and run with few iterations; then its results are dropped."""
     names = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+    blueprints = [{"file": path.stem, "data": json.loads(path.read_text(encoding="utf-8"))}
+                  for path in sorted((ROOT / "subgraphs").glob("*.json"))]
     return drive(comfy, tmp_path_factory.mktemp("browser"), templates=names, openTemplate=NAME, widgets=FEW, run=True,
-                 timeout=600, viewer="Preview3D")
+                 timeout=600, viewer="Preview3D", look=True, appMode=True, drop=[str(character(comfy))], graphs=blueprints)
 
 
 def test_templates_show_with_thumbnails(session):
@@ -116,6 +134,55 @@ def test_the_result_shows_in_the_3d_viewer(session):
     x, y, w, h = (int(box[key]) for key in ("x", "y", "width", "height"))
     middle = pixels(session, "viewer")[y + h // 4 : y + 3 * h // 4, x + w // 4 : x + 3 * w // 4]
     assert colorful(middle) > 0.05, f"the viewer is empty: {session['out'] / 'viewer.png'}"
+
+
+def boxes_that_overlap(nodes: list) -> list:
+    """Titles of pairs whose rectangles, title bars included, share more than a hair."""
+    def apart(a, b):
+        return a["x"] + a["w"] <= b["x"] + 1 or a["y"] + a["h"] <= b["y"] + 1
+
+    return [(a["title"], b["title"]) for n, a in enumerate(nodes) for b in nodes[n + 1 :] if not apart(a, b) and not apart(b, a)]
+
+
+@pytest.mark.parametrize("moment", ["before", "after", "afterOther"])
+def test_the_quickstart_fits_and_nothing_overlaps(session, moment):
+    """Opened, run, and then in the other node renderer: rectangles as the page draws them."""
+    nodes = session[moment]["nodes"]
+    assert len(nodes) == 6 and {n["vue"] for n in nodes} == {moment == "afterOther"}
+    assert not boxes_that_overlap(nodes), nodes
+    assert max(n["x"] + n["w"] for n in nodes) - min(n["x"] for n in nodes) <= 1900
+    assert max(n["y"] + n["h"] for n in nodes) - min(n["y"] for n in nodes) <= 1100
+
+
+def test_letters_can_be_read_at_the_zoom_of_the_template(session):
+    assert session["before"]["letters"]["canvas"] >= 10
+    small = [entry for entry in session["before"]["letters"]["sizes"] if entry["px"] < 7.5]  # the note's own style is smaller
+    assert not small, small
+
+
+def test_results_dropped_on_the_canvas_bring_their_graph_back(session):
+    dropped = {Path(entry["file"]).name: entry["types"] for entry in session["dropped"]}
+    kinds = sorted(name.split("_")[-1].split(".")[-1] for name in dropped)
+    assert kinds == ["glb", "glb", "json", "png", "webp"], dropped
+    for name, types in dropped.items():
+        graph = shipped("stdgen_quickstart" if name.startswith("dropped") else NAME)
+        assert sorted(types) == sorted(node["type"] for node in graph["nodes"]), name
+
+
+def test_app_mode_is_a_form_of_the_quickstart(session):
+    said = session["app"]["text"] + " ".join(session["app"]["values"])
+    for word in ("prompt", "quality", "seed", "a pink bear striped with brown"):
+        assert word in said, said
+
+
+def test_blueprints_open_and_are_listed(comfy, session):
+    names = {path.stem for path in (ROOT / "subgraphs").glob("*.json")}
+    listed = {entry["name"] for entry in comfy.client.get("/global_subgraphs").values()
+              if entry["info"]["node_pack"].endswith(comfy.folder)}
+    assert listed == names == {entry["file"] for entry in session["graphs"]} and len(names) == 6
+    for entry in session["graphs"]:
+        assert entry["missing"] == [], entry
+        assert {"Lift123_DMTetRefine", "Lift123_RefineLayers"} & set(entry["inside"]) & set(entry["sent"]), entry
 
 
 def test_no_console_errors_of_ours(session):

@@ -167,7 +167,7 @@ def test_browser_finds_templates_help_translations_and_sample(comfy):
         assert json.loads(comfy.client.raw(base + ".json")) == ui(name)
         assert comfy.client.raw(base + ".jpg")[:2] == b"\xff\xd8"
     assert comfy.client.raw(f"/extensions/{comfy.folder}/docs/Lift123_NerfStage1.md").startswith(b"# NeRF Stage 1")
-    assert comfy.client.raw(f"/extensions/{comfy.folder}/js/lift123.js")
+    assert comfy.client.raw(f"/extensions/{comfy.folder}/js/commands.js")
     assert "Lift123_NerfStage1" in comfy.client.get("/i18n")["en"]["nodeDefs"]
     samples = sorted(file.name for file in (FOLDER / "sample").glob("*.png"))
     assert len(samples) == 7

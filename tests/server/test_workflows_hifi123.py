@@ -7,7 +7,7 @@ from helpers.graphs import SMALL, api, changed, exported, stage, ui
 
 FEW = {"steps": 20, "rungs": 2}
 TINY = {**SMALL, "NerfStage1": {**SMALL["NerfStage1"], "iterations": 6}, "ReferenceView": {"size": 96},
-        "RgsdPrior": FEW, "RgnvEnhance": FEW, "InvertReconstruct": FEW, "SampleViews": {"views": 2, "steps": 2},
+        "RgsdPrior": FEW, "RgnvEnhance": FEW, "InvertReconstruct": {**FEW, "null_text_steps": 1}, "SampleViews": {"views": 2, "steps": 2},
         "MeshToScene": {"detail": 64}, "RenderViews": {"size": 64, "frames": 2},
         "Evaluate": {"size": 64, "lpips": "off", "views": "papers-18"}}
 EMBEDDED = {f"Load{kind}": {"checkpoint": "embedded"} for kind in ("ViewPrior", "TextPrior", "Depth", "DepthText", "Clip")}
@@ -140,7 +140,7 @@ def test_painting_a_mesh_keeps_every_triangle(comfy, weights):  # noqa: F811
 
 
 @pytest.mark.parametrize("name, counts", [("hifi123_novel_views", [2, 2, 2]), ("hifi123_rgnv_enhance", [2]),
-                                          ("ablation_hifi123", [2] * 4), ("hifi123_inversion", [4, 4])])
+                                          ("ablation_hifi123", [2] * 4), ("hifi123_inversion", [4, 4, 6])])
 def test_graphs_of_pictures_run_in_comfyui(comfy, weights, name, counts):  # noqa: F811
     prompt = changed(api(name), **TINY)
     entry = comfy.run(prompt, timeout=900)

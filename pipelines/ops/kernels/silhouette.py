@@ -320,6 +320,8 @@ def blend_forward(
     height = color.shape[1]
     width = color.shape[2]
     slot = int(slots[wp.tid()])
+    if codes[slot] < 0:
+        return
     pair = read_pair(slot, codes[slot], faces, height, width)
     u = exact_frame(clip[pair.view, pair.a], pair, height, width)
     v = exact_frame(clip[pair.view, pair.b], pair, height, width)
@@ -372,6 +374,8 @@ def blend_backward(
     height = color.shape[1]
     width = color.shape[2]
     slot = int(slots[wp.tid()])
+    if codes[slot] < 0:
+        return
     pair = read_pair(slot, codes[slot], faces, height, width)
     ca = clip[pair.view, pair.a]
     cb = clip[pair.view, pair.b]

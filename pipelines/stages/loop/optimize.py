@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 from ...core.cameras import Cameras
+from ...core.doubts import Mail, collected, doubt
 from ...core.errors import InputError, NotFinite, OutOfRoom, StopStage
 from ...core.extra import ExtraLoss
+from ...core.far import far, send
 from ...core.mesh import Mesh
 from ...core.prior import Prior
-from ...core.randomness import step_generator
+from ...core.randomness import step_generator, uniform
 from ...core.step import KeepState, OnStep, Step, keep_no_state
 from ...core.views import NEUTRAL, RenderBuffers, Views
 from ...losses import image as losses
@@ -104,11 +106,13 @@ class Loop:
     extras: tuple[ExtraLoss, ...] = ()
     scores: Callable[[int], dict] = lambda finished: {}
     target: Views = field(init=False)
+    mail: Mail | None = field(init=False)  # losses on their way, on devices for which nobody should wait
     views_at_once: int = field(init=False)  # novel views in one graph; halved when memory runs out
 
     def __post_init__(self):
         self.views_at_once = max(self.config.novel_at(progress)[0] for progress in (0.0, 1.0))
         self.target = self.reference.resized(self.config.reference_size).to(self.device)
+        self.mail = Mail() if far(self.device) else None
 
     def run(self, start: int, stop: int) -> Scene:
         """Steps ``start`` .. ``stop`` - 1; ends early when told, and never loses the state."""
@@ -121,7 +125,7 @@ class Loop:
                 finished = step + 1
                 note, halt = self.check(finished)
                 ended = halt or finished == stop
-                self._report(finished, terms, note)
+                self._report(finished, self._arrived(ended) or terms, note)
                 if halt:
                     break
                 if not ended:  # whoever found the state of an end would go on beyond it
@@ -143,7 +147,12 @@ class Loop:
         """The step's losses by name.  Out of memory: the same step again, with fewer views at once."""
         while True:
             try:
-                return self._attempt(step)
+                if self.mail is None:
+                    return self._attempt(step)
+                with collected() as doubts:
+                    losses = self._attempt(step)
+                self.mail.send(step, losses, doubts)
+                return {}
             except NotFinite as problem:
                 raise problem.at(self.trainee.name, step + 1) from None
             except Exception as problem:
@@ -167,14 +176,27 @@ class Loop:
         for extra in self.extras:
             terms.update(self._extra_terms(extra, progress, generator, len(terms)))
         terms.update(self.trainee.regularizers(rendered, progress))
-        values = torch.stack([v.detach() for v in terms.values()]).tolist() if terms else []  # one host sync
-        numbers = dict(zip(terms, values, strict=True))
+        numbers = {} if self.mail is not None else _numbers(terms)
         refuse_losses(numbers)
         total = sum(terms.values())
         if isinstance(total, Tensor) and total.requires_grad:
             total.backward()
+            doubt(total.detach().isfinite(), lambda: NotFinite("loss", "nan or infinity in their sum", "Lower the weights."))
             self.trainee.update(self.config.lr_factor(progress), self.config.clip_norm)
-        return numbers
+        return terms if self.mail is not None else numbers
+
+    def _arrived(self, all_of_them: bool) -> dict:
+        """The newest losses that a far device has sent; {} where there are none.  Raises what they show to be wrong."""
+        newest = {}
+        for step, newest, problem in () if self.mail is None else self.mail.open(all_of_them):
+            try:
+                if problem is not None and not all(map(math.isfinite, newest.values())):
+                    refuse_losses(newest)
+                if problem is not None:
+                    raise problem
+            except NotFinite as known:
+                raise known.at(self.trainee.name, step + 1) from None
+        return newest
 
     def _make_room(self, step: int) -> None:
         if self.views_at_once == 1:
@@ -191,7 +213,7 @@ class Loop:
 
     def _reference_terms(self, progress: float, generator, rendered: list) -> dict:
         config, target = self.config, self.target
-        background = _background(config.reference_background, target.rgb.shape, generator).to(self.device)
+        background = _background(config.reference_background, target.rgb.shape, generator, self.device)
         buffers = self.trainee.render(target.cameras, ALBEDO, generator, config.reference_noise)
         rendered.append(buffers)
         mask = (target.alpha > 0.5).float()
@@ -221,7 +243,7 @@ class Loop:
         backdrop = prior.backdrop  # of priors that want plain colors on their own background
         shading = ALBEDO if backdrop else config.shading.draw(cameras, progress, generator)
         kind = backdrop or config.novel_background
-        background = _background(kind, (len(cameras), 1, 1, 3), generator).to(self.device)
+        background = _background(kind, (len(cameras), 1, 1, 3), generator, self.device)
         cameras = cameras.to(self.device)
         weight, spent = config.prior(progress), 0.0
         parts = [slice(i, i + self.views_at_once) for i in range(0, len(cameras), self.views_at_once)]
@@ -281,11 +303,10 @@ def pull(prior: Prior, images: Tensor, cameras: Cameras, progress: float, genera
         leaf = images.detach().requires_grad_()
         loss = prior.loss(leaf, cameras, progress, generator).mean()
         (grad,) = torch.autograd.grad(loss, leaf)
-    if not bool(grad.isfinite().all()):
-        raise NotFinite(
-            f"{prior.name} prior", "a gradient with nan or infinity at the rendered pictures",
-            "Load its autoencoder in float32 or bfloat16 (half precision overflows in some), or lower its weight.",
-        )
+    doubt(grad.isfinite().all(), lambda: NotFinite(
+        f"{prior.name} prior", "a gradient with nan or infinity at the rendered pictures",
+        "Load its autoencoder in float32 or bfloat16 (half precision overflows in some), or lower its weight.",
+    ))
     product = images * grad
     return (product - product.detach()).sum() + loss.detach()
 
@@ -303,10 +324,18 @@ def is_out_of_memory(problem: BaseException) -> bool:
     return isinstance(problem, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(problem)
 
 
-def _background(kind: str, shape, generator: torch.Generator) -> Tensor:
-    """A background for pictures of ``shape`` [B, H, W, 3]: white, gray, one color each, or noise."""
+def _numbers(terms: dict) -> dict:
+    """The losses' values, for one wait."""
+    values = torch.stack([v.detach() for v in terms.values()]).tolist() if terms else []
+    return dict(zip(terms, values, strict=True))
+
+
+def _background(kind: str, shape, generator: torch.Generator, device: torch.device) -> Tensor:
+    """A background for pictures of ``shape`` [B, H, W, 3] on ``device``: white, gray, one color each, or noise."""
     if kind == "white":
-        return torch.ones(1)
+        return torch.ones(1, device=device)
     if kind == "gray":
-        return torch.tensor(NEUTRAL).expand(1, 1, 1, 3)
-    return torch.rand(tuple(shape) if kind == "noise" else (shape[0], 1, 1, 3), generator=generator)
+        return send(torch.tensor(NEUTRAL), device).expand(1, 1, 1, 3)
+    if kind == "noise":
+        return uniform(tuple(shape), generator, device)
+    return send(torch.rand((shape[0], 1, 1, 3), generator=generator), device)

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from ...core.doubts import all_fine, doubt
 from ...core.errors import NotFinite
 from .adan import Adan
 
@@ -71,12 +72,18 @@ class RateScaler:
     def step(self, factor: float, clip_norm: float) -> None:
         """Clips to ``clip_norm`` (0 = not), sets rates, steps, clears gradients.
 
-        Raises NotFinite, with parameters and optimizer state untouched, when a gradient is not finite.
+        Raises NotFinite, with parameters and optimizer state untouched, when a gradient is not finite.  Where such doubts
+        are collected (``core.doubts``) it is told later, and a step in which anything is in doubt is none: all gradients
+        count as 0 then (and moments fade, as in any step without gradients).
         """
         for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
             group["lr"] = base * factor
         parameters = [p for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
         refuse_not_finite([p.grad for p in parameters])
+        fine = all_fine()
+        if fine is not None and parameters:
+            for parameter in parameters:
+                parameter.grad = torch.where(fine, parameter.grad, 0.0)
         if clip_norm > 0:
             torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
         self.optimizer.step()
@@ -88,8 +95,7 @@ def refuse_not_finite(grads: list[Tensor]) -> None:
     if not grads:
         return
     sums = torch.stack([grad.sum().float() for grad in grads])  # a sum is finite only if its terms are
-    if not bool(sums.isfinite().all()):
-        raise NotFinite(
-            "gradients", "nan or infinity in the field's gradients",
-            "Lower the guidance or the weights of the losses, or use a network in float32 or bfloat16.",
-        )
+    doubt(sums.isfinite().all(), lambda: NotFinite(
+        "gradients", "nan or infinity in the field's gradients",
+        "Lower the guidance or the weights of the losses, or use a network in float32 or bfloat16.",
+    ))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...core.views import Views
+from ...fields.flexi_sdf import FlexiSdf
 from ...fields.tet_sdf import TetSdf
 from ...ops.occupancy import OccupancyGrid
 from ...render.surface import render_surface
@@ -38,7 +39,7 @@ def seen_points(field, grid: OccupancyGrid, volume: VolumeSettings, target: View
 
 
 @torch.no_grad()
-def cover(surface: TetSdf, points: Tensor, target: Views) -> int:
+def cover(surface: TetSdf | FlexiSdf, points: Tensor, target: Views) -> int:
     """Changes ``surface.sdf`` so that no part of the object in ``target`` is missing; returns the pixels that were.
 
     points: of :func:`seen_points`.

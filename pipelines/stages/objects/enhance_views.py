@@ -17,6 +17,8 @@ from ...core.errors import InputError
 from ...core.journal import Journal
 from ...core.step import OnStep, ignore_step
 from ...core.views import NEUTRAL
+from ...methods.inversion import invert
+from ...methods.null_text import NullTextSettings, learn
 from ...methods.rgnv import ReferenceGuide, RgnvSettings
 from ...metrics.image import psnr, ssim
 from ...networks.depth_text import BACKGROUNDS as KINDS
@@ -214,25 +216,42 @@ class RoundTrip:
 
 
 def reconstruct(network, reference: ReferenceView, settings: RgnvSettings = RgnvSettings(), background: Choice = "auto",
-                device: torch.device | str = "cpu") -> RoundTrip:
+                device: torch.device | str = "cpu", null_text: NullTextSettings | None = None) -> RoundTrip:
     """The paper's Supplementary Table 2 on one picture: inversion and reconstruction with and without depth.
 
     No prompt, no guidance, no reference: what is lost is lost by inversion alone.  "autoencoder" is the floor that no
     inversion can beat.
+    null_text: two ways more, as in Supplementary Fig. 1, without depth and with the reference's prompt: "guided", sampled
+    back under guidance, and "null-text", the same with learned contexts of no words.
     """
     plain, pictures, errors, spent = replace(settings, inject=False, start="inversion", lock=False), {}, {}, 0
+    wordless, ends = replace(reference, prompt="", negative=""), {}
     for name, with_depth in (("with depth", True), ("without depth", False)):
-        guide = reference_guide(network, replace(reference, prompt="", negative=""), replace(plain, depth=with_depth),
-                                background, device)
+        guide = reference_guide(network, wordless, replace(plain, depth=with_depth), background, device)
         clean = guide.encode(guide.picture[None])
-        last = guide.descend(guide.climb(clean, guide.depth), guide.depth, guide.net.empty).last
-        pictures[name], spent = guide.decode(last)[0].cpu(), guide.spent.pictures
-        errors[name] = {"latent": float((last - clean).norm() / clean.norm())}
+        ends[name] = guide.descend(guide.climb(clean, guide.depth), guide.depth, guide.net.empty).last
+        spent = guide.spent.pictures
+    if null_text is not None:
+        ends |= _guided_ways(guide, clean, reference.prompt, null_text)
+    pictures = {name: guide.decode(last)[0].cpu() for name, last in ends.items()}
+    errors = {name: {"latent": float((last - clean).norm() / clean.norm())} for name, last in ends.items()}
     pictures = {"picture": guide.picture.cpu(), "autoencoder": guide.decode(clean)[0].cpu(), **pictures}
     errors = {"autoencoder": {"latent": 0.0}, **errors}
     for name, found in errors.items():
         found.update(_distances(pictures[name], pictures["picture"]))
     return RoundTrip(pictures, errors, spent)
+
+
+def _guided_ways(guide: ReferenceGuide, clean: Tensor, prompt: str, null_text: NullTextSettings) -> dict[str, Tensor]:
+    """Where guided sampling ends, with the empty prompt and with learned contexts; the guide is one without depth."""
+    net, words = guide.net, guide.net.words([prompt])
+    path = invert(net.one(None, words), clean, guide.grid, guide.settings.corrections)
+
+    def answer(state: Tensor, rung: int, context: Tensor) -> Tensor:
+        return net.one(None, context)(state, rung, rung)
+
+    ways = {"guided": replace(null_text, steps=0), "null-text": null_text}
+    return {name: learn(answer, path, words, net.empty, guide.grid, how).last for name, how in ways.items()}
 
 
 def _distances(a: Tensor, b: Tensor) -> dict[str, float]:

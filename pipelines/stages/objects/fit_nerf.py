@@ -12,9 +12,10 @@ from torch import Tensor
 from ...core.cameras import Cameras, Rays
 from ...core.errors import InputError
 from ...core.extra import ExtraLoss
+from ...core.far import send
 from ...core.mesh import Mesh
 from ...core.prior import Prior
-from ...core.randomness import on_device, step_generator
+from ...core.randomness import normal, on_device, step_generator
 from ...core.schedules import Constant, Linear, Schedule
 from ...core.settings import describe
 from ...core.step import KeepState, OnStep, ignore_step, keep_no_state
@@ -329,7 +330,7 @@ class _NerfTrainee:
         if not len(positions):
             return positions.sum()
         generator = step_generator(self.seed, "normal change", self.updates)
-        shift = 1e-2 * torch.randn(positions.shape, generator=generator).to(positions)
+        shift = 1e-2 * normal(positions.shape, generator, positions)
         method = self.config.volume.normal_method
         here, there = self.field.normal(positions, method), self.field.normal(positions, method, shift)
         return (here - there).abs().mean()
@@ -375,5 +376,5 @@ def colored(mesh: Mesh, albedo: Callable[[Tensor], Tensor]) -> Mesh:
 def _shifted(cameras: Cameras, noise: float, generator: torch.Generator) -> Rays:
     """The cameras' rays with one random shift of all origins and one of all directions (M-A.4)."""
     rays = cameras.rays()
-    shift = noise * torch.randn(2, 3, generator=generator).to(rays.origins)
+    shift = send(noise * torch.randn(2, 3, generator=generator), rays.origins)
     return Rays(rays.origins + shift[0], rays.directions + shift[1])

@@ -1,4 +1,4 @@
-"""From NeRF to mesh: DMTet refinement of shape and color at higher resolution (M-E)."""
+"""From NeRF to mesh: refinement of shape and color at higher resolution, on DMTet (M-E) or FlexiCubes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ import torch
 from ...core.cameras import Cameras
 from ...core.errors import InputError
 from ...core.extra import ExtraLoss
+from ...core.far import far
 from ...core.mesh import Mesh
 from ...core.prior import Prior
 from ...core.schedules import Constant, Schedule
 from ...core.settings import describe
 from ...core.step import KeepState, OnStep, ignore_step, keep_no_state
 from ...core.views import RenderBuffers
+from ...fields.first_surface import Init
 from ...fields.fixed_surface import FixedSurface
+from ...fields.flexi_sdf import FlexiSdf
 from ...fields.hash_nerf import HashNerf
-from ...fields.tet_sdf import Init, TetSdf
+from ...fields.tet_sdf import TetSdf
 from ...losses.image import blur_smoothness
 from ...losses.mesh import normal_consistency, uniform_laplacian
 from ...ops.accelerators import choose_rasterizer
-from ...ops.mesh_edges import mesh_edges
+from ...ops.mesh_edges import edge_slots, mesh_edges
 from ...priors.combine import dynamic_clock
 from ...render.shading import Shading
 from ...render.surface import render_surface
@@ -36,11 +39,13 @@ from ..loop.optimizer import RateScaler, live_levels, optimizer_of, pack_optimiz
 from ..loop.scene import Scene, pack_reference, to_cpu
 from .cover import cover, seen_points
 from .fit_nerf import colored, load_field, load_grid, nerf_threshold
-from .surfaces import load_surface, pack_surface, settings_for
+from .surfaces import Surface, load_surface, pack_surface, settings_for
 
 log = logging.getLogger(__name__)
 Optimize = Literal["both", "texture", "geometry"]
 OPTIMIZE = get_args(Optimize)
+Grid = Literal["dmtet", "flexicubes"]
+GRIDS = {"dmtet": TetSdf, "flexicubes": FlexiSdf}
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class MeshConfig(StepConfig):
 
     size, reference_size: 1024 in the paper.
     tets:       A15 cells per side (n); 64 for the paper's "256" grid.
+    surface:    what carries the shape of a NeRF scene, "dmtet" (the papers) or "flexicubes" (Shen et al. 2023; 2 n cubes per
+                side, about as many points); a mesh scene stays what it is.
     optimize:   "both", "texture" (surface fixed) or "geometry" (color fixed).
     init:       how density becomes distance: "log" (ours) or the codes' "clamp" (see ``TetSdf``).
     threshold:  density of the initial surface; None = min(mean of the occupancy grid, 10).
@@ -57,6 +64,7 @@ class MeshConfig(StepConfig):
                 in the papers; see ``cover``).
     lr_sdf, lr_deform, lr_grid, lr_mlp: learning rates.
     mesh_normal, mesh_laplacian: weights of the mesh regularizers.
+    cube_deviation: weight of FlexiCubes' L_dev, in scene units; nothing for DMTet.
     normal_blur: weight of the rendered normals against their own blur, which is a constant (Magic123's paper has its field
                 stage's losses in this one, too; no code has).
     level_start, level_rate: share of live hash levels, start + rate * progress.
@@ -83,9 +91,13 @@ class MeshConfig(StepConfig):
     level_start: float = 1.0
     level_rate: float = 0.0
     supersample: int = 1
+    surface: Grid = "dmtet"
+    cube_deviation: Schedule = Constant(0.5)
 
     def __post_init__(self):
         super().__post_init__()
+        if self.surface not in GRIDS:
+            raise ValueError(f"surface must be one of {tuple(GRIDS)}, got {self.surface!r}")
         if self.optimize not in OPTIMIZE:
             raise ValueError(f"optimize must be one of {OPTIMIZE}, got {self.optimize!r}")
 
@@ -138,7 +150,7 @@ def refine_mesh(
 
 
 class _MeshTrainee:
-    """A TetSdf with a hash-grid color field."""
+    """A surface with a hash-grid color field."""
 
     name = "Mesh"
 
@@ -150,6 +162,8 @@ class _MeshTrainee:
         self.surface = load_surface(scene, device) if scene.kind == "mesh" else _start(scene, config, reference, device)
         self.color = cast(HashNerf, self.surface.color)  # both ways make a surface with a color field
         self.surface.requires_grad_(False)
+        if isinstance(self.surface, FlexiSdf):
+            self.surface.train(config.optimize != "texture")
         groups = _groups(self.surface, self.color, config)
         for group in groups:
             for parameter in group["params"]:
@@ -189,10 +203,12 @@ class _MeshTrainee:
         blur, out = self.config.normal_blur(progress), {}
         if blur:
             out["normal_blur"] = blur * sum(_smoothness(view) for view in buffers)
+        mesh = self._current()
+        if isinstance(self.surface, FlexiSdf) and self.surface.deviation is not None:
+            out["cube_deviation"] = self.config.cube_deviation(progress) * self.surface.deviation
         if not normal and not laplacian:
             return out
-        mesh = self._current()
-        edges = mesh_edges(mesh.faces, len(mesh.vertices))
+        edges = edge_slots(mesh.faces) if far(mesh.faces.device) else mesh_edges(mesh.faces, len(mesh.vertices))
         if normal:
             out["mesh_normal"] = normal * normal_consistency(mesh, edges)
         if laplacian:
@@ -270,7 +286,7 @@ def _stack(parts: list[RenderBuffers]) -> RenderBuffers:
     return RenderBuffers(rgb, alpha, depth, torch.cat(normals) if normals else None)
 
 
-def _start(scene: Scene, config: MeshConfig, reference: ReferenceView, device) -> TetSdf:
+def _start(scene: Scene, config: MeshConfig, reference: ReferenceView, device) -> TetSdf | FlexiSdf:
     """The surface of a NeRF scene; averaged weights are used when there are any (M-E.3)."""
     color = load_field(scene, device, averaged=True)
     threshold = config.threshold or nerf_threshold(scene)
@@ -279,7 +295,7 @@ def _start(scene: Scene, config: MeshConfig, reference: ReferenceView, device) -
         target = reference.resized(config.reference_size).to(device)
         points = seen_points(color, load_grid(scene, device), VolumeSettings(**scene.entry("volume")), target)
     with torch.no_grad():
-        surface = TetSdf.from_density(
+        surface = GRIDS[config.surface].from_density(
             color.density, config.tets, threshold, color, device, init=config.init, points=points
         )
     if points is not None:
@@ -287,14 +303,16 @@ def _start(scene: Scene, config: MeshConfig, reference: ReferenceView, device) -
     return surface
 
 
-def _groups(surface: TetSdf | FixedSurface, color: HashNerf, config: MeshConfig) -> list[dict]:
+def _groups(surface: Surface, color: HashNerf, config: MeshConfig) -> list[dict]:
     groups: list[dict] = []
     if config.optimize != "texture":
-        assert isinstance(surface, TetSdf), "the settings of a fixed surface train its texture only"
+        assert not isinstance(surface, FixedSurface), "the settings of a fixed surface train its texture only"
         groups += [
             {"params": [surface.sdf], "lr": config.lr_sdf},
             {"params": [surface.deform], "lr": config.lr_deform},
         ]
+        if isinstance(surface, FlexiSdf):
+            groups += [{"params": [surface.weights], "lr": config.lr_deform}]
     if config.optimize != "geometry":
         groups += color.parameter_groups(config.lr_grid, config.lr_mlp)
     return groups

@@ -1,4 +1,4 @@
-"""The surface of a mesh scene, as tensors and back: a tetrahedral grid, or a mesh that must not change."""
+"""The surface of a mesh scene, as tensors and back: a grid of tetrahedra or cubes, or a mesh that must not change."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import torch
 from ...core.errors import InputError
 from ...core.mesh import Mesh
 from ...fields.fixed_surface import FixedSurface
+from ...fields.flexi_sdf import FlexiSdf
 from ...fields.tet_sdf import TetSdf
 from ..loop.scene import Scene, load_strict
 from .fit_nerf import load_field
 
 FIXED = "surface/vertices"  # the tensor whose presence says that the scene's surface is someone's mesh
+CUBES = "flexi/sdf"  # the one of a surface on cubes
+Surface = TetSdf | FlexiSdf | FixedSurface
 
 
 def is_fixed(scene: Scene) -> bool:
@@ -21,23 +24,24 @@ def is_fixed(scene: Scene) -> bool:
     return FIXED in scene.tensors
 
 
-def load_surface(scene: Scene, device: torch.device | str = "cpu") -> TetSdf | FixedSurface:
+def load_surface(scene: Scene, device: torch.device | str = "cpu") -> Surface:
     """The surface of a mesh scene with its color field."""
     if scene.kind != "mesh":
         raise InputError("scene", "a refined mesh", "a radiance field", "Run the mesh stage first.")
     color = load_field(scene, device)
     if is_fixed(scene):
         return FixedSurface(Mesh(**scene.part("surface")), color).to(device)
-    field = TetSdf(scene.entry("tets"), scene.tensor("tet/scale"), color).to(device)
-    state = {**{k: scene.tensor(f"tet/{k}") for k in ("sdf", "deform", "scale")}}
+    own, kind, parts = ("flexi/", FlexiSdf, ("weights",)) if CUBES in scene.tensors else ("tet/", TetSdf, ())
+    field = kind(scene.entry("tets"), scene.tensor(f"{own}scale"), color).to(device)
+    state = {**{k: scene.tensor(f"{own}{k}") for k in ("sdf", "deform", "scale", *parts)}}
     state.update({f"color.{k}": v for k, v in scene.part("field").items()})
     load_strict(field, state, "mesh scene")
     return field
 
 
-def pack_surface(surface: TetSdf | FixedSurface) -> tuple[dict, dict]:
+def pack_surface(surface: Surface) -> tuple[dict, dict]:
     """(tensors, meta) of a surface with its color field; inverse of :func:`load_surface`."""
-    own = "surface/" if isinstance(surface, FixedSurface) else "tet/"
+    own = "surface/" if isinstance(surface, FixedSurface) else "flexi/" if isinstance(surface, FlexiSdf) else "tet/"
     state = surface.state_dict()
     tensors = {("field/" + k[6:] if k.startswith("color.") else own + k): v for k, v in state.items()}
     return tensors, {} if isinstance(surface, FixedSurface) else {"tets": surface.n}

@@ -20,6 +20,7 @@ from ...core.views import RenderBuffers
 from ...io.table_picture import markdown, number, table_picture
 from ...metrics import geometry, multiface, protocol
 from ...metrics.image import psnr, ssim
+from ...metrics.registration import Registration, registered
 from ...metrics.sets import clip_similarity, set_table
 from ..inputs.reference import ReferenceView
 from ..loop.scene import Scene
@@ -34,12 +35,14 @@ class EvaluateSettings:
     """size: of all pictures, pixels.  views: a name of ``protocol.VIEW_SETS``, for CLIP and contextual distance.
 
     intersections: look for faces through faces.  seed: of the points on surfaces.
+    registration: how renders are laid over true pictures, by their masks, before PSNR, SSIM and LPIPS look at them.
     """
 
     size: int = 256
     views: str = "turntable-16"
     intersections: bool = True
     seed: int = 0
+    registration: Registration = "off"
 
 
 @dataclass(frozen=True)
@@ -146,14 +149,22 @@ def _reference_view(result, subject, reference, networks: Networks, settings) ->
         result.left_out.append(("reference view", "no reference is connected"))
         return
     buffers = subject.draw(reference.camera.resized(settings.size, settings.size))
-    seen, wanted = buffers.composite(1.0).clamp(0, 1), reference.on_background(settings.size)[None]
+    cover, how = reference.resized(settings.size).alpha[0], settings.registration
+    seen, wanted = _laid_over(buffers, cover[None], how), reference.on_background(settings.size)[None]
     note = f"whole picture on white, {settings.size} px"
-    result.add("reference_psnr", "reference PSNR, dB", _decibels(seen, wanted), "up", note + ", no stretching, no JPEG")
+    moved = ", no stretching" if how == "off" else f", {how} registration of masks"
+    result.add("reference_psnr", "reference PSNR, dB", _decibels(seen, wanted), "up", note + moved + ", no JPEG")
     result.add("reference_ssim", "reference SSIM", float(ssim(seen, wanted)), "up", "Wang et al. 2004, Gaussian window")
     _lpips(result, "reference", "reference", seen, wanted, networks)
-    solid, cover = buffers.alpha[0] > 0.5, reference.resized(settings.size).alpha[0] > 0.5
-    union = int((solid | cover).sum())
-    result.add("reference_mask_iou", "reference outline IoU", int((solid & cover).sum()) / max(union, 1), "up")
+    solid, true = buffers.alpha[0] > 0.5, cover > 0.5
+    union = int((solid | true).sum())
+    result.add("reference_mask_iou", "reference outline IoU", int((solid & true).sum()) / max(union, 1), "up",
+               "" if how == "off" else "as placed")
+
+
+def _laid_over(buffers: RenderBuffers, masks: Tensor, how: Registration) -> Tensor:
+    """[B, S, S, 3] renders on white, registered to masks [B, S, S]."""
+    return registered(buffers.composite(1.0).clamp(0, 1), buffers.alpha, masks.to(buffers.alpha), how).clamp(0, 1)
 
 
 def _novel_views(result, subject, reference, networks: Networks, settings) -> None:
@@ -216,10 +227,10 @@ def _true_pictures(result, subject, truth: Mesh | None, networks: Networks, sett
     if truth is None:
         return
     cameras = protocol.eighteen_views(settings.size)
-    wanted = subject_of_mesh(truth).draw(cameras).composite(1.0).clamp(0, 1)
-    seen = subject.draw(cameras).composite(1.0).clamp(0, 1)
+    true, how = subject_of_mesh(truth).draw(cameras), settings.registration
+    wanted, seen = true.composite(1.0).clamp(0, 1), _laid_over(subject.draw(cameras), true.alpha, how)
     each = psnr(seen, wanted).clamp(max=BEST_PSNR)
-    note = "Consistent123's 18 views, on white"
+    note = "Consistent123's 18 views, on white" + ("" if how == "off" else f", {how} registration of masks")
     result.add("views_psnr", "multi-view PSNR, dB", float(each.mean()), "up", note + ", front included")
     result.add("novel_psnr", "novel-view PSNR, dB", float(each[1:].mean()), "up", "the same without the front")
     result.add("novel_psnr_worst", "worst novel view, dB", float(each[1:].min()), "up")

@@ -71,6 +71,19 @@ def test_known_offsets_show_up():
     assert "reference_psnr" not in metrics and "clip_similarity" not in metrics
 
 
+def test_registration_takes_the_place_out_of_the_pixels_and_leaves_the_outline():
+    """A ball one pixel column group to the side: as good as in place once its mask is laid over, and still displaced."""
+    there = ball(0.4, 16)
+    aside = Mesh(there.vertices + torch.tensor([0.2, 0.0, 0.0]), there.faces, there.vertex_colors)
+    found = {how: evaluate(subject_of_mesh(aside), reference_of(there), settings=EvaluateSettings(
+        64, "turntable-8", intersections=False, registration=how)) for how in ("off", "horizontal", "similarity")}
+    values = {how: made.to_json()["metrics"] for how, made in found.items()}
+    assert values["horizontal"]["reference_psnr"] > values["off"]["reference_psnr"] + 6
+    assert values["similarity"]["reference_psnr"] > values["off"]["reference_psnr"] + 6
+    assert len({v["reference_mask_iou"] for v in values.values()}) == 1 and values["off"]["reference_mask_iou"] < 0.9
+    assert "horizontal registration of masks" in found["horizontal"].to_text()
+
+
 def test_gray_reference_psnr_in_closed_form():
     """A gray 0.7 ball against a picture in which the ball is 0.2 darker: 0.04 over the covered share."""
     mesh = ball(0.4, 16)
