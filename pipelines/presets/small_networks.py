@@ -23,7 +23,7 @@ from ..stages.results.asset import BakeSettings
 REFERENCE_SIZE = 256  # pixels
 VIEW_GUIDANCE = 1.0  # the small prior knows one answer; guidance only changes how hard it pulls
 TEXT_GUIDANCE = 3.0
-RGB = 60.0  # of the reference's colors, against the view prior's pull on neighboring views
+RGB = 40.0  # of the reference's colors, against the view prior's pull on neighboring views
 BAKE = BakeSettings(faces=20000, size=1024, picture=True)
 
 _STEPS = {"mode": "both", "novel_background": "white", "shading": PLAIN, "preview_every": 10,
@@ -31,7 +31,7 @@ _STEPS = {"mode": "both", "novel_background": "white", "shading": PLAIN, "previe
 # What the embedded view prior was trained on.
 VIEWS = NovelViews(radius=(HOME.radius, HOME.radius), elevation=(-30.0, 45.0))
 SDS = SdsSettings(t_range=(Linear(0.3, 0.02), Linear(0.95, 0.3)), weighting="snr", reduction="mean", space="pixels")
-VIEW_SDS = replace(SDS, pixel_weight=Constant(30.0))  # it shows what it expects at once, whatever the time
+VIEW_SDS = replace(SDS, pixel_weight=Constant(20.0))  # it shows what it expects at once, whatever the time
 TEXT_SDS = replace(SDS, pixel_weight=Constant(2.0))  # more puts grain on what the view prior has decided
 
 NERF = NerfConfig(
