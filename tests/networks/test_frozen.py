@@ -8,6 +8,11 @@ from lift123.pipelines.networks.latent import LatentRuntime
 from lift123.pipelines.networks.lora import Lora
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(frozen, "PATIENCE", 1)
+
+
 @pytest.fixture(scope="module")
 def unet():
     torch.manual_seed(3)
