@@ -21,7 +21,7 @@ from ..core.modules import AnyModule
 
 log = logging.getLogger(__name__)
 LARGEST = 20_000_000  # weights: a record keeps a copy of them, and large networks wait for arithmetic only
-PATIENCE = 6  # calls of one shape before it is recorded, which takes as long as a few of them
+PATIENCE = 20  # calls of one shape before it is recorded, which takes about as long as so many more save
 RECORDS = 6  # kept of one network
 
 

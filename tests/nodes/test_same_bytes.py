@@ -7,7 +7,8 @@ prepare()
 from helpers import fault_stages
 from lift123.nodes import stages
 
-GIVEN = {**fault_stages.SETTINGS, "render_size": 32, "reference_size": 32, "options": fault_stages.SMALL, "preview_every": 0}
+SIZES = {"render_size": 32, "reference_size": 32, "preview_every": 0}
+GIVEN = {**fault_stages.SETTINGS, **SIZES, "options": fault_stages.SMALL}
 
 
 def lifted():

@@ -1,4 +1,4 @@
-"""Warp kernel that looks into a lifted volume (``networks/lifted.py``): one ray a thread, nothing stored between samples."""
+"""Warp kernel that looks into a lifted volume (``networks/lifted.py``), one ray a thread; nothing is stored by sample."""
 
 import warp as wp
 
@@ -49,8 +49,10 @@ def voxel(table: wp.array(dtype=vec7), columns: wp.array3d(dtype=int), image: in
     x0, x1 = cell(left, size), cell(left + 1.0, size)
     y0, y1 = cell(top, size), cell(top + 1.0, size)
     z0, z1 = cell(front, slices), cell(front + 1.0, slices)
-    upper = (1.0 - a) * column(table, columns[image, y0, x0], z0, z1, c) + a * column(table, columns[image, y0, x1], z0, z1, c)
-    lower = (1.0 - a) * column(table, columns[image, y1, x0], z0, z1, c) + a * column(table, columns[image, y1, x1], z0, z1, c)
+    upper = (1.0 - a) * column(table, columns[image, y0, x0], z0, z1, c)
+    upper += a * column(table, columns[image, y0, x1], z0, z1, c)
+    lower = (1.0 - a) * column(table, columns[image, y1, x0], z0, z1, c)
+    lower += a * column(table, columns[image, y1, x1], z0, z1, c)
     return (1.0 - b) * upper + b * lower
 
 
