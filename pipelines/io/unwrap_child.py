@@ -13,17 +13,50 @@ import os
 import sys
 
 
+WHOLE = 5_000  # faces that are charted in one piece: xatlas's time grows with the power 1.7 of a piece's faces
+PIECE = 2_500  # faces of a piece of larger meshes, at most: all pieces are packed together
+
+
 def charts(positions, faces, size: int, gutter: int):
     """(source, corners, uvs) of xatlas for one mesh."""
+    import numpy as np
     import xatlas
 
-    atlas = xatlas.Atlas()
-    atlas.add_mesh(positions, faces)
+    atlas, parts = xatlas.Atlas(), pieces(positions, faces)
+    for part in parts:
+        used, corners = np.unique(faces[part], return_inverse=True)
+        atlas.add_mesh(np.ascontiguousarray(positions[used]), np.ascontiguousarray(corners.reshape(-1, 3).astype(np.uint32)))
     options, packing = xatlas.ChartOptions(), xatlas.PackOptions()
     options.max_iterations = 2
     packing.resolution, packing.padding, packing.bilinear = size, gutter, True
     atlas.generate(options, packing)
-    return atlas[0]
+    sources, uvs, found, count = [], [], np.empty(faces.shape, dtype=np.int64), 0
+    for index, part in enumerate(parts):
+        source, corners, places = atlas[index]
+        sources.append(np.unique(faces[part])[source])
+        uvs.append(places)
+        found[part] = corners.astype(np.int64) + count
+        count += len(source)
+    return np.concatenate(sources), found, np.concatenate(uvs)
+
+
+def pieces(positions, faces) -> list:
+    """Indices of faces, cut in halves along the longest side of their centers' box until they are few."""
+    import numpy as np
+
+    todo, done = [np.arange(len(faces))], []
+    centers = positions[faces].mean(1)
+    if len(faces) <= WHOLE:
+        return todo
+    while todo:
+        part = todo.pop()
+        if len(part) <= PIECE:
+            done.append(np.sort(part))
+            continue
+        axis = int(np.ptp(centers[part], axis=0).argmax())
+        order = part[np.argsort(centers[part, axis], kind="stable")]
+        todo += [order[: len(order) // 2], order[len(order) // 2 :]]
+    return done
 
 
 def main(folder: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from lift123.pipelines.core import pulse
 from lift123.pipelines.core.mesh import Mesh, merge
 from lift123.pipelines.io import unwrap as unwrapping
+from lift123.pipelines.io import unwrap_child
 from lift123.pipelines.io.unwrap import CHILD, unwrap
 from lift123.pipelines.io.unwrap_boxes import unwrap_boxes
 from lift123.pipelines.ops.rasterize import rasterize
@@ -47,13 +48,8 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_no_texel_belongs_to_two_faces_and_every_face_has_its_place(name, size=384):
-    """Drawn once with the first and once with the last face on top, the atlas shows the same faces, borders aside."""
-    mesh = SHAPES[name]()
-    done = unwrap(mesh, None, size, 2, "boxes")
-    assert torch.equal(done.faces, mesh.faces) and torch.equal(done.vertices, mesh.vertices)
-    assert float(done.uvs.min()) >= 0 and float(done.uvs.max()) <= 1 and done.face_uvs.shape == mesh.faces.shape
+def two_faces_share_a_texel(done, size) -> bool:
+    """Drawn once with the first and once with the last face on top, an atlas shows the same faces, borders aside."""
     flat, drawn = done.uvs[done.face_uvs].reshape(-1, 2) * 2 - 1, []
     own = torch.arange(len(flat)).reshape(-1, 3)
     depth = torch.linspace(-0.9, 0.9, len(own)).repeat_interleave(3)
@@ -61,13 +57,44 @@ def test_no_texel_belongs_to_two_faces_and_every_face_has_its_place(name, size=3
         raster = rasterize(torch.stack([flat[:, 0], flat[:, 1], sign * depth, torch.ones(len(flat))], -1)[None], own, size, size)
         drawn.append((raster.triangle[0], raster.barycentric[0].amin(-1) > 2e-3))
     (first, inside), (last, inside_too) = drawn
-    assert not bool(((first != last) & inside & inside_too).any())
+    return bool(((first != last) & inside & inside_too).any())
+
+
+def areas(done) -> torch.Tensor:
     a, b, c = (done.uvs[done.face_uvs[:, k]].double() for k in range(3))
-    area = ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]).abs()
+    return ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]).abs()
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_no_texel_belongs_to_two_faces_and_every_face_has_its_place(name, size=384):
+    mesh = SHAPES[name]()
+    done = unwrap(mesh, None, size, 2, "boxes")
+    assert torch.equal(done.faces, mesh.faces) and torch.equal(done.vertices, mesh.vertices)
+    assert float(done.uvs.min()) >= 0 and float(done.uvs.max()) <= 1 and done.face_uvs.shape == mesh.faces.shape
+    assert not two_faces_share_a_texel(done, size)
     sound = mesh.face_normals().norm(dim=-1) > 1e-6
-    assert bool((area[sound] > 0).all()), "a face has no texels"
+    assert bool((areas(done)[sound] > 0).all()), "a face has no texels"
     again = unwrap(SHAPES[name](), None, size, 2, "boxes")
     assert torch.equal(again.uvs, done.uvs) and torch.equal(again.face_uvs, done.face_uvs)
+
+
+def test_pieces_of_a_large_mesh_share_one_atlas(monkeypatch, size=512):
+    """xatlas's time grows faster than the faces, so that it is given pieces; together they look as one."""
+    pytest.importorskip("xatlas")
+    mesh = ball(12)  # 506 faces
+    whole = unwrap(mesh, None, size, 2, "xatlas")
+    for name, value in (("WHOLE", 500), ("PIECE", 130)):
+        monkeypatch.setattr(unwrap_child, name, value)
+    parts = unwrap_child.pieces(mesh.vertices.numpy(), mesh.faces.numpy())
+    assert len(parts) == 4 and sorted(torch.cat([torch.from_numpy(p) for p in parts]).tolist()) == list(range(506))
+    done, again = (unwrap(mesh, None, size, 2, "xatlas") for _ in range(2))
+    assert torch.equal(again.uvs, done.uvs) and torch.equal(again.face_uvs, done.face_uvs)
+    assert not torch.equal(done.uvs[done.face_uvs], whole.uvs[whole.face_uvs]) and torch.equal(done.faces, mesh.faces)
+    assert not two_faces_share_a_texel(done, size)
+    sound = mesh.face_normals().norm(dim=-1) > 1e-6
+    assert bool((areas(done)[sound] > 0).all()) and float(areas(done).sum()) > 0.6 * float(areas(whole).sum())
+    scale = areas(done)[sound].sqrt() / mesh.face_normals().norm(dim=-1)[sound].sqrt()
+    assert float(scale.quantile(0.9) / scale.quantile(0.1)) < 2.5, "pieces are packed at one scale"
 
 
 def test_a_balls_charts_are_few_and_fill_the_texture():
