@@ -190,8 +190,8 @@ class Loop:
         newest = {}
         for step, newest, problem in () if self.mail is None else self.mail.open(all_of_them):
             try:
-                if problem is not None and not all(map(math.isfinite, newest.values())):
-                    refuse_losses(newest)
+                if isinstance(problem, NotFinite) and problem.name == "loss":
+                    refuse_losses(newest)  # names them
                 if problem is not None:
                     raise problem
             except NotFinite as known:

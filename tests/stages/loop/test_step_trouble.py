@@ -9,6 +9,7 @@ from helpers.tiny_stages import NERF
 from helpers.tiny_stages import oracle as _oracle
 from helpers.tiny_stages import reference as _reference
 from lift123.pipelines.core.errors import NotFinite, OutOfRoom
+from lift123.pipelines.core.far import pretending
 from lift123.pipelines.core.prior import Prior
 from lift123.pipelines.core.schedules import Constant
 from lift123.pipelines.stages.objects import fit_nerf as nerf_stage
@@ -36,6 +37,20 @@ def test_gradient_without_a_number_stops_with_iteration_prior_and_state():
     assert kept[-1].step == 5
     before = fit_nerf(_reference(), _oracle(), NERF, until=5, seed=3)
     assert all(torch.equal(kept[-1].tensors[k], v) for k, v in before.tensors.items())
+
+
+def test_on_a_far_device_trouble_is_told_a_step_later_and_changes_nothing_to_nan():
+    kept, told = [], []
+    with pretending():
+        with pytest.raises(NotFinite, match=r"NeRF iteration 3: spoiled prior.*float32"):
+            fit_nerf(_reference(), Turns(3), NERF, seed=3, on_checkpoint=kept.append)
+        with pytest.raises(NotFinite, match=r"NeRF iteration 1: loss.*rgb"):
+            fit_nerf(_reference(), None, replace(NERF, rgb=Constant(math.inf)), seed=3, on_checkpoint=kept.append)
+        fit_nerf(_reference(), _oracle(), NERF, until=2, seed=3, on_step=lambda step: told.append(step.losses))
+    assert all(torch.isfinite(v).all() for scene in kept for v in scene.part("field").values()) and kept[0].step == 4
+    near: list = []
+    fit_nerf(_reference(), _oracle(), NERF, until=2, seed=3, on_step=lambda step: near.append(step.losses))
+    assert told[0] == {} and told[1] == pytest.approx(near[1], rel=1e-2)
 
 
 @pytest.mark.parametrize("term", ["rgb", "mask"])
