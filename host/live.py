@@ -48,11 +48,12 @@ class Live:
 
     def __call__(self, step: Step) -> None:
         """After every iteration."""
-        self.curve.add(step.index, step.losses, step.scores)
+        if step.losses or step.scores:  # stages that only count steps have no curve
+            self.curve.add(step.index, step.losses, step.scores)
         if self.node_key is None:
             return
         now, last = self.clock(), step.index >= step.total
-        if self.plot.due(now) or (last and self.curve.spans):
+        if self.curve.spans and (last or self.plot.due(now)):
             send(CURVE, {"node": self.node_key, "total": step.total, **self.curve.to_json()})
             self.plot.over(now, self.clock())
         began = self.clock()
