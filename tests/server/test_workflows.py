@@ -41,6 +41,36 @@ def test_links_are_consistent(name):
     assert ("Preview3D" in used or name in PICTURES_ONLY)
 
 
+GROWING = {"NerfStage1", "DynamicStage2", "DMTetRefine", "ReferenceView", "EstimateDepth", "BakeExport", "Evaluate"}
+
+
+def room(node):
+    """Height of a node after a run, at least: rows, widgets (seeds and prompts take more), text, and a picture of 240."""
+    kind, inputs = node["type"].removeprefix("Lift123_"), node["inputs"]
+    widgets = [slot["name"] for slot in inputs if "widget" in slot]
+    rows = 20 * max(len(inputs) - len(widgets), len(node["outputs"])) + 10
+    rows += sum({"seed": 48, "prompt": 70, "image": 48}.get(name, 24) for name in widgets)
+    return rows + (240 if kind in GROWING or kind == "LoadImage" else 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nodes_have_room_and_groups_hold_them(name):
+    """What a node shows after a run fits into it; no two overlap, and none sticks out of its group."""
+    graph, boxes = ui(name), []
+    for node in graph["nodes"]:
+        (x, y), (w, h) = node["pos"], node["size"]
+        boxes.append((x, y - 30, x + w, y + h))  # with its title bar
+        assert node["type"] not in {f"Lift123_{kind}" for kind in GROWING} or name.endswith("quickstart") or h >= room(node)
+    for n, (left, top, right, bottom) in enumerate(boxes):
+        for other in boxes[n + 1 :]:
+            assert not (left < other[2] and other[0] < right and top < other[3] and other[1] < bottom), graph["nodes"][n]["type"]
+    for group in graph["groups"]:
+        x, y, w, h = group["bounding"]
+        for left, top, right, bottom in boxes:
+            if x < (left + right) / 2 < x + w and y < top + 30 < y + h:
+                assert x <= left and y <= top and right <= x + w and bottom <= y + h, group["title"]
+
+
 @pytest.mark.parametrize("name, count", [("consistent123", 3), ("hifi123", 3), ("magic123", 3), ("stdgen", 2),
                                          ("stdgen_edit", 2)])
 def test_loaders_of_public_checkpoints_let_the_browser_offer_missing_files(name, count):
