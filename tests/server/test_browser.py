@@ -269,7 +269,7 @@ def shows_the_stage(seen: dict, where: str) -> None:
 
 
 def test_a_wrong_graph_is_refused_at_its_node_and_help_leads_on(comfy, tmp_path):
-    seen = drive(comfy, tmp_path, workflow={"nodes": [], "links": [], "version": 0.4}, help=True)["help"]
+    seen = drive(comfy, tmp_path, workflow=str(ROOT / "workflows" / f"{NAME}.json"), help=True)["help"]
     assert set(seen["refused"]) == {"Lift123_NerfStage1"}, "the node that is wrong is outlined, no other"
     assert "Wire RGSD Prior into DMTet Refine" in seen["refused"]["Lift123_NerfStage1"]
     width, shown = seen["picture"]
