@@ -214,23 +214,13 @@ def save_video(pictures, path: Path, hidden=None, milliseconds: int = 80) -> str
         from comfy_api.latest import InputImpl
 
         clip = InputImpl.VideoFromComponents(Types.VideoComponents(images=pictures, frame_rate=Fraction(1000, milliseconds)))
-        graph = graph_texts(hidden)
+        graph = kept_graph.kept(hidden)
         while_waiting(lambda: clip.save_to(made, format=Types.VideoContainer.MP4, metadata=graph), "saving the video")
     except Exception as problem:  # encoders of PyAV's builds differ
         log.warning("Lift123: no MP4: %s", problem)
         return f"No MP4: {problem}. The WebP is there."
     save_bytes(path, made.getvalue())
     return None
-
-
-def graph_texts(hidden) -> dict:
-    """The graph under the names that ComfyUI's own files carry it by (prompt, workflow); {} where it is switched off."""
-    from comfy.cli_args import args
-
-    if hidden is None or args.disable_metadata:
-        return {}
-    given = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def pil(pixels):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from comfy_api.latest import Types, io
 
-from ..host import types
+from ..host import kept_graph, types
 from ..host.base import CATEGORY, Node, node_key
 from ..host.convert import any_mesh, to_comfy_mesh, told_ui
 from ..host.memory import require_grid, require_texture
@@ -16,7 +14,6 @@ from ..host.wires import crossed
 from ..pipelines.core.errors import InputError
 from ..pipelines.io.material import Material
 from ..pipelines.io.mesh_formats import FORMATS, PRINTED, check_libraries, turned_up, write_mesh
-from .export import graph_texts
 
 SHOWN = ("glb", "obj", "ply", "stl")  # what ComfyUI's viewer opens
 
@@ -139,8 +136,7 @@ class ExportMesh(Node):
             raise InputError("mesh", "texture coordinates for its maps", "a mesh without any",
                              "Give it some with Clean Mesh (texture_size), or leave the maps out.")
         slot = claim(filename_prefix, need=400 * len(shape.faces))
-        extras = {name: json.dumps(value) for name, value in graph_texts(cls.hidden).items()}
-        written = write_mesh(slot.path(format), turned_up(shape, up, longest_side), format, look, extras)
+        written = write_mesh(slot.path(format), turned_up(shape, up, longest_side), format, look, kept_graph.texts(cls.hidden))
         size = (shape.vertices.amax(0) - shape.vertices.amin(0)) if not longest_side else None
         across = f"{longest_side:g}" if size is None else f"{float(size.max()):.3g}"
         told.append(f"{slot.relative(format)} | {len(shape.faces)} faces | longest side {across}")

@@ -43,8 +43,8 @@ def documents(nodes: dict, root: Path) -> dict[Path, str]:
     """Help pages, and the list of nodes where there is one."""
     found = {root / "web" / "docs" / f"{name}.md": node.GET_SCHEMA() for name, node in nodes.items()}
     titles = {name: node.GET_SCHEMA().display_name for name, node in nodes.items()}
-    done = {page: pages.help_page(schema, read(page), (ROOT / "web" / "docs" / pages.PICTURES / f"{page.stem}.jpg").is_file(), titles)
-            for page, schema in found.items()}
+    pictures = {picture.stem for picture in (ROOT / "web" / "docs" / pages.PICTURES).glob("*.jpg")}
+    done = {page: pages.help_page(schema, read(page), page.stem in pictures, titles) for page, schema in found.items()}
     listing = root / "docs" / "nodes.md"
     return done | ({listing: pages.node_list(nodes, read(listing))} if listing.is_file() else {})
 

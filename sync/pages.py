@@ -2,7 +2,8 @@
 
 Of a help page the title, the paragraph and the picture below it and the sections "Inputs", "Outputs" and "See also" are
 generated; everything else is written by hand.  ComfyUI shows a page in a panel 272 pixels wide, so there are no wide tables:
-name and meaning come first, the type last.  A node without a page gets one with these parts.  In ``docs/nodes.md`` the lines between BEGIN and
+name and meaning come first, the type last.  A node without a page gets one with these parts.
+In ``docs/nodes.md`` the lines between BEGIN and
 END are generated.
 """
 

@@ -3,6 +3,7 @@
 import { createRequire } from "node:module";
 import fs from "node:fs";
 import path from "node:path";
+import { refuseAndHelp } from "./help.mjs";
 import { appMode, dropFiles, letters, nodeRectangles, openGraphs, otherRenderer } from "./looks.mjs";
 import { showStage, useResults, watchEnd } from "./parts.mjs";
 
@@ -238,6 +239,7 @@ try {
     await shot(page, "results");
   }
   if (task.drop) report.dropped = await dropFiles(page, [...resultFiles(), ...task.drop]);
+  if (task.help) report.help = await refuseAndHelp(page, shot);
   if (task.graphs) report.graphs = await openGraphs(page, task.graphs);
 } catch (error) {
   report.crash = String(error.stack || error);

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import pytest
 from conftest import ROOT
@@ -12,6 +13,7 @@ from lift123.sync import blueprints, definitions, files, graphs, pages, subgraph
 from lift123.sync.definitions import SyncError
 
 NODES = definitions.pack_nodes()
+TITLES = {name: node.GET_SCHEMA().display_name for name, node in NODES.items()}
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +76,37 @@ def test_pages_keep_what_a_person_wrote():
     schema = NODES["Lift123_PreviewLayers"].GET_SCHEMA()
     page = files.read(ROOT / "web" / "docs" / "Lift123_PreviewLayers.md")
     torn = page.replace("# Preview Layers", "# Old Name").replace("Height of the pictures", "Side")
-    torn = torn.replace("| **at** |", "| **gone** |")
-    assert torn != page and pages.help_page(schema, torn) == page
-    more = page + "\n## A person's section\n\nStays.\n"
-    assert pages.help_page(schema, more) == more
+    torn = torn.replace("- **at**:", "- **gone**:").replace("[S-LRM](Lift123_LiftLayers.md)", "[Nothing](Lift123_Gone.md)")
+    assert torn != page and pages.help_page(schema, torn, titles=TITLES) == page
+    more = page.replace("## See also", "## A person's section\n\nStays.\n\n## See also")
+    assert pages.help_page(schema, more, titles=TITLES) == more
     assert "## Good to know\n\n- The mesh output shows the same in a 3D viewer." in page
+
+
+def test_a_page_shows_its_picture_and_links_the_nodes_it_names():
+    schema = NODES["Lift123_BakeExport"].GET_SCHEMA()
+    page = pages.help_page(schema, "# Old\n\nOld.\n\n![Old](pictures/Old.jpg)\n\nBehind Batch List; no Export.\n", True, TITLES)
+    assert page.count("![") == 1 and "![Bake and Export](pictures/Lift123_BakeExport.jpg)\n\nBehind Batch List" in page
+    assert "## See also\n\n" in page and "[Batch List](Lift123_BatchList.md)" in page
+    assert "[Evaluate](Lift123_Evaluate.md)" in page, "its metrics input names it"
+    assert "(Lift123_BakeExport.md)" not in page, "no link to itself"
+    assert pages.help_page(schema, page, True, TITLES) == page
+
+
+def test_pictures_of_help_pages_are_small_and_links_lead_somewhere():
+    folder = ROOT / "web" / "docs"
+    pictures = sorted((folder / pages.PICTURES).iterdir())
+    assert {picture.stem for picture in pictures} <= set(NODES) and len(pictures) > 30
+    assert sum(picture.stat().st_size for picture in pictures) < 1_000_000
+    for page in folder.glob("*.md"):
+        for link in re.findall(r"\]\(([^)#]+)\)", files.read(page)):
+            assert link.startswith("http") or (folder / link).is_file(), f"{page.name}: {link}"
+
+
+def test_no_wide_table_in_a_panel_of_272_pixels():
+    for page in (ROOT / "web" / "docs").glob("*.md"):
+        heads = [line for line in files.read(page).splitlines() if line.startswith("|--") or line.startswith("| --")]
+        assert all(line.count("|") <= 4 for line in heads), f"{page.name}: more than three columns"
 
 
 def test_the_list_of_nodes_stands_between_its_markers():

@@ -268,6 +268,16 @@ def shows_the_stage(seen: dict, where: str) -> None:
     assert seen["inked"] >= 4 and seen["views"] == 1, "four lines in colors of their own, and ComfyUI's viewer"
 
 
+def test_a_wrong_graph_is_refused_at_its_node_and_help_leads_on(comfy, tmp_path):
+    seen = drive(comfy, tmp_path, workflow=str(ROOT / "workflows" / f"{NAME}.json"), help=True)["help"]
+    assert set(seen["refused"]) == {"Lift123_NerfStage1"}, "the node that is wrong is outlined, no other"
+    assert "Wire RGSD Prior into DMTet Refine" in seen["refused"]["Lift123_NerfStage1"]
+    width, shown = seen["picture"]
+    assert width == 256 and 0 < shown <= 272, "it fits the panel"
+    assert "Reference View" in seen["followed"], "in the same panel"
+    assert seen["mark"] == "?"
+
+
 def test_the_browser_offers_the_missing_checkpoints_of_a_template(comfy, tmp_path):
     """Its missing-model dialog reads the metadata that the loaders of a template carry; what it would queue is the twin,
     settings wired into choices and a bypassed node included."""

@@ -106,6 +106,7 @@ def test_every_node_has_a_help_page(comfy):
     for name in declared_nodes():
         page = comfy.client.raw(f"/extensions/{comfy.folder}/docs/{name}.md").decode()
         assert page.lstrip().startswith("#") and len(page) > 200, name
+    assert comfy.client.raw(f"/extensions/{comfy.folder}/docs/pictures/Lift123_NerfStage1.jpg")[:3] == b"\xff\xd8\xff"
 
 
 def test_bad_prompts_are_rejected_before_anything_runs(comfy):
