@@ -26,6 +26,7 @@ from ...render.surface import project
 from ..results.bake import bake, laid_out
 from ..results.picture_texels import SOLID, PictureSettings, pooled, share_map
 from .front_picture import FrontPicture
+from .layer_clean import pushed_out
 from .project_colors import ColorConfig, surface_colors
 from .refine_layers import LEVEL_OF
 
@@ -89,6 +90,9 @@ def texture_layers(
     made, seen, notes = layers, {}, []
     for index, name in enumerate(layers):
         mesh = welded(laid_out(layers[name], config.faces or None, config.size, config.padding))
+        inner = [made[n] for n in made.names[: made.names.index(name)]]
+        if inner and len(mesh.faces) < len(layers[name].faces):  # fewer faces cut corners, through what lies inside them
+            mesh = replace(mesh, vertices=pushed_out(mesh, inner, config.colors.tolerance / 2).vertices)
         sights = _sights(name, layers.replaced(name, mesh), views, picture, config)
         cover = _Over(surface_colors(layers[name]), sights)
         baked = bake(mesh, cover, config.size, config.padding, config.supersample)
