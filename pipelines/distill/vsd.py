@@ -71,8 +71,7 @@ class Vsd(Distillation):
         (latents, cameras), own = self._seen.all(draw.latents), torch.Generator().manual_seed(self._seen.key)
         for _ in range(self.steps):
             t = torch.randint(0, len(draw.voices.denoiser.alphas_cumprod), (len(latents),), generator=own).to(latents.device)
-            noise = normal(latents.shape, own, latents)
-            abar = draw.abar(t)
+            noise, abar = normal(latents.shape, own, latents), draw.abar(t)
             with torch.enable_grad():
                 answer = self._learner.predict(abar.sqrt() * latents + (1 - abar).sqrt() * noise, t, cameras)
                 (answer - noise).square().mean().backward()

@@ -30,7 +30,7 @@ def test_a_known_motion_is_undone(how):
     matrix, shift, decibels = CASES[how]
     (wanted, target), (moved, mask) = blob(), blob(matrix, shift)
     back = registered(moved[None], mask[None], target[None], how)
-    assert float(psnr(back, wanted[None])) > decibels > float(psnr(moved[None], wanted[None])) + 12
+    assert float(psnr(back, wanted[None])) > decibels > float(psnr(moved[None], wanted[None])) + 10
     if how != "horizontal":  # the map from the target's points to the moved ones
         found, at = moment_map(target.double(), mask.double(), how)
         assert torch.allclose(found, torch.tensor(matrix, dtype=torch.float64), atol=0.02)
