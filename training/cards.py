@@ -16,7 +16,8 @@ DATA = {
     1: f"18,000 objects of the toybox's first version (seeds 0 to 17,999), {VIEWS}",
     2: f"18,000 objects of the toybox's first version (seeds 0 to 17,999) and 8,000 of its second (seeds 0 to 7,999; its "
        f"umbrellas, here and in the measurement, still with a flat floor), half of every batch from each, {VIEWS}",
-    3: f"2,500 objects of the toybox's first version and 3,000 of its second, seeds from 0, half of every batch from each, {VIEWS}",
+    3: f"2,500 objects of the toybox's first version and 3,000 of its second, seeds from 0, half of every batch from each, "
+       f"{VIEWS}",
 }
 HELD = "Held-out objects: seeds from 10,000,000, never trained on."
 CARDS = {
@@ -70,9 +71,9 @@ LIFTED_CARD = ("View prior", (  # where it is no UNet
     "autoencoder"), (
     "The reference should be the front view at the horizon from radius 3.2. The network shows what it cannot know as a mean: "
     "sides that the picture does not show are soft, parts thinner than two pixels fade from the side, and a "
-    "sample hardly differs from another. It is the mean, not a choice: guidance does not sharpen it. Only outlines are decided "
-    "(`lifted_view.decided`), which looks better and costs half a dB. Before that it is 2.5 dB above the nearest training object on "
-    "the first version and level with it on the second (21.49, standard error 0.30; 21.55, 0.49), whose objects repeat each "
+    "sample hardly differs from another. It is the mean, not a choice: guidance does not sharpen it. Only outlines are "
+    "decided (`lifted_view.decided`), which looks better and costs half a dB. Before that it is 2.5 dB above the nearest "
+    "training object on the first version and level with it on the second (21.49, standard error 0.30; 21.55, 0.49), whose objects repeat each "
     "other's shapes; with outlines decided it is 0.6 dB below on the second."
 ))
 
