@@ -127,7 +127,7 @@ def test_guided_noise_is_the_same_when_replayed():
     plain = LatentRuntime(_Unet(), torch.nn.Identity(), scaled_linear_alphas(), "v_prediction", 8)
     recorder = OneMemory()
     told = LatentRuntime(plain.unet, plain.vae, plain.alphas_cumprod, "v_prediction", 8, Recorded("unet", recorder))
-    for step in range(WARM + 3):
+    for _ in range(WARM + 3):
         noisy, t = torch.randn(2, 2, 4, 4), torch.randint(0, 1000, (2,))
         sides = [{"context": torch.randn(2, 3, 5), "extra": torch.randn(2, 1, 4, 4), "labels": torch.randn(2, 4),
                   "added": {"text_embeds": torch.randn(2, 6), "time_ids": torch.randn(2, 6)}} for _ in range(2)]
