@@ -68,7 +68,6 @@ def hollow(extra: int) -> LatentRuntime:
     """A UNet and an autoencoder as Stable Diffusion's in every layer, a few channels wide; ``extra`` input channels."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
-    torch.manual_seed(0)  # of this script's own process: diffusers draws from nowhere else
     unet = UNet2DConditionModel(
         in_channels=4 + extra, out_channels=4, layers_per_block=2, block_out_channels=(8, 8, 8, 8), norm_num_groups=4,
         sample_size=LATENT, cross_attention_dim=WIDTH, attention_head_dim=2,

@@ -37,7 +37,7 @@ def reconstruction() -> float:
     """TFLOP of S-LRM from six pictures to triplanes."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    network, size = on_meta(lambda: Slrm(RELEASED)), RELEASED.encoder.image_size
+    network, size = on_meta(lambda: Slrm(RELEASED)).requires_grad_(False), RELEASED.encoder.image_size
     pictures, cameras = (torch.empty(1, VIEWS, *shape, device="meta") for shape in ((3, size, size), (16,)))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(pictures, cameras)

@@ -147,17 +147,17 @@ def _blend_pair(out, color, raster, surface: "_Surface", view: int, here: tuple,
     depths = [float(raster.depth.detach()[view][p]) for p in (here, there)]
     swapped = ids[0] < 0 or (ids[1] >= 0 and depths[1] < depths[0])
     ways = [((here, there), ids[0], ids[1]), ((there, here), ids[1], ids[0])]
-    for (near, far), start, goal in ways[::-1] if swapped else ways:
+    for (near, beyond), start, goal in ways[::-1] if swapped else ways:
         if start < 0:
             continue
-        state, edge = surface.walk(start, near, far, goal)
+        state, edge = surface.walk(start, near, beyond, goal)
         if state == "arrived":
             return
         if state == "silhouette" and edge is not None:
             if surface.steep(*edge) == (axis == 0):
-                t = surface.crossing(edge[1], near, far)
-                step = (color[view][near] - color[view][far]) * (t - 0.5)
-                target = far if t > 0.5 else near
+                t = surface.crossing(edge[1], near, beyond)
+                step = (color[view][near] - color[view][beyond]) * (t - 0.5)
+                target = beyond if t > 0.5 else near
                 out[view, target[0], target[1]] = out[view, target[0], target[1]] + step.float()
             return
 

@@ -5,6 +5,8 @@ from lift123.pipelines.networks.latent import LatentRuntime
 from lift123.pipelines.networks.noise import scaled_linear_alphas
 from lift123.pipelines.networks.recorded import MOST, WARM, Recorded, recorder_for
 
+Conv, Linear = torch.nn.Conv2d, torch.nn.Linear
+
 
 class OneMemory:
     """A recorder: inputs, results and gradients of all replays lie in the same tensors."""
@@ -39,7 +41,7 @@ class OneMemory:
 
 
 def _net():
-    return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2)).requires_grad_(False)
+    return torch.nn.Sequential(Linear(3, 4), torch.nn.Tanh(), Linear(4, 2)).requires_grad_(False)
 
 
 def _value_and_gradient(run, x):
@@ -49,7 +51,6 @@ def _value_and_gradient(run, x):
 
 
 def test_replays_give_the_same_values_and_gradients():
-    torch.manual_seed(0)
     net, recorder = _net(), OneMemory()
     recorded = Recorded("net", recorder)
     for step in range(WARM + 3):
@@ -116,7 +117,7 @@ class _Unet(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.mix = torch.nn.Conv2d(3, 2, 1).requires_grad_(False)
+        self.mix = Conv(3, 2, 1).requires_grad_(False)
 
     def forward(self, x, t, context, class_labels=None, added_cond_kwargs=None):
         told = context.mean((1, 2)) + t / 1000 + class_labels.sum(1) + added_cond_kwargs["text_embeds"].mean(1)
@@ -127,7 +128,7 @@ def test_guided_noise_is_the_same_when_replayed():
     plain = LatentRuntime(_Unet(), torch.nn.Identity(), scaled_linear_alphas(), "v_prediction", 8)
     recorder = OneMemory()
     told = LatentRuntime(plain.unet, plain.vae, plain.alphas_cumprod, "v_prediction", 8, Recorded("unet", recorder))
-    for step in range(WARM + 3):
+    for _ in range(WARM + 3):
         noisy, t = torch.randn(2, 2, 4, 4), torch.randint(0, 1000, (2,))
         sides = [{"context": torch.randn(2, 3, 5), "extra": torch.randn(2, 1, 4, 4), "labels": torch.randn(2, 4),
                   "added": {"text_embeds": torch.randn(2, 6), "time_ids": torch.randn(2, 6)}} for _ in range(2)]
