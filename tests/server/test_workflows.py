@@ -8,6 +8,7 @@ import pytest
 from helpers.comfy_modules import prepare
 from helpers.graphs import FOLDER, INPAINTING, SMALL, api, built, changed, ui
 from lift123.sync import graphs as to_api
+from lift123.sync import subgraphs
 
 PICTURES_ONLY = {"ablation_hifi123_angles", "ablation_weight_curves", "distillation_suite", "edit_words",
                  "text_to_3d", "three_photos", "ablation_hifi123",
@@ -35,7 +36,7 @@ def test_links_are_consistent(name):
         assert link in nodes[source]["outputs"][out]["links"] and nodes[source]["outputs"][out]["type"] == kind
         entry = nodes[target]["inputs"][into]
         assert entry["link"] == link and (entry["type"] == "*" or kind in entry["type"].split(","))
-    used = {n["type"] for n in workflow["nodes"] if n["type"] not in INPAINTING or n["mode"] == 0}
+    used = {n["type"] for n in subgraphs.all_nodes(workflow) if n["type"] not in INPAINTING or n["mode"] == 0}
     assert {t for t in used if not t.startswith("Lift123_")} <= CORE_NODES, "no other pack is needed"
     assert used & {"LoadImage", "Lift123_ToyObject", "Lift123_ToyCharacter", "Lift123_WordsOnly"}
     assert ("Preview3D" in used or name in PICTURES_ONLY)
@@ -113,7 +114,7 @@ def test_no_character_graph_opens_on_the_bear():
     shown = {name: {n["inputs"]["image"] for n in api(name).values() if n["class_type"] == "LoadImage"} for name in NAMES}
     for name, pictures in shown.items():
         if name.startswith("stdgen"):
-            assert pictures <= {"lift123_character.png"}, name
+            assert pictures <= {"lift123_character.png", "lift123_posed_character.png"}, name
     from PIL import Image
 
     with Image.open(FOLDER / "sample" / "lift123_character.png") as picture:
