@@ -139,7 +139,7 @@ def no_source(graph: dict, key: str) -> None:
     """A distillation that compares with the scene before the edit, without that scene; words that push at a picture's prior."""
     inputs = _inputs(graph, key)
     kind, how = _maker(graph, inputs.get("distillation")), inputs.get("distillation")
-    if kind != "Lift123_Distillation":
+    if kind != "Lift123_Distillation" or how is None:
         return
     given = graph[str(how[0])].get("inputs", {})
     if given.get("method") in SOURCED and not is_link(given.get("source"), graph):

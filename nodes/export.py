@@ -9,7 +9,7 @@ from dataclasses import asdict
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from comfy_api.latest import Types, io
@@ -216,7 +216,7 @@ def save_video(pictures, path: Path, hidden=None, milliseconds: int = 80) -> str
 
     What went wrong, as a sentence, or None: a video is never worth a finished run.
     """
-    made = BytesIO()
+    made: Any = BytesIO()  # which ComfyUI takes, though it says str
     try:
         from comfy_api.latest import InputImpl
 

@@ -93,6 +93,7 @@ class LoadDepthControl(Node):
 
 
 def inversion_inputs(steps: int, rungs: int) -> list:
+    """Steps of the schedule and how many of them are inverted, with these defaults."""
     return [
         io.Int.Input("steps", default=steps, min=2, max=1000,
                      tooltip=f"Into how many steps the noise schedule is cut. The paper: {steps}."),
@@ -305,6 +306,7 @@ class RgsdSpec:
 
 
 def guide_settings(steps: int, rungs: int, **others):
+    """RgnvSettings; InputError where more is inverted than there is."""
     from ..pipelines.methods.rgnv import RgnvSettings
 
     if rungs > steps:

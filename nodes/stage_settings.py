@@ -12,12 +12,14 @@ QUALITY = {"draft": 0.4, "normal": 1.0, "fine": 2.0}  # of the preset's iteratio
 
 
 def quality_setting() -> io.Combo.Input:
+    """How many of the preset's iterations a stage makes."""
     return io.Combo.Input("quality", options=list(QUALITY), default="normal", optional=True,
                           tooltip="How long the stage works: draft: 0.4 times the preset's iterations, fine: twice as many. "
                                   "Numbers that were set by hand stay. Stages 1, 2 and 3 of a graph should say the same.")
 
 
 def size_settings() -> list:
+    """Sizes of pictures and weights of the reference's losses, of every stage that renders."""
     return [
         io.Int.Input("render_size", default=0, min=0, max=1024, step=8, advanced=True,
                      tooltip="Side of new views, pixels; 0 = the preset's. Cost grows with its square."),
@@ -39,6 +41,7 @@ def size_settings() -> list:
 
 
 def mesh_settings() -> list:
+    """The grid and the smoothness of a surface."""
     return [
         io.Int.Input("grid", default=0, min=0, max=128, advanced=True,
                      tooltip="Cells per side of the tetrahedral grid; 0 = the preset's. More cells, finer shape."),

@@ -73,8 +73,8 @@ LIFTED_CARD = ("View prior", (  # where it is no UNet
     "sides that the picture does not show are soft, parts thinner than two pixels fade from the side, and a "
     "sample hardly differs from another. It is the mean, not a choice: guidance does not sharpen it. Only outlines are "
     "decided (`lifted_view.decided`), which looks better and costs half a dB. Before that it is 2.5 dB above the nearest "
-    "training object on the first version and level with it on the second (21.49, standard error 0.30; 21.55, 0.49), whose objects repeat each "
-    "other's shapes; with outlines decided it is 0.6 dB below on the second."
+    "training object on the first version and level with it on the second (21.49, standard error 0.30; 21.55, 0.49), whose "
+    "objects repeat each other's shapes; with outlines decided it is 0.6 dB below on the second."
 ))
 
 

@@ -92,4 +92,5 @@ def _by_trimesh(mesh: Mesh, kind: str) -> bytes:
     shades = None if colors is None else (colors.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     made = trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), vertex_colors=shades, process=False)
     data = export_mesh(made, None, file_type=kind)
-    return data if isinstance(data, bytes) else data.encode()
+    assert isinstance(data, bytes)  # text and dictionaries are other formats' answers
+    return data

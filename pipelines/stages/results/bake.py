@@ -117,7 +117,7 @@ def _samples(mesh: Mesh, band: tuple[PictureRows, Tensor], supersample: int) -> 
 
 
 def surface_texels(mesh: Mesh, size: int, supersample: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Covered texels [N], their faces [N] and the weights of the corners [N, 3], once per sub-texel; the whole texture at once."""
+    """Covered texels [N], their faces [N] and the weights of the corners [N, 3], once per sub-texel; of the whole texture."""
     assert mesh.uvs is not None and mesh.face_uvs is not None  # it was unwrapped
     fine = size * supersample
     u, v = mesh.uvs.float().unbind(-1)

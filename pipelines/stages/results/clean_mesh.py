@@ -172,17 +172,20 @@ def _rebuilt(shape: Mesh, grid: int) -> Mesh:
 
 def _colors(mesh: Mesh):
     """[N, 3] points -> [N, 3] sRGB of the nearest point of ``mesh``, or None for a mesh without colors."""
-    textured = mesh.texture is not None and mesh.uvs is not None and mesh.face_uvs is not None
-    if not textured and mesh.vertex_colors is None:
+    uvs, face_uvs, texture, shades = mesh.uvs, mesh.face_uvs, mesh.texture, mesh.vertex_colors
+    if uvs is not None and face_uvs is not None and texture is not None:
+        corners, picture = uvs[face_uvs].float(), texture.float()
+    elif shades is not None:
+        corners, picture = shades[mesh.faces].float(), None
+    else:
         return None
 
     def look(points: Tensor) -> Tensor:
         found = []
         for part in points.split(CHUNK):
             near = closest_point(part, mesh.vertices, mesh.faces)
-            corners = mesh.uvs[mesh.face_uvs] if textured else mesh.vertex_colors[mesh.faces]
-            value = (corners.float()[near.face] * near.barycentric[..., None]).sum(1)
-            found.append(sample_texture(mesh.texture.float(), value % 1.0) if textured else value)
+            value = (corners[near.face] * near.barycentric[..., None]).sum(1)
+            found.append(value if picture is None else sample_texture(picture, value % 1.0))
         return torch.cat(found)
 
     return look
