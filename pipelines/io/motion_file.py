@@ -61,7 +61,11 @@ def read_motion(source: str | os.PathLike, clip: int = 0) -> tuple[Motion, tuple
     else:
         raise InputError("motion file", "a .vrma, .glb, .vrm or .bvh file", f"{path.name}, which is none",
                          "Convert it in Blender.")
-    return to_motion(found), notes
+    with np.errstate(over="ignore", invalid="ignore"):
+        motion = to_motion(found)
+    if not all(bool(torch.isfinite(value).all()) for value in (*motion.turns.values(), motion.shift)):
+        raise InputError("motion file", "bones within the range of numbers", "a skeleton beyond it", "Export the motion again.")
+    return motion, notes
 
 
 def thinned(count: int) -> tuple[slice, tuple[str, ...]]:

@@ -166,7 +166,8 @@ def test_damaged_and_foreign_files_are_refused(glb, tmp_path):
     good = bvh_text([[0.0] * NUMBERS])
     wrong = ["HIERARCHY", good[:300], good.replace("Frames: 1", "Frames: 100000000"),
              good.replace("Frame Time: 0.1", "Frame Time: 0"), good.replace("Hips", "Thing"),
-             good.replace("OFFSET 0 0 90", "OFFSET 0 0 nan"), good.replace("3 Zrotation", "9 Zrotation"),
+             good.replace("OFFSET 0 0 90", "OFFSET 0 0 nan"), good.replace("0 0 -40", "0 0 -1e200"),
+             good.replace("3 Zrotation", "9 Zrotation"),
              good.replace("}", "", 1), "HIERARCHY\n" + "ROOT a {\n" * 400, good[: good.index("MOTION")],
              good.rsplit("0.0", 1)[0], "something else"]
     assert len(to_motion(read_bvh(good.encode(), "x")[0])) == 1
