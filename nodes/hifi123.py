@@ -93,6 +93,7 @@ class LoadDepthControl(Node):
 
 
 def inversion_inputs(steps: int, rungs: int) -> list:
+    """How far pictures are inverted, with the paper's numbers as defaults."""
     return [
         io.Int.Input("steps", default=steps, min=2, max=1000,
                      tooltip=f"Into how many steps the noise schedule is cut. The paper: {steps}."),
@@ -305,6 +306,7 @@ class RgsdSpec:
 
 
 def guide_settings(steps: int, rungs: int, **others):
+    """``RgnvSettings``; InputError for more rungs than steps."""
     from ..pipelines.methods.rgnv import RgnvSettings
 
     if rungs > steps:
