@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import sys
 
-
 WHOLE = 5_000  # faces that are charted in one piece: xatlas's time grows with the power 1.7 of a piece's faces
 PIECE = 2_500  # faces of a piece of larger meshes, at most: all pieces are packed together
 

@@ -15,7 +15,8 @@ def add_colors(total: Tensor, where: Tensor, colors: Tensor) -> None:
     total: [T, 3] float32, contiguous; where: [N] int64 in 0..T-1, all different (not checked); colors: [N, 3].
     """
     if total.shape[1:] != (3,) or colors.shape != (len(where), 3):
-        raise ValueError(f"expected [T, 3], [N] and [N, 3], got {tuple(total.shape)}, {tuple(where.shape)}, {tuple(colors.shape)}")
+        got = ", ".join(str(tuple(x.shape)) for x in (total, where, colors))
+        raise ValueError(f"expected [T, 3], [N] and [N, 3], got {got}")
     launch(kernels.add_colors, len(where), [where, colors.to(total)], [total], total.device, split=64)
 
 
