@@ -30,7 +30,7 @@ function reorderNodes(nodes, known) {
 app.registerExtension({
   name: "lift123.reordered",
   beforeConfigureGraph(graph) {
-    const known = globalThis.LiteGraph.registered_node_types;
+    const known = window.LiteGraph.registered_node_types;
     for (const part of [graph, ...(graph.definitions?.subgraphs ?? [])]) reorderNodes(part.nodes, known);
   },
 });
