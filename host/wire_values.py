@@ -7,7 +7,6 @@ import torch
 from ..pipelines.core.errors import InputError
 from .convert import check_shape
 
-
 # Nodes that take Words Only and Edit Scene: a reference without a picture.
 WORDS_DO = ("Lift123_NerfStage1", "Lift123_InitialShape", "Lift123_Estimate")
 
