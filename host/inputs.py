@@ -13,7 +13,7 @@ import torch
 
 from ..pipelines.core.errors import InputError
 from .plain import BRIGHTEST, DARKEST, check_plain
-from .wire_values import check_value
+from .wire_values import WORDS_DO, check_value
 
 LONGEST = 20_000  # characters of a text; a list (LISTS) may be longer
 LISTS, LONGEST_LIST = ("values", "also", "metrics"), 1_000_000
@@ -69,13 +69,13 @@ def checked(schema, given: dict, free: tuple[str, ...] = (), any_range: tuple[st
     kept = {name: value for name, value in given.items() if name not in absent}
     for entry in schema.inputs:
         if entry.id in kept:
-            _check(entry, kept[entry.id], entry.id in free)
+            _check(entry, kept[entry.id], entry.id in free, schema.node_id in WORDS_DO)
             if entry.get_io_type() in ("IMAGE", "MASK"):
                 kept[entry.id] = pixels(entry.id, kept[entry.id], entry.get_io_type() == "IMAGE", entry.id in any_range)
     return kept
 
 
-def _check(entry, value, free: bool) -> None:
+def _check(entry, value, free: bool, words_do: bool = False) -> None:
     kind, name = entry.get_io_type(), entry.id
     if kind in ("INT", "FLOAT"):
         check_number(name, value, entry.min, LARGEST_SEED if getattr(entry, "control_after_generate", None) else entry.max,
@@ -90,7 +90,7 @@ def _check(entry, value, free: bool) -> None:
     elif kind in ("IMAGE", "MASK"):
         check_pixels(name, value, kind == "IMAGE")
     elif kind != "*":
-        _check_carried(name, value, kind.split(","))
+        _check_carried(name, value, kind.split(","), words_do)
 
 
 def _as_float(value, whole: bool) -> float:
@@ -165,7 +165,7 @@ def pixels(name: str, value: torch.Tensor, colored: bool, any_range: bool = Fals
     return found
 
 
-def _check_carried(name: str, value, kinds: list[str]) -> None:
+def _check_carried(name: str, value, kinds: list[str], words_do: bool) -> None:
     known = [CARRIED["FILE_3D" if kind.startswith("FILE_3D") else kind] for kind in kinds]
     if not any(all(hasattr(value, attribute) for attribute in attributes) for _, attributes, _ in known):
         words = " or ".join(dict.fromkeys(what for what, _, _ in known))
@@ -173,7 +173,7 @@ def _check_carried(name: str, value, kinds: list[str]) -> None:
         raise InputError(name, words, described(value), f"Connect the output of {makers}.")
     for kind, (_, attributes, _) in zip(kinds, known, strict=True):
         if all(hasattr(value, attribute) for attribute in attributes):
-            check_value(name, kind, value)
+            check_value(name, kind, value, words_do)
     wanted = KIND_OF.get(kinds[0])
     if wanted is not None and getattr(value, "kind", wanted) != wanted:
         raise InputError(name, known[0][0], f"a network of kind {value.kind!r}", f"Connect the output of {known[0][2]}.")

@@ -7,9 +7,17 @@ import torch
 from ..pipelines.core.errors import InputError
 from .convert import check_shape
 
+# Nodes that take Words Only and Edit Scene: a reference without a picture.
+WORDS_DO = ("Lift123_NerfStage1", "Lift123_InitialShape", "Lift123_Estimate")
 
-def check_value(name: str, kind: str, value) -> None:
-    """InputError for a scene, a reference or layers (by the wire's ``kind``) that no node of this pack hands on."""
+
+def check_value(name: str, kind: str, value, words_do: bool = False) -> None:
+    """InputError for a scene, a reference or layers (by the wire's ``kind``) that no node of this pack hands on.
+
+    words_do: a reference may be words and a camera alone.
+    """
+    if kind == "LIFT123_REFERENCE" and words_do and value.blank and value.prompt.strip():
+        return
     known = {"LIFT123_SCENE": _scene, "LIFT123_REFERENCE": _reference, "LIFT123_LAYERS": _layers}
     if kind in known:
         known[kind](name, value)

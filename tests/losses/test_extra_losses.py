@@ -143,3 +143,16 @@ def test_a_finished_scene_begins_anew_with_other_words():
     assert torch.equal(*same)
     with pytest.raises(InputError, match="mesh"):
         initial_shape.restarted(replace(done, kind="mesh"), words)
+
+
+def test_words_without_a_picture_pass_the_nodes_that_need_none():
+    """Words Only into Initial Shape and NeRF Stage 1 is text-to-3D; a node that looks at the picture still refuses."""
+    from lift123.host.wire_values import WORDS_DO, check_value
+    from lift123.pipelines.stages.inputs.words import words_only
+
+    words = words_only("a red box")
+    check_value("reference", "LIFT123_REFERENCE", words, True)
+    assert {"Lift123_NerfStage1", "Lift123_InitialShape"} <= set(WORDS_DO)
+    for refused, words_do in ((words, False), (replace(words, prompt=" "), True)):
+        with pytest.raises(InputError, match="nothing but background"):
+            check_value("reference", "LIFT123_REFERENCE", refused, words_do)

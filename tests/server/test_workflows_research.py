@@ -145,7 +145,7 @@ WORDS = {**TINY, "NerfStage1": {**TINY["NerfStage1"], "iterations": 3}, "RenderV
          "PhotoLoss": {"size": 32}}
 
 
-@pytest.mark.parametrize("name, shown", [("text_to_3d_mesh", [4]), ("three_photos", [2]), ("edit_words", [2, 2])])
+@pytest.mark.parametrize("name, shown", [("text_to_3d_mesh", [6]), ("three_photos", [2]), ("edit_words", [2, 2])])
 def test_words_photos_and_edits_run_in_comfyui(comfy, weights, name, shown):  # noqa: F811
     """No picture, three pictures, and an existing scene: the embedded networks teach, and something is to be seen."""
     entry = comfy.run(changed(api(name), **WORDS), timeout=900)
