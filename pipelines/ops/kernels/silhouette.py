@@ -336,13 +336,7 @@ def blend_forward(
 
 @wp.func
 def add_screen(
-    grad: wp.array2d(dtype=wp.vec4),
-    v: wp.vec4,
-    pair: Pair,
-    vertex: int,
-    gt: wp.float64,
-    gs: wp.float64,
-    height: int,
+    grad: wp.array2d(dtype=wp.vec4), v: wp.vec4, pair: Pair, vertex: int, gt: wp.float64, gs: wp.float64, height: int,
     width: int,
 ):
     """Gradient of a vertex in the pair's frame, carried to clip space."""
