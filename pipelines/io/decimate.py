@@ -35,8 +35,8 @@ def decimate(mesh: Mesh, face_budget: int, method: Decimation = "fast") -> Mesh:
     """``mesh`` with at most ``face_budget`` faces where its topology allows, else as few as possible.
 
     method: "fast" gives meshes above FAST_FACES faces to fast-simplification where it is installed, and only what that leaves
-            over the budget to our own rounds; "fine" takes these alone: 20 to 60 times slower, 0.4 to 0.9 of the distance
-            (``benchmarks/results/way_out.md``), and no crumb vanishes.
+            over the budget to our own rounds; "fine" takes these alone: 20 to 70 times slower, no crumb vanishes, and
+            the surface is as near (``benchmarks/results/way_out.md``) or, where faces are needles, up to a third nearer.
     Vertex colors are carried along (fast: those of the nearest place of the surface before); UVs and texture are dropped
     when anything changes.  Vertices on open edges stay where they are; with "fine" those on non-manifold ones, too.
     Deterministic.  ValueError for a budget below 4 and an unknown method.
