@@ -25,8 +25,9 @@ def kept(hidden) -> dict[str, dict]:
         return {}
     found = {PROMPT: getattr(hidden, "prompt", None)}
     found |= getattr(hidden, "extra_pnginfo", None) or {}
-    if isinstance(found.get(WORKFLOW), dict):
-        found[WORKFLOW] = _unscrolled(found[WORKFLOW])
+    workflow = found.get(WORKFLOW)
+    if isinstance(workflow, dict):
+        found[WORKFLOW] = _unscrolled(workflow)
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -38,7 +38,8 @@ class FlexiSdf(torch.nn.Module):
 
     def __init__(self, n: int, scale: Tensor | None = None, color: ColorFn | None = None):
         super().__init__()
-        self.n, self.cubes = n, CubeGrid((CUBES_PER_TET_CELL * n,) * 3)
+        side = CUBES_PER_TET_CELL * n
+        self.n, self.cubes = n, CubeGrid((side, side, side))
         rim = self.cubes.border()
         self.register_buffer("floor", torch.where(rim, RIM_DISTANCE, -torch.inf), persistent=False)
         self.register_buffer("scale", torch.ones(3) if scale is None else scale.detach().clone().float().cpu())
@@ -54,7 +55,8 @@ class FlexiSdf(torch.nn.Module):
                      device: torch.device | str = "cpu", init: Init = "log", keep_parts: float = 0.05,
                      fill_cavities: bool = True, points: Tensor | None = None) -> FlexiSdf:
         """The surface density = threshold of a density function; everything as ``TetSdf.from_density``."""
-        looked = CubeGrid((max(CUBES_PER_TET_CELL * n, LOOK),) * 3)
+        side = max(CUBES_PER_TET_CELL * n, LOOK)
+        looked = CubeGrid((side, side, side))
         scale = box_around(density, looked.points(device), threshold)
         if points is not None and len(points):
             scale = torch.maximum(scale, (points.abs().amax(0) + 1.5 / n).clamp(max=1.0))

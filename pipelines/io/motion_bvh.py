@@ -10,7 +10,7 @@ import numpy as np
 from ..core.errors import InputError
 from .humanoid import named_joints, upright
 from .limits import within
-from .motion_file import Clip, known, thinned
+from .motion_clip import Clip, known, thinned
 
 BYTES, JOINTS, DEPTH, NUMBERS = 1 << 26, 1024, 256, 20_000_000
 _AXES = {"x": 0, "y": 1, "z": 2}

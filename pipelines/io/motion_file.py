@@ -7,41 +7,20 @@ direction in space changes; the rest pose's arms are brought to the T-pose from 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..core.errors import InputError
-from ..core.rig import BONES, Motion, between
+from ..core.rig import Motion, between
 from .glb_reader import read_file
 from .humanoid import bone_above, bone_below, upright
+from .motion_clip import Clip
 
-MOST_FRAMES = 3600  # of a motion: more are thinned
 OUT, DOWN = {"left": (1.0, 0.0, 0.0), "right": (-1.0, 0.0, 0.0)}, (0.0, -1.0, 0.0)
 LEANS = 20.0  # degrees that a leg of the rest pose may stand off from straight down and count as it is
 LOOP = 0.02  # of radians and of the hips' height: a first and last frame so much alike make a loop
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A motion as a file has it, bone by bone, in the file's own space.
-
-    bones:  names of VRM, parents first.
-    rest:   [B, 3, 3] turns and places [B, 3] of the bones at rest.
-    turns:  [T, B, 3, 3] of the bones and hips [T, 3] over time; times: [T] seconds.
-    lowest: [T, 3] of each frame the joint that is lowest once the figure stands upright; None: the floor is the rest pose's.
-    """
-
-    name: str
-    bones: tuple[str, ...]
-    rest: np.ndarray
-    places: np.ndarray
-    turns: np.ndarray
-    hips: np.ndarray
-    times: np.ndarray
-    lowest: np.ndarray | None = None
 
 
 def read_motion(source: str | os.PathLike, clip: int = 0) -> tuple[Motion, tuple[str, ...]]:
@@ -66,12 +45,6 @@ def read_motion(source: str | os.PathLike, clip: int = 0) -> tuple[Motion, tuple
     if not all(bool(torch.isfinite(value).all()) for value in (*motion.turns.values(), motion.shift)):
         raise InputError("motion file", "bones within the range of numbers", "a skeleton beyond it", "Export the motion again.")
     return motion, notes
-
-
-def thinned(count: int) -> tuple[slice, tuple[str, ...]]:
-    """(which of ``count`` frames are kept, remarks)."""
-    step = max(1, -(-count // MOST_FRAMES))
-    return slice(None, None, step), (f"of {count} frames every {step}th was taken",) if step > 1 else ()
 
 
 def to_motion(clip: Clip) -> Motion:
@@ -125,8 +98,3 @@ def _shift(clip: Clip, stand: np.ndarray, places: dict[str, np.ndarray]) -> np.n
         return (path - places["hips"]) / height
     ground = float((clip.lowest @ stand.T)[:, 1].min())  # what is captured need not stand over the rest pose
     return (path - np.array([path[0, 0], ground + height, path[0, 2]])) / height
-
-
-def known(bones) -> tuple[str, ...]:
-    """VRM's bones among ``bones``, parents first."""
-    return tuple(name for name in BONES if name in bones)

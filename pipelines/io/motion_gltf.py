@@ -12,7 +12,7 @@ from .gltf_entry import Entry, damaged, split_chunks
 from .gltf_scene import local_matrix
 from .humanoid import human_nodes
 from .limits import NODES, within
-from .motion_file import MOST_FRAMES, Clip, known
+from .motion_clip import MOST_FRAMES, Clip, known
 
 CHANNELS, DEPTH = 4096, 512
 

@@ -62,5 +62,5 @@ def _number(value) -> float | None:
         return None
     try:
         return float(value) if abs(float(value)) < 1e300 else None  # NaN is not, either
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -70,12 +70,12 @@ def nearest_vertices(points: Tensor, vertices: Tensor, cell: Tensor) -> Tensor:
     cell: [3] side lengths of its cells; no point of the grid's box is farther than 0.56 of them from a vertex, so
     vertices more than a cell away from all points are left out before the search.
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     low = torch.minimum(points.amin(0), vertices.amax(0)) - cell
     high = torch.maximum(points.amax(0), vertices.amin(0)) + cell
     near = ((vertices >= low) & (vertices <= high)).all(-1).nonzero().reshape(-1)
-    tree = cKDTree(vertices[near].cpu().numpy(), balanced_tree=False, compact_nodes=False)
+    tree = KDTree(vertices[near].cpu().numpy(), balanced_tree=False, compact_nodes=False)
     found = torch.from_numpy(tree.query(points.cpu().numpy())[1])
     return near[found.to(near.device)]
 

@@ -32,6 +32,9 @@ class Counting:
         self.encoded += len(images)
         return images.permute(0, 3, 1, 2)
 
+    def decode(self, latents):
+        return latents.permute(0, 2, 3, 1)
+
     def predict_noise(self, noisy, t, cameras):
         self.predicted += len(noisy)
         return torch.zeros_like(noisy)

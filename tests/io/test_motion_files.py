@@ -11,7 +11,8 @@ from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.core.rig import BONES, PARENTS, Rig, RiggedLayers, Skin, quaternions, rotation
 from lift123.pipelines.io.glb import Buffer, pack
 from lift123.pipelines.io.motion_bvh import read_bvh
-from lift123.pipelines.io.motion_file import MOST_FRAMES, read_motion, thinned, to_motion
+from lift123.pipelines.io.motion_clip import MOST_FRAMES, thinned
+from lift123.pipelines.io.motion_file import read_motion, to_motion
 from lift123.pipelines.io.motion_gltf import sampled
 from lift123.pipelines.io.rig_glb import write_rigged
 from lift123.pipelines.rigging.motions import walk, wave

@@ -130,7 +130,7 @@ def models():
 def test_files_are_small_and_carded():
     files = list(WEIGHTS.glob("*.safetensors"))
     characters = [f for f in files if f.name.startswith("stdgen_")]
-    assert len(files) == 10 and sum(f.stat().st_size for f in files if f not in characters) < 40e6
+    assert len(files) == 9 and sum(f.stat().st_size for f in files if f not in characters) < 40e6
     assert len(characters) == 3 and sum(f.stat().st_size for f in characters) < 30e6
     assert all(f.with_suffix(".md").is_file() for f in characters)
     measured = json.loads((WEIGHTS / "measured.json").read_text())

@@ -46,7 +46,7 @@ def lifted():
     picture = 0.5 + 0.5 * torch.sin(torch.arange(64 * 64 * 3.0).view(64, 64, 3) / 700)
     picture[:12] = picture[-12:] = 1.0
     home = HOME.orbit(0.0, 0.1, 64)
-    denoiser = LiftedViewDenoiser(filled(LiftNet()), scaled_linear_alphas()).with_reference(picture, home)
+    denoiser = LiftedViewDenoiser(filled(LiftNet()), scaled_linear_alphas(), contrast=1.0).with_reference(picture, home)
     return denoiser.show(HOME.orbit(torch.tensor([0.0, 1.0]), 0.2, 64))
 
 

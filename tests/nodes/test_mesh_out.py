@@ -85,7 +85,7 @@ def test_without_any_of_it_nothing_changes(scene, output):
 
 def test_what_cannot_be_made_is_told_and_costs_nothing(scene, output, monkeypatch):
     asset = export.finished(scene, 64, 200, 1, False, False)
-    MADE[64, 200, 1, False, True] = asset  # as where nothing was decimated
+    MADE[64, 200, 1, False, True, "fast"] = asset  # as where nothing was decimated
     monkeypatch.setattr(Types, "VideoComponents", lambda **_: 1 / 0)
     got = export.BakeExport.execute(scene=scene, **BAKE, normal_map=True, video="mp4")
     assert "nothing was decimated" in got.result[4] and "No MP4: division by zero" in got.result[4]

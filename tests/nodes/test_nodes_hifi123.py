@@ -77,7 +77,7 @@ def test_depth_pictures_are_inverse_depth():
     got = hifi123.RgnvEnhance.execute(depth=ramp[..., None].expand(-1, -1, -1, 3), **run).result[0]
     from lift123.pipelines.stages.objects.enhance_views import enhance_views
 
-    settings = hifi123._settings(20, 2, guidance=3.0)
+    settings = hifi123.guide_settings(20, 2, guidance=3.0)
     cameras = hifi123._around(_reference(), 1, ())
     _, want, _ = enhance_views(depth_tiny.network(), _reference(), images, mask, 2 - ramp, cameras, settings)
     assert torch.allclose(got, want, atol=1e-4)

@@ -53,6 +53,9 @@ class Latents:
         rgb = pixel_latents(images)
         return torch.cat([rgb, rgb.mean(1, keepdim=True)], 1)
 
+    def decode(self, latents):
+        return (latents[:, :3] / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+
     def predict_noise(self, noisy, t, cameras):
         self.asked.append(int(t[0]))
         return 0.3 * noisy + 0.1

@@ -220,7 +220,8 @@ def check_results(comfy, entry):
 
     outputs = [o["lift123_files"][0] for o in entry["outputs"].values() if "glb" in o.get("lift123_files", [{}])[0]]
     files = {kind: comfy.output / f["subfolder"] / f["filename"] for kind, f in outputs[0].items()}
-    assert set(files) == {"glb", "turntable", "contact_sheet", "manifest"} and all(p.stat().st_size for p in files.values())
+    assert set(files) == {"glb", "turntable", "contact_sheet", "manifest", "curves"}
+    assert all(p.stat().st_size for p in files.values())
     mesh = read_glb(files["glb"].read_bytes())
     assert mesh.texture is not None and len(mesh.faces) > 50
     manifest = json.loads(files["manifest"].read_text())

@@ -238,7 +238,7 @@ def test_train_embedded_makes_all_nine_networks(tmp_path, monkeypatch):
     """Every file of weights that ships has a stage that writes it, and StdGEN's stages are those of train-characters."""
     import train
 
-    writes = {"vae": "vae", "clip": "clip", "depth": "depth", "view": "view_unet view_conditioner", "text": "text_unet",
+    writes = {"vae": "vae", "clip": "clip", "depth": "depth", "lift": "view_lift", "text": "text_unet",
               "depth_text": "depth_text_unet", "multiview": "stdgen_multiview", "canonical": "stdgen_canonical",
               "slrm": "stdgen_slrm"}
     shipped = {p.stem for p in (ROOT / "pipelines" / "embedded").glob("*.safetensors")}

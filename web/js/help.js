@@ -75,7 +75,7 @@ function lift123Unmark() {
 app.registerExtension({
   name: "lift123.help",
   setup() {
-    document.addEventListener("click", lift123Follow, true);
+    window.addEventListener("click", lift123Follow, true);
     api.addEventListener("execution_error", lift123Mark);
     api.addEventListener("execution_start", lift123Unmark);
     app.canvas?.canvas?.addEventListener("litegraph:node-title-button-clicked", ({ detail }) => {

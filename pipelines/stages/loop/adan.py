@@ -52,7 +52,7 @@ class Adan(torch.optim.Optimizer):
         keep, keep_change, keep_square = group["betas"]
         names = ("exp_avg", "exp_avg_diff", "exp_avg_sq", "former_grad")
         means, trends, squares, formers = ([self.state[p][name] for p in parameters] for name in names)
-        grads = [p.grad for p in parameters]
+        grads = [p.grad for p in parameters if p.grad is not None]  # all of them have one
         change = torch._foreach_sub(grads, formers)
         torch._foreach_lerp_(means, grads, 1 - keep)
         torch._foreach_lerp_(trends, change, 1 - keep_change)

@@ -129,11 +129,13 @@ def test_an_asset_counts_its_texels_and_off_means_off(monkeypatch):
     monkeypatch.setattr(asset, "scene_albedo", lambda scene, device: plain)
     monkeypatch.setattr(asset, "is_fixed", lambda scene: True)
     off = asset.BakeSettings(size=128, supersample=2)
-    mesh, share = asset.textured_with_share(scene, off)
+    made = asset.finished_asset(scene, off)
+    mesh, share = made.mesh, made.share
     assert share is None and torch.equal(mesh.texture, asset.textured_mesh(scene, off).texture)
     by_hand = bake(unwrap(seen, None, 128, 2), plain, 128, 8, 2)
     assert torch.equal(mesh.texture, by_hand.texture), "as before there was a switch"
-    mesh, share = asset.textured_with_share(scene, replace(off, picture=True))
+    made = asset.finished_asset(scene, replace(off, picture=True))
+    mesh, share = made.mesh, made.share
     assert mesh.texture.shape == (128, 128, 3) and not torch.equal(mesh.texture, asset.textured_mesh(scene, off).texture)
     inner = (2 * (HALF - 0.04)) ** 2 / (6 * (2 * HALF) ** 2)  # of the cube, where more than half is the picture's
     assert share.mostly / share.texels == pytest.approx(inner, abs=0.03) and share.partly > 0
