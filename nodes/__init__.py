@@ -43,13 +43,25 @@ class Lift123Extension(ComfyExtension):
         return all_nodes()
 
 
+def _character_nodes() -> list[type[io.ComfyNode]]:
+    from . import character_in, characters, layers, layers_out, rig, rig_out
+
+    return [
+        characters.LoadCharacterEmbedded, characters.LoadCanonicalizer, characters.LoadMultiView, characters.LoadSlrm,
+        characters.ToyCharacter, characters.Canonicalize, characters.CharacterMultiView, characters.ViewsToImages,
+        characters.ImagesToViews, characters.LiftLayers,
+        layers.RefineLayers, layers.ReplaceLayers, layers.SplitLayers, layers.JoinLayers, layers.SaveLayers, layers.LoadLayers,
+        layers_out.ProjectColors, layers_out.TextureLayers, layers_out.PreviewLayers, layers_out.ExportCharacter,
+        character_in.LoadCharacterFile, rig.FitSkeleton, rig.BindLayers, rig.MotionNode, rig.LoadMotion, rig.Pose,
+        rig.PoseLayers, rig.PreviewMotion, rig_out.ExportRigged,
+    ]
+
+
 def all_nodes() -> list[type[io.ComfyNode]]:
     """Every node of the pack, in menu order."""
     from . import (
         batch,
         caption,
-        character_in,
-        characters,
         comfy_networks,
         compare,
         cut_out,
@@ -60,8 +72,6 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         files,
         hifi123,
         inversion,
-        layers,
-        layers_out,
         losses,
         magic123,
         mesh_in,
@@ -73,8 +83,6 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         reference,
         render,
         results,
-        rig,
-        rig_out,
         sources,
         stages,
         weights,
@@ -98,13 +106,7 @@ def all_nodes() -> list[type[io.ComfyNode]]:
         estimate.Estimate,
         mesh_in.MeshToScene,
         magic123.StageOptionsNode, sources.Magic123Settings, sources.Consistent123Settings,
-        characters.LoadCharacterEmbedded, characters.LoadCanonicalizer, characters.LoadMultiView, characters.LoadSlrm,
-        characters.ToyCharacter, characters.Canonicalize, characters.CharacterMultiView, characters.ViewsToImages,
-        characters.ImagesToViews, characters.LiftLayers,
-        layers.RefineLayers, layers.ReplaceLayers, layers.SplitLayers, layers.JoinLayers, layers.SaveLayers, layers.LoadLayers,
-        layers_out.ProjectColors, layers_out.TextureLayers, layers_out.PreviewLayers, layers_out.ExportCharacter,
-        character_in.LoadCharacterFile, rig.FitSkeleton, rig.BindLayers, rig.MotionNode, rig.LoadMotion, rig.Pose,
-        rig.PoseLayers, rig.PreviewMotion, rig_out.ExportRigged,
+        *_character_nodes(),
         render.RenderViews, evaluate.Evaluate, evaluate.CompareSets, export.BakeExport, mesh_out.CleanMesh, mesh_out.ExportMesh,
         batch.BatchList, results.Results, compare.CompareRuns,
         files.MeshToFile3D, files.File3DToMesh, files.SaveScene, files.LoadScene,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from comfy_api.latest import io, ui
 
@@ -66,7 +67,7 @@ class Evaluate(Node):
 
     @classmethod
     def run(cls, source, size, intersections, seed, views, lpips, reference=None, truth=None, clip=None,
-            registration="off"):
+            registration: Any = "off"):
         from ..pipelines.stages.results.evaluate import EvaluateSettings, evaluate, subject_of_mesh, subject_of_scene
 
         device, key, told_of, told_of_truth = device_with_room(), node_key(cls), [], []

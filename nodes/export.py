@@ -109,7 +109,7 @@ class BakeExport(Node):
     @classmethod
     def run(cls, scene, filename_prefix, texture_size, face_budget, supersample, frames, turntable_size, elevation,
             picture_texels=False, metrics=None, roughness=1.0, metallic=0.0, normal_map=False, also_as=NO_MORE, video="none",
-            decimation="fast"):
+            decimation: Any = "fast"):
         from ..pipelines.core.cameras import HOME
         from ..pipelines.io.glb import write_glb
         from ..pipelines.io.manifest import describe_file, plain, repeatable, write_manifest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import BytesIO
+from typing import Any
 
 import torch
 from comfy_api.latest import Types, io, ui
@@ -177,7 +178,7 @@ class ExportCharacter(Node):
         return True if filename_prefix is None else check_before_work(filename_prefix)
 
     @classmethod
-    def run(cls, layers, filename_prefix, height, facing, colors, texture_size, face_budget, decimation="fast"):
+    def run(cls, layers, filename_prefix, height, facing, colors, texture_size, face_budget, decimation: Any = "fast"):
         from ..pipelines.io.manifest import describe_file, plain, repeatable, write_manifest
         from ..pipelines.stages.characters import export as stage
         from ..pipelines.stages.characters.project_colors import bake_layers

@@ -43,7 +43,8 @@ def load_lpips(net: str = "alex", folders: Iterable[str | Path] = (), device: to
     model = _lpips_network(net, folders).eval().requires_grad_(False)
     check_archive(file)
     weights = torch.load(file, map_location="cpu", weights_only=True)
-    layers = dict(model.net.named_parameters())  # "slice2.3.weight" is torchvision's "features.3.weight"
+    inner: torch.nn.Module = getattr(model, "net")  # noqa: B009
+    layers = dict(inner.named_parameters())  # "slice2.3.weight" is torchvision's "features.3.weight"
     with torch.no_grad():
         for name, parameter in layers.items():
             parameter.copy_(weights["features." + name.split(".", 1)[1]])

@@ -48,7 +48,7 @@ def test_loaders_take_what_the_records_hand_them(name):
 def test_all_embedded_kinds_load_and_differ():
     loaded = {name: specs.Network(name).load(CPU) for name, kind in KINDS.items() if kind.embedded}
     assert len({id(network) for network in loaded.values()}) == len(loaded) == len(KINDS) - 1
-    assert loaded["text"].clip is loaded["clip"], "a set is loaded once"
+    assert loaded["text"].encoder is loaded["clip"], "a set is loaded once"
     with pytest.raises(InputError, match="None ships"):
         specs.Network("depth_control").check()
 
