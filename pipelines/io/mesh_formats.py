@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.mesh import Mesh
-from ..ops.texture import sample_texture
 from .glb import check_mesh, save_bytes, write_glb
 from .material import Material
 from .obj import write_obj
@@ -78,6 +77,8 @@ def vertex_colors(mesh: Mesh) -> Tensor | None:
     """[V, 3] sRGB: the mesh's own, or the mean of its texture at each vertex's corners; None without either."""
     if mesh.texture is None or mesh.uvs is None or mesh.face_uvs is None:
         return mesh.vertex_colors
+    from ..ops.texture import sample_texture
+
     seen = sample_texture(mesh.texture.float(), (mesh.uvs.float() % 1.0)[mesh.face_uvs.reshape(-1)])
     total = torch.zeros(len(mesh.vertices), 3).index_add(0, mesh.faces.reshape(-1), seen)
     count = torch.bincount(mesh.faces.reshape(-1), minlength=len(mesh.vertices)).clamp(min=1)

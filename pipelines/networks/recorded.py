@@ -20,6 +20,7 @@ import os
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ MOST = 6  # recordings of one network
 
 def cuda_graph(call: Call, examples: tuple[Tensor, ...]) -> Call:
     """The recorder of CUDA devices; its gradients too, where an example requires one."""
-    return torch.cuda.make_graphed_callables(call, examples, num_warmup_iters=WARM)
+    return cast(Call, torch.cuda.make_graphed_callables(call, examples, num_warmup_iters=WARM))
 
 
 def recorder_for(device: torch.device | str) -> Recorder | None:

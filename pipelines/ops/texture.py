@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .kernels import texels as kernels
 from .kernels.launch import launch
 
 
@@ -26,8 +27,6 @@ class _Sample(torch.autograd.Function):
     def forward(ctx, texture, uv):
         ctx.save_for_backward(texture, uv)
         out = torch.empty((len(uv), texture.shape[-1]), device=uv.device)
-        from .kernels import texels as kernels
-
         launch(kernels.sample_forward, len(uv), [texture, uv], [out], uv.device, split=64)
         return out
 
@@ -36,8 +35,6 @@ class _Sample(torch.autograd.Function):
         texture, uv = ctx.saved_tensors
         grad_texture = torch.zeros_like(texture) if ctx.needs_input_grad[0] else texture.new_empty(0, 0, 0)
         grad_uv = torch.empty_like(uv) if ctx.needs_input_grad[1] else uv.new_empty(0, 2)
-        from .kernels import texels as kernels
-
         launch(kernels.sample_backward, len(uv), [texture, uv, grad], [grad_texture, grad_uv], uv.device)
         return grad_texture if ctx.needs_input_grad[0] else None, grad_uv if ctx.needs_input_grad[1] else None
 
