@@ -46,7 +46,7 @@ export async function openGraphs(page, graphs) {
       const nodes = [app.graph, ...app.graph.subgraphs.values()].flatMap((g) => g.nodes);
       const known = (n) => n.isSubgraphNode?.() || window.LiteGraph.registered_node_types[n.type];
       const { output } = await app.graphToPrompt();
-      return { file: title, missing: nodes.filter((n) => n.has_errors || !known(n)).map((n) => n.type),
+      return { file: title, missing: nodes.filter((n) => !known(n)).map((n) => n.type),
         labels: nodes.flatMap((n) => n.widgets ?? []).map((w) => w.label), inside: nodes.map((n) => n.type), sent: Object.values(output).map((n) => n.class_type), api: output };
     }, [file, data]));
   }
