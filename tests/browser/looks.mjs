@@ -5,13 +5,13 @@
 export async function nodeRectangles(page) {
   return page.evaluate(() => {
     const { app } = window.comfyAPI.app;
-    const { canvas } = app, { scale } = canvas.ds;
+    const { canvas } = app;
     const bar = window.LiteGraph.NODE_TITLE_HEIGHT;
     return canvas.graph.nodes.map((node) => {
       const about = { id: node.id, type: node.type, title: node.title, x: node.pos[0], y: node.pos[1] - bar };
       const element = document.querySelector(`[data-node-id="${node.id}"]`);
-      const box = element?.getBoundingClientRect();
-      return { ...about, w: box ? box.width / scale : node.size[0], h: box ? box.height / scale : node.size[1] + bar, vue: !!box };
+      if (!element) return { ...about, w: node.size[0], h: node.size[1] + bar, vue: false };
+      return { ...about, w: element.offsetWidth, h: element.offsetHeight, vue: true };  // as laid out: no zoom, no lag behind it
     });
   });
 }

@@ -158,8 +158,7 @@ def boxes_that_overlap(nodes: list) -> list:
     return [(a["title"], b["title"]) for n, a in enumerate(nodes) for b in nodes[n + 1 :] if not apart(a, b) and not apart(b, a)]
 
 
-@pytest.mark.parametrize("moment", ["before", "after", pytest.param("afterOther", marks=pytest.mark.xfail(
-    reason="known fault, open: in Nodes 2.0 nodes overlap after a run", strict=False))])
+@pytest.mark.parametrize("moment", ["before", "after", "afterOther"])
 def test_the_quickstart_fits_and_nothing_overlaps(session, moment):
     """Opened, run, and then in the other node renderer: rectangles as the page draws them."""
     nodes = session[moment]["nodes"]
