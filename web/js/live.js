@@ -6,7 +6,7 @@ import { drawCurve, linesOf, writeLegend } from "./curve.js";
 import { addressOf, nodeOf } from "./page.js";
 
 const NAME = "lift123_live";
-const CURVE = 110, VIEW = 190, BESIDE = 150, LEGEND = 50; // pixels: curve alone, view below it, both side by side, names
+const CURVE = 110, VIEW = 190, BESIDE = 150, LEGEND = 66; // pixels: curve alone, view below it, both side by side, names
 const TEXT = 44; // what the node's text needs beyond its two lines
 const NARROW = 320; // nodes with less room show the view below the curve
 const ENDS = ["Lift123_BakeExport", "Lift123_ExportCharacter"];
@@ -46,8 +46,8 @@ function panelOf(node) {
   const row = element(`flex:1 1 0; min-height:0; display:flex; gap:4px; flex-direction:${narrow ? "column" : "row"};`);
   const canvas = element("flex:1 1 0; min-width:0; min-height:0; width:100%; background:rgba(0,0,0,0.25); border-radius:4px;",
     "canvas");
-  const legend = element(`flex:none; height:${LEGEND}px; overflow:hidden; display:flex; flex-wrap:wrap; align-content:center;` +
-    "column-gap:10px; font:12px/16px sans-serif;");
+  const legend = element(`flex:none; height:${LEGEND}px; overflow:hidden; display:flex; flex-wrap:wrap; align-content:flex-start;` +
+    "column-gap:10px; font:11px/13px sans-serif;");
   row.append(canvas);
   whole.append(row, legend);
   whole.dataset.lift123 = "live";
