@@ -73,16 +73,20 @@ export async function dropFiles(page, files) {
   const seen = [];
   const session = await page.context().newCDPSession(page);
   for (const file of files) {
-    await page.evaluate(() => window.comfyAPI.app.app.graph.clear());
-    await page.waitForTimeout(300);
     const data = { items: [], files: [file], dragOperationsMask: 1 };
-    for (const type of ["dragEnter", "dragOver", "drop"]) {
-      await session.send("Input.dispatchDragEvent", { type, x: 800, y: 500, data });
+    let opened = false;
+    for (let attempt = 0; attempt < 4 && !opened; attempt++) { // a busy page loses some of the browser's drag events
+      await page.evaluate(() => window.comfyAPI.app.app.graph.clear());
+      await page.waitForTimeout(1000);
+      for (const type of ["dragEnter", "dragOver", "drop"]) {
+        await session.send("Input.dispatchDragEvent", { type, x: 800, y: 500, data });
+        await page.waitForTimeout(200);
+      }
+      opened = await page.waitForFunction((name) => { // its tab is named after the file
+        const { graph, extensionManager } = window.comfyAPI.app.app;
+        return graph.nodes.length > 0 && extensionManager.workflow.activeWorkflow?.filename?.startsWith(name);
+      }, file.split("/").pop().replace(/\.\w+$/, ""), { timeout: 20000 }).catch(() => false);
     }
-    await page.waitForFunction((name) => { // its tab is named after the file
-      const { graph, extensionManager } = window.comfyAPI.app.app;
-      return graph.nodes.length > 0 && extensionManager.workflow.activeWorkflow?.filename?.startsWith(name);
-    }, file.split("/").pop().replace(/\.\w+$/, ""), { timeout: 120000 }).catch(() => {});
     seen.push({ file, types: await page.evaluate(() => window.comfyAPI.app.app.graph.nodes.map((n) => n.type)) });
   }
   return seen;
