@@ -154,6 +154,8 @@ class Driver:
             return None
         self.twins[key] = []
         if results.done(self.run_folder, item.name, key) is not None:
+            if key in self.journal.open:  # the last driver ended between the result and its line
+                self.journal.add("done", k=key, n=item.name, seconds=0.0, host="")
             self._tell(item, key, "already done", self._files(item, key))
             return None
         if key in self.journal.aside and not self.retry:

@@ -44,7 +44,7 @@ def read(path: Path) -> list[dict]:
 
 
 class Journal:
-    """Of one run.  lost: key -> workers that ended in it and count; aside: keys that are left out.
+    """Of one run.  lost: key -> workers that ended in it and count; aside: keys that are left out; open: handed out, no end.
 
     Raises LaunchError where a living driver has the run, unless ``take_over``.
     """
@@ -53,7 +53,7 @@ class Journal:
         self.folder, self.path = folder, folder / FILE
         folder.mkdir(parents=True, exist_ok=True)
         self.epoch = self._claim(take_over)
-        self.lost, self.aside = Counter[str](), set[str]()
+        self.lost, self.aside, self.open = Counter[str](), set[str](), set[str]()
         for event in read(self.path):
             self._take(event)
         self._beaten = time.monotonic()
@@ -97,6 +97,10 @@ class Journal:
 
     def _take(self, event: dict) -> None:
         key = event.get("k", "")
+        if event.get("e") == "sent":
+            self.open.add(key)
+        elif event.get("e") in ("done", "failed", "aside"):
+            self.open.discard(key)
         if event.get("e") == "lost" and event.get("counts"):
             self.lost[key] += 1
         elif event.get("e") == "aside":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import uuid
 
 import torch
 from comfy_api.latest import io
@@ -15,6 +16,14 @@ from .outputs import disk_problem
 
 log = logging.getLogger(__name__)
 CATEGORY = "3d/Lift123"
+
+
+def always_new() -> str:
+    """For ``fingerprint_inputs``: never the same, so that the node runs every time.
+
+    NaN would do it, too, but ComfyUI keeps it with the graph, and its page cannot read a history with NaN in it.
+    """
+    return uuid.uuid4().hex
 
 
 class Node(io.ComfyNode):

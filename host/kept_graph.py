@@ -23,12 +23,20 @@ def kept(hidden) -> dict[str, dict]:
 
     if hidden is None or args.disable_metadata:
         return {}
-    found = {PROMPT: getattr(hidden, "prompt", None)}
+    found = {PROMPT: _as_queued(getattr(hidden, "prompt", None))}
     found |= getattr(hidden, "extra_pnginfo", None) or {}
     workflow = found.get(WORKFLOW)
     if isinstance(workflow, dict):
         found[WORKFLOW] = _unscrolled(workflow)
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _as_queued(prompt):
+    """Without the fingerprints that ComfyUI notes in it while it runs: some are new every time, and files shall not be."""
+    if not isinstance(prompt, dict):
+        return prompt
+    return {key: {name: value for name, value in node.items() if name != "is_changed"} if isinstance(node, dict) else node
+            for key, node in prompt.items()}
 
 
 def _unscrolled(workflow: dict) -> dict:

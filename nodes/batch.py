@@ -13,7 +13,7 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph import ExecutionBlocker
 
 from ..host import attempts, runs, turns
-from ..host.base import CATEGORY, Node, node_key
+from ..host.base import CATEGORY, Node, always_new, node_key
 from ..host.convert import to_image
 from ..host.outputs import check_before_work, check_prefix, inside
 from ..host.runner import say
@@ -96,7 +96,7 @@ class BatchList(Node):
     @classmethod
     def fingerprint_inputs(cls, **_):
         """Always looked at again: what is done changes with every run."""
-        return float("nan")
+        return always_new()
 
     @classmethod
     def run(cls, folder, values, name, at_most, skip_done, source, also="", pace=ONE_RUN_EACH):

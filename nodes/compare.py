@@ -6,7 +6,7 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..host.base import CATEGORY, Node, node_key
+from ..host.base import CATEGORY, Node, always_new, node_key
 from ..host.convert import to_image
 from ..host.outputs import check_before_work, claim, inside
 from ..host.runner import say
@@ -54,7 +54,7 @@ class CompareRuns(Node):
     @classmethod
     def fingerprint_inputs(cls, **_):
         """Always looked at again: the folder changes without the graph."""
-        return float("nan")
+        return always_new()
 
     @classmethod
     def run(cls, run_a, run_b, folder, filename_prefix, after=None):

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from comfy_execution.graph import ExecutionBlocker
 
 from ..host import turns
-from ..host.base import CATEGORY, Node, node_key
+from ..host.base import CATEGORY, Node, always_new, node_key
 from ..host.convert import to_image
 from ..host.outputs import check_before_work, claim, inside
 from ..host.runner import say
@@ -74,7 +74,7 @@ class Results(Node):
     @classmethod
     def fingerprint_inputs(cls, **_):
         """Always looked at again: the folder changes without the graph."""
-        return float("nan")
+        return always_new()
 
     @classmethod
     def run(cls, folder, filename_prefix, newest_only, means=ALL_RUNS, plot_over="", plot_metrics="", **after):

@@ -92,6 +92,18 @@ def run(tmp_path, names, script, retry=False, mark="mark", **more):
     return {item.name: item for item in found}, pool, made_driver
 
 
+def test_a_result_whose_line_is_missing_gets_it_from_the_next_driver(tmp_path):
+    """The driver was killed between a result's folder and the journal's line about it."""
+    run(tmp_path, list("ab"), {})
+    path = tmp_path / "run" / journal.FILE
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if not (b'"done"' in line and b'"b"' in line)))
+    found, pool, _ = run(tmp_path, list("ab"), {})
+    assert not pool.started and {item.status for item in found.values()} == {"already done"}
+    ends = [event["n"] for event in journal.read(path) if event["e"] == "done"]
+    assert ends == ["a", "b"]
+
+
 def test_every_way_to_lose_an_item(tmp_path):
     script = {("a", 1): "dies", ("b", 1): "lost", ("b", 2): "dies", ("c", 1): "fails", ("d", 1): "send",
               ("e", 1): "dies in fetch", ("f", 1): "short", **{("g", n): "node" for n in range(1, 5)}}

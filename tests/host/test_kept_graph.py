@@ -10,7 +10,10 @@ from helpers.comfy_modules import prepare
 prepare()
 from comfy.cli_args import args
 from lift123.host import kept_graph
+from lift123.nodes.batch import BatchList
+from lift123.nodes.compare import CompareRuns
 from lift123.nodes.export import save_animation, save_png
+from lift123.nodes.results import Results
 from PIL import Image
 
 PROMPT = {"1": {"class_type": "LoadImage", "inputs": {"image": "b\u00e4r.png"}}}
@@ -43,6 +46,18 @@ def test_a_manifest_is_a_graph_too_and_keeps_its_own_words(hidden):
     hidden.extra_pnginfo = None
     assert kept_graph.in_manifest({"seed": 3}, hidden) == {"seed": 3}
     assert kept_graph.texts(hidden) == {"prompt": json.dumps(PROMPT)}
+
+
+def test_no_fingerprint_gets_into_a_file(hidden):
+    """ComfyUI notes them in the running graph; NaN would not even be JSON."""
+    hidden.prompt = {"1": PROMPT["1"] | {"is_changed": [float("nan")]}}
+    assert kept_graph.kept(hidden)["prompt"] == PROMPT and "is_changed" in hidden.prompt["1"]
+
+
+@pytest.mark.parametrize("node", [BatchList, CompareRuns, Results])
+def test_nodes_that_always_run_never_give_one_fingerprint_twice(node):
+    seen = [node.fingerprint_inputs() for _ in range(3)]
+    assert len(set(map(json.dumps, seen))) == 3 and "NaN" not in json.dumps(seen)
 
 
 def test_nothing_is_kept_where_comfyui_keeps_nothing(hidden, tmp_path, monkeypatch):
