@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..core.far import far
 from .kernels import silhouette as kernels
-from .kernels.launch import launch
+from .kernels.launch import PIECE, launch, runs
 from .mesh_edges import face_edges
 from .rasterize import Raster
 
@@ -93,8 +93,9 @@ def silhouette_pairs(raster: Raster, clip: Tensor, faces: Tensor, topology: Topo
     """
     views, height, width = raster.triangle.shape
     codes = torch.empty((views, height, width, 2), dtype=torch.int32, device=clip.device)
-    inputs = [clip, faces, topology.neighbor, raster.triangle, raster.depth]
-    launch(kernels.find_silhouettes, (views * height, width), inputs, [codes], clip.device, split=64)
+    run, spans = runs(clip.device, width)
+    inputs = [clip, faces, topology.neighbor, raster.triangle, raster.depth, run]
+    launch(kernels.find_silhouettes, (views * height, spans), inputs, [codes], clip.device, split=64, piece=PIECE // run)
     codes = codes.reshape(-1)
     if far(codes.device):  # the kernels skip pairs without one
         return torch.arange(len(codes), device=codes.device), codes

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .kernels import raster as kernels
-from .kernels.launch import launch
+from .kernels.launch import PIECE, launch, runs
 from .rasterize import Raster, check_faces, slab_gradient, sum_slabs
 
 
@@ -30,8 +30,9 @@ class _Interpolate(torch.autograd.Function):
         ctx.save_for_backward(attributes, faces, triangle, barycentric)
         views, height, width = triangle.shape
         out = torch.empty((views, height, width, attributes.shape[-1]), device=triangle.device)
-        inputs = [attributes, faces, triangle, barycentric]
-        launch(kernels.interpolate_forward, (views * height, width), inputs, [out], triangle.device, split=64)
+        run, spans = runs(triangle.device, width)
+        inputs, lines = [attributes, faces, triangle, barycentric, run], (views * height, spans)
+        launch(kernels.interpolate_forward, lines, inputs, [out], triangle.device, split=64, piece=PIECE // run)
         return out
 
     @staticmethod
@@ -42,10 +43,11 @@ class _Interpolate(torch.autograd.Function):
         shape = attributes.shape[1:] if ctx.needs_input_grad[0] else (0, 0)
         slabs, grad_attributes = slab_gradient(groups, views * height, shape, grad.device)
         grad_barycentric = torch.empty_like(barycentric if ctx.needs_input_grad[3] else barycentric[:0, :0, :0])
-        inputs = [attributes, faces, triangle, barycentric, grad.contiguous(), slabs]
+        run, spans = runs(grad.device, width)
+        inputs = [attributes, faces, triangle, barycentric, grad.contiguous(), slabs, run]
         outputs = [grad_attributes if ctx.needs_input_grad[0] else grad.new_empty(0, 0, 0), grad_barycentric]
-        items = -(-views * height // max(slabs, 1)) * width
-        launch(kernels.interpolate_backward, (slabs, items), inputs, outputs, grad.device, split=slabs)
+        items = -(-views * height // max(slabs, 1)) * spans
+        launch(kernels.interpolate_backward, (slabs, items), inputs, outputs, grad.device, split=slabs, piece=PIECE // run)
         return (
             sum_slabs(grad_attributes, groups) if ctx.needs_input_grad[0] else None,
             None,

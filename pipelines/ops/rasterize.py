@@ -10,7 +10,7 @@ from torch import Tensor
 from ..core.mesh import fits
 from ..core.threads import allowed
 from .kernels import raster as kernels
-from .kernels.launch import launch
+from .kernels.launch import PIECE, launch, runs
 
 EMPTY = torch.iinfo(torch.int64).max  # key of a pixel no triangle covers
 
@@ -64,9 +64,10 @@ class _Rasterize(torch.autograd.Function):
         clip, faces, triangle = ctx.saved_tensors
         views, height, width = triangle.shape
         slabs, grad_clip = slab_gradient(views, views * height, clip.shape[1:], clip.device)
-        inputs = [clip, faces, triangle, grad_barycentric, grad_depth, slabs]
-        items = -(-views * height // max(slabs, 1)) * width
-        launch(kernels.rasterize_backward, (slabs, items), inputs, [grad_clip], clip.device, split=slabs)
+        run, spans = runs(clip.device, width)
+        inputs = [clip, faces, triangle, grad_barycentric, grad_depth, slabs, run]
+        items = -(-views * height // max(slabs, 1)) * spans
+        launch(kernels.rasterize_backward, (slabs, items), inputs, [grad_clip], clip.device, split=slabs, piece=PIECE // run)
         return sum_slabs(grad_clip, views), None, None, None
 
 
@@ -77,8 +78,9 @@ def _forward(clip: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tens
     triangle = torch.empty(keys.shape, dtype=torch.int32, device=device)
     depth = torch.empty(keys.shape, device=device)
     barycentric = torch.empty((*keys.shape, 3), device=device)
-    outputs = [triangle, barycentric, depth]
-    launch(kernels.resolve, (views * height, width), [keys, clip, faces], outputs, device, split=64)
+    outputs, (run, spans) = [triangle, barycentric, depth], runs(device, width)
+    inputs = [keys, clip, faces, run]
+    launch(kernels.resolve, (views * height, spans), inputs, outputs, device, split=64, piece=PIECE // run)
     return triangle, barycentric, depth
 
 

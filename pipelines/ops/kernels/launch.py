@@ -76,6 +76,15 @@ def launch(kernel, dim, inputs, outputs, device, split: int | None = None, piece
         _launch_parts(kernel, first, (last - first, *dim[1:]), arguments, parts)
 
 
+def runs(device: torch.device, width: int) -> tuple[int, int]:
+    """(run, runs per line) of kernels that take several columns of a line in one thread.
+
+    A GPU gets a thread per pixel.  A core gets a line at a time: what neighbors share is worked out once.
+    """
+    run = 1 if device.type == "cuda" else min(width, 4096)
+    return run, -(-width // run)
+
+
 def _name_module(module) -> None:
     """Gives a kernel's Warp module a name that can be part of a file name and does not depend on the install path.
 

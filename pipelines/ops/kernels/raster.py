@@ -114,21 +114,30 @@ def visibility(
     flip = one
     if det < zero:
         flip = -one
+    fa = flip * na[0]
+    fb = flip * nb[0]
+    fc = flip * nc[0]
     for row in range(box[2], box[3]):
         y = pixel_y(row, whole)
         ra = flip * (na[1] * y + na[2])
         rb = flip * (nb[1] * y + nb[2])
         rc = flip * (nc[1] * y + nc[2])
+        rz = plane[1] * y + plane[2]
+        within = int(0)
         for column in range(box[0], box[1]):
             x = pixel_x(column, width)
-            ea = flip * na[0] * x + ra
-            eb = flip * nb[0] * x + rb
-            ec = flip * nc[0] * x + rc
-            if ea >= zero and eb >= zero and ec >= zero and ea + eb + ec > zero:
-                z = plane[0] * x + (plane[1] * y + plane[2])
-                if z >= -one and z <= one:
-                    depth = wp.int64((z + one) * wp.float64(0.5) * DEPTH_STEPS)
-                    wp.atomic_min(keys, view, row - above, column, depth * wp.int64(4294967296) + wp.int64(face))
+            ea = fa * x + ra
+            eb = fb * x + rb
+            ec = fc * x + rc
+            if ea >= zero and eb >= zero and ec >= zero:
+                within = 1
+                if ea + eb + ec > zero:
+                    z = plane[0] * x + rz
+                    if z >= -one and z <= one:
+                        depth = wp.int64((z + one) * wp.float64(0.5) * DEPTH_STEPS)
+                        wp.atomic_min(keys, view, row - above, column, depth * wp.int64(4294967296) + wp.int64(face))
+            elif within == 1:
+                break  # each edge function rises or falls along a row, to the last bit: what is left is outside
 
 
 @wp.func
@@ -146,33 +155,53 @@ def resolve(
     keys: wp.array3d(dtype=wp.int64),
     clip: wp.array2d(dtype=wp.vec4),
     faces: wp.array2d(dtype=wp.int64),
+    run: int,
     triangle: wp.array3d(dtype=wp.int32),
     barycentric: wp.array3d(dtype=wp.vec3),
     depth: wp.array3d(dtype=float),
 ):
-    """One thread per (view and row, column): triangle id, barycentrics and view depth from the winning key."""
-    line, column = wp.tid()
+    """One thread per (view and row, run of columns): triangle id, barycentrics and view depth from the winning key."""
+    line, span = wp.tid()
     line = line + first
     height = keys.shape[1]
     width = keys.shape[2]
     view = line / height
     row = line - view * height
-    key = keys[view, row, column]
-    if key == wp.int64(9223372036854775807):
-        triangle[view, row, column] = -1
-        barycentric[view, row, column] = wp.vec3(0.0, 0.0, 0.0)
-        depth[view, row, column] = 0.0
-        return
-    face = int(key & wp.int64(4294967295))
-    a = clip[view, int(faces[face, 0])]
-    b = clip[view, int(faces[face, 1])]
-    c = clip[view, int(faces[face, 2])]
-    e = edge_values(a, b, c, row, column, height, width)
-    scale = wp.float64(1.0) / (e[0] + e[1] + e[2])
-    beta = wp.vec3(float(e[0] * scale), float(e[1] * scale), float(e[2] * scale))
-    triangle[view, row, column] = face
-    barycentric[view, row, column] = beta
-    depth[view, row, column] = beta[0] * a[3] + beta[1] * b[3] + beta[2] * c[3]
+    y = pixel_y(row, height)
+    last = int(-1)
+    w = wp.vec3(0.0, 0.0, 0.0)
+    na = wp.vec3d()
+    nb = wp.vec3d()
+    nc = wp.vec3d()
+    for column in range(span * run, wp.min(span * run + run, width)):
+        key = keys[view, row, column]
+        if key == wp.int64(9223372036854775807):
+            triangle[view, row, column] = -1
+            barycentric[view, row, column] = wp.vec3(0.0, 0.0, 0.0)
+            depth[view, row, column] = 0.0
+        else:
+            face = int(key & wp.int64(4294967295))
+            if face != last:  # neighbors in a row mostly see the same triangle
+                last = face
+                a = clip[view, int(faces[face, 0])]
+                b = clip[view, int(faces[face, 1])]
+                c = clip[view, int(faces[face, 2])]
+                va = homogeneous(a)
+                vb = homogeneous(b)
+                vc = homogeneous(c)
+                na = wp.cross(vb, vc)
+                nb = wp.cross(vc, va)
+                nc = wp.cross(va, vb)
+                w = wp.vec3(a[3], b[3], c[3])
+            p = wp.vec3d(pixel_x(column, width), y, wp.float64(1.0))
+            ea = wp.dot(na, p)
+            eb = wp.dot(nb, p)
+            ec = wp.dot(nc, p)
+            scale = wp.float64(1.0) / (ea + eb + ec)
+            beta = wp.vec3(float(ea * scale), float(eb * scale), float(ec * scale))
+            triangle[view, row, column] = face
+            barycentric[view, row, column] = beta
+            depth[view, row, column] = beta[0] * w[0] + beta[1] * w[1] + beta[2] * w[2]
 
 
 @wp.kernel
@@ -215,37 +244,46 @@ def interpolate_forward(
     faces: wp.array2d(dtype=wp.int64),
     triangle: wp.array3d(dtype=wp.int32),
     barycentric: wp.array3d(dtype=wp.vec3),
+    run: int,
     out: wp.array4d(dtype=float),
 ):
-    """One thread per (view and row, column); ``attributes`` has one view or as many as ``triangle``."""
-    line, column = wp.tid()
+    """One thread per (view and row, run of columns); ``attributes`` has one view or as many as ``triangle``."""
+    line, span = wp.tid()
     line = line + first
     height = triangle.shape[1]
+    width = triangle.shape[2]
     view = line / height
     row = line - view * height
-    face = triangle[view, row, column]
     channels = out.shape[3]
-    if face < 0:
-        for k in range(channels):
-            out[view, row, column, k] = 0.0
-        return
     source = wp.min(view, attributes.shape[0] - 1)
-    ia = int(faces[face, 0])
-    ib = int(faces[face, 1])
-    ic = int(faces[face, 2])
-    beta = barycentric[view, row, column]
-    for k in range(channels):
-        value = beta[0] * attributes[source, ia, k] + beta[1] * attributes[source, ib, k]
-        out[view, row, column, k] = value + beta[2] * attributes[source, ic, k]
+    last = int(-1)
+    ia = int(0)
+    ib = int(0)
+    ic = int(0)
+    for column in range(span * run, wp.min(span * run + run, width)):
+        face = triangle[view, row, column]
+        if face < 0:
+            for k in range(channels):
+                out[view, row, column, k] = 0.0
+        else:
+            if face != last:
+                last = face
+                ia = int(faces[face, 0])
+                ib = int(faces[face, 1])
+                ic = int(faces[face, 2])
+            beta = barycentric[view, row, column]
+            for k in range(channels):
+                value = beta[0] * attributes[source, ia, k] + beta[1] * attributes[source, ib, k]
+                out[view, row, column, k] = value + beta[2] * attributes[source, ic, k]
 
 
 @wp.func
-def slab_pixel(slab: int, item: int, slabs: int, lines: int, width: int):
-    """(line, column) of a slab's item; a slab is a run of whole lines, so slabs of one view never mix views."""
-    line = lines * slab / slabs + item / width
+def slab_line(slab: int, item: int, slabs: int, lines: int, spans: int):
+    """(line, span) of a slab's item; a slab is a run of whole lines, so slabs of one view never mix views."""
+    line = lines * slab / slabs + item / spans
     if line >= lines * (slab + 1) / slabs:
         line = -1
-    return line, item % width
+    return line, item % spans
 
 
 @wp.func
@@ -262,48 +300,61 @@ def rasterize_backward(
     grad_barycentric: wp.array3d(dtype=wp.vec3),
     grad_depth: wp.array3d(dtype=float),
     slabs: int,
+    run: int,
     grad_clip: wp.array2d(dtype=wp.vec4),
 ):
-    """Adjoint of ``resolve``: b_i = e_i / S and depth = D / S with S = sum e_i, D = v_0 . (v_1 x v_2)."""
+    """Adjoint of ``resolve``: b_i = e_i / S and depth = D / S with S = sum e_i, D = v_0 . (v_1 x v_2).
+
+    e_a = p . (v_b x v_c) and so on, so that d e_a / d v_b = v_c x p and d e_a / d v_c = p x v_b: pixels of one triangle
+    need only be summed as gradients of e times p.
+    """
     slab, item = wp.tid()
     slab = slab + first
     height = triangle.shape[1]
     width = triangle.shape[2]
-    line, column = slab_pixel(slab, item, slabs, triangle.shape[0] * height, width)
+    line, span = slab_line(slab, item, slabs, triangle.shape[0] * height, (width + run - 1) / run)
     if line < 0:
         return
     view = line / height
     row = line - view * height
-    face = triangle[view, row, column]
-    if face < 0:
-        return
-    gb32 = grad_barycentric[view, row, column]
-    gd = wp.float64(grad_depth[view, row, column])
-    gb = wp.vec3d(wp.float64(gb32[0]), wp.float64(gb32[1]), wp.float64(gb32[2]))
-    zero = wp.float64(0.0)
-    if gb[0] == zero and gb[1] == zero and gb[2] == zero and gd == zero:
-        return
-    ia = int(faces[face, 0])
-    ib = int(faces[face, 1])
-    ic = int(faces[face, 2])
-    va = homogeneous(clip[view, ia])
-    vb = homogeneous(clip[view, ib])
-    vc = homogeneous(clip[view, ic])
-    p = wp.vec3d(pixel_x(column, width), pixel_y(row, height), wp.float64(1.0))
-    na = wp.cross(vb, vc)
-    nb = wp.cross(vc, va)
-    nc = wp.cross(va, vb)
-    e = wp.vec3d(wp.dot(na, p), wp.dot(nb, p), wp.dot(nc, p))
-    inverse = wp.float64(1.0) / (e[0] + e[1] + e[2])
-    mean = wp.dot(gb, e) * inverse + gd * wp.dot(va, na) * inverse
-    ga = (gb[0] - mean) * inverse  # gradients of e
-    gbb = (gb[1] - mean) * inverse
-    gc = (gb[2] - mean) * inverse
-    gdet = gd * inverse
-    # e_a = p . (vb x vc) and so on: d e_a / d vb = vc x p, d e_a / d vc = p x vb
-    add_vertex(grad_clip, slab, ia, wp.cross(p, vc) * gbb + wp.cross(vb, p) * gc + na * gdet)
-    add_vertex(grad_clip, slab, ib, wp.cross(vc, p) * ga + wp.cross(p, va) * gc + nb * gdet)
-    add_vertex(grad_clip, slab, ic, wp.cross(p, vb) * ga + wp.cross(va, p) * gbb + nc * gdet)
+    end = wp.min(span * run + run, width)
+    y = pixel_y(row, height)
+    column = span * run
+    while column < end:
+        face = triangle[view, row, column]
+        if face < 0:
+            column = column + 1
+            continue
+        ia = int(faces[face, 0])
+        ib = int(faces[face, 1])
+        ic = int(faces[face, 2])
+        va = homogeneous(clip[view, ia])
+        vb = homogeneous(clip[view, ib])
+        vc = homogeneous(clip[view, ic])
+        na = wp.cross(vb, vc)
+        nb = wp.cross(vc, va)
+        nc = wp.cross(va, vb)
+        det = wp.dot(va, na)
+        pa = wp.vec3d()  # sums of p times the gradient of e_a, e_b, e_c, and of D's gradient
+        pb = wp.vec3d()
+        pc = wp.vec3d()
+        gdet = wp.float64(0.0)
+        while column < end and triangle[view, row, column] == face:
+            gb32 = grad_barycentric[view, row, column]
+            gd = wp.float64(grad_depth[view, row, column])
+            gb = wp.vec3d(wp.float64(gb32[0]), wp.float64(gb32[1]), wp.float64(gb32[2]))
+            p = wp.vec3d(pixel_x(column, width), y, wp.float64(1.0))
+            e = wp.vec3d(wp.dot(na, p), wp.dot(nb, p), wp.dot(nc, p))
+            inverse = wp.float64(1.0) / (e[0] + e[1] + e[2])
+            mean = (wp.dot(gb, e) + gd * det) * inverse
+            pa = pa + p * ((gb[0] - mean) * inverse)
+            pb = pb + p * ((gb[1] - mean) * inverse)
+            pc = pc + p * ((gb[2] - mean) * inverse)
+            gdet = gdet + gd * inverse
+            column = column + 1
+        add_vertex(grad_clip, slab, ia, wp.cross(pb, vc) + wp.cross(vb, pc) + na * gdet)
+        add_vertex(grad_clip, slab, ib, wp.cross(vc, pa) + wp.cross(pc, va) + nb * gdet)
+        add_vertex(grad_clip, slab, ic, wp.cross(pa, vb) + wp.cross(va, pb) + nc * gdet)
 
 
 @wp.kernel
@@ -315,6 +366,7 @@ def interpolate_backward(
     barycentric: wp.array3d(dtype=wp.vec3),
     grad_out: wp.array4d(dtype=float),
     slabs: int,
+    run: int,
     grad_attributes: wp.array3d(dtype=float),
     grad_barycentric: wp.array3d(dtype=wp.vec3),
 ):
@@ -323,28 +375,39 @@ def interpolate_backward(
     slab = slab + first
     height = triangle.shape[1]
     width = triangle.shape[2]
-    line, column = slab_pixel(slab, item, slabs, triangle.shape[0] * height, width)
+    line, span = slab_line(slab, item, slabs, triangle.shape[0] * height, (width + run - 1) / run)
     if line < 0:
         return
     view = line / height
     row = line - view * height
-    face = triangle[view, row, column]
-    if face < 0:
-        if grad_barycentric.shape[0] > 0:
-            grad_barycentric[view, row, column] = wp.vec3(0.0, 0.0, 0.0)
-        return
     source = wp.min(view, attributes.shape[0] - 1)
-    ia = int(faces[face, 0])
-    ib = int(faces[face, 1])
-    ic = int(faces[face, 2])
-    beta = barycentric[view, row, column]
-    gb = wp.vec3(0.0, 0.0, 0.0)
-    for k in range(grad_out.shape[3]):
-        g = grad_out[view, row, column, k]
-        gb = gb + g * wp.vec3(attributes[source, ia, k], attributes[source, ib, k], attributes[source, ic, k])
+    end = wp.min(span * run + run, width)
+    column = span * run
+    while column < end:
+        face = triangle[view, row, column]
+        if face < 0:
+            if grad_barycentric.shape[0] > 0:
+                grad_barycentric[view, row, column] = wp.vec3(0.0, 0.0, 0.0)
+            column = column + 1
+            continue
+        ia = int(faces[face, 0])
+        ib = int(faces[face, 1])
+        ic = int(faces[face, 2])
+        begin = column
+        while column < end and triangle[view, row, column] == face:
+            column = column + 1
+        if grad_barycentric.shape[0] > 0:
+            for j in range(begin, column):
+                gb = wp.vec3(0.0, 0.0, 0.0)
+                for k in range(grad_out.shape[3]):
+                    corners = wp.vec3(attributes[source, ia, k], attributes[source, ib, k], attributes[source, ic, k])
+                    gb = gb + grad_out[view, row, j, k] * corners
+                grad_barycentric[view, row, j] = gb
         if grad_attributes.shape[0] > 0:
-            wp.atomic_add(grad_attributes, slab, ia, k, g * beta[0])
-            wp.atomic_add(grad_attributes, slab, ib, k, g * beta[1])
-            wp.atomic_add(grad_attributes, slab, ic, k, g * beta[2])
-    if grad_barycentric.shape[0] > 0:
-        grad_barycentric[view, row, column] = gb
+            for k in range(grad_out.shape[3]):
+                total = wp.vec3(0.0, 0.0, 0.0)
+                for j in range(begin, column):
+                    total = total + grad_out[view, row, j, k] * barycentric[view, row, j]
+                wp.atomic_add(grad_attributes, slab, ia, k, total[0])
+                wp.atomic_add(grad_attributes, slab, ib, k, total[1])
+                wp.atomic_add(grad_attributes, slab, ic, k, total[2])

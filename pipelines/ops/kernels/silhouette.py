@@ -185,6 +185,55 @@ def crosses_rows(
     return steep
 
 
+@wp.func
+def silhouette_between(
+    clip: wp.array2d(dtype=wp.vec4),
+    faces: wp.array2d(dtype=wp.int64),
+    neighbor: wp.array2d(dtype=wp.int32),
+    depth: wp.array3d(dtype=float),
+    view: int,
+    row: int,
+    column: int,
+    here: int,
+    there: int,
+    axis: int,
+):
+    """The code of a pixel of triangle ``here`` and its right (0) or lower (1) neighbor of another triangle, or -1."""
+    height = depth.shape[1]
+    width = depth.shape[2]
+    row2 = row + axis
+    column2 = column + 1 - axis
+    code = int(-1)
+    swap = here < 0
+    if here >= 0 and there >= 0:
+        swap = depth[view, row2, column2] < depth[view, row, column]
+    edge = int(NOTHING)
+    for attempt in range(2):
+        if attempt == 1:
+            swap = not swap
+        face = here
+        if swap:
+            face = there
+        if edge == NOTHING and face >= 0:
+            reached = int(-1)
+            if swap:
+                edge, reached = walk(clip, faces, neighbor, view, there, row2, column2, height, width, axis, -1.0)
+                if edge == ARRIVED and reached != here:
+                    edge = NOTHING
+            else:
+                edge, reached = walk(clip, faces, neighbor, view, here, row, column, height, width, axis, 1.0)
+                if edge == ARRIVED and reached != there:
+                    edge = NOTHING
+            if edge >= 0:
+                code = 2 * edge
+                if swap:
+                    code = code + 1
+    if edge >= 0:
+        if crosses_rows(clip, faces, neighbor, view, edge, height, width) != (axis == 0):
+            code = -1
+    return code
+
+
 @wp.kernel
 def find_silhouettes(
     first: int,
@@ -193,57 +242,30 @@ def find_silhouettes(
     neighbor: wp.array2d(dtype=wp.int32),
     triangle: wp.array3d(dtype=wp.int32),
     depth: wp.array3d(dtype=float),
+    run: int,
     codes: wp.array4d(dtype=wp.int32),
 ):
     """For each pixel and its right (0) and lower (1) neighbor: 2 edge + (1 if the neighbor owns it), or -1."""
-    line, column = wp.tid()
+    line, span = wp.tid()
     line = line + first
     height = triangle.shape[1]
     width = triangle.shape[2]
     view = line / height
     row = line - view * height
-    here = triangle[view, row, column]
-    for axis in range(2):
-        row2 = row + axis
-        column2 = column + 1 - axis
-        code = int(-1)
-        there = here
-        if row2 < height and column2 < width:
-            there = triangle[view, row2, column2]
-        joined = here == there
-        if not joined and here >= 0 and there >= 0:
-            joined = neighbor[here, 0] == there or neighbor[here, 1] == there or neighbor[here, 2] == there
-        if not joined:
-            swap = here < 0
-            if here >= 0 and there >= 0:
-                swap = depth[view, row2, column2] < depth[view, row, column]
-            edge = int(NOTHING)
-            for attempt in range(2):
-                if attempt == 1:
-                    swap = not swap
-                face = here
-                if swap:
-                    face = there
-                if edge == NOTHING and face >= 0:
-                    reached = int(-1)
-                    if swap:
-                        edge, reached = walk(
-                            clip, faces, neighbor, view, there, row2, column2, height, width, axis, -1.0
-                        )
-                        if edge == ARRIVED and reached != here:
-                            edge = NOTHING
-                    else:
-                        edge, reached = walk(clip, faces, neighbor, view, here, row, column, height, width, axis, 1.0)
-                        if edge == ARRIVED and reached != there:
-                            edge = NOTHING
-                    if edge >= 0:
-                        code = 2 * edge
-                        if swap:
-                            code = code + 1
-            if edge >= 0:
-                if crosses_rows(clip, faces, neighbor, view, edge, height, width) != (axis == 0):
-                    code = -1
-        codes[view, row, column, axis] = code
+    for column in range(span * run, wp.min(span * run + run, width)):
+        here = triangle[view, row, column]
+        for axis in range(2):
+            code = int(-1)
+            there = here
+            if row + axis < height and column + 1 - axis < width:
+                there = triangle[view, row + axis, column + 1 - axis]
+            if here != there:
+                joined = here >= 0 and there >= 0
+                if joined:
+                    joined = neighbor[here, 0] == there or neighbor[here, 1] == there or neighbor[here, 2] == there
+                if not joined:
+                    code = silhouette_between(clip, faces, neighbor, depth, view, row, column, here, there, axis)
+            codes[view, row, column, axis] = code
 
 
 @wp.struct
