@@ -90,8 +90,9 @@ def _keys(clip: Tensor, faces: Tensor, rows: tuple[int, int], height: int, width
     keys = torch.full((views, tall, width), EMPTY, dtype=torch.int64, device=device)
     bands = _bands(views, tall, device)
     slabs = views * bands
-    inputs = [clip, faces, bands, rows[0], height]
-    launch(kernels.visibility, (slabs, len(faces)), inputs, [keys], device, split=slabs)
+    run, spans = runs(device, len(faces))
+    inputs = [clip, faces, bands, rows[0], height, run]
+    launch(kernels.visibility, (slabs, spans), inputs, [keys], device, split=slabs, piece=PIECE // run)
     return keys
 
 
@@ -198,7 +199,7 @@ def rasterize_reference(clip: Tensor, faces: Tensor, height: int, width: int) ->
 
 def _pixel_points(height: int, width: int, device) -> Tensor:
     """[H, W, 3] homogeneous NDC points of the pixel centers, double."""
-    x = (torch.arange(width, device=device, dtype=torch.float64) + 0.5) * 2 / width - 1
-    y = 1 - (torch.arange(height, device=device, dtype=torch.float64) + 0.5) * 2 / height
+    x = (torch.arange(width, device=device, dtype=torch.float64) + 0.5) * (2 / width) - 1
+    y = 1 - (torch.arange(height, device=device, dtype=torch.float64) + 0.5) * (2 / height)
     y, x = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([x, y, torch.ones_like(x)], dim=-1)

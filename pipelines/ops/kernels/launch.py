@@ -20,6 +20,7 @@ from ...core.pulse import beat
 from ...core.threads import allowed
 
 PIECE = 1 << 17  # pixels, points or samples
+LONGEST_RUN = 4096  # of them in one thread of a core
 _lock = threading.Lock()
 _ready = False
 
@@ -77,11 +78,11 @@ def launch(kernel, dim, inputs, outputs, device, split: int | None = None, piece
 
 
 def runs(device: torch.device, width: int) -> tuple[int, int]:
-    """(run, runs per line) of kernels that take several columns of a line in one thread.
+    """(run, number of runs) of kernels that take several of ``width`` neighbors in one thread.
 
-    A GPU gets a thread per pixel.  A core gets a line at a time: what neighbors share is worked out once.
+    A GPU gets a thread for each.  A core gets a line at a time: what neighbors share is worked out once.
     """
-    run = 1 if device.type == "cuda" else min(width, 4096)
+    run = 1 if device.type == "cuda" else max(1, min(width, LONGEST_RUN))
     return run, -(-width // run)
 
 

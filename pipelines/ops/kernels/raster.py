@@ -22,23 +22,19 @@ def homogeneous(v: wp.vec4):
 
 @wp.func
 def pixel_x(column: int, width: int):
-    return (wp.float64(column) + wp.float64(0.5)) * wp.float64(2.0) / wp.float64(width) - wp.float64(1.0)
+    return (wp.float64(column) + wp.float64(0.5)) * (wp.float64(2.0) / wp.float64(width)) - wp.float64(1.0)
 
 
 @wp.func
 def pixel_y(row: int, height: int):
-    return wp.float64(1.0) - (wp.float64(row) + wp.float64(0.5)) * wp.float64(2.0) / wp.float64(height)
+    return wp.float64(1.0) - (wp.float64(row) + wp.float64(0.5)) * (wp.float64(2.0) / wp.float64(height))
 
 
 @wp.func
-def to_column(v: wp.vec4, width: int):
-    """Pixel coordinate of a projected vertex, minus the half pixel of the center."""
-    return (v[0] / v[3] * 0.5 + 0.5) * float(width) - 0.5
-
-
-@wp.func
-def to_row(v: wp.vec4, height: int):
-    return (0.5 - v[1] / v[3] * 0.5) * float(height) - 0.5
+def to_pixel(v: wp.vec4, half: wp.vec2):
+    """(column, row) of a projected vertex, minus the half pixel of the center; half: of the picture's width and height."""
+    inverse = 1.0 / v[3]
+    return wp.vec2((v[0] * inverse + 1.0) * half[0] - 0.5, (1.0 - v[1] * inverse) * half[1] - 0.5)
 
 
 @wp.func
@@ -55,48 +51,42 @@ def pixel_box(a: wp.vec4, b: wp.vec4, c: wp.vec4, height: int, width: int, row0:
     box = wp.vec4i(0, width, row0, row1)
     nearest = wp.min(a[3], wp.min(b[3], c[3]))
     if nearest > W_MIN:
-        xa = to_column(a, width)
-        xb = to_column(b, width)
-        xc = to_column(c, width)
-        ya = to_row(a, height)
-        yb = to_row(b, height)
-        yc = to_row(c, height)
+        half = wp.vec2(0.5 * float(width), 0.5 * float(height))
+        pa = to_pixel(a, half)
+        pb = to_pixel(b, half)
+        pc = to_pixel(c, half)
+        low = wp.min(pa, wp.min(pb, pc))
+        high = wp.max(pa, wp.max(pb, pc))
         slack = 1.0e-3  # float rounding of the projection; the edge functions decide
         box = wp.vec4i(
-            clamp_index(wp.ceil(wp.min(xa, wp.min(xb, xc)) - slack), 0, width),
-            clamp_index(wp.floor(wp.max(xa, wp.max(xb, xc)) + slack) + 1.0, 0, width),
-            clamp_index(wp.ceil(wp.min(ya, wp.min(yb, yc)) - slack), row0, row1),
-            clamp_index(wp.floor(wp.max(ya, wp.max(yb, yc)) + slack) + 1.0, row0, row1),
+            clamp_index(wp.ceil(low[0] - slack), 0, width),
+            clamp_index(wp.floor(high[0] + slack) + 1.0, 0, width),
+            clamp_index(wp.ceil(low[1] - slack), row0, row1),
+            clamp_index(wp.floor(high[1] + slack) + 1.0, row0, row1),
         )
     elif wp.max(a[3], wp.max(b[3], c[3])) <= 0.0:
         box = wp.vec4i(0, 0, 0, 0)
     return box
 
 
-@wp.kernel
-def visibility(
-    first: int,
+@wp.func
+def lower_keys(
     clip: wp.array2d(dtype=wp.vec4),
     faces: wp.array2d(dtype=wp.int64),
-    bands: int,
+    view: int,
+    face: int,
     above: int,
     whole: int,
+    begin: int,
+    end: int,
     keys: wp.array3d(dtype=wp.int64),
 ):
-    """One thread per (view and band of rows, triangle): lowers the pixels' keys (depth above, id below).
-
-    ``keys`` holds the rows from ``above`` on of a picture of ``whole`` rows.
-    """
-    slab, face = wp.tid()
-    slab = slab + first
-    view = slab / bands
-    band = slab - view * bands
-    height = keys.shape[1]
+    """Lowers the keys of what a triangle shows in the rows from ``begin`` up to ``end`` of the picture."""
     width = keys.shape[2]
     a = clip[view, int(faces[face, 0])]
     b = clip[view, int(faces[face, 1])]
     c = clip[view, int(faces[face, 2])]
-    box = pixel_box(a, b, c, whole, width, above + height * band / bands, above + height * (band + 1) / bands)
+    box = pixel_box(a, b, c, whole, width, begin, end)
     if box[0] >= box[1] or box[2] >= box[3]:
         return
     va = homogeneous(a)
@@ -122,7 +112,6 @@ def visibility(
         ra = flip * (na[1] * y + na[2])
         rb = flip * (nb[1] * y + nb[2])
         rc = flip * (nc[1] * y + nc[2])
-        rz = plane[1] * y + plane[2]
         within = int(0)
         for column in range(box[0], box[1]):
             x = pixel_x(column, width)
@@ -132,12 +121,38 @@ def visibility(
             if ea >= zero and eb >= zero and ec >= zero:
                 within = 1
                 if ea + eb + ec > zero:
-                    z = plane[0] * x + rz
+                    z = plane[0] * x + (plane[1] * y + plane[2])
                     if z >= -one and z <= one:
                         depth = wp.int64((z + one) * wp.float64(0.5) * DEPTH_STEPS)
                         wp.atomic_min(keys, view, row - above, column, depth * wp.int64(4294967296) + wp.int64(face))
             elif within == 1:
                 break  # each edge function rises or falls along a row, to the last bit: what is left is outside
+
+
+@wp.kernel
+def visibility(
+    first: int,
+    clip: wp.array2d(dtype=wp.vec4),
+    faces: wp.array2d(dtype=wp.int64),
+    bands: int,
+    above: int,
+    whole: int,
+    run: int,
+    keys: wp.array3d(dtype=wp.int64),
+):
+    """One thread per (view and band of rows, run of triangles): lowers the pixels' keys (depth above, id below).
+
+    ``keys`` holds the rows from ``above`` on of a picture of ``whole`` rows.
+    """
+    slab, span = wp.tid()
+    slab = slab + first
+    view = slab / bands
+    band = slab - view * bands
+    height = keys.shape[1]
+    begin = above + height * band / bands
+    end = above + height * (band + 1) / bands
+    for face in range(span * run, wp.min(span * run + run, faces.shape[0])):
+        lower_keys(clip, faces, view, face, above, whole, begin, end, keys)
 
 
 @wp.func
