@@ -1,7 +1,7 @@
 """The papers' ablations as data: what is varied, the numbers that the papers print, and presets small enough for a CPU.
 
 A :class:`Variant` is one way to lift a picture; an :class:`Ablation` is a table of the paper with its variants.  The
-graphs ``workflows/ablation_*.json`` are the same variants at the quickstart preset
+graphs ``ablation_*`` are the same variants at the quickstart preset
 (``tests/server/test_workflows_ablations.py``).
 """
 

@@ -31,6 +31,7 @@ sys.path.append(str(ROOT / "tests"))
 from helpers import clusters
 from helpers.batches import put_pictures
 from lift123.cluster import run
+from lift123.launcher.shipped import twin_file
 
 PARTS = ("overhead", "scaling", "warm", "kills", "many", "node")
 STUB = '''
@@ -81,7 +82,7 @@ def overhead(args, folder: Path) -> str:
     """Driver time an item, and memory along the way."""
     (folder / "stub.py").write_text(STUB, encoding="utf-8")
     (folder / "t.csv").write_text("name,seed\n" + "".join(f"i{k},{k}\n" for k in range(args.items)), encoding="utf-8")
-    graph = json.loads((ROOT / "workflows" / "api" / "consistent123_quickstart.json").read_text(encoding="utf-8"))
+    graph = json.loads(twin_file("consistent123_quickstart").read_text(encoding="utf-8"))
     rows = []
     for title, options in (("loop in one process", {}), ("Ray, 2 workers", {"cluster": "local", "workers": 2})):
         drivers, memory = [], []

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..launcher import graph
-from ..launcher.settings import LaunchError, Paths, default_paths
+from ..launcher import graph, shipped
+from ..launcher.settings import Paths, default_paths
 from . import graphs, identity, items, placement, pools
 from .driver import Driver
 from .state import Finished
@@ -49,36 +48,22 @@ def run(source, workflow: str | dict = "consistent123_quickstart", *, prompt: st
         watch: Callable[[Driver], None] | None = None, **options) -> Iterator[Finished]:
     """Every item of a folder or table through a graph; finished ones as they come, in the order of their end.
 
-    source: a folder of pictures, or a table (``items``).  workflow: a shipped one's name, a file in API format, or the
-    graph itself.  output: results go to ``output/lift123/name`` (default: the launcher's output folder, the source's
-    name).  sweep: "NAME=VALUES", every item once for each.  pictures: where a table's pictures are.  options: see
-    ``Options``.  watch: called with the driver about once a second and after every item.  The same call goes on where an
-    earlier one ended.
+    source: a folder of pictures, or a table (``items``).  workflow: a shipped one's name or title, a file in API format,
+    or the graph itself.  output: results go to ``output/lift123/name`` (default: the launcher's output folder, the
+    source's name).  sweep: "NAME=VALUES", every item once for each.  pictures: where a table's pictures are.  options:
+    see ``Options``.  watch: called with the driver about once a second and after every item.  The same call goes on where
+    an earlier one ended.
     Raises LaunchError for what can't begin, and where another driver has the run.
     """
     chosen, paths = Options(**options), paths or default_paths()
-    shipped = workflow if isinstance(workflow, dict) else load(paths, workflow)
-    base = graph.with_seed(shipped, seed)
+    given = workflow if isinstance(workflow, dict) else shipped.load(workflow, paths.root)[0]
+    base = graph.with_seed(given, seed)
     source = Path(source).expanduser()
     listed = items.read(source, base, sweep, None if pictures is None else Path(pictures))
     for item in listed[:1]:  # a graph without a place for a picture is refused before any work
         graphs.prompt_of(base, item, "picture.png" if item.picture else "", prompt)
     folder = Path(output or paths.output).expanduser().resolve() / "lift123" / (graph.folder_name(name or source.stem))
     return _begin(chosen, paths, base, prompt, folder, listed, watch)
-
-
-def load(paths: Paths, name: str) -> dict:
-    """A shipped workflow's graph, or a file's, in API format."""
-    file = Path(name)
-    if not file.is_file():
-        file = paths.root / "workflows" / "api" / f"{name}.json"
-    try:
-        prompt = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise LaunchError(f"no workflow {name!r}: {problem}") from None
-    if not isinstance(prompt, dict) or not all(isinstance(n, dict) and "class_type" in n for n in prompt.values()):
-        raise LaunchError(f"{file} is not in ComfyUI's API format (save it with 'Export (API)')")
-    return prompt
 
 
 def _begin(chosen: Options, paths: Paths, base: dict, caption: str, folder: Path, listed: list, watch) -> Iterator[Finished]:

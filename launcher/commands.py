@@ -11,7 +11,7 @@ import time
 import webbrowser
 from pathlib import Path
 
-from . import browser, cluster, environment, graph, jobs, settings, torch_build, verify
+from . import browser, cluster, environment, graph, jobs, settings, shipped, torch_build, verify
 from .batch import run_batch
 from .server import ComfyServer, HttpError, free_port
 from .settings import LaunchError, Paths
@@ -24,22 +24,10 @@ _KINDS = {  # what a result file is, by its ending
 
 
 def load_workflow(paths: Paths, name: str) -> tuple:
-    """(API-format prompt, UI-format workflow or None) of a shipped workflow's name or of a file in API format."""
-    file = Path(name)
-    if not file.is_file():
-        file = paths.root / "workflows" / "api" / f"{name}.json"
-    if not file.is_file():
-        shipped = sorted(p.stem for p in (paths.root / "workflows" / "api").glob("*.json"))
-        raise LaunchError(f"no workflow '{name}'; shipped are: {', '.join(shipped) or 'none'}")
-    try:
-        prompt = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LaunchError(f"{file} is no JSON: {error}") from error
-    if not isinstance(prompt, dict) or not all(isinstance(n, dict) and "class_type" in n for n in prompt.values()):
-        raise LaunchError(f"{file} is not in ComfyUI's API format (save it with 'Export (API)')")
-    twin = file.parent.parent / file.name
-    workflow = json.loads(twin.read_text(encoding="utf-8")) if file.parent.name == "api" and twin.is_file() else None
-    return prompt, workflow
+    """(API-format prompt, UI-format workflow or None) of a shipped workflow's name or title, or of a file in API format."""
+    prompt, known = shipped.load(name, paths.root)
+    file = None if known is None else shipped.graph_file(known, paths.root)
+    return prompt, json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else None
 
 
 def start_server(paths: Paths, device: str, name: str, **more) -> ComfyServer:
@@ -73,8 +61,8 @@ def command_demo(args, paths: Paths) -> int:
     picture = Path(args.picture).expanduser() if args.picture else None
     if picture and not picture.is_file():
         raise LaunchError(f"no picture at {picture}")
-    shipped, workflow = load_workflow(paths, args.workflow)
-    prompt = graph.with_seed(shipped, args.seed)
+    given, workflow = load_workflow(paths, args.workflow)
+    prompt = graph.with_seed(given, args.seed)
     environment.ensure(paths)
     begin = time.monotonic()
     say("Starting ComfyUI ...")
@@ -82,7 +70,7 @@ def command_demo(args, paths: Paths) -> int:
         idle = memory_of(server.pid)
         if picture:
             prompt = graph.with_picture(prompt, server.client.upload(picture, "lift123"), args.prompt)
-        if prompt != shipped:
+        if prompt != given:
             workflow = None  # the edited graph has no UI twin
         say(f"Queued {args.workflow} on {picture or 'the sample picture'} (ComfyUI at {server.client.url})")
         started = time.monotonic()
@@ -90,7 +78,8 @@ def command_demo(args, paths: Paths) -> int:
         seconds, peak = time.monotonic() - started, memory_of(server.pid)
         files = jobs.saved_files(entry, paths.output)
         if not files:  # graphs of pictures save nothing by themselves
-            files = jobs.keep_previews(server.client, entry, paths.output / "lift123", f"{Path(args.workflow).stem}_previews")
+            short = shipped.short_name(args.workflow) or Path(args.workflow).stem
+            files = jobs.keep_previews(server.client, entry, paths.output / "lift123", f"{short}_previews")
     missing = [str(file) for file in files if not file.exists()]
     if not files or missing:
         raise LaunchError(f"the workflow finished but its results are missing: {', '.join(missing) or 'none named'}")
@@ -224,7 +213,7 @@ def parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(function=function, extra=[])
         if job:
-            sub.add_argument("--workflow", default=settings.QUICKSTART, help="a shipped workflow's name or an API JSON")
+            sub.add_argument("--workflow", default=settings.QUICKSTART, help="a shipped workflow's name or title, or an API JSON")
             sub.add_argument("--prompt", default="an object", help="what your picture shows, in a few words")
             sub.add_argument("--seed", type=int, help="another seed than the workflow's")
         if device or job:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from ..host import renamed
+from ..launcher import shipped
 from . import blueprints, graphs, languages, pages, presets, translations
 from .definitions import SyncError, object_info, pack_nodes
 
@@ -19,7 +20,7 @@ def wanted(root: Path = ROOT) -> dict[Path, str]:
     ``definitions.prepare`` comes first.  SyncError names what has to be decided by hand.
     """
     nodes = pack_nodes()
-    graphs_there = workflows(root / "workflows")
+    graphs_there = workflows(root)
     english = locales(nodes, root / "locales" / "en")
     words = {file.stem: json.loads(text) for file, text in english.items()}
     return (english | languages.written(words, root / "sync" / "languages", root / "locales") | documents(nodes, root)
@@ -59,9 +60,12 @@ def former_names() -> str:
             f"export const CHOICES = {dump(choices, 2).rstrip()};\n")
 
 
-def workflows(folder: Path) -> dict[Path, str]:
-    """UI graphs and their API twins."""
-    given = {file: json.loads(read(file)) for file in sorted(folder.glob("*.json"))}
+def workflows(root: Path) -> dict[Path, str]:
+    """UI graphs and their API twins.  SyncError for a graph without a title in ``launcher/shipped.py``."""
+    found = {shipped.graph_file(name, root): name for name in shipped.TITLES}
+    given = {file: json.loads(read(file)) for file in sorted((root / "workflows").glob("*.json"))}
+    if strange := [file.name for file in given if file not in found]:
+        raise SyncError(f"workflows/{strange[0]}: no short name has this title in launcher/shipped.py")
     info = object_info(set().union(*map(graphs.core_nodes, given.values())))
     done = {}
     for file, workflow in given.items():
@@ -70,13 +74,13 @@ def workflows(folder: Path) -> dict[Path, str]:
         except SyncError as problem:
             raise SyncError(f"{file.name}: {problem}") from problem
         done[file] = dump(full, 1)
-        done[folder / "api" / file.name] = dump(graphs.ui_to_api(full, info), 2)
+        done[shipped.twin_file(found[file], root)] = dump(graphs.ui_to_api(full, info), 2)
     return done
 
 
 def subgraphs(root: Path, made: dict[Path, str]) -> dict[Path, str]:
     """Blueprints of those graphs of ``made`` (see :func:`workflows`) that are there."""
-    found = {name: root / "workflows" / f"{entry.graph}.json" for name, entry in blueprints.BLUEPRINTS.items()}
+    found = {name: shipped.graph_file(entry.graph, root) for name, entry in blueprints.BLUEPRINTS.items()}
     return {root / "subgraphs" / f"{name}.json": dump(blueprints.blueprint(
         name, blueprints.BLUEPRINTS[name], json.loads(made[file])), 1) for name, file in found.items() if file in made}
 

@@ -30,7 +30,7 @@ async function openPage() {
   page.on("response", (r) => r.status() >= 400 && report.failedRequests.push(`${r.status()} ${r.url()}`));
   // The page shows thumbnails from blobs, so which file was served is known from the network only.
   page.on("response", (r) => r.url().includes(`/workflow_templates/${task.folder}/`) && r.url().endsWith(".jpg")
-    && (report.thumbnails[r.url().split("/").pop()] = r.status()));
+    && (report.thumbnails[decodeURIComponent(r.url().split("/").pop())] = r.status()));
   // Nothing outside this machine may be needed.
   await page.route((url) => !["127.0.0.1", "localhost"].includes(url.hostname) && url.protocol.startsWith("http"),
     (route) => route.abort());

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from conftest import ROOT
+from lift123.launcher.shipped import graph_file, twin_file
 
 from helpers.comfy_modules import prepare
 
@@ -19,11 +20,11 @@ INPAINTING = {"CheckpointLoaderSimple", "CLIPTextEncode", "VAEEncodeForInpaint",
 
 
 def ui(name):
-    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads(graph_file(name).read_text(encoding="utf-8"))
 
 
 def api(name):
-    return json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads(twin_file(name).read_text(encoding="utf-8"))
 
 
 def changed(prompt, **by_class):

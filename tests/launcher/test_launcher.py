@@ -16,6 +16,7 @@ import pytest
 from helpers.checkout import fake_paths
 from lift123.launcher import browser, commands, environment, graph, jobs, settings, source, terminal
 from lift123.launcher.server import HttpError, free_port
+from lift123.launcher.shipped import twin_file
 from lift123.launcher.websocket import WebSocket, WebSocketClosed
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -237,7 +238,7 @@ def test_graph_edits_return_copies():
 
 
 def test_a_toy_character_gives_way_to_a_picture_unless_its_truth_is_used():
-    shipped = json.loads((ROOT / "workflows" / "api" / "stdgen_quickstart.json").read_text(encoding="utf-8"))
+    shipped = json.loads(twin_file("stdgen_quickstart").read_text(encoding="utf-8"))
     (key,) = (k for k, n in shipped.items() if n["class_type"] == "LoadImage")
     shipped[key] = {"class_type": "Lift123_ToyCharacter", "inputs": {"size": 128, "pose": 0, "cells": 32, "seed": 7}}
     edited = graph.with_picture(shipped, "lift123/me.png", "x")
@@ -246,7 +247,7 @@ def test_a_toy_character_gives_way_to_a_picture_unless_its_truth_is_used():
     assert shipped[stage]["inputs"]["mask_marks"] == "auto" and all(edited[k] == n for k, n in shipped.items() if k != key)
     set_by_hand = {**shipped, stage: {**shipped[stage], "inputs": {**shipped[stage]["inputs"], "mask_marks": "object"}}}
     assert graph.with_picture(set_by_hand, "me.png", "x")[stage]["inputs"]["mask_marks"] == "background"
-    toy = json.loads((ROOT / "workflows" / "api" / "stdgen_toy.json").read_text(encoding="utf-8"))
+    toy = json.loads(twin_file("stdgen_toy").read_text(encoding="utf-8"))
     with pytest.raises(settings.LaunchError, match="Load Image"):
         graph.with_picture(toy, "x.png", "x")
 

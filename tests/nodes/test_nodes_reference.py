@@ -7,7 +7,7 @@ import torch
 from helpers.comfy_modules import prepare
 
 prepare()
-from conftest import ROOT
+from lift123.launcher.shipped import graph_file
 from lift123.nodes import reference
 from lift123.pipelines.toybox.objects import VERSIONS, make_object
 
@@ -33,7 +33,7 @@ def test_graphs_from_before_the_second_toybox_mean_the_first():
     assert torch.equal(old[0], first[0]) and old[3] == first[3] and not torch.equal(old[0], second[0])
     inputs = [i.id for i in reference.ToyObject.GET_SCHEMA().inputs]
     assert inputs == [*GIVEN, "version"] and reference.ToyObject.GET_SCHEMA().inputs[-1].optional
-    saved = json.loads((ROOT / "workflows" / "refine_mesh_texture.json").read_text(encoding="utf-8"))
+    saved = json.loads(graph_file("refine_mesh_texture").read_text(encoding="utf-8"))
     values = next(n["widgets_values"] for n in saved["nodes"] if n["type"] == "Lift123_ToyObject")
     assert len(values) == len(GIVEN) + 2 and isinstance(values[-3], int), "the value after the seed is the seed's own"
     assert values[-1] == "1", "what sync has appended means the first version"

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ROOT
 from helpers import layer_toys
 from helpers.comfy_modules import prepare
 
 prepare()
 from lift123.host import renamed, specs
+from lift123.launcher.shipped import graph_file, twin_file
 from lift123.nodes import characters, layers, layers_out
 from lift123.pipelines import stdgen
 from lift123.pipelines.core.errors import InputError, StopStage
@@ -165,7 +165,7 @@ def resolved(settings, network):
 
 def widgets(graph: str, node) -> list[dict]:
     """The values, wires left out, of every node of this class in a shipped graph."""
-    prompt = json.loads((ROOT / "workflows" / "api" / f"{graph}.json").read_text(encoding="utf-8"))
+    prompt = json.loads(twin_file(graph).read_text(encoding="utf-8"))
     kind = node.define_schema().node_id
     return [{k: v for k, v in n["inputs"].items() if not isinstance(v, list)}
             for n in prompt.values() if n["class_type"] == kind]
@@ -219,7 +219,7 @@ def test_the_graph_is_the_preset(monkeypatch, networks, figure, graph, name):
     found = settings_of(monkeypatch, figure, models, given)
     compare(found, getattr(stdgen, name))
     assert {"refine", "colors"} <= set(found) and (graph != "stdgen_quickstart" or len(found) == 5)
-    ends = json.loads((ROOT / "workflows" / f"{graph}.json").read_text(encoding="utf-8"))
+    ends = json.loads(graph_file(graph).read_text(encoding="utf-8"))
     drawn = [n["widgets_values"][:2] for n in all_nodes(ends) if n["type"] == "Lift123_RefineLayers"]
     assert drawn == [[getattr(stdgen, name).name, 0]] * len(drawn) and drawn
 

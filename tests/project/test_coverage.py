@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from urllib.parse import unquote
 
 from helpers.sources import ROOT
 
@@ -36,7 +37,7 @@ def test_links_lead_to_files_that_are_shipped():
     targets = re.findall(r"\]\(([^)]+)\)", PAGE.read_text(encoding="utf-8"))
     assert len(targets) > 200
     for target in targets:
-        path = (PAGE.parent / target).resolve()
+        path = (PAGE.parent / unquote(target)).resolve()
         assert path.is_file() and path.is_relative_to(ROOT), target
         assert path.relative_to(ROOT).parts[0] in ("tests", "workflows", "docs", "web", "pipelines", "benchmarks"), target
 

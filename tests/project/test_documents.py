@@ -1,9 +1,11 @@
 """README and docs: short, with pictures; links lead somewhere; lists are complete; figures are those of their pages."""
 
 import re
+from urllib.parse import unquote
 
 import pytest
 from helpers.sources import ROOT, relative
+from lift123.launcher.shipped import TITLES
 
 FRONT = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
 PAGES = FRONT + sorted((ROOT / "docs").rglob("*.md"))
@@ -28,18 +30,20 @@ def test_the_readme_is_short_and_shows_a_picture_per_paper():
 @pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_links_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
-    inside = [t.partition("#")[0] for t in targets if not re.match(r"https?:|#", t)]
+    inside = [unquote(t.partition("#")[0]) for t in targets if not re.match(r"https?:|#", t)]
     missing = [target for target in inside if not (page.parent / target).exists()]
     assert not missing
 
 
 def test_workflows_are_listed_and_exist():
-    shipped = {file.stem for file in (ROOT / "workflows").glob("*.json")}
     listed = re.findall(r"`([a-z0-9_]+)`", read("docs/workflows.md"))
-    assert set(listed) == shipped and len(listed) == len(set(listed))
-    five = re.findall(r"^\| `([a-z0-9_]+)` \|", read("README.md"), re.MULTILINE)
-    assert len(five) == 5 and set(five) <= shipped
-    assert f"other {len(shipped) - 5}" in read("README.md")
+    assert set(listed) == set(TITLES) and len(listed) == len(TITLES)
+    named = re.compile(r"^\| ([^|]+) \| `([a-z0-9_]+)` \|", re.MULTILINE)
+    five, all_of_them = (named.findall(read(page)) for page in ("README.md", "docs/workflows.md"))
+    assert len(five) == 5 and len(all_of_them) == len(TITLES)
+    for title, name in five + all_of_them + named.findall(read("docs/photographs.md")):
+        assert title == TITLES[name]
+    assert f"other {len(TITLES) - 5}" in read("README.md")
 
 
 def figures_without_a_page() -> list:

@@ -9,6 +9,7 @@ from conftest import ROOT
 from helpers.comfy_modules import prepare
 
 prepare()
+from lift123.launcher import shipped
 from lift123.sync import blueprints, definitions, files, graphs, pages, subgraphs, translations
 from lift123.sync.definitions import SyncError
 
@@ -29,8 +30,8 @@ def test_nothing_is_stale(wanted):
 def test_every_node_has_a_page_and_every_graph_a_twin(wanted):
     names = {file.relative_to(ROOT).as_posix() for file in wanted}
     assert {f"web/docs/{name}.md" for name in NODES} <= names
-    for graph in (ROOT / "workflows").glob("*.json"):
-        assert {f"workflows/{graph.name}", f"workflows/api/{graph.name}"} <= names
+    for name, title in shipped.TITLES.items():
+        assert {f"workflows/{title}.json", f"workflows/api/{name}.json"} <= names
 
 
 def test_a_second_sync_changes_nothing(wanted, tmp_path):
@@ -155,14 +156,14 @@ def info():
     return definitions.object_info({"LoadImage", "PreviewImage", "Preview3D"})
 
 
-def shipped(name):
-    return json.loads(files.read(ROOT / "workflows" / f"{name}.json"))
+def graph_of(name):
+    return json.loads(files.read(shipped.graph_file(name)))
 
 
 @pytest.fixture
 def flat():
     """A graph without subgraphs."""
-    return shipped("prior_both")
+    return graph_of("prior_both")
 
 
 def with_input(info, node, name, spec, before):
@@ -179,7 +180,7 @@ def with_input(info, node, name, spec, before):
 def test_a_new_number_gets_its_default_where_it_belongs(info, graph, before):
     """Whatever stands around it (a seed has two values), nothing else of the graph and its twin changes; inside of a
     subgraph, too."""
-    given = shipped(graph)
+    given = graph_of(graph)
     more = with_input(info, "Lift123_NerfStage1", "new", ["FLOAT", {"default": 0.25, "min": 0.0, "max": 1.0}], before)
     full, twin = graphs.filled_in(given, more), graphs.ui_to_api(given, info)
     after = graphs.ui_to_api(full, more)
@@ -253,7 +254,7 @@ def test_a_blueprint_is_its_graph(wanted, name):
     for link in inner["links"]:
         if link["target_id"] != subgraphs.EXIT:
             assert nodes[link["target_id"]]["inputs"][link["target_slot"]]["link"] == link["id"]
-    graph = shipped(blueprints.BLUEPRINTS[name].graph)
+    graph = graph_of(blueprints.BLUEPRINTS[name].graph)
     info = definitions.object_info(graphs.core_nodes(graph))
     plain = graphs.ui_to_api(graph, info)
     alone = graphs.ui_to_api(made, info)

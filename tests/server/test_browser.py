@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from lift123.launcher import browser, jobs, settings
+from lift123.launcher.shipped import TITLES, graph_file, twin_file
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DRIVER = ROOT / "tests" / "browser" / "drive.mjs"
@@ -69,7 +70,7 @@ def colorful(image) -> float:
 
 
 def shipped(name: str) -> dict:
-    return json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads(graph_file(name).read_text(encoding="utf-8"))
 
 
 def with_the_preset_last(graph: dict) -> dict:
@@ -97,17 +98,17 @@ def character(comfy) -> Path:
 @pytest.fixture(scope="module")
 def session(comfy, tmp_path_factory):
     """The quickstart, opened from the template browser and run with few iterations; then its results are dropped."""
-    names = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+    names = comfy.client.get("/workflow_templates")[comfy.folder]  # in the order of the page, which draws cards as one scrolls
     graphs = [{"file": "old order", "data": with_the_preset_last(shipped("prior_both"))}]
     graphs += [{"file": path.stem, "data": json.loads(path.read_text(encoding="utf-8"))}
                for path in sorted((ROOT / "subgraphs").glob("*.json"))]
-    return drive(comfy, tmp_path_factory.mktemp("browser"), templates=names, openTemplate=NAME, widgets=FEW, run=True,
+    return drive(comfy, tmp_path_factory.mktemp("browser"), templates=names, openTemplate=TITLES[NAME], widgets=FEW, run=True,
                  timeout=600, viewer="Preview3D", look=True, appMode=True, drop=[str(character(comfy))], graphs=graphs,
                  results=True)
 
 
 def test_templates_show_with_thumbnails(session):
-    names = [path.stem for path in (ROOT / "workflows").glob("*.json")]
+    names = list(TITLES.values())
     for name in names:
         assert name in session["templateText"]
         assert session["thumbnails"].get(f"{name}.jpg") == 200, f"{name}: {session['thumbnails']}"
@@ -115,14 +116,14 @@ def test_templates_show_with_thumbnails(session):
 
 
 def test_the_template_loads_without_missing_nodes(session):
-    workflow = json.loads((ROOT / "workflows" / f"{NAME}.json").read_text(encoding="utf-8"))
+    workflow = json.loads(graph_file(NAME).read_text(encoding="utf-8"))
     assert session["graph"]["missing"] == []
     assert sorted(session["graph"]["types"]) == sorted(node["type"] for node in workflow["nodes"])
 
 
 def test_the_page_makes_the_shipped_api_prompt(session):
     """workflows/api/NAME.json is what the browser itself sends."""
-    shipped = json.loads((ROOT / "workflows" / "api" / f"{NAME}.json").read_text(encoding="utf-8"))
+    shipped = json.loads(twin_file(NAME).read_text(encoding="utf-8"))
 
     def plain(prompt: dict) -> dict:
         return {key: (node["class_type"], {k: v for k, v in node["inputs"].items()
@@ -229,7 +230,7 @@ def test_results_have_a_menu_and_wires_and_nodes_have_colors(session):
 def test_values_follow_their_inputs_when_those_have_moved(session):
     """A graph saved in the former order of inputs sends what it did."""
     old = session["graphs"][0]
-    twin = json.loads((ROOT / "workflows" / "api" / "prior_both.json").read_text(encoding="utf-8"))
+    twin = json.loads(twin_file("prior_both").read_text(encoding="utf-8"))
     stages = [key for key, node in twin.items() if node["class_type"] in ("Lift123_NerfStage1", "Lift123_DMTetRefine")]
     assert len(stages) == 2 and old["missing"] == []
     assert [old["api"][key]["inputs"] for key in stages] == [twin[key]["inputs"] for key in stages]
@@ -242,7 +243,7 @@ def test_no_console_errors_of_ours(session):
 
 def test_the_template_loads_in_the_new_node_renderer(comfy, tmp_path):
     """Nodes 2.0, the default of new installations, draws nodes as page elements."""
-    report = drive(comfy, tmp_path, workflow=str(ROOT / "workflows" / f"{NAME}.json"), vueNodes=True, stage=working(comfy))
+    report = drive(comfy, tmp_path, workflow=str(graph_file(NAME)), vueNodes=True, stage=working(comfy))
     assert report["graph"]["missing"] == [] and not our_errors(report), our_errors(report)
     assert (tmp_path / "finished.png").stat().st_size > 20000
     shows_the_stage(report["stage"], "Lift123_BakeExport")
@@ -256,7 +257,7 @@ def working(comfy) -> dict:
     corners = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
     faces = torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
     write_glb(comfy.output / "live.glb", Mesh(corners, faces, vertex_colors=corners))
-    graph = json.loads((ROOT / "workflows" / "api" / f"{NAME}.json").read_text(encoding="utf-8"))
+    graph = json.loads(twin_file(NAME).read_text(encoding="utf-8"))
     node = next(key for key, entry in graph.items() if entry["class_type"] == "Lift123_NerfStage1")
     return {"node": node, "file": {"filename": "live.glb", "subfolder": "", "type": "output"},
             "text": "50 % | 1 min 5 s left | 1.4 GB\nrgb 0.25 | CLIP score 0.27\nNeRF 40/80"}
@@ -270,7 +271,7 @@ def shows_the_stage(seen: dict, where: str) -> None:
 
 
 def test_a_wrong_graph_is_refused_at_its_node_and_help_leads_on(comfy, tmp_path):
-    seen = drive(comfy, tmp_path, workflow=str(ROOT / "workflows" / f"{NAME}.json"), help=True)["help"]
+    seen = drive(comfy, tmp_path, workflow=str(graph_file(NAME)), help=True)["help"]
     assert set(seen["refused"]) == {"Lift123_NerfStage1"}, "the node that is wrong is outlined, no other"
     assert "Wire RGSD Prior into DMTet Refine" in seen["refused"]["Lift123_NerfStage1"]
     width, shown = seen["picture"]
@@ -282,20 +283,20 @@ def test_a_wrong_graph_is_refused_at_its_node_and_help_leads_on(comfy, tmp_path)
 def test_the_browser_offers_the_missing_checkpoints_of_a_template(comfy, tmp_path):
     """Its missing-model dialog reads the metadata that the loaders of a template carry; what it would queue is the twin,
     settings wired into choices and a bypassed node included."""
-    report = drive(comfy, tmp_path, workflow=str(ROOT / "workflows" / "magic123.json"), click="View details")
+    report = drive(comfy, tmp_path, workflow=str(graph_file("magic123")), click="View details")
     assert report["graph"]["types"] and report["text"]
-    twin = json.loads((ROOT / "workflows" / "api" / "magic123.json").read_text(encoding="utf-8"))
+    twin = json.loads(twin_file("magic123").read_text(encoding="utf-8"))
     for key, node in twin.items():
         if node["class_type"].startswith("Lift123_"):
             assert report["graph"]["api"][key]["inputs"] == node["inputs"], node["class_type"]
-    wanted = [node["widgets_values"][0] for node in json.loads((ROOT / "workflows" / "magic123.json").read_text())["nodes"]
+    wanted = [node["widgets_values"][0] for node in json.loads(graph_file("magic123").read_text())["nodes"]
               if node["properties"].get("models") and "." in node["widgets_values"][0]]
     assert len(wanted) == 3 and all(name in report["text"] for name in wanted), report["text"]
 
 
 def test_a_graph_of_former_names_opens_with_todays(comfy, tmp_path):
     """Nothing is missing, no error is shown, and values and wires stay."""
-    old = json.loads((ROOT / "workflows" / "stdgen.json").read_text(encoding="utf-8"))
+    old = json.loads(graph_file("stdgen").read_text(encoding="utf-8"))
     now = {}
     for node in old["nodes"]:
         now[node["id"]] = node["type"]
@@ -311,7 +312,7 @@ def test_a_graph_of_former_names_opens_with_todays(comfy, tmp_path):
     path.write_text(json.dumps(old), encoding="utf-8")
     report = drive(comfy, tmp_path, workflow=str(path))
     assert report["graph"]["missing"] == [] and sorted(report["graph"]["types"]) == sorted(now.values())
-    shipped = json.loads((ROOT / "workflows" / "api" / "stdgen.json").read_text(encoding="utf-8"))
+    shipped = json.loads(twin_file("stdgen").read_text(encoding="utf-8"))
     sent = report["graph"]["api"]
     for key, node in shipped.items():
         if node["class_type"] in (*FORMER, "Lift123_ProjectColors"):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from helpers.comfy_server import HttpError, PromptFailed
-from lift123.launcher import settings
+from lift123.launcher import settings, shipped
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TEMPLATES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+TEMPLATES = sorted(shipped.TITLES.values())
 STILL = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 32, "height": 16, "batch_size": 1, "color": 255}},
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "still"}},
@@ -126,7 +126,7 @@ def test_core_prompts_run_and_files_are_found(comfy):
 
 def test_a_long_stage_is_interrupted_within_seconds(comfy):
     """Interrupts the quickstart as soon as a stage reports progress; the server then goes on with other work."""
-    prompt = json.loads((ROOT / "workflows" / "api" / f"{settings.QUICKSTART}.json").read_text(encoding="utf-8"))
+    prompt = json.loads(shipped.twin_file(settings.QUICKSTART).read_text(encoding="utf-8"))
     asked = []
 
     def stop_in_a_stage(job, _):

@@ -3,17 +3,19 @@
 import json
 import struct
 import time
+from urllib.parse import quote
 
 import pytest
 from helpers.comfy_modules import prepare
 from helpers.graphs import FOLDER, INPAINTING, SMALL, api, built, changed, ui
+from lift123.launcher.shipped import TITLES, graph_file
 from lift123.sync import graphs as to_api
 from lift123.sync import subgraphs
 
 PICTURES_ONLY = {"ablation_hifi123_angles", "ablation_weight_curves", "distillation_suite", "edit_words",
                  "text_to_3d", "three_photos", "ablation_hifi123",
                  "hifi123_inversion", "hifi123_novel_views", "hifi123_rgnv_enhance"}
-NAMES = sorted(p.stem for p in FOLDER.glob("*.json"))
+NAMES = sorted(TITLES)
 CORE_NODES = {"LoadImage", "PreviewImage", "Preview3D", "MarkdownNote", "LoadBackgroundRemovalModel", "RemoveBackground",
               "LoadMoGeModel", "MoGeInference", "MoGeRender"}
 
@@ -24,7 +26,7 @@ CORE_NODES = {"LoadImage", "PreviewImage", "Preview3D", "MarkdownNote", "LoadBac
 def test_every_workflow_has_thumbnail_and_twin():
     assert len(NAMES) >= 28 and sorted(p.stem for p in (FOLDER / "api").glob("*.json")) == NAMES
     for name in NAMES:
-        assert (FOLDER / f"{name}.jpg").read_bytes()[:3] == b"\xff\xd8\xff", "a JPEG"
+        assert graph_file(name).with_suffix(".jpg").read_bytes()[:3] == b"\xff\xd8\xff", "a JPEG"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -192,9 +194,9 @@ def test_twin_is_the_conversion(comfy, name):
 
 
 def test_browser_finds_templates_help_translations_and_sample(comfy):
-    assert set(comfy.client.get("/workflow_templates")[comfy.folder]) == set(NAMES)
+    assert set(comfy.client.get("/workflow_templates")[comfy.folder]) == set(TITLES.values())
     for name in NAMES:
-        base = f"/api/workflow_templates/{comfy.folder}/{name}"
+        base = f"/api/workflow_templates/{comfy.folder}/{quote(TITLES[name])}"
         assert json.loads(comfy.client.raw(base + ".json")) == ui(name)
         assert comfy.client.raw(base + ".jpg")[:2] == b"\xff\xd8"
     assert comfy.client.raw(f"/extensions/{comfy.folder}/docs/Lift123_NerfStage1.md").startswith(b"# NeRF Stage 1")

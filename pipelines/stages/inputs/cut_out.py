@@ -19,7 +19,7 @@ SMALLEST, LARGEST = 16, 8192  # pixels per side
 MIN_SHARE = 0.005  # of the picture that the first guess covers at least
 MOST_SHARE, TOUCHING = 0.9, 0.1  # of the picture; of the rim, from which a cut-out is doubted
 HELP = ("Give a mask of about where the object is, or remove the background with a network: core's Remove Background "
-        "(graph photo_remover).")
+        "(template 'Photo to 3D, background remover (CPU, BiRefNet)').")
 SIDE = 256  # pixels of the longer side at which it is decided
 RIM = 0.04  # of the side: surely background
 GAMMA = 12.0  # nats that a border between pixels of like color costs

@@ -1,8 +1,11 @@
 """Cutting out by color: the cut against an exact one, toys on backgrounds of several kinds, and what is refused."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
+from lift123.launcher.shipped import TITLES
 from lift123.pipelines.core.cameras import HOME
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.stages.inputs import cut
@@ -122,5 +125,5 @@ def test_the_edge_takes_the_objects_color():
 
 
 def test_pictures_of_one_color_are_refused():
-    with pytest.raises(InputError, match="photo_remover"):
+    with pytest.raises(InputError, match=re.escape(TITLES["photo_remover"])):
         cut_out(torch.full((64, 64, 3), 0.5) + grain(0.01)[:64, :64], side=64)

@@ -1,11 +1,14 @@
 """Pictures as other programs and people make them, each kind with five inputs of its own; and the case files."""
 
+import re
+
 import pytest
 import torch
 from conftest import DATA
 from helpers.comfy_modules import prepare
 
 prepare()
+from lift123.launcher.shipped import TITLES
 from lift123.nodes import reference as nodes
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.stages.inputs.marks import object_mask
@@ -184,7 +187,7 @@ def test_transparent_corners_are_no_cut_out(which, size):
         assert "plain background was removed" in str(report) and SIZE in str(report)
     cover, _ = object_mask(1 - alpha[None], "background")
     assert cover is None
-    with pytest.raises(InputError, match="photo_quickstart"):
+    with pytest.raises(InputError, match=re.escape(TITLES["photo_quickstart"])):
         loaded(torch.rand(HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(0)), alpha)
 
 
