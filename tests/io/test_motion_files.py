@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.bvh_tiny import NUMBERS, bvh_text
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.layers import LayeredMesh
 from lift123.pipelines.core.mesh import Mesh
@@ -65,26 +66,6 @@ def test_the_pack_s_own_animations_come_back(glb, rig, tmp_path, clip, made):
             assert torch.allclose(motion.turns[name], turns, atol=1e-5), name
     for k in range(0, len(want), 9):
         assert torch.allclose(joints_of(motion, rig, k), joints_of(want, rig, k), atol=1e-5)
-
-
-def bvh_text(frames, pause=0.1):
-    """Z up, facing -Y, Mixamo's names, arms straight out: a small skeleton with root motion."""
-    def joint(name, offset, inner, kind="JOINT", channels="3 Zrotation Xrotation Yrotation"):
-        return f"{kind} {name}\n{{\nOFFSET {offset}\nCHANNELS {channels}\n{inner}\n}}\n"
-
-    end = "End Site\n{\nOFFSET 0 0 1\n}\n"
-    legs = "".join(joint(f"mixamorig:{s}UpLeg", f"{x} 0 -5", joint(f"mixamorig:{s}Leg", "0 0 -40", joint(
-        f"mixamorig:{s}Foot", "0 0 -40", end))) for s, x in (("Left", 10), ("Right", -10)))
-    arms = "".join(joint(f"mixamorig:{s}Arm", f"{x} 0 20", joint(f"mixamorig:{s}ForeArm", f"{2 * x} 0 0", joint(
-        f"mixamorig:{s}Hand", f"{2 * x} 0 0", end))) for s, x in (("Left", 12), ("Right", -12)))
-    trunk = joint("mixamorig:Spine", "0 0 10", arms + joint("mixamorig:Head", "0 0 30", end))
-    six = "6 Xposition Yposition Zposition Zrotation Xrotation Yrotation"
-    root = joint("mixamorig:Hips", "0 0 90", legs + trunk, "ROOT", six)
-    rows = "\n".join(" ".join(str(v) for v in row) for row in frames)
-    return f"HIERARCHY\n{root}MOTION\nFrames: {len(frames)}\nFrame Time: {pause}\n{rows}\n"
-
-
-NUMBERS = 6 + 3 * 14  # of a frame; the order: hips, left leg, right leg, spine, left arm ...
 
 
 def test_bvh_stands_up_and_turns_as_it_says(tmp_path):
