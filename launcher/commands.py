@@ -124,8 +124,8 @@ def command_setup(args, paths: Paths) -> int:
     return 0
 
 
-# Two workers, each with one thread and about 3 GB; one of them has the tests in the server (tests/conftest.py).
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
+# Three workers on two cores, as many tests wait for servers and pages; each has one thread and about 2 GB (tests/conftest.py).
+SIDE_BY_SIDE = ("-n", "3", "--dist", "loadscope", "--no-loadscope-reorder")
 
 
 def command_test(args, paths: Paths) -> int:
