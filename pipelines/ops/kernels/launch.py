@@ -20,6 +20,7 @@ from ...core.pulse import beat
 from ...core.threads import allowed
 
 PIECE = 1 << 17  # pixels, points or samples
+SMALLEST = 64  # parts of a piece that one thread takes at least: less is not worth waking another
 LONGEST_RUN = 4096  # of them in one thread of a core
 _lock = threading.Lock()
 _ready = False
@@ -69,8 +70,9 @@ def launch(kernel, dim, inputs, outputs, device, split: int | None = None, piece
         head = [0] if offset else []
         wp.launch(kernel, dim, head + arguments, device=where, stream=stream, record_tape=False)
         return
-    pieces = min(dim[0], max(1, math.prod(dim) // piece))
-    parts = min(split, dim[0] // pieces, allowed())
+    items = math.prod(dim)
+    pieces = min(dim[0], max(1, items // piece))
+    parts = min(split, dim[0] // pieces, max(1, items * SMALLEST // piece), allowed())
     cuts = [dim[0] * i // pieces for i in range(pieces + 1)]
     for first, last in zip(cuts, cuts[1:]):
         beat()
