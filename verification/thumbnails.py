@@ -9,14 +9,13 @@ so.  ``photo_remover``, ``photo_normals``, ``stdgen_edit`` have truth of toys wh
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from PIL import Image, ImageDraw
 

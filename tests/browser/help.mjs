@@ -1,7 +1,7 @@
 // A graph that is wrong when it is queued, the help panel of its node, a link in it, and the "?" of a node that failed.
 
 // RGSD Prior at NeRF Stage 1: ComfyUI says which node is wrong.
-export async function refuseAndHelp(page, shot) {
+export async function refuseAndHelp(page, picture) {
   await page.evaluate(() => {
     const { app } = window.comfyAPI.app;
     app.graph.clear();
@@ -27,7 +27,7 @@ export async function refuseAndHelp(page, shot) {
     return Object.fromEntries(Object.entries(app.lastNodeErrors).map(([id, found]) => [named(id), JSON.stringify(found.errors)]));
   }) };
   for (let i = 0; i < 2; i++) await page.keyboard.press("Escape");
-  await shot(page, "refused");
+  await picture("refused");
   await page.evaluate(() => {
     const { app } = window.comfyAPI.app;
     app.canvas.selectNode(app.graph.nodes.find((node) => node.type === "Lift123_NerfStage1"));
@@ -35,9 +35,9 @@ export async function refuseAndHelp(page, shot) {
   await page.locator('[data-testid="info-button"]').first().click();
   const link = page.locator('a[href$="Lift123_ReferenceView.md"]').first();
   await link.waitFor({ state: "attached" });
-  const picture = page.locator('img[src$="Lift123_NerfStage1.jpg"]').first();
-  seen.picture = await picture.evaluate((image) => [image.naturalWidth, image.getBoundingClientRect().width]);
-  await shot(page, "help");
+  const drawing = page.locator('img[src$="Lift123_NerfStage1.jpg"]').first();
+  seen.picture = await drawing.evaluate((image) => [image.naturalWidth, image.getBoundingClientRect().width]);
+  await picture("help");
   await link.click();
   await page.locator('img[src$="Lift123_ReferenceView.jpg"]').first().waitFor();
   seen.followed = await page.evaluate(() => [...document.querySelectorAll("h1")].map((head) => head.textContent));
@@ -51,6 +51,6 @@ export async function refuseAndHelp(page, shot) {
     return button.text;
   });
   await page.locator(".lift123-help h2", { hasText: "When it complains" }).waitFor();
-  await shot(page, "complains");
+  await picture("complains");
   return seen;
 }

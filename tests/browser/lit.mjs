@@ -1,11 +1,10 @@
 // Draws GLB files with three.js, lit from one side, each from the same camera.
 // Usage: node lit.mjs TASK.json   (task: node, chromium, files, out; writes report.json and one PNG per file into task.out)
-import { createRequire } from "node:module";
 import fs from "node:fs";
 import path from "node:path";
+import { launch } from "./chromium.mjs";
 
 const task = JSON.parse(fs.readFileSync(process.argv[2], "utf-8"));
-const { chromium } = createRequire(path.join(task.node, "package.json"))("playwright-core");
 const modules = path.join(task.node, "node_modules");
 const report = { errors: [] };
 const SIDE = 320;
@@ -29,11 +28,7 @@ const page_text = `<!doctype html><body style="margin:0"><canvas id="c" width="$
   window.ready = true;
 </script></body>`;
 
-const browser = await chromium.launch({
-  executablePath: task.chromium,
-  args: ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
-    "--disable-background-networking", "--disable-component-update", "--no-first-run"],
-});
+const browser = await launch(task);
 try {
   const page = await browser.newPage({ viewport: { width: SIDE, height: SIDE } });
   page.on("console", (m) => m.type() === "error" && report.errors.push(m.text()));

@@ -1,4 +1,5 @@
 // What a person sees and does on the page beyond queueing: rectangles of nodes, sizes of letters, files dropped on the canvas.
+import { steady } from "./chromium.mjs";
 
 // Every node of the open canvas as the page draws it: [{id, type, title, x, y, w, h}], title bar included, canvas units.
 // In Nodes 2.0 a node is an element that may be larger than what the graph believes.
@@ -16,24 +17,65 @@ export async function nodeRectangles(page) {
   });
 }
 
-// Nodes drawn on the canvas become elements, or the other way round, at the zoom at which a template opens.
-export async function otherRenderer(page) {
-  await page.evaluate(async () => {
-    const { extensionManager } = window.comfyAPI.app.app, name = "Comfy.VueNodes.Enabled";
-    await extensionManager.setting.set(name, !extensionManager.setting.get(name));
-  });
-  await page.waitForTimeout(4000);
+// The same, once nothing moves and all nodes are drawn the way that the setting says.
+export async function settled(page) {
+  const wanted = await page.evaluate(() => !!window.comfyAPI.app.app.extensionManager.setting.get("Comfy.VueNodes.Enabled"));
+  let last = "";
+  for (let i = 0; i < 120; i++) {
+    const nodes = await nodeRectangles(page), seen = JSON.stringify(nodes);
+    if (seen === last && nodes.every((node) => node.vue === wanted)) return nodes;
+    last = seen;
+    await page.waitForTimeout(250);
+  }
+  return nodeRectangles(page);
+}
+
+// Nodes drawn on the canvas (false) or as elements of the page (true).
+export async function renderer(page, vue) {
+  const changed = await page.evaluate(async (on) => {
+    const { setting } = window.comfyAPI.app.app.extensionManager, name = "Comfy.VueNodes.Enabled";
+    if (!!setting.get(name) === on) return false;
+    await setting.set(name, on);
+    return true;
+  }, vue);
+  if (changed) await settled(page);
+}
+
+// The zoom at which a template opens; it is reached in an animation.
+export async function fitView(page) {
   await page.evaluate(() => window.comfyAPI.app.app.extensionManager.command.execute("Comfy.Canvas.FitView"));
-  await page.waitForTimeout(1500);
+  await steady(page, () => [window.comfyAPI.app.app.canvas.ds.scale, ...window.comfyAPI.app.app.canvas.ds.offset]);
+}
+
+// Where one looks: zoom and place.
+export const viewOf = (page) => page.evaluate(() => {
+  const { scale, offset } = window.comfyAPI.app.app.canvas.ds;
+  return { scale, offset: [...offset] };
+});
+
+// Looks there; elements follow the canvas a little later.
+export async function lookAt(page, view) {
+  await page.evaluate(({ scale, offset }) => {
+    const { canvas } = window.comfyAPI.app.app;
+    Object.assign(canvas.ds, { scale, offset });
+    canvas.setDirty(true, true);
+  }, view);
+  await steady(page, () => [...document.querySelectorAll("[data-node-id]")].map((e) => Object.values(e.getBoundingClientRect().toJSON())));
 }
 
 // The form of a graph: what it says.  The graph is in sight again afterwards.
-export async function appMode(page) {
+export async function appMode(page, picture) {
   const toggle = () => page.evaluate(() => window.comfyAPI.app.app.extensionManager.command.execute("Comfy.ToggleLinear"));
+  const look = () => ({ text: document.body.innerText,
+    values: [...document.querySelectorAll("input, textarea")].map((e) => e.value) });
+  const before = (await page.evaluate(look)).text;
   await toggle();
-  await page.waitForTimeout(3000);
-  const text = await page.evaluate(() => document.body.innerText);
-  return { text, values: await page.evaluate(() => [...document.querySelectorAll("input, textarea")].map((e) => e.value)) };
+  await page.waitForFunction((graph) => document.body.innerText !== graph, before);
+  const seen = await steady(page, look);
+  await picture("app");
+  await toggle();
+  await settled(page);
+  return seen;
 }
 
 // Graphs as they are loaded from files: [{file, missing, labels, inside, sent, api}], subgraphs' nodes included.
@@ -60,28 +102,37 @@ export async function letters(page) {
     const shown = [...document.querySelectorAll("[data-node-id] *, .dom-widget *")].filter((e) =>
       [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()) && e.getClientRects().length);
     const sizes = shown.map((e) => {
-      const box = e.getBoundingClientRect();
-      const zoom = e.offsetWidth ? box.width / e.offsetWidth : scale;
+      const node = e.closest("[data-node-id], .dom-widget"); // wide enough that its whole pixels do not matter
+      const zoom = node.offsetWidth ? node.getBoundingClientRect().width / node.offsetWidth : scale;
       return { text: e.textContent.trim().slice(0, 40), px: parseFloat(getComputedStyle(e).fontSize) * zoom };
     });
     return { scale, canvas: window.LiteGraph.NODE_TEXT_SIZE * scale, sizes };
   });
 }
 
-// Drops files from the disk on an empty canvas, as the browser does it: it tells their types from their names.
+// Drops a file on an empty canvas, as the browser does it; false where the page felt no drop: a busy page loses some events.
+async function drop(page, session, file) {
+  const data = { items: [], files: [file], dragOperationsMask: 1 };
+  await page.evaluate(() => {
+    window.comfyAPI.app.app.graph.clear();
+    window.__dropped = false;
+    document.addEventListener("drop", () => (window.__dropped = true), { capture: true, once: true });
+  });
+  for (const type of ["dragEnter", "dragOver", "drop"]) {
+    await session.send("Input.dispatchDragEvent", { type, x: 800, y: 500, data });
+    await page.waitForTimeout(100);
+  }
+  return page.waitForFunction(() => window.__dropped, null, { timeout: 3000 }).catch(() => false);
+}
+
+// Drops files from the disk: the page tells their types from their names.  [{file, types}] of the graphs that they brought.
 export async function dropFiles(page, files) {
   const seen = [];
   const session = await page.context().newCDPSession(page);
   for (const file of files) {
-    const data = { items: [], files: [file], dragOperationsMask: 1 };
     let opened = false;
-    for (let attempt = 0; attempt < 4 && !opened; attempt++) { // a busy page loses some of the browser's drag events
-      await page.evaluate(() => window.comfyAPI.app.app.graph.clear());
-      await page.waitForTimeout(1000);
-      for (const type of ["dragEnter", "dragOver", "drop"]) {
-        await session.send("Input.dispatchDragEvent", { type, x: 800, y: 500, data });
-        await page.waitForTimeout(200);
-      }
+    for (let attempt = 0; attempt < 6 && !opened; attempt++) {
+      if (!(await drop(page, session, file))) continue;
       opened = await page.waitForFunction((name) => { // its tab is named after the file
         const { graph, extensionManager } = window.comfyAPI.app.app;
         return graph.nodes.length > 0 && extensionManager.workflow.activeWorkflow?.filename?.startsWith(name);

@@ -5,18 +5,15 @@ One browser session does what a person does; the tests look at its report and it
 """
 
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
-from lift123.launcher import browser, jobs, settings
+from helpers.page import colorful, driver, our_errors, pixels
+from lift123.launcher import jobs, settings
 from lift123.launcher.shipped import TITLES, graph_file, twin_file
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DRIVER = ROOT / "tests" / "browser" / "drive.mjs"
 NAME = settings.QUICKSTART
 FEW = {  # enough to pass through every stage; quality has its own benchmark
     "Lift123_NerfStage1": {"iterations": 40, "preview_every": 2},
@@ -25,48 +22,13 @@ FEW = {  # enough to pass through every stage; quality has its own benchmark
     "Lift123_BakeExport": {"texture_size": 256, "frames": 8, "turntable_size": 96},
 }
 FORMER = {"Lift123_Canonicalize": "Lift123_Canonicalise", "Lift123_LoadCanonicalizer": "Lift123_LoadCanonicaliser"}
-# What ComfyUI's own page complains about in a new installation; what it asks of the internet is ignored, too.
-HOST_NOISE = ("/api/userdata", "/user.css", "ComfyApp graph accessed before initialization")
 
 
-def drive(comfy, folder: Path, **task) -> dict:
-    """Runs the driver; its report, with ``out`` the folder of screenshots.  Skips without Node.js or Chromium."""
-    paths = settings.default_paths()
-    chromium, node = browser.find_chromium(paths), shutil.which("node")
-    missing = os.environ.get("LIFT123_NO_BROWSER") or (not chromium and "no Chromium") or (not node and "no Node.js") or (
-        not (paths.node / "node_modules" / "playwright-core").is_dir() and "no playwright-core (run launch.py test)")
-    if missing:
-        assert os.environ.get("LIFT123_REQUIRE_BROWSER") != "1", missing
-        pytest.skip(missing)
-    task.update(url=comfy.url, folder=comfy.folder, chromium=chromium, node=str(paths.node), out=str(folder),
-                output=str(comfy.output))
-    (folder / "task.json").write_text(json.dumps(task))
-    done = subprocess.run([node, str(DRIVER), str(folder / "task.json")], capture_output=True, text=True, timeout=1500)
-    assert (folder / "report.json").exists(), done.stderr
-    report = json.loads((folder / "report.json").read_text())
-    if os.environ.get("LIFT123_SCREENSHOTS"):
-        shutil.copytree(folder, Path(os.environ["LIFT123_SCREENSHOTS"]) / folder.name, dirs_exist_ok=True)
-    assert "crash" not in report, f"{report['crash']}\n{done.stderr}\nscreenshots in {folder}"
-    return {**report, "out": folder}
-
-
-def our_errors(report: dict) -> list:
-    """Console errors that are not the host's own noise."""
-    local = [e for e in report["errors"] if not e["url"].startswith("https://")]
-    return [e for e in local if not any(noise in e["text"] + e["url"] for noise in HOST_NOISE)]
-
-
-def pixels(report: dict, name: str):
-    """A screenshot as [H, W, 3] floats in [0, 1]."""
-    import numpy as np
-    from PIL import Image
-
-    return np.asarray(Image.open(report["out"] / f"{name}.png").convert("RGB"), dtype=np.float32) / 255
-
-
-def colorful(image) -> float:
-    """Fraction of pixels with a visible color; the page's own grays do not count."""
-    return float((image.max(-1) - image.min(-1) > 0.12).mean())
+@pytest.fixture(scope="module")
+def drive():
+    """The browser of all tests here: a ``helpers.page.Driver``."""
+    with driver() as running:
+        yield running
 
 
 def shipped(name: str) -> dict:
@@ -96,7 +58,7 @@ def character(comfy) -> Path:
 
 
 @pytest.fixture(scope="module")
-def session(comfy, tmp_path_factory):
+def session(comfy, drive, tmp_path_factory):
     """The quickstart, opened from the template browser and run with few iterations; then its results are dropped."""
     names = comfy.client.get("/workflow_templates")[comfy.folder]  # in the order of the page, which draws cards as one scrolls
     graphs = [{"file": "old order", "data": with_the_preset_last(shipped("prior_both"))}]
@@ -112,7 +74,7 @@ def test_templates_show_with_thumbnails(session):
     for name in names:
         assert name in session["templateText"]
         assert session["thumbnails"].get(f"{name}.jpg") == 200, f"{name}: {session['thumbnails']}"
-    assert session["shownPictures"] >= len(names)
+    assert session["shownPictures"] >= len(names) and session["cardsMissing"] == []
 
 
 def test_the_template_loads_without_missing_nodes(session):
@@ -241,7 +203,7 @@ def test_no_console_errors_of_ours(session):
     assert not [line for line in session["failedRequests"] if "lift123" in line.lower()]
 
 
-def test_the_template_loads_in_the_new_node_renderer(comfy, tmp_path):
+def test_the_template_loads_in_the_new_node_renderer(comfy, drive, tmp_path):
     """Nodes 2.0, the default of new installations, draws nodes as page elements."""
     report = drive(comfy, tmp_path, workflow=str(graph_file(NAME)), vueNodes=True, stage=working(comfy))
     assert report["graph"]["missing"] == [] and not our_errors(report), our_errors(report)
@@ -270,7 +232,7 @@ def shows_the_stage(seen: dict, where: str) -> None:
     assert seen["inked"] >= 4 and seen["views"] == 1, "four lines in colors of their own, and ComfyUI's viewer"
 
 
-def test_a_wrong_graph_is_refused_at_its_node_and_help_leads_on(comfy, tmp_path):
+def test_a_wrong_graph_is_refused_at_its_node_and_help_leads_on(comfy, drive, tmp_path):
     seen = drive(comfy, tmp_path, workflow=str(graph_file(NAME)), help=True)["help"]
     assert set(seen["refused"]) == {"Lift123_NerfStage1"}, "the node that is wrong is outlined, no other"
     assert "Wire RGSD Prior into DMTet Refine" in seen["refused"]["Lift123_NerfStage1"]
@@ -280,7 +242,7 @@ def test_a_wrong_graph_is_refused_at_its_node_and_help_leads_on(comfy, tmp_path)
     assert seen["mark"] == "?"
 
 
-def test_the_browser_offers_the_missing_checkpoints_of_a_template(comfy, tmp_path):
+def test_the_browser_offers_the_missing_checkpoints_of_a_template(comfy, drive, tmp_path):
     """Its missing-model dialog reads the metadata that the loaders of a template carry; what it would queue is the twin,
     settings wired into choices and a bypassed node included."""
     report = drive(comfy, tmp_path, workflow=str(graph_file("magic123")), click="View details")
@@ -294,7 +256,7 @@ def test_the_browser_offers_the_missing_checkpoints_of_a_template(comfy, tmp_pat
     assert len(wanted) == 3 and all(name in report["text"] for name in wanted), report["text"]
 
 
-def test_a_graph_of_former_names_opens_with_todays(comfy, tmp_path):
+def test_a_graph_of_former_names_opens_with_todays(comfy, drive, tmp_path):
     """Nothing is missing, no error is shown, and values and wires stay."""
     old = json.loads(graph_file("stdgen").read_text(encoding="utf-8"))
     now = {}
@@ -338,7 +300,7 @@ def old_batch_graph() -> dict:
     }
 
 
-def test_the_page_follows_a_batch_that_goes_on_by_itself(comfy, tmp_path):
+def test_the_page_follows_a_batch_that_goes_on_by_itself(comfy, drive, tmp_path):
     """One click runs all three; the page that clicked sees every run, and the button that ends a batch answers."""
     (tmp_path / "batch.json").write_text(json.dumps(old_batch_graph()))
     report = drive(comfy, tmp_path, workflow=str(tmp_path / "batch.json"), vueNodes=True, click="Stop after this one", run=True,
