@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..core.far import far
+from .kernels import blend as blends
 from .kernels import silhouette as kernels
 from .kernels.launch import PIECE, launch, runs
 from .mesh_edges import face_edges
@@ -108,7 +109,7 @@ class _Blend(torch.autograd.Function):
         color, clip = color.contiguous(), clip.contiguous()
         ctx.save_for_backward(color, clip, faces, slots, codes)
         out = color.clone()
-        launch(kernels.blend_forward, len(slots), [slots, codes, clip, faces, color], [out], color.device)
+        launch(blends.blend_forward, len(slots), [slots, codes, clip, faces, color], [out], color.device)
         return out
 
     @staticmethod
@@ -119,7 +120,7 @@ class _Blend(torch.autograd.Function):
         shape = clip.shape if ctx.needs_input_grad[1] else (0, 0, 4)
         grad_clip = torch.zeros(shape, device=clip.device)
         inputs = [slots, codes, clip, faces, color, grad]
-        launch(kernels.blend_backward, len(slots), inputs, [grad_color, grad_clip], color.device)
+        launch(blends.blend_backward, len(slots), inputs, [grad_color, grad_clip], color.device)
         return grad_color, grad_clip if ctx.needs_input_grad[1] else None, None, None, None
 
 

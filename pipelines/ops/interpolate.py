@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .kernels import raster as kernels
+from .kernels import interpolation as kernels
 from .kernels.launch import PIECE, launch, runs
 from .rasterize import Raster, check_faces, slab_gradient, sum_slabs
 

@@ -1,4 +1,4 @@
-"""Warp kernels of the rasterizer: visibility, barycentrics, their adjoint, and interpolation.
+"""Warp kernels of the rasterizer: visibility, barycentrics, and their adjoint.
 
 Homogeneous edge functions (Olano and Greer, "Triangle scan conversion using 2D homogeneous coordinates", 1997):
 with v = (x, y, w) of a clip-space vertex and p = (ndc x, ndc y, 1), e_i = (v_j x v_k) . p is the barycentric
@@ -252,46 +252,6 @@ def points_of_keys(
     points[n] = mixed + float(e[2] * scale) * vertices[int(corners[face, 2])]
 
 
-@wp.kernel
-def interpolate_forward(
-    first: int,
-    attributes: wp.array3d(dtype=float),
-    faces: wp.array2d(dtype=wp.int64),
-    triangle: wp.array3d(dtype=wp.int32),
-    barycentric: wp.array3d(dtype=wp.vec3),
-    run: int,
-    out: wp.array4d(dtype=float),
-):
-    """One thread per (view and row, run of columns); ``attributes`` has one view or as many as ``triangle``."""
-    line, span = wp.tid()
-    line = line + first
-    height = triangle.shape[1]
-    width = triangle.shape[2]
-    view = line / height
-    row = line - view * height
-    channels = out.shape[3]
-    source = wp.min(view, attributes.shape[0] - 1)
-    last = int(-1)
-    ia = int(0)
-    ib = int(0)
-    ic = int(0)
-    for column in range(span * run, wp.min(span * run + run, width)):
-        face = triangle[view, row, column]
-        if face < 0:
-            for k in range(channels):
-                out[view, row, column, k] = 0.0
-        else:
-            if face != last:
-                last = face
-                ia = int(faces[face, 0])
-                ib = int(faces[face, 1])
-                ic = int(faces[face, 2])
-            beta = barycentric[view, row, column]
-            for k in range(channels):
-                value = beta[0] * attributes[source, ia, k] + beta[1] * attributes[source, ib, k]
-                out[view, row, column, k] = value + beta[2] * attributes[source, ic, k]
-
-
 @wp.func
 def slab_line(slab: int, item: int, slabs: int, lines: int, spans: int):
     """(line, span) of a slab's item; a slab is a run of whole lines, so slabs of one view never mix views."""
@@ -320,8 +280,7 @@ def rasterize_backward(
 ):
     """Adjoint of ``resolve``: b_i = e_i / S and depth = D / S with S = sum e_i, D = v_0 . (v_1 x v_2).
 
-    e_a = p . (v_b x v_c) and so on, so that d e_a / d v_b = v_c x p and d e_a / d v_c = p x v_b: pixels of one triangle
-    need only be summed as gradients of e times p.
+    With e_a = p . (v_b x v_c) and so on, what pixels of one triangle have to sum is p times the gradients of e.
     """
     slab, item = wp.tid()
     slab = slab + first
@@ -349,19 +308,17 @@ def rasterize_backward(
         na = wp.cross(vb, vc)
         nb = wp.cross(vc, va)
         nc = wp.cross(va, vb)
-        det = wp.dot(va, na)
         pa = wp.vec3d()  # sums of p times the gradient of e_a, e_b, e_c, and of D's gradient
         pb = wp.vec3d()
         pc = wp.vec3d()
         gdet = wp.float64(0.0)
         while column < end and triangle[view, row, column] == face:
-            gb32 = grad_barycentric[view, row, column]
+            gb = wp.vec3d(grad_barycentric[view, row, column])
             gd = wp.float64(grad_depth[view, row, column])
-            gb = wp.vec3d(wp.float64(gb32[0]), wp.float64(gb32[1]), wp.float64(gb32[2]))
             p = wp.vec3d(pixel_x(column, width), y, wp.float64(1.0))
             e = wp.vec3d(wp.dot(na, p), wp.dot(nb, p), wp.dot(nc, p))
             inverse = wp.float64(1.0) / (e[0] + e[1] + e[2])
-            mean = (wp.dot(gb, e) + gd * det) * inverse
+            mean = (wp.dot(gb, e) + gd * wp.dot(va, na)) * inverse
             pa = pa + p * ((gb[0] - mean) * inverse)
             pb = pb + p * ((gb[1] - mean) * inverse)
             pc = pc + p * ((gb[2] - mean) * inverse)
@@ -370,59 +327,3 @@ def rasterize_backward(
         add_vertex(grad_clip, slab, ia, wp.cross(pb, vc) + wp.cross(vb, pc) + na * gdet)
         add_vertex(grad_clip, slab, ib, wp.cross(vc, pa) + wp.cross(pc, va) + nb * gdet)
         add_vertex(grad_clip, slab, ic, wp.cross(pa, vb) + wp.cross(va, pb) + nc * gdet)
-
-
-@wp.kernel
-def interpolate_backward(
-    first: int,
-    attributes: wp.array3d(dtype=float),
-    faces: wp.array2d(dtype=wp.int64),
-    triangle: wp.array3d(dtype=wp.int32),
-    barycentric: wp.array3d(dtype=wp.vec3),
-    grad_out: wp.array4d(dtype=float),
-    slabs: int,
-    run: int,
-    grad_attributes: wp.array3d(dtype=float),
-    grad_barycentric: wp.array3d(dtype=wp.vec3),
-):
-    """Adjoint of ``interpolate_forward``; a gradient with no elements is not wanted and not written."""
-    slab, item = wp.tid()
-    slab = slab + first
-    height = triangle.shape[1]
-    width = triangle.shape[2]
-    line, span = slab_line(slab, item, slabs, triangle.shape[0] * height, (width + run - 1) / run)
-    if line < 0:
-        return
-    view = line / height
-    row = line - view * height
-    source = wp.min(view, attributes.shape[0] - 1)
-    end = wp.min(span * run + run, width)
-    column = span * run
-    while column < end:
-        face = triangle[view, row, column]
-        if face < 0:
-            if grad_barycentric.shape[0] > 0:
-                grad_barycentric[view, row, column] = wp.vec3(0.0, 0.0, 0.0)
-            column = column + 1
-            continue
-        ia = int(faces[face, 0])
-        ib = int(faces[face, 1])
-        ic = int(faces[face, 2])
-        begin = column
-        while column < end and triangle[view, row, column] == face:
-            column = column + 1
-        if grad_barycentric.shape[0] > 0:
-            for j in range(begin, column):
-                gb = wp.vec3(0.0, 0.0, 0.0)
-                for k in range(grad_out.shape[3]):
-                    corners = wp.vec3(attributes[source, ia, k], attributes[source, ib, k], attributes[source, ic, k])
-                    gb = gb + grad_out[view, row, j, k] * corners
-                grad_barycentric[view, row, j] = gb
-        if grad_attributes.shape[0] > 0:
-            for k in range(grad_out.shape[3]):
-                total = wp.vec3(0.0, 0.0, 0.0)
-                for j in range(begin, column):
-                    total = total + grad_out[view, row, j, k] * barycentric[view, row, j]
-                wp.atomic_add(grad_attributes, slab, ia, k, total[0])
-                wp.atomic_add(grad_attributes, slab, ib, k, total[1])
-                wp.atomic_add(grad_attributes, slab, ic, k, total[2])
