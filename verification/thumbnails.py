@@ -230,8 +230,10 @@ def photographed(seed: int) -> dict[str, Image.Image]:
     rgb, mask, _ = cut_out(photo)
     near = (view.depth[0].max() - view.depth[0]) / (view.depth[0].max() - view.depth[0][view.depth[0] > 0].min())
     normal = (view.normal[0] @ view.cameras.c2w[0, :3, :3]) * 0.5 + 0.5
-    shown = {"photo": photo, "cut out": rgb * mask[..., None] + 1 - mask[..., None], "true cut-out": view.rgb[0] * alpha + 1 - alpha, "true normals": torch.where(alpha > 0.5, normal, torch.ones(1)),
-             "true depth": (near[..., None] * alpha).expand(-1, -1, 3)}
+    shown = {"photo": photo, "cut out": rgb * mask[..., None] + 1 - mask[..., None],
+             "true depth": (near[..., None] * alpha).expand(-1, -1, 3),
+             "true cut-out": view.rgb[0] * alpha + 1 - alpha,
+             "true normals": torch.where(alpha > 0.5, normal, torch.ones(1))}
     return {name: to_image(picture) for name, picture in shown.items()}
 
 
