@@ -12,6 +12,7 @@ workflows/api/*.json       the whole file                              ``graphs.
 subgraphs/*.json           blueprints, from the graphs                 ``blueprints.py``
 web/js/renamed_tables.js   former names (from ``host/renamed.py``)     ``files.py``
 web/js/preset_numbers.js   what the presets' 0 and -1 stand for        ``presets.py``
+web/js/node_rooms.js       where each node stands in the menu           ``files.py``
 
 Everything else in these files is written by hand and stays.  ``files.py`` puts them together, ``definitions.py`` asks
 ComfyUI's own code what its nodes look like; no server is started.

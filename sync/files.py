@@ -26,7 +26,8 @@ def wanted(root: Path = ROOT) -> dict[Path, str]:
     return (english | languages.written(words, root / "sync" / "languages", root / "locales") | documents(nodes, root)
             | graphs_there | subgraphs(root, graphs_there)
             | {root / "web" / "js" / "renamed_tables.js": former_names(),
-               root / "web" / "js" / "preset_numbers.js": presets.module()})
+               root / "web" / "js" / "preset_numbers.js": presets.module(),
+               root / "web" / "js" / "node_rooms.js": node_rooms(nodes)})
 
 
 def locales(nodes: dict, folder: Path) -> dict[Path, str]:
@@ -48,6 +49,12 @@ def documents(nodes: dict, root: Path) -> dict[Path, str]:
     done = {page: pages.help_page(schema, read(page), page.stem in pictures, titles) for page, schema in found.items()}
     listing = root / "docs" / "nodes.md"
     return done | ({listing: pages.node_list(nodes, read(listing))} if listing.is_file() else {})
+
+
+def node_rooms(nodes: dict) -> str:
+    """Every node's place in the menu, in the pack's own words, as a JavaScript module: the page only knows translated ones."""
+    rooms = {name: node.GET_SCHEMA().category.rpartition("/")[2] for name, node in sorted(nodes.items())}
+    return f"// Written by launch.py sync from the nodes.\nexport const ROOMS = {dump(rooms, 1).rstrip()};\n"
 
 
 def former_names() -> str:

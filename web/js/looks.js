@@ -1,5 +1,6 @@
 // Colors: one per type of our wires, and ComfyUI's own colors of nodes by category.
 import { app } from "../../../scripts/app.js";
+import { ROOMS } from "./node_rooms.js";
 import { isOurs, setting } from "./page.js";
 
 const WIRES = {
@@ -10,7 +11,7 @@ const WIRES = {
   LIFT123_CHARACTER_VIEWS: "#9fe0a0", LIFT123_LAYERS: "#3fb8af", LIFT123_RIG: "#c0d860", LIFT123_RIGGED: "#8ac926",
   LIFT123_MOTION: "#6ee7f2",
 };
-// A category's last part -> the name of one of the colors in ComfyUI's own node menu.
+// Where a node stands in the menu -> the name of one of the colors in ComfyUI's own node menu.
 const NODES = {
   reference: "green", networks: "brown", priors: "purple", losses: "red", stages: "pale_blue", characters: "cyan",
   output: "yellow",
@@ -29,8 +30,7 @@ function colorWires() {
 
 function colorNode(node) {
   if (!isOurs(node) || node.color || setting("Lift123.Looks.colors") === false) return;
-  const category = String(node.constructor?.nodeData?.category ?? node.constructor?.category ?? "").split("/").pop();
-  const color = app.canvas?.constructor?.node_colors?.[NODES[category]];
+  const color = app.canvas?.constructor?.node_colors?.[NODES[ROOMS[node.type]]]; // nodeData's category is a translated word
   if (color) Object.assign(node, { color: color.color, bgcolor: color.bgcolor });
 }
 
