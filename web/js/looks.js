@@ -30,7 +30,7 @@ function colorWires() {
 
 function colorNode(node) {
   if (!isOurs(node) || node.color || setting("Lift123.Looks.colors") === false) return;
-  const color = app.canvas?.constructor?.node_colors?.[NODES[ROOMS[node.type]]]; // nodeData's category is a translated word
+  const color = app.canvas?.constructor?.node_colors?.[NODES[ROOMS[node.comfyClass]]]; // nodeData's category is a translated word
   if (color) Object.assign(node, { color: color.color, bgcolor: color.bgcolor });
 }
 
