@@ -255,6 +255,18 @@ def to_cameras(info: dict, height: int, width: int) -> Cameras:
     return Cameras(c2w[None], torch.tensor([2 * math.atan(half)]), height, width)
 
 
+def lens_of(info: dict) -> tuple[float, float, float]:
+    """LOAD3D_CAMERA -> its height above the horizon (radians), distance (scene units) and vertical field of view (radians),
+    all as seen from its target.  From which side it looks is not in them.  InputError as in :func:`to_cameras`.
+    """
+    camera = to_cameras(info, 1, 1)
+    away = camera.positions[0] - _xyz(info.get("target") or {}, "target")
+    radius = float(away.norm())
+    if radius < SMALLEST_EXTENT:
+        raise InputError("camera", "a position beside its target", "one at it", "Move the viewer's camera away.")
+    return math.asin(max(-1.0, min(1.0, float(away[1]) / radius))), radius, float(camera.fovy[0])
+
+
 def from_cameras(camera: Cameras) -> dict:
     """The first of our cameras as LOAD3D_CAMERA."""
     position = [float(v) for v in camera.positions[0]]

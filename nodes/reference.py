@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..host import types
 from ..host.base import CATEGORY, Node, comfy_device
-from ..host.convert import depth_picture, to_comfy_mesh, to_image, to_mask
+from ..host.convert import depth_picture, lens_of, to_comfy_mesh, to_image, to_mask
 from ..pipelines.core.cameras import HOME
 
 
@@ -60,6 +60,9 @@ class ReferenceView(Node):
                 io.Image.Input("normal", optional=True,
                                tooltip="A normal picture of the same size, coded (n + 1) / 2 with x right, y up, z "
                                        "towards the viewer."),
+                io.Load3DCamera.Input("camera", optional=True,
+                                      tooltip="From Load 3D or another viewer: its height, distance and field of view take "
+                                              "the place of elevation, radius and fovy. The picture stays the front."),
             ],
             outputs=[
                 types.Reference.Output("reference", display_name="reference",
@@ -74,14 +77,16 @@ class ReferenceView(Node):
 
     @classmethod
     def run(cls, image, prompt, negative, size, border, recenter, elevation, radius, fovy, mask_marks,
-            depth_convention, mask=None, depth=None, normal=None):
+            depth_convention, mask=None, depth=None, normal=None, camera=None):
         from ..pipelines.stages.inputs.marks import object_mask
         from ..pipelines.stages.inputs.reference import prepare_reference
 
+        lens = (math.radians(elevation), radius, math.radians(fovy)) if camera is None else lens_of(camera)
+        height, distance, field = lens
         cover, remarks = object_mask(mask, mask_marks)
         reference, report = prepare_reference(
             image, cover, depth, normal, prompt=prompt, negative=negative, size=size,
-            border=border, recenter=recenter, radius=radius, fovy=math.radians(fovy), elevation=math.radians(elevation),
+            border=border, recenter=recenter, radius=distance, fovy=field, elevation=height,
             depth_convention="inverse" if depth_convention == "inverse-depth" else "distance")
         preview = to_image(reference.views.on_background(1.0))
         return io.NodeOutput(reference, preview, to_mask(reference.views.alpha), "\n".join([*remarks, *report]),

@@ -19,7 +19,6 @@ from comfy_api.latest import Types, io
 from lift123.host import convert, finish, outputs, runner
 from lift123.host.base import Node
 from lift123.host.unfinished import Shelf
-from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.core.step import Step
@@ -339,21 +338,6 @@ def test_glb_file_round_trip():
     back = convert.file_to_mesh(convert.mesh_to_file(mesh))
     assert torch.allclose(back.vertices[back.faces], mesh.vertices[mesh.faces])
     assert torch.allclose(back.uvs[back.face_uvs], mesh.uvs[mesh.face_uvs])
-
-
-def test_camera_round_trip_with_and_without_quaternion():
-    ours = Cameras.orbit(0.7, 0.3, 2.5, 0.4, 32, 32)
-    info = convert.from_cameras(ours)
-    back = convert.to_cameras(info, 32, 32)
-    assert torch.allclose(back.c2w, ours.c2w, atol=1e-5) and torch.allclose(back.fovy, ours.fovy)
-    half = torch.tensor(0.7 / 2)
-    turned = convert.to_cameras({**info, "position": {"x": 0, "y": 0, "z": 2}, "target": {},
-                                 "quaternion": {"x": 0, "y": float(half.sin()), "z": 0, "w": float(half.cos())}}, 8, 8)
-    assert torch.allclose(turned.c2w[0, :3, 2], Cameras.orbit(0.7, 0.0, 1.0, 0.4, 8, 8).c2w[0, :3, 2], atol=1e-6)
-    zoomed = convert.to_cameras({**info, "zoom": 2.0}, 8, 8)
-    assert torch.allclose(torch.tan(zoomed.fovy / 2) * 2, torch.tan(ours.fovy / 2))
-    with pytest.raises(InputError):
-        convert.to_cameras({**info, "cameraType": "orthographic"}, 8, 8)
 
 
 def test_depth_picture_is_inverse_and_masks_the_background():
