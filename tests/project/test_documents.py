@@ -23,6 +23,7 @@ def test_the_readme_is_short_and_shows_a_picture_per_paper():
     places = [text.index(f"]({name})") for name in PICTURES]
     assert places == sorted(places) and places[-1] < text.index("\n|"), "pictures come before tables"
     assert all((ROOT / name).stat().st_size <= 150_000 for name in PICTURES)
+    assert "](docs/pictures/demo.webp)" in text and (ROOT / "docs" / "pictures" / "demo.webp").stat().st_size <= 1_500_000
     for command in ("demo", "serve", "batch", "test"):
         assert f"python3 launch.py {command}" in text
 
