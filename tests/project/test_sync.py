@@ -43,7 +43,8 @@ def test_a_second_sync_changes_nothing(wanted, tmp_path):
 def test_from_nothing_but_schemas(tmp_path):
     """Without translations and pages all of them are made; pages then hold the lists alone."""
     made = files.wanted(tmp_path)
-    assert len(made) == len(NODES) + 5  # two of words, former names, places in the menu, presets' numbers; without graphs no blueprints
+    # two of words, former names, places in the menu, presets' numbers; without graphs no blueprints
+    assert len(made) == len(NODES) + 5
     page = made[tmp_path / "web" / "docs" / "Lift123_NerfStage1.md"]
     assert page.startswith("# NeRF Stage 1\n\nFits a hash-grid NeRF") and "## Good to know" not in page
     assert "\n- **seed**: Same seed, same machine: same result. Default 0, 0 to 2^32 - 1. `INT`\n" in page
