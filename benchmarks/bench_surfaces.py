@@ -4,11 +4,17 @@
 
 Marching tets is compared in the same run with a dense form that visits every tet (forward only), and, where
 scikit-image is installed, with its marching cubes on as many vertices (forward only, no gradients).
+
+The tables of a grid are made once, each time in a process of its own here, and compared with sorting all edges of all
+tetrahedra; memory is what the process holds at most beyond its imports.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -77,6 +83,43 @@ def cubes(side: int) -> float | None:
     return timed(lambda: marching_cubes(field, 0.0), 5)
 
 
+CHILD = """
+import json, resource, sys, time
+sys.path[:0] = [{here!r}]
+from bench_tools import load_pack
+load_pack()
+import torch
+torch.set_num_threads(1)
+from lift123.pipelines.ops.marching_tets import TetTopology
+from lift123.pipelines.ops.tet_grid import a15_grid
+from lift123.pipelines.ops.tet_lattice import a15_topology
+most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before, began = most(), time.process_time()
+if {sorted}:
+    grid, tets = a15_grid({n})
+    topology = TetTopology.build(tets, len(grid))
+else:
+    topology = a15_topology({n})[1]
+print(json.dumps([len(topology.tets), time.process_time() - began, most() - before]))
+"""
+
+
+def grids() -> list[list]:
+    """Rows: grid, tetrahedra, seconds and MB of its tables, and of sorting (up to 48 cells)."""
+    rows = []
+    for n in (32, 48, 64, 128):
+        found = [_child(n, way) for way in ((False, True) if n <= 48 else (False,))]
+        sort = f"{found[1][1]:.1f} s, {found[1][2]:.0f} MB ({found[1][1] / found[0][1]:.1f} x)" if len(found) > 1 else None
+        rows.append([f"A15 n = {n}", found[0][0], f"{found[0][1]:.2f}", f"{found[0][2]:.0f}", sort])
+    return rows
+
+
+def _child(n: int, sort: bool) -> list:
+    code = CHILD.format(here=str(Path(__file__).resolve().parent), n=n, sorted=sort)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def tools() -> list[list]:
     """Rows: tool, milliseconds."""
     grid, tets = a15_grid(32)
@@ -105,7 +148,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     head = ["grid", "vertices", "faces", "ours with gradient, ms", "every tet, forward, ms", "marching cubes, forward, ms"]
-    lines = ["# Surface tools\n", machine() + "\n", __doc__.split("\n\n")[2].strip() + "\n", table(head, extraction())]
+    said = "\n\n".join(__doc__.split("\n\n")[2:]).strip()
+    lines = ["# Surface tools\n", machine() + "\n", said + "\n", table(head, extraction())]
+    lines += ["\nA grid's tables:\n", table(["grid", "tetrahedra", "CPU s", "MB", "by sorting"], grids())]
     lines += ["\nThe way out of the mesh stage:\n", table(["tool", "ms"], tools())]
     page = "\n".join(lines)
     (args.out / "surfaces.md").write_text(page, encoding="utf-8")
