@@ -147,7 +147,7 @@ def full(source: str, bake: str, changes: dict) -> Thumb:
 
 def rows_of(*bakes: tuple[str, str], columns: int = 3, frame: int = 2) -> list[Cell]:
     """One view of every variant: (caption, node of Bake and Export with six frames)."""
-    return [turn(node, frame, captions=(caption,), columns=3, rows=2)[0] for caption, node in bakes]
+    return [turn(node, frame, captions=(caption,), columns=6, rows=1)[0] for caption, node in bakes]
 
 
 THUMBS: dict[str, Thumb] = {
