@@ -9,8 +9,10 @@ views of three levels at the networks' size, so that a stage's own error can be 
 Scene units: the character's longest side is 2.  IoU: volumetric, 96^3, over the box that both share.  Distance: from 20,000
 points of either surface to the nearest place of the other, mean of both directions; Chamfer (squared) is the papers', over
 2,000 points of each.  "Coarse" is what S-LRM gives, "refined" the end.  Six-view PSNR: colors on white at 128 pixels;
-"drawn" views are the multi-view network's, scaled up, "rendered" ones show the painted result.  Every result is kept in
-``--work``, so an interrupted run goes on where it stopped.
+"drawn" views are the multi-view network's, scaled up, "rendered" ones show the painted result, "textured" ones the same after
+Texture Layers as in ``stdgen_rigged`` (512 texels a side), which lays the A-pose picture over the front: 512 rows of the true
+one from "a-pose", the canonicalizer's 64 from "picture", none from "views".  Face region: pixels of the front view at 512 in
+which the truth shows the head's skin.  Every result is kept in ``--work``, so an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from lift123.pipelines import stdgen
 from lift123.pipelines.core.character_views import CharacterViews
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.layers import LAYER_NAMES, LayeredMesh
+from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.core.ortho import six_views
 from lift123.pipelines.io.color import encode_png
 from lift123.pipelines.loaders import embedded_characters as small
@@ -38,13 +41,17 @@ from lift123.pipelines.stages.characters.export import character_picture, explod
 from lift123.pipelines.stages.characters.lift_layers import lift_layers
 from lift123.pipelines.stages.characters.multiview import draw_views
 from lift123.pipelines.stages.characters.picture import CharacterPicture
+from lift123.pipelines.stages.characters.front_picture import read_front
 from lift123.pipelines.stages.characters.refined_layers import RefinedLayers, load_layers, save_layers
-from lift123.pipelines.toybox.characters import heldout_character, input_picture, render_levels
+from lift123.pipelines.stages.characters.texture_layers import TextureConfig, texture_layers
+from lift123.pipelines.toybox.characters import heldout_character, input_picture, render_levels, render_semantics
+from lift123.pipelines.toybox.characters.field import SEMANTICS
 from lift123.verification.means import summary
 
 STARTS = ("picture", "a-pose", "views")
 PICTURE_SIZE, VIEW_SIZE, RESOLUTION = 256, 128, 96
 PRESET = stdgen.QUICKSTART
+FACE_SIZE, TEXTURES = 512, TextureConfig(size=512, faces=6000)
 DIGITS = {"iou": 3, "distance": 4, "chamfer": 5}
 NOTE = Path(__file__).resolve().parent / "notes" / "stdgen.md"
 
@@ -116,6 +123,51 @@ def run_one(index: int, start: str, networks, args) -> dict:
     return figures
 
 
+def one_texture(layers: LayeredMesh) -> Mesh:
+    """Textured layers as one mesh, their textures side by side."""
+    count, points, faces, uvs, uv_faces, textures = len(layers), [], [], [], [], []
+    for k, mesh in enumerate(layers.layers.values()):
+        assert mesh.uvs is not None and mesh.face_uvs is not None and mesh.texture is not None
+        faces.append(mesh.faces + sum(map(len, points)))
+        uv_faces.append(mesh.face_uvs + sum(map(len, uvs)))
+        points.append(mesh.vertices)
+        uvs.append(torch.stack([(mesh.uvs[:, 0] + k) / count, mesh.uvs[:, 1]], 1))
+        textures.append(mesh.texture)
+    return Mesh(torch.cat(points), torch.cat(faces), None, torch.cat(uvs), torch.cat(uv_faces), torch.cat(textures, 1))
+
+
+def faces_of(index: int, start: str, networks, args) -> dict:
+    """Figures of the textured result and of face regions; one character, whose painted layers are kept."""
+    place = args.work / f"{start}-{index}"
+    kept = Path(f"{place}-textured.json")
+    if kept.is_file() and not args.fresh:
+        return json.loads(kept.read_text(encoding="utf-8"))
+    character, painted = heldout_character(index), load_layers(place.with_suffix(".safetensors")).layers
+    truth, began = character.layers, time.process_time()
+    views, front = handed_on(start, character, render_levels(truth, small.SMALL_SIZE[0]), networks)
+    large = render_levels(truth, FACE_SIZE, (0,))
+    given, said = None, "no picture"
+    if start != "views":
+        given, said = read_front((large.color[0, 0] if start == "a-pose" else front)[None], painted)
+    textured = texture_layers(painted, views, given, TEXTURES).layers
+    camera = six_views(FACE_SIZE)[0]
+    face = render_semantics(character.field(), truth, camera, (0,))[0, 0] == SEMANTICS.index("face")
+    joined = one_texture(textured)
+
+    def near(picture: torch.Tensor) -> float:
+        return float(psnr(picture[None], large.color[0, :1], face[None].float())[0])
+
+    looks = {"face_rendered": painted.merged(), "face_textured": joined}
+    shown = {k: render_surface(m, camera, supersample=2, grad=False).composite(1.0).clamp(0, 1)[0] for k, m in looks.items()}
+    six = render_surface(joined, six_views(VIEW_SIZE), supersample=2, grad=False).composite(1.0).clamp(0, 1)
+    place.with_name(f"{place.name}-face.png").write_bytes(encode_png(torch.cat([large.color[0, 0], *shown.values()], 1)))
+    figures = {k: near(v) for k, v in shown.items()} | {
+        "face_drawn": near(scaled(views, FACE_SIZE)[0]), "picture": said, "texture_cpu": time.process_time() - began,
+        "textured": float(psnr(six, render_levels(truth, VIEW_SIZE, (0,)).color[0]).mean())}
+    kept.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    return figures
+
+
 def front_of(picture: torch.Tensor) -> torch.Tensor:
     """An A-pose picture on a square of its height."""
     height, width = picture.shape[:2]
@@ -171,9 +223,13 @@ def means(figures: dict[int, dict]) -> list[str]:
                          f"{b.over_objects:.{digits}f})")
         worse = sum(pair[1]["distance"] > pair[0]["distance"] for pair in both.values())
         lines.append(f"- {name}, coarse -> refined: {', '.join(parts)}; farther than before on {worse} of {len(both)}")
-    for key, words in (("drawn", "views handed to S-LRM"), ("rendered", "renders of the result")):
+    faces = "face region, front view, of the"
+    whole = "six-view PSNR of the"
+    for key, words in (("drawn", f"{whole} views handed to S-LRM"), ("rendered", f"{whole} renders of the result"),
+                       ("textured", f"{whole} textured result"), ("face_drawn", f"{faces} views handed to S-LRM"),
+                       ("face_rendered", f"{faces} renders of the result"), ("face_textured", f"{faces} textured result")):
         mean = summary({(i, 0): f[key] for i, f in figures.items()})
-        lines.append(f"- six-view PSNR of the {words}: {mean.mean:.2f} dB (standard error {mean.over_objects:.2f})")
+        lines.append(f"- {words}: {mean.mean:.2f} dB (standard error {mean.over_objects:.2f})")
     lines.append(f"- CPU s per character: {sum(f['cpu'] for f in figures.values()) / len(figures):.0f}")
     return lines + [f"- character {i}: {f['failed']}" for i, f in figures.items() if "failed" in f]
 
@@ -206,7 +262,7 @@ def main(argv: list[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     chosen = range(args.first, args.first + args.characters)
     for start in args.starts.split(","):
-        found[start] = {index: run_one(index, start, networks, args) for index in chosen}
+        found[start] = {i: run_one(i, start, networks, args) | faces_of(i, start, networks, args) for i in chosen}
         rows = [strip(index, start, args) for index in chosen]
         width = max(row.shape[1] for row in rows)
         padded = [torch.nn.functional.pad(row, (0, 0, 0, width - row.shape[1]), value=1.0) for row in rows]

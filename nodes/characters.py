@@ -24,6 +24,7 @@ from .layers import MENU, layers_output
 from .networks import Loader, choice
 
 LEVELS = {"complete + no hair + body": (0, 1, 2), "complete": (0,), "complete + no hair": (0, 1)}
+HEADS = ("as drawn", "from the picture")
 DILATE = {"as trained": None, "yes": True, "no": False}
 _SEED_TIP = "Of all noise. Same seed, same machine: same pictures."
 _STEPS_TIP = "Sampling steps; 0 = the network's own (published: 40; embedded: 1)."
@@ -173,6 +174,10 @@ class Canonicalize(Node):
                 io.Combo.Input("when", options=["always", "auto", "never"], default="always", optional=True,
                                tooltip="auto: a figure that stands in A-pose already is kept as it is, in the picture's full "
                                        "resolution. never: any picture is. The network is not asked then."),
+                io.Combo.Input("head", options=list(HEADS), default=HEADS[0], optional=True,
+                               tooltip="from the picture: where the network draws the A-pose, the picture's own head is turned "
+                                       "to the front and laid on it with all its pixels; where it is not found again, the "
+                                       "report says so."),
                 io.Mask.Input("mask", optional=True, tooltip="Where the figure is. Without one a plain background is removed."),
             ],
             outputs=[io.Image.Output("a_pose", display_name="a-pose", tooltip="The figure in A-pose, on white."),
@@ -182,9 +187,10 @@ class Canonicalize(Node):
         )
 
     @classmethod
-    def run(cls, image, canonical, mask_marks, complete, steps, guidance, seed, when="always", mask=None):
+    def run(cls, image, canonical, mask_marks, complete, steps, guidance, seed, when="always", head=HEADS[0], mask=None):
         from ..pipelines.stages.characters.a_pose import When, kept_pose, needs_canonicalization
         from ..pipelines.stages.characters.canonicalize import CanonicalSettings, canonicalize
+        from ..pipelines.stages.characters.head_transfer import transfer_head
         from ..pipelines.stages.characters.picture import read_character
         from ..pipelines.stages.characters.unfinished import Unfinished
         from ..pipelines.stages.inputs.marks import object_mask
@@ -202,7 +208,8 @@ class Canonicalize(Node):
         network = canonical.load(device)
         shelf = Shelf("Canonicalize", canonical=canonical, picture=picture, settings=settings, device=device.type)
         left = shelf.find(Unfinished.unpack)
-        chapter = Chapter(story, "Canonicalize", settings, seed=seed, network=told(canonical))
+        own = {"head": head} if head == HEADS[1] else {}
+        chapter = Chapter(story, "Canonicalize", settings, seed=seed, network=told(canonical), **own)
 
         def work(hooks) -> Packet:
             done = canonicalize(network, picture, settings, resume=lambda key: left, device=device, on_step=hooks["on_step"],
@@ -210,6 +217,9 @@ class Canonicalize(Node):
             return Packet({"picture": done.picture, "shown": done.shown})
 
         done = run_stage("Canonicalize", work, node_key(cls), shelf=shelf, unpack=Packet.unpack).tensors
+        if own:
+            with_head, said = transfer_head(picture, done["picture"])
+            done["picture"], report = done["picture"] if with_head is None else with_head, f"{report}\n{said}"
         result = to_image(done["picture"])
         remember(result, chapter.end())
         return io.NodeOutput(result, to_image(done["shown"]), report, ui=ui.PreviewImage(result, cls=cls))

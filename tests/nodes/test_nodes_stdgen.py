@@ -116,6 +116,20 @@ def test_canonicalize_gives_a_picture_and_what_was_shown(toy, networks):
         characters.Canonicalize.execute(mask=torch.cat([mask, mask], 2), **{**given, "image": torch.cat([image, image], 2)})
 
 
+def test_the_head_is_the_picture_s_own_when_asked_or_a_sentence_says_why_not(toy, networks):
+    image, mask = toy[:2]
+    given = {"image": image, "canonical": networks[0], "mask_marks": "object", "complete": False, **SAMPLER, "mask": mask}
+    drawn, _, before = characters.Canonicalize.execute(**given).result
+    same, _, report = characters.Canonicalize.execute(**given, head="as drawn").result
+    assert torch.equal(same, drawn) and report == before
+    picture, _, report = characters.Canonicalize.execute(**given, head="from the picture").result
+    said = report.splitlines()[-1]
+    if said.startswith("LOOK"):
+        assert torch.equal(picture, drawn) and "head's own pixels are not taken over" in said
+    else:
+        assert picture.shape[1] > drawn.shape[1] and "The head is the picture's own" in said
+
+
 def test_a_figure_in_a_pose_is_kept_when_asked_and_the_network_is_not(toy, networks):
     class Absent:
         def load(self, device):

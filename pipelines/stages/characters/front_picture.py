@@ -21,6 +21,7 @@ from .picture import LARGEST, SMALLEST, CharacterPicture, figure_box, read_chara
 
 ROWS = 256  # at which outlines are compared
 LEAST_OVERLAP = 0.85  # of the outlines: a picture below it shows another pose
+SLACK = 0.03  # of overlap, by which the views' own window may be worse: outlines of layers err more than the chain's frame
 STEPS = (4.0, 2.0, 1.0, 0.5, 0.25)  # rows of the search for scale and shift
 ALIKE = (0.2, 0.35)  # mean difference of three channels, seen from afar: all is taken, nothing is
 AFAR = 0.08  # of the picture's height: how far colors are averaged before they are compared; a face counts as one
@@ -94,7 +95,8 @@ def _registered(alpha: Tensor, solid: Tensor, half: float) -> tuple[tuple[float,
         shown = torch.nn.functional.grid_sample(given, grid, align_corners=False)[0, 0] > 0.5
         return float((shown & solid).sum()) / max(int((shown | solid).sum()), 1)
 
-    best, most = start, overlap(start)
+    own = (half, 0.0, 0.0)  # the views' window, which a picture from Canonicalize has
+    as_it_is, best, most = overlap(own), start, overlap(start)
     for step in STEPS:
         for _ in range(6):
             near = [tuple(v + s * step * unit * (k == i) for i, v in enumerate(best)) for k in range(3) for s in (-1, 1)]
@@ -102,7 +104,7 @@ def _registered(alpha: Tensor, solid: Tensor, half: float) -> tuple[tuple[float,
             if max(values) <= most:
                 break
             most, best = max(values), near[values.index(max(values))]
-    return (best[0], best[1], best[2]), most
+    return (own, as_it_is) if as_it_is >= most - SLACK else ((best[0], best[1], best[2]), most)
 
 
 def _alike(picture: CharacterPicture, mesh, camera: OrthoCameras) -> Tensor:
