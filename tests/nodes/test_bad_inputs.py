@@ -92,7 +92,7 @@ def test_an_opaque_alpha_channel_is_left_out():
 
 @pytest.mark.parametrize("what", BAD_CAMERAS)
 def test_cameras_that_see_nothing(what):
-    assert [name for name, _ in CAMERAS] == ["Lift123_SampleViews", "Lift123_RenderViews"]
+    assert [name for name, _ in CAMERAS] == ["Lift123_ReferenceView", "Lift123_SampleViews", "Lift123_RenderViews"]
     for name, entry in CAMERAS:
         given = {"source": good_inputs.box()} if name == "Lift123_RenderViews" else {}
         assert refused(name, **given, **{entry: BAD_CAMERAS[what]}).name == "camera"
