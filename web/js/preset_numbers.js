@@ -272,6 +272,20 @@ export const NUMBERS = {
    "smooth_normals": 0.0,
    "smooth_surface": 0.0
   }
+ },
+ "Lift123_RefineLayers": {
+  "stdgen quickstart": {
+   "steps": 6
+  },
+  "stdgen toy": {
+   "steps": 80
+  },
+  "stdgen paper": {
+   "steps": 200
+  },
+  "stdgen printed": {
+   "steps": 200
+  }
  }
 };
 export const LONGER = {
@@ -279,5 +293,15 @@ export const LONGER = {
   "draft": 0.4,
   "normal": 1.0,
   "fine": 2.0
+ }
+};
+export const FOLLOWED = {
+ "Lift123_Magic123Settings": {
+  "released code": "magic123 paper",
+  "paper as printed": "magic123 printed"
+ },
+ "Lift123_Consistent123Settings": {
+  "released code": "paper",
+  "paper as printed": "printed"
  }
 };

@@ -1,15 +1,18 @@
 // A stage's numbers are its preset's unless they are set: their labels say what that is ("iterations (preset: 250)").
 // The tables are the presets themselves; ``launch.py sync`` writes them.
 import { app } from "../../../scripts/app.js";
-import { LONGER, NUMBERS } from "./preset_numbers.js";
+import { FOLLOWED, LONGER, NUMBERS } from "./preset_numbers.js";
 
 const plain = new WeakMap(); // widget -> its label as the page translated it
 const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
 
-// A value that shows outside of a subgraph is the one outside; what comes by another wire is not known here.
+// A value that shows outside of a subgraph is the one outside; a node of settings names the preset that it follows.  What
+// comes by another wire is not known here.
 function valueOf(node, name) {
   const slot = node.inputs?.find((input) => input.widget?.name === name);
   if (slot?.link == null) return widgetOf(node, name)?.value;
+  const origin = node.graph?.getNodeById?.(node.graph.getLink?.(slot.link)?.origin_id);
+  if (FOLLOWED[origin?.comfyClass]) return FOLLOWED[origin.comfyClass][valueOf(origin, "follow")];
   const shown = node.graph?.inputNode?.slots?.find((entry) => entry.linkIds?.includes(slot.link))?.name;
   const hosts = [...(app.graph?.nodes ?? [])].filter((host) => host.subgraph && host.subgraph === node.graph);
   return hosts.length === 1 ? widgetOf(hosts[0], shown)?.value : undefined;
