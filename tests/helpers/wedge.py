@@ -1,5 +1,6 @@
 """A wedge that somebody else made, placed under a picture."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -13,6 +14,7 @@ from lift123.pipelines.ops.hashgrid import HashGridConfig
 from lift123.pipelines.render.shading import PLAIN
 from lift123.pipelines.stages.inputs.reference import ReferenceView
 from lift123.pipelines.stages.loop.scene import Scene
+from lift123.pipelines.stages.objects import import_mesh as importing
 from lift123.pipelines.stages.objects.import_mesh import ImportConfig
 from lift123.pipelines.stages.objects.refine_mesh import MeshConfig
 from lift123.pipelines.stages.results.render_views import render_scene
@@ -46,6 +48,13 @@ def wedge() -> Mesh:
     middle = (mesh.vertices.amin(0) + mesh.vertices.amax(0)) / 2
     vertices = mesh.vertices - middle
     return Mesh(vertices, mesh.faces, (vertices + 0.5).clamp(0, 1))
+
+
+def short_imports(monkeypatch) -> None:
+    """Imports fit their colors in 20 steps, for tests that do not look at colors."""
+    full = importing.import_mesh
+    monkeypatch.setattr(importing, "import_mesh", lambda mesh, reference, config, **more: full(
+        mesh, reference, replace(config, iterations=20), **more))
 
 
 @lru_cache

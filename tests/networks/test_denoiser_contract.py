@@ -46,8 +46,8 @@ def ldm_file(root, kind):
     path = root / f"{kind}.safetensors"
     save_file(ldm_tiny.checkpoint(kind), str(path))
     found = ldm.load_view_file(path) if kind == "zero123" else ldm.load_text_file(path)
-    found.runtime.unet.register_to_config(sample_size=16)  # at the kind's own size this would take minutes
-    return replace(found, runtime=replace(found.runtime, image_size=16 * 4))
+    found.runtime.unet.register_to_config(sample_size=8)  # at the kind's own size this would take minutes
+    return replace(found, runtime=replace(found.runtime, image_size=8 * 4))
 
 
 def model(world, kind):
@@ -120,7 +120,13 @@ def picture(seed=0):
 
 
 def conditioned(name, root, other=False):
-    """Told a picture or a prompt, where it can be."""
+    """Told a picture or a prompt, where it can be; once per session, for what is told is never taken back."""
+    if (name, other) not in MADE:
+        MADE[name, other] = told(name, root, other)
+    return MADE[name, other]
+
+
+def told(name, root, other):
     network = loaded(name, root)
     if name in PICTURE:
         return network.with_reference(picture(int(other)), HOME)

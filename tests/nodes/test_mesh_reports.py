@@ -9,6 +9,7 @@ from helpers.comfy_modules import prepare
 prepare()
 from comfy_api.latest import Types
 from helpers.gltf_tiny import textured_box
+from helpers.wedge import short_imports
 from lift123.host import convert
 from lift123.nodes import files, layers, mesh_in, render
 from lift123.pipelines.core.errors import InputError
@@ -43,6 +44,7 @@ def test_the_converter_reports():
 
 def test_the_import_reports(monkeypatch):
     monkeypatch.setattr(mesh_in, "comparison", lambda scene, device: torch.zeros(1, 8, 8, 3))
+    short_imports(monkeypatch)
     alpha = torch.zeros(1, 64, 64)
     alpha[:, 8:56, 20:44] = 1
     reference, _ = prepare_reference(torch.full((1, 64, 64, 3), 0.5), alpha, prompt="a box", size=64)

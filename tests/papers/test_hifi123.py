@@ -74,10 +74,18 @@ TINY = shrunk(PAPER)
 
 
 @lru_cache
+def watched() -> tuple[Scene, SimpleNamespace, list, list]:
+    """(scene, networks, steps, priors of the fine stage) of an uninterrupted run."""
+    models, steps, priors = networks(), [], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hifi123, "refine_mesh",
+                      lambda prior, *a, **k: priors.append(prior) or refine_mesh(prior, *a, **k))
+        return hifi123.run(reference(), models, TINY, seed=3, on_step=steps.append), models, steps, priors
+
+
 def whole() -> tuple[Scene, SimpleNamespace, list]:
     """(scene, networks, steps) of an uninterrupted run."""
-    models, steps = networks(), []
-    return hifi123.run(reference(), models, TINY, seed=3, on_step=steps.append), models, steps
+    return watched()[:3]
 
 
 @lru_cache
@@ -200,12 +208,9 @@ def test_geometry_is_bit_identical_in_the_rgsd_stage_and_color_is_not():
     assert torch.equal(first.alpha, last.alpha) and not torch.equal(first.rgb, last.rgb)
 
 
-def test_rgsd_alternates_fixed_and_random_views_and_its_cost_is_counted(monkeypatch):
+def test_rgsd_alternates_fixed_and_random_views_and_its_cost_is_counted():
     """6 iterations: 3 visits of two fixed views and 3 of random ones; every one has a new target."""
-    kept = []
-    monkeypatch.setattr(hifi123, "refine_mesh", lambda prior, *a, **k: kept.append(prior) or refine_mesh(prior, *a, **k))
-    hifi123.run(reference(), networks(), TINY, scene=coarse())
-    (prior,) = kept
+    (prior,) = watched()[3]
     fixed, random = prior.tally["fixed"], prior.tally["random"]
     assert (fixed.visits, random.visits) == (3, 3)
     assert fixed.evaluations == 2 * 3 * 3, "3 rungs up and 3 guided ones down, for each of the two"
@@ -223,6 +228,13 @@ def test_resuming_the_coarse_stage_gives_the_same_result(tmp_path):
     assert same(hifi123.run(reference(), networks(), TINY, scene=half, seed=99), whole()[0])
 
 
+@lru_cache
+def sharing() -> tuple:
+    """(preset whose targets serve several visits, what it makes without a pause)."""
+    preset = replace(TINY, rgsd=replace(TINY.rgsd, slots=1, reuse=4), mesh=replace(TINY.mesh, iterations=8))
+    return preset, hifi123.run(reference(), networks(), preset, scene=coarse())
+
+
 @pytest.mark.parametrize("after", [3, 4])
 def test_resuming_the_rgsd_stage_gives_the_same_result(tmp_path, after):
     """Bit for bit: the targets of fixed views and of those shown again are kept, not made from a later texture."""
@@ -230,15 +242,14 @@ def test_resuming_the_rgsd_stage_gives_the_same_result(tmp_path, after):
         if step.stage == "Mesh" and step.index == after:
             raise KeyboardInterrupt
 
-    preset, kept, seen, models = replace(TINY, rgsd=replace(TINY.rgsd, slots=1, reuse=4)), [], [], networks()
-    preset = replace(preset, mesh=replace(preset.mesh, iterations=8))
+    (preset, unbroken), kept, seen, models = sharing(), [], [], networks()
     with pytest.raises(KeyboardInterrupt):
         hifi123.run(reference(), models, preset, scene=coarse(), on_step=interrupt, on_checkpoint=kept.append)
     half = Scene.load(kept[-1].save(tmp_path / "half.safetensors"))
     assert (half.kind, half.step, half.finished) == ("mesh", after, False) and len(half.meta["prior"]["targets"]) == 3
     done = hifi123.run(reference(), models, preset, scene=half, on_step=lambda s: seen.append((s.stage, s.index)))
     assert seen == [("Mesh", i) for i in range(after + 1, 9)] and done.finished and "prior" not in done.meta
-    assert same(done, hifi123.run(reference(), networks(), preset, scene=coarse())) and not same(done, half, "field/")
+    assert same(done, unbroken) and not same(done, half, "field/")
     forgetful = hifi123.run(reference(), models, preset, scene=replace(half, meta={**half.meta, "prior": None}))
     assert not same(done, forgetful, "field/"), "without what the prior remembers, the result is another one"
     assert hifi123.run(reference(), models, preset, scene=done) is done

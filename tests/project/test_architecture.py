@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tokenize
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,7 @@ HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths",
 NEVER_AT_IMPORT = ("comfy", "diffusers", "nvdiffrast", "tinycudann", "open_clip", "xatlas", "fast_simplification", "transformers")
 
 
+@lru_cache(maxsize=None)  # of the names only: trees of all files would fill the memory
 def imports_of(path: Path) -> list:
     """(absolute dotted module as seen from the repository root or installed packages, line) of every import."""
     package = list(path.relative_to(ROOT).parent.parts)
@@ -223,7 +225,8 @@ def test_priors_are_used_by_their_members():
                        "evaluations"}
     wrong = []
     for path in python_files("pipelines", "nodes", "host"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if re.search("hasattr|getattr|callable", text) else ():
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("hasattr", "getattr", "callable"):
                 owner, asked = ast.unparse(node.args[0]).lower(), [getattr(a, "value", None) for a in node.args[1:2]]
                 if "prior" in owner or (members - {"name"}) & set(asked):
@@ -234,7 +237,8 @@ def test_priors_are_used_by_their_members():
 def test_no_print_in_library_code():
     wrong = []
     for path in python_files("nodes", "host", "pipelines"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "print" in text else ():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
                 wrong.append(f"{relative(path)}:{node.lineno}")
     assert not wrong, wrong

@@ -16,7 +16,7 @@ def test_a_batch_keeps_what_is_done(tmp_path):
     output = tmp_path / "output"
     done = {1: "ac", 2: "acefhi", 3: "acefhi"}  # after each server: d is tried again when all others are through
     for attempt in (1, 2, 3):
-        with start(tmp_path) as comfy:
+        with start(tmp_path, arguments=["--disable-api-nodes"]) as comfy:
             comfy.client.queue(completed(comfy.info, probe_graph("nine")), client_id="somebody")
             if attempt < 3:
                 assert wait_until(lambda server=comfy.server: not server.alive()), "picture d ends the server"

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.wedge import IMPORT, MESH, SIZE
+from helpers.wedge import IMPORT, MESH, SIZE, short_imports
 from helpers.wedge import likeness as _likeness
 from helpers.wedge import reference as _reference
 from helpers.wedge import views as _views
@@ -276,10 +276,11 @@ def test_a_toys_bare_mesh_regains_its_picture():
     assert _likeness(done, views) > 28 > _likeness(scene, views) + 5, _likeness(done, views)
 
 
-def test_node_takes_meshes_and_files():
+def test_node_takes_meshes_and_files(monkeypatch):
     from helpers.comfy_modules import prepare
 
     prepare()
+    short_imports(monkeypatch)
     from lift123.host.convert import mesh_to_file, to_comfy_mesh
     from lift123.nodes.mesh_in import MeshToScene
 
