@@ -38,10 +38,10 @@ from lift123.pipelines.metrics.image import psnr
 from lift123.pipelines.render.surface import render_surface
 from lift123.pipelines.stages.characters.canonicalize import canonicalize
 from lift123.pipelines.stages.characters.export import character_picture, exploded
+from lift123.pipelines.stages.characters.front_picture import read_front
 from lift123.pipelines.stages.characters.lift_layers import lift_layers
 from lift123.pipelines.stages.characters.multiview import draw_views
 from lift123.pipelines.stages.characters.picture import CharacterPicture
-from lift123.pipelines.stages.characters.front_picture import read_front
 from lift123.pipelines.stages.characters.refined_layers import RefinedLayers, load_layers, save_layers
 from lift123.pipelines.stages.characters.texture_layers import TextureConfig, texture_layers
 from lift123.pipelines.toybox.characters import heldout_character, input_picture, render_levels, render_semantics

@@ -77,7 +77,8 @@ def transfer_head(picture: CharacterPicture, a_pose: Tensor) -> tuple[Tensor | N
 
 
 def head_ball(a_pose: Tensor) -> Ball | None:
-    """The head of a figure in A-pose [H, W, 3] on white, from its outline: down to the neck, or as high as wide under long hair."""
+    """The head of a figure in A-pose [H, W, 3] on white, from its outline: down to the neck, or as high as wide under long
+    hair that hides it."""
     solid = (scale(a_pose, (256, max(1, round(256 * a_pose.shape[1] / a_pose.shape[0])))) < 0.9).any(-1)
     if not bool(solid.any()):
         return None
@@ -171,8 +172,8 @@ def _descended(heads: Tensor, steps: Tensor, ball: Ball, cost) -> tuple[Tensor, 
 
     Neighbors differ in one number, or turn while the face stays where it is.
     """
-    still = torch.diag(steps[3:5])
-    still = torch.cat([-torch.deg2rad(still) * torch.tensor([ball.wide, ball.high]), torch.zeros(2, 1), still, torch.zeros(2, 1)], 1)
+    turns, none = torch.diag(steps[3:5]), torch.zeros(2, 1)
+    still = torch.cat([-torch.deg2rad(turns) * torch.tensor([ball.wide, ball.high]), none, turns, none], 1)
     moves = torch.cat([torch.zeros(1, 6), *(sign * m for m in (torch.diag(steps), still) for sign in (1, -1))])
     near = (heads[:, None] + moves).flatten(0, 1)
     low, high = torch.tensor([[-9.0, -9.0, LIMITS[0][0], *(-v for v in LIMITS[1:])], [9.0, 9.0, LIMITS[0][1], *LIMITS[1:]]])
