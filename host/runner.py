@@ -125,13 +125,16 @@ def preview_tuple(pixels: Tensor):
 
 
 def say(text: str, node_key: str | None) -> None:
-    """A line of text inside the running node (a no-op without a server)."""
+    """Lines of text inside the running node (a no-op without a server).
+
+    Nodes 2.0 reads them as Markdown, in which two spaces end a line; the other renderer does not show them.
+    """
     log.info("%s", text)
     try:
         from server import PromptServer
 
         if node_key is not None and getattr(PromptServer, "instance", None) is not None:
-            PromptServer.instance.send_progress_text(text, node_key)
+            PromptServer.instance.send_progress_text(text.replace("\n", "  \n"), node_key)
     except Exception as problem:  # text is never worth a run
         log.debug("progress text skipped: %s", problem)
 
