@@ -367,3 +367,14 @@ def test_finish_refuses_what_is_no_request(body, status):
         found, answer = asyncio.run(ask())
         assert found == status and ("error" in answer) == (status == 400)
         assert asked.is_set() == (body in ("", "{}"))
+
+
+def test_every_line_of_a_text_ends_where_markdown_ends_one(monkeypatch):
+    """Nodes 2.0 shows a node's text as Markdown, where a line's end alone is a space."""
+    import server
+
+    told = []
+    heard = type("Server", (), {"send_progress_text": lambda self, text, key: told.append((text, key))})()
+    monkeypatch.setattr(server.PromptServer, "instance", heard, raising=False)
+    runner.say("37 % | 1.4 GB\nrgb 0.1", "7")
+    assert told == [("37 % | 1.4 GB  \nrgb 0.1", "7")]
