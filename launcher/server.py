@@ -98,9 +98,15 @@ class Client:
         """
         extra = {"extra_pnginfo": {"workflow": workflow}} if workflow else {}
         answer = self.post("/prompt", {"prompt": prompt, "client_id": client_id, "extra_data": extra})
-        if answer.get("node_errors"):  # status 200 with errors: some outputs were dropped, others would run
+        if answer.get("node_errors"):  # status 200 with errors: some outputs were dropped, others are queued already
+            self.drop(answer["prompt_id"])
             raise HttpError(200, answer)
         return answer["prompt_id"]
+
+    def drop(self, prompt_id: str) -> None:
+        """Takes one prompt out of the queue, or stops it at its next step if it runs; others are left alone."""
+        self.post("/queue", {"delete": [prompt_id]})
+        self.post("/interrupt", {"prompt_id": prompt_id})
 
     def history(self, prompt_id: str) -> dict:
         """Outputs and status of a finished prompt, or an empty dict."""

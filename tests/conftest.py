@@ -34,6 +34,17 @@ def comfy(tmp_path_factory):
         yield running
 
 
+@pytest.fixture(autouse=True)
+def _nothing_runs_on(request):
+    """A prompt that a test leaves running takes half of every other test's time, and nobody notices."""
+    yield
+    if "comfy" in request.fixturenames:
+        from helpers.batches import wait_until
+
+        client = request.getfixturevalue("comfy").client
+        assert wait_until(lambda: not any(client.get("/queue").values()), 20), "this test left a prompt in the queue"
+
+
 def pytest_collection_modifyitems(config, items):
     """Tests that use the ComfyUI fixture are marked ``server``; alone they run last, beside other workers first.
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from conftest import ROOT
+from helpers.batches import running, wait_until
 from helpers.graphs import INPAINTING, api, changed, ui
 from helpers.graphs import SMALL as FEW
 from lift123.sync import graphs as to_api
@@ -153,3 +154,5 @@ def test_inpainting_inside_the_editing_graph_waits_for_a_checkpoint_only(comfy):
     with pytest.raises(PromptFailed, match="512-inpainting-ema.safetensors") as refusal:
         comfy.run(prompt)
     assert "ckpt_name" in str(refusal.value) and "Lift123" not in str(refusal.value)
+    quiet = wait_until(lambda: not running(comfy.client), 60)
+    assert quiet, "what ComfyUI would have run in spite of the error, twice two hundred steps, is taken back"
