@@ -1,7 +1,7 @@
 """Settings that the embedded networks bear: what all quickstarts share.
 
 They are small: 64 pixel pictures on white, seen from one distance, a CPU's time.  Measured in
-``benchmarks/results/networks.md`` and ``quick.md``.
+``benchmarks/results/quick.md``.
 """
 
 from __future__ import annotations
