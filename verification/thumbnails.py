@@ -99,7 +99,8 @@ def kept(folder: Path, cell: Cell) -> Image.Image:
     rgba = Image.open(found[0]).convert("RGBA")
     sides = rgba.size * 2
     part = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return part.crop(tuple(round(share * side) for share, side in zip(cell.box, sides)))
+    left, top, right, bottom = (round(share * side) for share, side in zip(cell.box, sides))
+    return part.crop((left, top, right, bottom))
 
 
 def fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
@@ -228,7 +229,9 @@ def photographed(seed: int) -> dict[str, Image.Image]:
     wall = (wall + 0.02 * torch.randn(256, 256, 3, generator=generator)) * (1 - 0.3 * shadow)
     photo = (view.rgb[0] * alpha + wall * (1 - alpha)).clamp(0, 1)
     rgb, mask, _ = cut_out(photo)
-    near = (view.depth[0].max() - view.depth[0]) / (view.depth[0].max() - view.depth[0][view.depth[0] > 0].min())
+    assert view.depth is not None and view.normal is not None, "toys are rendered with both"
+    depth = view.depth[0]
+    near = (depth.max() - depth) / (depth.max() - depth[depth > 0].min())
     normal = (view.normal[0] @ view.cameras.c2w[0, :3, :3]) * 0.5 + 0.5
     shown = {"photo": photo, "cut out": rgb * mask[..., None] + 1 - mask[..., None],
              "true depth": (near[..., None] * alpha).expand(-1, -1, 3),

@@ -133,6 +133,6 @@ def test_old_ui_graphs_convert():
     prompt = graphs.ui_to_api(workflow, info)
     assert prompt["2"] == {"class_type": "Lift123_Canonicalize", "_meta": {"title": "Canonicalize"}, "inputs": {
         "mask_marks": "object", "complete": True, "steps": 3, "guidance": 2.5, "seed": 9, "when": "always",
-        "canonical": ["1", 0]}}
+        "head": "as drawn", "canonical": ["1", 0]}}
     assert prompt["1"]["inputs"] == {"checkpoint": "embedded", "hub_name": ""}
     assert prompt["3"]["inputs"]["paint"] == "layers without colors"

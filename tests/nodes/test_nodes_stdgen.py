@@ -22,7 +22,6 @@ from lift123.pipelines.io.glb_reader import read_glb
 from lift123.pipelines.loaders import embedded_characters as small
 from lift123.pipelines.stages.characters import refine_layers as stage
 from lift123.pipelines.stages.characters.handedness import mirrored_layers
-from lift123.pipelines.stages.characters.refine_config import with_steps
 from lift123.pipelines.stages.characters.refined_layers import RefinedLayers
 from lift123.pipelines.toybox.characters import make_character, render_levels
 from lift123.pipelines.toybox.characters.character import HALF
@@ -288,13 +287,6 @@ def test_refine_works_from_inside_out_and_leaves_finished_characters_alone(toy, 
     assert all(same(over.layers[n], done.layers[n]) for n in LAYER_NAMES), "from the same beginning to the same end"
 
 
-def test_steps_of_both_fits_change_together():
-    config = stdgen.PAPER.refine
-    paper = with_steps(config, 50)
-    assert (paper.body.steps, paper.outer.steps, paper.detail.steps) == (50, 50, 25)
-    assert with_steps(config, 1).detail.steps == 1 and with_steps(config, 0) is config
-
-
 def test_refine_refuses_what_it_cannot_do(toy, rough):
     with pytest.raises(InputError, match="hair outermost"):
         refine(rough, only(toy[3], *LEVEL_NAMES[1:]))
@@ -405,9 +397,3 @@ def test_export_writes_named_nodes_a_sheet_and_a_manifest(rough, folder, colors)
     told = json.loads(manifest.read_text())["results"]
     assert set(told["layers"]) == set(given.layers.names) and told["glb"] and len(told["checks"]) == len(report.splitlines())
     assert "1.50 m tall" in report
-
-
-def test_export_is_refused_before_anything_runs_where_it_could_not_write():
-    assert layers_out.ExportCharacter.validate_inputs("lift123/fine") is True
-    assert layers_out.ExportCharacter.validate_inputs("../outside") is not True
-    assert layers.SaveLayers.validate_inputs("../outside") is not True

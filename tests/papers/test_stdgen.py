@@ -22,6 +22,7 @@ from lift123.pipelines.networks.stdgen.slrm_config import SlrmConfig
 from lift123.pipelines.stages.characters import canonicalize, lift_layers, multiview, project_colors, refine_layers
 from lift123.pipelines.stages.characters.picture import read_character
 from lift123.pipelines.stages.characters.project_colors import ColorConfig
+from lift123.pipelines.stages.characters.refine_config import with_steps
 from lift123.pipelines.stages.characters.refined_layers import RefinedLayers
 from lift123.pipelines.toybox.characters import input_picture, make_character
 from lift123.sync.subgraphs import all_nodes
@@ -259,3 +260,16 @@ def test_graphs_saved_with_former_choices_give_what_they_gave(monkeypatch, figur
 def test_a_character_without_layers_is_refused():
     with pytest.raises(InputError, match="at least one layer"):
         stdgen.finish(layer_toys.figure(cells=16).select(()), layer_toys.views_of(layer_toys.figure(cells=16), 16))
+
+
+def test_steps_of_both_fits_change_together():
+    config = stdgen.PAPER.refine
+    paper = with_steps(config, 50)
+    assert (paper.body.steps, paper.outer.steps, paper.detail.steps) == (50, 50, 25)
+    assert with_steps(config, 1).detail.steps == 1 and with_steps(config, 0) is config
+
+
+def test_export_is_refused_before_anything_runs_where_it_could_not_write():
+    assert layers_out.ExportCharacter.validate_inputs("lift123/fine") is True
+    assert layers_out.ExportCharacter.validate_inputs("../outside") is not True
+    assert layers.SaveLayers.validate_inputs("../outside") is not True

@@ -178,7 +178,7 @@ def test_curves_and_surfaces_come_while_stages_run(session):
 
 def test_the_end_of_a_run_is_told_with_its_picture_path_and_size(session):
     assert "is ready after" in session["ended"]["text"] and "turntable.webp" in session["ended"]["file"]
-    last = [text for text in session["run"]["texts"] if " faces" in text][-1].split("\n")
+    last = [line.strip() for line in [text for text in session["run"]["texts"] if " faces" in text][-1].split("\n")]
     assert last[0].startswith("output/lift123/") and last[0].endswith(".glb") and " | " in last[1]
 
 

@@ -100,7 +100,7 @@ def plain_color(rgb: Tensor) -> tuple[Tensor, float]:
         raise InputError(
             "picture", "transparency, a mask, or a plain background",
             f"an opaque picture whose rim is only {100 * agree:.0f} % one color",
-            "Cut the object out first, with Cut Out (template 'Photo to 3D (CPU, cut out by color)') or core's Remove "
+            "Cut the object out first, with Cut Out ('Photo to 3D (CPU, cut out by color)') or core's Remove "
             "Background ('Photo to 3D, background remover (CPU, BiRefNet)'), or connect a mask.",
         )
     return color, float(torch.quantile(away[away < PLAIN_TOLERANCE], 0.9))
