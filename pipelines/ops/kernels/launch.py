@@ -20,7 +20,7 @@ from ...core.pulse import beat
 from ...core.threads import allowed
 
 PIECE = 1 << 17  # pixels, points or samples
-SMALLEST = 64  # parts of a piece that one thread takes at least: less is not worth waking another
+SMALLEST = 512  # parts of a piece that one thread takes at least: less is not worth waking another
 LONGEST_RUN = 4096  # of them in one thread of a core
 _lock = threading.Lock()
 _ready = False
