@@ -4,7 +4,7 @@
 
 FOLDER: a copy of ``pipelines/embedded``, for example an earlier commit's; --second defaults to the shipped one.  Every
 result is kept in ``--work``, so that several processes may share the objects; --report writes the page, which ends with
-``benchmarks/notes/networks.md``.
+``benchmarks/notes/networks.md`` where somebody has written one.  No page is kept: one of the two versions does not ship.
 """
 
 from __future__ import annotations
