@@ -86,7 +86,8 @@ def run(client: Client, name: str, thumb: Thumb, folder: Path) -> None:
             picture = shipped.ROOT / "workflows" / "sample" / node["inputs"]["image"]
             (folder / f"{key}_00_{picture.name}").write_bytes(picture.read_bytes())
     for key, output in entry["outputs"].items():
-        for number, file in enumerate(output.get("images", [])):
+        still = [file for file in output.get("images", []) if not file["filename"].endswith(".webp")]  # turntables move
+        for number, file in enumerate(still):
             data = client.raw("/view?" + urlencode({k: file[k] for k in ("filename", "subfolder", "type")}))
             (folder / f"{key.replace(':', '-')}_{number:02d}_{file['filename']}").write_bytes(data)
 

@@ -42,6 +42,16 @@ def test_frames_of_a_sheet_are_counted_along_its_rows(tmp_path):
         made.kept(tmp_path, made.Cell("", "18:2", 1))
 
 
+def test_the_sheet_is_the_first_picture_of_a_node_that_also_turns(tmp_path, monkeypatch):
+    """Bake and Export names its turntable before its sheet."""
+    named = [{"filename": name, "subfolder": "", "type": "output"} for name in ("a_turntable.webp", "a_sheet.png", "b.png")]
+    monkeypatch.setattr(made.jobs, "run", lambda *_, **__: {"outputs": {"18:2": {"images": named}}})
+    client = type("Client", (), {"raw": lambda self, path: path.encode()})()
+    made.run(client, "consistent123_quickstart", made.Thumb(1, []), tmp_path / "kept")
+    found = sorted(file.name for file in (tmp_path / "kept").glob("18-2_*"))
+    assert found == ["18-2_00_a_sheet.png", "18-2_01_b.png"]
+
+
 def test_cells_fill_a_grid_and_words_stand_below():
     colors = ("red", "green", "blue")
     page = np.asarray(made.drawn([("", Image.new("RGB", (30, 30), color)) for color in colors], 2, "words"))
