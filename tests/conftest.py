@@ -1,6 +1,7 @@
 """Loads the pack the way ComfyUI does: by file location, without the repository root on sys.path."""
 
 import os
+import random
 import sys
 from pathlib import Path
 
@@ -32,6 +33,16 @@ def comfy(tmp_path_factory):
     install(base)
     with start(base, env={"LIFT123_VIEW_SECONDS": "0.3"}) as running:  # a surface within the shortest stages
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers():
+    """Networks with random weights are the same ones in every run, whichever tests came before in this worker."""
+    random.seed(0)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -209,24 +209,32 @@ def test_mesh_variant_starts_where_the_nerf_is():
 
 
 def test_start_aims_attention_at_the_picture_of_a_place():
-    """The head for height and the front view's column: keys at the right pixel score highest, whatever else tokens hold."""
-    network = Slrm(SMALL_SLRM)
-    slrm_start.start(network)
-    with torch.no_grad():
-        attention, size = network.transformer.layers[0].cross_attn, SMALL_SLRM.plane_tokens
-        tokens = network.encoder.model.embeddings.position_embeddings[0, 1:]
-        planes = network.transformer.pos_embed[0]
-        q = (planes @ attention.q_proj_weight.T).reshape(-1, 5, 32)
-        k = (tokens @ attention.k_proj_weight.T).reshape(-1, 5, 32)
-        row, column = 9, 2  # of plane 2: z along the width, y along the height
-        place = 2 * size * size + row * size + column
-        best = int((q[place, 1] @ k[:, 1].T).argmax())
-        z, y = ((column + 0.5) / size * 2 - 1), ((row + 0.5) / size * 2 - 1)
-        patch_row, patch_column = best // 8, best % 8
-        assert abs((1.2 - (patch_row + 0.5) * 0.3) - z) < 0.2 and abs((patch_column + 0.5) * 0.3 - 1.2 - y) < 0.2
-        mirrored = int((q[place, 2] @ k[:, 2].T).argmax())
-        assert mirrored // 8 == patch_row and mirrored % 8 == 7 - patch_column
+    """Keys at the right pixel score highest, whatever else tokens hold: in nearly all of many random networks."""
+    right = 0
+    for seed in range(12):
+        torch.manual_seed(seed)
+        network = Slrm(SMALL_SLRM)
+        slrm_start.start(network)
+        right += _looks_at_the_right_patches(network)
+    assert right >= 11  # a random rest wins now and then: in 4 of 400
     assert not bool(network.decoder.net_weight[6].weight.any())
+
+
+@torch.no_grad()
+def _looks_at_the_right_patches(network) -> bool:
+    """The head for height and the front view's column, and its mirrored sister, for one token of plane 2."""
+    attention, size = network.transformer.layers[0].cross_attn, SMALL_SLRM.plane_tokens
+    tokens = network.encoder.model.embeddings.position_embeddings[0, 1:]
+    planes = network.transformer.pos_embed[0]
+    q = (planes @ attention.q_proj_weight.T).reshape(-1, 5, 32)
+    k = (tokens @ attention.k_proj_weight.T).reshape(-1, 5, 32)
+    row, column = 9, 2  # of plane 2: z along the width, y along the height
+    place = 2 * size * size + row * size + column
+    z, y = ((column + 0.5) / size * 2 - 1), ((row + 0.5) / size * 2 - 1)
+    seen = divmod(int((q[place, 1] @ k[:, 1].T).argmax()), 8)
+    mirrored = divmod(int((q[place, 2] @ k[:, 2].T).argmax()), 8)
+    near = abs((1.2 - (seen[0] + 0.5) * 0.3) - z) < 0.2 and abs((seen[1] + 0.5) * 0.3 - 1.2 - y) < 0.2
+    return near and mirrored == (seen[0], 7 - seen[1])
 
 
 class Posed:
