@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 from types import SimpleNamespace
 
+import back_views
 import bench_real
 import torch
 from ablations import Ablation, quick_variants
@@ -89,6 +90,7 @@ def page(found: dict, missing: dict[str, str], real: str, args) -> str:
     parts.append(incomplete(missing))
     parts += ["## Means\n", EXPLAINED, means_table(told, found), "\n## Paired differences\n", PAIRED_EXPLAINED,
               paired_table(told, found), "\n## Every object: IoU / novel PSNR dB\n", per_object(found, names, args.seeds),
+              back_views.section(found, names, args.work),
               "\n## Worst by IoU (truth above)\n", worst_pictures(found, args), left_out(found), real]
     return "\n".join(parts)
 

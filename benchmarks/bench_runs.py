@@ -17,9 +17,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 from ablations import Variant, variants_of
 from bench_tools import ROOT, load_pack
+from PIL import Image
 
 load_pack()
 
@@ -249,6 +251,12 @@ def write_sheet(path: Path, subject: evaluation.Subject) -> None:
     """Six views beside the record."""
     pictures = subject.draw(turntable(SHEET_VIEWS, 0.15, 3.2, 0.349, SHEET_SIZE)).composite(1.0).clamp(0, 1)
     sheet_path(path).write_bytes(encode_png(contact_sheet(pictures, SHEET_VIEWS)))
+
+
+def read_sheet(path: Path) -> np.ndarray:
+    """[128, 768, 3] in 0..1, as :func:`write_sheet` left it."""
+    with Image.open(path) as file:
+        return np.asarray(file.convert("RGB"), dtype=np.float32) / 255
 
 
 def truth_sheet(index: int) -> torch.Tensor:
