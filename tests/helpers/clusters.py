@@ -71,7 +71,11 @@ def _with_kills(driver, run: Path, plan: list, hit: set, restart):
 
 
 def _reach(driver, run: Path, count: int) -> None:
-    reached = wait_for(lambda: finished(run) >= count or driver.poll() is not None, every=0.02)
+    """Waits for so many items, as long as another one comes through every few minutes."""
+    reached, before = False, -1
+    while not reached and finished(run) > before:
+        before = finished(run)
+        reached = wait_for(lambda: finished(run) >= count or driver.poll() is not None, every=0.02)
     said = driver.stdout.read() if driver.poll() is not None else ""
     assert reached and driver.poll() is None, f"{count}: {said}"
 
