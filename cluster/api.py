@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..launcher import graph, shipped
 from ..launcher.settings import Paths, default_paths
-from . import graphs, identity, items, placement, pools
+from . import graphs, identity, items, placement, pools, results
 from .driver import Driver
 from .state import Finished
 
@@ -73,7 +73,7 @@ def _begin(chosen: Options, paths: Paths, base: dict, caption: str, folder: Path
     if names and not mine["weights"]:
         mine["weights"] = None  # a machine without networks, such as a notebook computer: the first worker tells
     folder.mkdir(parents=True, exist_ok=True)
-    mark = "" if chosen.share == "send" else f".mark-{uuid.uuid4().hex[:12]}"
+    mark = "" if chosen.share == "send" else f"{results.MARK}{uuid.uuid4().hex[:12]}"
     if mark:
         (folder / mark).touch()
     pool = _Later(lambda: _pool(chosen, paths, base, names))

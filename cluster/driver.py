@@ -48,7 +48,7 @@ class Driver:
         self.journal = Journal(run, len(items), take_over)
         self.news: deque[Finished] = deque()
         self.notes: deque[str] = deque()  # sentences for the person: workers refused, machines gone
-        results.sweep(run)
+        results.sweep(run, mark)
 
     def run(self) -> Iterator[Finished | None]:
         """Finished items as they come, and None about once a second; the pool must not be started."""
@@ -349,9 +349,8 @@ class Driver:
         try:
             self.pool.close()
         finally:
+            results.sweep(self.run_folder)  # also what a worker had begun to publish when it was killed
             self.journal.close(why)
-            if self.mark:
-                (self.run_folder / self.mark).unlink(missing_ok=True)
 
 
 def _plain(problem: Exception, item: Item) -> str:

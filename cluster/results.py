@@ -21,6 +21,7 @@ from ..pipelines.io.runs import DONE, FAILED
 
 RECORD = "item.json"
 STAGING = ".staging-"
+MARK = ".mark-"  # of files by which workers see that they share the folder
 LETTERS = 12  # of the key in a folder's name
 PIECE = 4 * 2**20  # bytes that travel at once
 
@@ -182,10 +183,13 @@ class Incoming:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def sweep(run: Path) -> None:
-    """Removes what drivers and workers that ended have left; only for the driver that has the run."""
+def sweep(run: Path, mark: str = "") -> None:
+    """Removes what drivers and workers that ended have left; only for the driver that has the run, with its ``mark``."""
     for folder in run.glob(f"{STAGING}*"):
         shutil.rmtree(folder, ignore_errors=True)
+    for file in run.glob(f"{MARK}*"):
+        if file.name != mark:
+            file.unlink(missing_ok=True)
 
 
 def failure_file(run: Path, name: str, key: str) -> Path:

@@ -52,6 +52,7 @@ class ScriptedPool:
         self.tries[name] = self.tries.get(name, 0) + 1
         what = self.script.get((name, self.tries[name]), "")
         if what in ("dies", "node"):
+            (Path(job["run"]) / f".staging-{name}-{self.tries[name]}").mkdir(exist_ok=True)  # killed while it published
             return Event(worker, "run", died="killed", preempted=what == "node")
         told = {"status": what, "error": "no object", "seconds": 1.0, "host": "h", "counts": True}
         told["status"] = {"lost": "lost", "fails": "failed"}.get(what, "done")
@@ -84,11 +85,11 @@ def listed(folder, names):
     return found
 
 
-def run(tmp_path, names, script, retry=False, mark="mark", **more):
+def run(tmp_path, names, script, retry=False, mark=".mark-1", **more):
     pool = ScriptedPool(script, **more)
     made_driver = driver.Driver(listed(tmp_path, names), PROMPT, "", tmp_path / "run", pool, dict(MINE), mark, retry)
     found = [item for item in made_driver.run() if item is not None]
-    assert pool.closed == 1 and not list((tmp_path / "run").glob(".staging*"))
+    assert pool.closed == 1 and not [*(tmp_path / "run").glob(".staging*"), *(tmp_path / "run").glob(".mark*")]
     return {item.name: item for item in found}, pool, made_driver
 
 
@@ -102,6 +103,17 @@ def test_a_result_whose_line_is_missing_gets_it_from_the_next_driver(tmp_path):
     assert not pool.started and {item.status for item in found.values()} == {"already done"}
     ends = [event["n"] for event in journal.read(path) if event["e"] == "done"]
     assert ends == ["a", "b"]
+
+
+def test_a_driver_clears_away_what_killed_ones_left(tmp_path):
+    """At its start, but for its own mark; what its own workers leave is cleared at the end (``run``)."""
+    folder = tmp_path / "run"
+    (folder / ".staging-old").mkdir(parents=True)
+    (folder / ".staging-old" / "a").touch()
+    for name in (".mark-1", ".mark-2"):
+        (folder / name).touch()
+    driver.Driver(listed(tmp_path, "a"), PROMPT, "", folder, ScriptedPool({}), dict(MINE), ".mark-1")
+    assert sorted(p.name for p in folder.glob(".[ms]*")) == [".mark-1"]
 
 
 def test_every_way_to_lose_an_item(tmp_path):
@@ -142,7 +154,7 @@ def test_items_wait_outside_of_memory(tmp_path):
 
 def test_a_stopped_run_says_what_it_gave_back(tmp_path):
     pool = ScriptedPool({})
-    going = driver.Driver(listed(tmp_path, "abcdef"), PROMPT, "", tmp_path / "run", pool, dict(MINE), "mark").run()
+    going = driver.Driver(listed(tmp_path, "abcdef"), PROMPT, "", tmp_path / "run", pool, dict(MINE), ".mark-1").run()
     while next(going) is None:
         pass
     going.close()
@@ -157,7 +169,7 @@ def test_a_stopped_run_says_what_it_gave_back(tmp_path):
 def test_other_code_and_workers_that_only_die_end_the_run(tmp_path):
     with pytest.raises(LaunchError, match="no worker is left.*other code"):
         run(tmp_path, ["a"], {}, code="other")
-    assert not (tmp_path / "run" / "mark").exists()
+    assert not list((tmp_path / "run").glob(".mark*"))
     with pytest.raises(LaunchError, match="no worker is left.*given up after"):
         run(tmp_path, [chr(n) for n in range(200, 260)], {(chr(n), 1): "dies" for n in range(200, 260)}, workers=1)
     events = journal.read(tmp_path / "run" / journal.FILE)
