@@ -20,7 +20,6 @@ from ..core.errors import InputError
 from ..core.layers import LayeredMesh
 from ..core.mesh import Mesh
 from ..core.rig import BONES, Rig, RiggedLayers, Skin
-from ..ops.texture import sample_texture
 from .assemble import weld_vertices
 from .character_rules import part_by_name
 from .glb_reader import read_file, read_glb_document
@@ -29,6 +28,7 @@ from .gltf_entry import Entry, damaged, split_chunks
 from .gltf_scene import Skins
 from .humanoid import bone_above, bone_below, human_nodes, upright
 from .limits import NODES, PARTS, VERTICES, within
+from .mesh_formats import vertex_colors
 from .mesh_notes import Notes
 
 MOSTLY = 0.5  # share of a part's weight that hangs below the head: it is hair
@@ -225,11 +225,7 @@ class _Source:
         document = {**self.root.data, "nodes": nodes, "meshes": meshes, "scene": 0, "skins": [], "animations": [],
                     "scenes": [{"nodes": list(range(len(nodes)))}]}
         made = weld_vertices(read_glb_document(document, self.binary, notes))
-        if made.texture is None or made.uvs is None or made.face_uvs is None:
-            return made
-        colors = torch.zeros_like(made.vertices)
-        colors[made.faces.reshape(-1)] = sample_texture(made.texture, made.uvs[made.face_uvs.reshape(-1)] % 1.0)
-        return replace(made, vertex_colors=colors)
+        return replace(made, vertex_colors=vertex_colors(made))
 
     def rig(self, turn: np.ndarray, scale: float, offset: torch.Tensor) -> Rig | None:
         """The human bones in the frame of the layers; None without hips and head."""

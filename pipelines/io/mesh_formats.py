@@ -74,15 +74,21 @@ def turned_up(mesh: Mesh, up: Literal["y", "z"] = "y", longest: float = 0.0) -> 
 
 
 def vertex_colors(mesh: Mesh) -> Tensor | None:
-    """[V, 3] sRGB: the mesh's own, or the mean of its texture at each vertex's corners; None without either."""
+    """[V, 3] sRGB: the mesh's own, or the mean of its texture at each vertex's corners; None without either.
+
+    Corners weigh by their face's area: faces without any, which unwrapping leaves at the texture's own corner, say nothing.
+    """
     if mesh.texture is None or mesh.uvs is None or mesh.face_uvs is None:
         return mesh.vertex_colors
     from ..ops.texture import sample_texture
 
     seen = sample_texture(mesh.texture.float(), (mesh.uvs.float() % 1.0)[mesh.face_uvs.reshape(-1)])
-    total = torch.zeros(len(mesh.vertices), 3).index_add(0, mesh.faces.reshape(-1), seen)
-    count = torch.bincount(mesh.faces.reshape(-1), minlength=len(mesh.vertices)).clamp(min=1)
-    return total / count[:, None]
+    a, b, c = mesh.vertices[mesh.faces].unbind(1)
+    areas = torch.linalg.cross(b - a, c - a).norm(dim=-1)
+    weights = (areas / areas.mean().clamp(min=1e-30) + 1e-9).to(seen).repeat_interleave(3)
+    total = torch.zeros(len(mesh.vertices), 4).index_add(
+        0, mesh.faces.reshape(-1), torch.cat([seen, torch.ones_like(seen[:, :1])], 1) * weights[:, None])
+    return total[:, :3] / total[:, 3:].clamp(min=1e-30)
 
 
 def _by_trimesh(mesh: Mesh, kind: str) -> bytes:

@@ -119,9 +119,10 @@ def _arm(solid, labels, rows: list[list[Blob]], axis: float, sign: int, floor: f
     if start is None or not _apart(start, axis, sign):
         return None
     y = round(float(tip[1]))
-    up, down = _track(rows, labels, start, y, 1, axis, sign), _track(rows, labels, start, y, -1, axis, sign)
+    least = LEAST_ARM * height
+    up, down = (_track(rows, labels, start, y, step, axis, sign, least) for step in (1, -1))
     found = [*reversed(down), (y, start), *up]
-    if len(found) < LEAST_ARM * height:
+    if len(found) < least:
         return None
     centers = np.array([[b.center[0], row, b.center[1]] for row, b in found])
     return Limb(centers, np.array([float(b.area) for _, b in found]), tip)
@@ -138,8 +139,11 @@ def _apart(blob: Blob, axis: float, sign: int) -> bool:
     return min((blob.low - axis) * sign, (blob.high - axis) * sign) > 1.0
 
 
-def _track(rows, labels, start: Blob, y: int, step: int, axis: float, sign: int) -> list[tuple[int, Blob]]:
-    """(row, piece) of the slices that overlap each other, from the one after ``y`` on."""
+def _track(rows, labels, start: Blob, y: int, step: int, axis: float, sign: int, least: float) -> list[tuple[int, Blob]]:
+    """(row, piece) of the slices that overlap each other, from the one after ``y`` on.
+
+    least: rows that are no arm yet: among them nothing is a leap, as a hand may begin with a point.
+    """
     found: list[tuple[int, Blob]] = []
     areas, last, last_y = [start.area], start, y
     while 0 <= last_y + step < len(rows):
@@ -150,7 +154,7 @@ def _track(rows, labels, start: Blob, y: int, step: int, axis: float, sign: int)
             break
         label = int(np.bincount(under).argmax())
         blob = next(b for b in rows[last_y + step] if b.label == label)
-        if not _apart(blob, axis, sign) or (len(areas) > 4 and blob.area > LEAP * np.median(areas)):
+        if not _apart(blob, axis, sign) or (len(areas) > least and blob.area > LEAP * np.median(areas)):
             break
         found.append((last_y + step, blob))
         areas.append(blob.area)

@@ -2,11 +2,13 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from lift123.pipelines.core.errors import InputError
+from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.core.rig import BONES, REQUIRED
 from lift123.pipelines.io.character_file import read_character_file
 from lift123.pipelines.io.character_rules import bone_by_name, part_by_name
@@ -102,6 +104,22 @@ def check(found, truth):
 
 def test_a_skinned_glb_comes_back_as_it_was_bound(glb, truth):
     check(read_character_file(glb), truth)
+
+
+def test_colors_beside_a_texture_are_those_of_its_faces_with_area(truth):
+    """Unwrapping leaves faces without area at the texture's corner; a vertex that has one keeps its own place's color."""
+    body = truth.layers["body"]
+    low, high = body.vertices.amin(0), body.vertices.amax(0)
+    uvs = ((body.vertices - low) / (high - low))[:, :2] * 0.8 + 0.1
+    ramp = (torch.arange(64) + 0.5) / 64
+    picture = torch.stack([ramp[None].expand(64, 64), ramp[:, None].expand(64, 64), torch.full((64, 64), 0.25)], dim=-1)
+    flat = body.faces[:, [0, 0, 1]]
+    mesh = Mesh(body.vertices, torch.cat([body.faces, flat]), None, torch.cat([uvs, torch.zeros(1, 2)]),
+                torch.cat([body.faces, torch.full_like(flat, len(uvs))]), picture)
+    found = read_character_file(write_rigged(None, in_meters(replace(truth, layers=truth.layers.replaced("body", mesh))), []))
+    got = found.rigged.layers["body"]
+    near = torch.cdist(got.vertices, truth.layers.framed()["body"].vertices).argmin(1)
+    assert float((got.vertex_colors[:, :2] - uvs[near]).abs().max()) < 0.01
 
 
 def test_vrm_1_stands_in_t_pose_and_comes_in_bind_pose(vrm, truth):

@@ -16,7 +16,7 @@ from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.io.glb import write_glb
 from lift123.pipelines.io.material import Material
 from lift123.pipelines.io.mesh_files import read_mesh_file
-from lift123.pipelines.io.mesh_formats import check_libraries, turned_up, write_mesh
+from lift123.pipelines.io.mesh_formats import check_libraries, turned_up, vertex_colors, write_mesh
 from lift123.pipelines.io.unwrap import unwrap
 from lift123.pipelines.toybox.shapes import ellipsoid
 
@@ -70,6 +70,15 @@ def test_ply_keeps_colors_of_vertices_and_those_of_a_texture(tmp_path, textured)
     single = torch.bincount(pairs[:, 0]) == 1
     inside = single & (corner > 0.02).all(1) & (corner < 0.98).all(1)
     assert int(inside.sum()) > 20 and np.abs(seen[inside][:, :2] - corner[inside].numpy()).max() < 0.01
+
+
+def test_faces_without_area_color_no_vertex(textured):
+    """Unwrapping leaves them at the texture's own corner, which is another place's color."""
+    flat = textured.faces[:, [0, 0, 1]]
+    more = Mesh(textured.vertices, torch.cat([textured.faces, flat]), None, torch.cat([textured.uvs, torch.zeros(1, 2)]),
+                torch.cat([textured.face_uvs, torch.full_like(flat, len(textured.uvs))]), textured.texture)
+    found, want = vertex_colors(more), vertex_colors(textured)
+    assert torch.allclose(found, want, atol=1e-5) and float(want[:, :2].max()) > 0.5
 
 
 def test_obj_brings_its_material_and_pictures(tmp_path, textured):

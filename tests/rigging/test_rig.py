@@ -211,6 +211,23 @@ def test_a_cape_as_part_of_the_body_names_what_was_guessed(layers):
     assert write_files({"vrm": None}, made, ExportFrame())["vrm"][:4] == b"glTF"
 
 
+@pytest.mark.parametrize("share", [0.5, 0.7])
+def test_an_arm_that_ends_in_a_point_is_found(layers, truth, share):
+    """The last share of the forearm and hand thins to nothing; the arm's joints stay where they were."""
+    body, rig = layers["body"], truth.rig
+    start, end = rig.joint("rightLowerArm").float(), rig.tips[rig.index("rightHand")].float()
+    length = (end - start).norm()
+    along = (end - start) / length
+    out = (body.vertices - start) @ along
+    away = body.vertices - start - out[:, None] * along
+    thin = ((1.02 - out / length) / share).clamp(0.02, 1)
+    near = (out > 0) & (away.norm(dim=1) < 0.2)
+    pointed = torch.where(near[:, None], start + out[:, None] * along + away * thin[:, None], body.vertices)
+    found = find_rig(layers.replaced("body", replace(body, vertices=pointed)))
+    off = (found.joints - rig.joints).norm(dim=1) / height_of(layers)
+    assert not found.guessed and float(off[[rig.index(f"right{b}") for b in ("UpperArm", "LowerArm")]].max()) < 0.03
+
+
 def test_poses_by_hand():
     assert torch.allclose(pose_from_text('{"head": [0, 90, 0]}').turns["head"][0] @ torch.tensor([0, 0, 1.0]).double(),
                           torch.tensor([1.0, 0, 0]).double(), atol=1e-9)
