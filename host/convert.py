@@ -152,7 +152,7 @@ def _field(mesh, name: str, vertices: int, whose: str) -> Tensor | None:
     if name == "uvs" and float(found.abs().max()) > FARTHEST_UV:
         raise InputError(field, f"texture coordinates up to {FARTHEST_UV:g}", f"{float(found.abs().max()):.3g}",
                          "Export the mesh again.")
-    found = found[..., :3] if width == 3 else found
+    found = found[..., :3] if width == 3 and found.shape[-1] == 4 else found
     if found.shape[-1] != width:
         raise InputError(field, f"{width} numbers each", f"{found.shape[-1]}", "Check the mesh's source.")
     return found.contiguous()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
 
 from .gltf_buffers import Beside
 from .limits import BYTES
+
+MOST = 10_000  # files of a folder that are compared with a name in other letters
 
 
 def files_beside(folder: Path) -> Beside:
@@ -16,13 +19,25 @@ def files_beside(folder: Path) -> Beside:
     def find(name: str) -> bytes | None:
         names = [name.replace("\\", "/").strip().strip('"')]
         names += [unquote(names[0]), names[0].rsplit("/", 1)[-1], unquote(names[0]).rsplit("/", 1)[-1]]
-        for candidate in dict.fromkeys(names):
-            try:
-                path = (root / candidate).resolve()
-                if path.is_relative_to(root) and path.is_file() and path.stat().st_size <= BYTES:
-                    return path.read_bytes()
-            except (OSError, ValueError):  # a name too long, a zero byte
-                continue
+        for spelled in (Path, lambda candidate: _in_other_letters(root, candidate)):
+            for candidate in dict.fromkeys(names):
+                try:
+                    path = (root / spelled(candidate)).resolve()
+                    if path.is_relative_to(root) and path.is_file() and path.stat().st_size <= BYTES:
+                        return path.read_bytes()
+                except (OSError, ValueError):  # a name too long, a zero byte
+                    continue
         return None
 
     return find
+
+
+def _in_other_letters(root: Path, name: str) -> Path:
+    """The path below ``root`` that ``name`` is in large or small letters: Windows does not tell Wood.PNG from wood.png."""
+    at, parts = root, Path(name).parts
+    if Path(name).is_absolute() or ".." in parts:
+        return Path(name)
+    for part in parts:
+        alike = (child for child in islice(at.iterdir(), MOST) if child.name.lower() == part.lower())
+        at = at / part if (at / part).exists() else next(alike, at / part)
+    return at

@@ -12,7 +12,7 @@ from .gltf_buffers import Buffers, resource
 from .gltf_entry import Entry, bad
 from .limits import ALL_PIXELS, within
 from .mesh_notes import Notes
-from .pictures import read_picture
+from .pictures import BLACKEST, read_picture
 from .surface_parts import Look, Wrap
 
 _WRAPS: dict[int, Wrap] = {10497: "repeat", 33071: "clamp", 33648: "mirror"}
@@ -71,33 +71,39 @@ class Materials:
         return Look(tuple(factor[:3]), picture, wraps), coordinates, affine
 
     def _source(self, material: Entry) -> tuple[list[float], Entry | None]:
-        """(factor [4] linear, texture reference or None) of what stands for the base color."""
+        """(factor [4] linear, texture reference or None) of what stands for the base color: the first that is not black."""
         gloss = material.extension("KHR_materials_pbrSpecularGlossiness")
-        if gloss is not None:
-            return self._glossy(gloss)
         pbr = material.inner("pbrMetallicRoughness")
-        factor = pbr.numbers("baseColorFactor", 4, _WHITE)
-        reference = pbr.inner("baseColorTexture") if "baseColorTexture" in pbr else None
+        choices = self._glossy(gloss) if gloss is not None else [
+            (pbr.numbers("baseColorFactor", 4, _WHITE), pbr.inner("baseColorTexture") if "baseColorTexture" in pbr else None)]
         glow = material.numbers("emissiveFactor", 3, _BLACK)
         if not any(glow):
-            return factor, reference
-        dark = not any(factor[:3]) or "baseColorFactor" not in pbr
-        if reference is None and (not any(factor[:3]) or ("emissiveTexture" in material and dark)):
-            self.notes.say("a material without a base color: its emission is taken as its color")
-            inner = material.inner("emissiveTexture") if "emissiveTexture" in material else None
-            return [min(value, 1.0) for value in glow] + [1.0], inner
-        self.notes.say("emission of materials was dropped")
-        return factor, reference
+            return self._lightest(choices)
+        shine = material.inner("emissiveTexture") if "emissiveTexture" in material else None
+        emission = ([min(value, 1.0) for value in glow] + [1.0], shine)
+        bare = gloss is None and not {"baseColorFactor", "baseColorTexture"} & set(pbr.data)
+        found = emission if bare and shine is not None else self._lightest([*choices, emission])
+        self.notes.say("a material without a base color: its emission is taken as its color" if found is emission
+                       else "emission of materials was dropped")
+        return found
 
-    def _glossy(self, gloss: Entry) -> tuple[list[float], Entry | None]:
-        """Diffuse color and texture; the specular color where nothing is diffuse (metals)."""
-        factor = gloss.numbers("diffuseFactor", 4, _WHITE)
-        reference = gloss.inner("diffuseTexture") if "diffuseTexture" in gloss else None
+    def _lightest(self, choices: list[tuple[list[float], Entry | None]]) -> tuple[list[float], Entry | None]:
+        """The first of several colors that is not black all over; the first of all where every one is."""
+        for choice in choices:
+            factor, reference = choice
+            if any(factor[:3]):
+                picture = None if reference is None else self._texture(reference.whole("index"))[0]
+                if picture is None or float(picture.max()) > BLACKEST:
+                    return choice
+        return choices[0]
+
+    def _glossy(self, gloss: Entry) -> list[tuple[list[float], Entry | None]]:
+        """Diffuse color and texture; then the specular color, for where nothing is diffuse (metals)."""
+        diffuse = gloss.inner("diffuseTexture") if "diffuseTexture" in gloss else None
+        shine = gloss.inner("specularGlossinessTexture") if "specularGlossinessTexture" in gloss else None
         self.notes.say("specular-glossiness material: its diffuse color is taken, gloss was dropped")
-        if reference is None and not any(factor[:3]):
-            picture = gloss.inner("specularGlossinessTexture") if "specularGlossinessTexture" in gloss else None
-            return gloss.numbers("specularFactor", 3, (1.0, 1.0, 1.0)) + [1.0], picture
-        return factor, reference
+        return [(gloss.numbers("diffuseFactor", 4, _WHITE), diffuse),
+                (gloss.numbers("specularFactor", 3, (1.0, 1.0, 1.0)) + [1.0], shine)]
 
     def _say_dropped(self, material: Entry) -> None:
         pbr = material.inner("pbrMetallicRoughness")

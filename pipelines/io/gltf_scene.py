@@ -13,6 +13,7 @@ from .gltf_entry import Entry, bad, damaged
 from .limits import NODES, PARTS, within
 from .mesh_notes import Notes
 
+_UNIT = 1e-3  # how far from 1 the length of a quaternion may be that is taken as it stands
 _CHUNK = 1 << 17  # vertices that are bent at once
 _NO_TURN, _ONE, _NULL = (0.0, 0.0, 0.0, 1.0), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
 
@@ -47,6 +48,8 @@ def placed_meshes(root: Entry, buffers: Buffers, notes: Notes) -> Iterator[Place
             continue
         local = local_matrix(node)
         world = parent if local is None else parent @ local
+        if "mesh" not in node and "EXT_mesh_gpu_instancing" in node.inner("extensions"):
+            notes.say("instances of a node without a mesh were dropped")
         if "mesh" in node:
             yield Placed(node.whole("mesh"), node, _instances(node, world, buffers, notes))
         children = node.indices("children")
@@ -76,6 +79,9 @@ def local_matrix(node: Entry) -> np.ndarray | None:
 
 def compose(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """[N, 4, 4] from translations [N, 3], unit quaternions (x, y, z, w) [N, 4] and scales [N, 3]."""
+    length = np.linalg.norm(rotation, axis=-1, keepdims=True)
+    if bool(((np.abs(length - 1) > _UNIT) & (length > 0)).any()):  # quantized ones, and other writers' mistakes
+        rotation = rotation / np.where(length > 0, length, 1.0)
     x, y, z, w = rotation.T
     turn = np.array(
         [
@@ -97,8 +103,14 @@ def _instances(node: Entry, world: np.ndarray, buffers: Buffers, notes: Notes) -
         return world[None]
     attributes = extension.inner("attributes")
     known = [key for key in ("TRANSLATION", "ROTATION", "SCALE") if key in attributes]
+    if not known and not attributes.data:
+        raise damaged(f"{extension.where} has no attributes")
     if not known:
-        raise damaged(f"{extension.where} has no TRANSLATION, ROTATION or SCALE")
+        notes.say("instances in one and the same place became one")
+        return world[None]
+    if "skin" in node:
+        notes.say("instances of a skinned mesh were dropped but for one: its joints say where it stands")
+        return world[None]
     counts = {buffers.count(attributes.whole(key)) for key in known}
     if len(counts) > 1:
         raise damaged(f"{extension.where}: lists of {', '.join(map(str, sorted(counts)))} instances")

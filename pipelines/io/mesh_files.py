@@ -14,6 +14,7 @@ from .mesh_notes import Notes
 from .obj_reader import read_obj
 from .ply import read_ply
 from .stl import is_binary_stl, read_stl
+from .text_lines import without_mark
 
 KINDS = ("glb", "gltf", "obj", "ply", "stl")
 
@@ -29,6 +30,7 @@ def read_mesh_file(source: bytes | Path, kind: str = "", notes: Notes | None = N
     notes = notes or Notes()
     data = source if isinstance(source, bytes) else read_file(source, name)
     beside = nothing_beside if isinstance(source, bytes) else files_beside(source.parent)
+    data = data if is_binary_stl(data) else without_mark(data)
     kind = kind.lower().lstrip(".") or _guessed(data)
     if kind in ("glb", "gltf"):
         return read_glb(data, notes=notes, beside=beside)

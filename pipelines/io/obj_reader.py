@@ -24,10 +24,10 @@ from .mtl_reader import Material, read_materials
 from .obj_tables import Polygons, Table, columns
 from .polygons import triangulate
 from .surface_parts import Look, Soup
+from .text_lines import decode_text, joined
 from .text_numbers import number
 
 _COMMENT = re.compile(r"(?<!\.)#.*")  # Windows writes 1.#IND for what is no number
-_CONTINUED = re.compile(r"\\[ \t]*(\r\n|\n|\r)")
 _RUN = 32  # lines from which reading them all at once is worth it
 LIBRARIES = 16  # material files that are read
 _FREE_FORM = {"curv", "curv2", "surf", "cstype", "parm", "bevel", "vp"}
@@ -47,13 +47,6 @@ def read_obj(source: bytes | str | os.PathLike, notes: Notes | None = None, besi
         data, beside = read_file(Path(source), "OBJ file"), beside or files_beside(Path(source).parent)
     within("OBJ file", len(data), TEXT_BYTES, "bytes of text")
     return _Reader(notes or Notes(), beside).mesh(decode_text(data))
-
-
-def decode_text(data: bytes) -> str:
-    """Text of a file of unknown encoding: UTF-16 or UTF-8 by its byte order mark, else UTF-8 with gaps."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", errors="replace")
-    return data.decode("utf-8-sig", errors="replace")
 
 
 def _bad(got: str) -> InputError:
@@ -76,8 +69,10 @@ class _Reader:
         within("OBJ file", text.count("\n"), LINES, "lines")
         within("OBJ file", text.count("\nv "), VERTICES, "vertices")
         within("OBJ file", text.count("\nf "), FACES, "faces")
+        if "\n#MRGB" in text:
+            self.notes.say("vertex colors in comments (ZBrush) were dropped")
         seen = 0
-        for word, group in itertools.groupby(_CONTINUED.sub(" ", text).splitlines(), key=lambda line: line[:2]):
+        for word, group in itertools.groupby(joined(text).splitlines(), key=lambda line: line[:2]):
             lines = list(group)
             if not self._read_run(word, lines):
                 for place, line in enumerate(lines, seen + 1):

@@ -11,14 +11,21 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from .limits import PICTURE_SIDE, PIXELS, within
+from .mesh_notes import Notes
 
 GLTF_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
+_OTHERS = {b"\xabKTX 20": "KTX2", b"\xabKTX 11": "KTX", b"DDS ": "DDS", b"8BPS": "Photoshop", b"v/1\x01": "OpenEXR",
+           b"#?RADIANCE": "Radiance HDR"}
 _BAND = 1 << 20  # pixels that are decoded at once
+BLACKEST = 4 / 255  # brightest channel of a picture that counts as black: what a JPEG makes of nothing
 OBJ_FORMATS = (*GLTF_FORMATS, "BMP", "TGA", "TIFF", "GIF")
 
 
-def read_picture(data: bytes | memoryview, name: str = "texture", formats: tuple[str, ...] = GLTF_FORMATS) -> Tensor:
+def read_picture(data: bytes | memoryview, name: str = "texture", formats: tuple[str, ...] = GLTF_FORMATS,
+                 notes: Notes | None = None) -> Tensor:
     """Bytes of a picture -> [H, W, 3] sRGB float32 in [0, 1]; alpha is dropped, 16 bits per channel are scaled.
+
+    notes: hears that alpha was dropped, in files whose materials do not say whether it counts.
 
     InputError for what is no picture of these formats, damaged, or larger than ``limits.PIXELS``.
     """
@@ -31,13 +38,17 @@ def read_picture(data: bytes | memoryview, name: str = "texture", formats: tuple
         with Image.open(io.BytesIO(data), formats=readable) as picture:
             check_size(name, *picture.size)
             pixels = decoded(picture)
+            if notes is not None and "A" in picture.getbands() and picture.getchannel("A").getextrema()[0] < 255:
+                notes.say("transparency of a texture was dropped")
     except InputError:
         raise
     except Image.DecompressionBombError as error:
         raise InputError(name, f"at most {PIXELS:,} pixels", str(error), "Make the texture smaller.") from None
     except Exception as error:  # decoders raise types of their own for every kind of damage
+        other = next((kind for mark, kind in _OTHERS.items() if data.startswith(mark)), "")
         reason = str(error).split("<")[0].strip() or type(error).__name__
-        raise InputError(name, f"a picture ({', '.join(formats)})", f"a damaged one or something else ({reason[:120]})",
+        got = f"a {other} file" if other else f"a damaged one or something else ({reason[:120]})"
+        raise InputError(name, f"a picture ({', '.join(formats)})", got,
                          "Export the model again, with PNG textures.") from None
     return torch.from_numpy(pixels)
 

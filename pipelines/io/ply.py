@@ -141,6 +141,4 @@ def _look(name: str, beside: Beside, notes: Notes) -> Look:
     if raw is None:
         notes.say(f"a texture was dropped: {name[:60]!a} is not beside the file")
         return Look()
-    return Look(picture=read_picture(raw, f"texture {name[:60]!a}", OBJ_FORMATS))
-
-
+    return Look(picture=read_picture(raw, f"texture {name[:60]!a}", OBJ_FORMATS, notes))

@@ -79,7 +79,7 @@ def _header(data: bytes) -> tuple[str, list[Element], list[str], bytes]:
     if data[:3] != b"ply":
         raise _bad("something else (no PLY header)")
     end = data.find(b"end_header", 0, _MOST_HEADER)
-    line_end = data.find(b"\n", end)
+    line_end = data.find(b"\n" if b"\n" in data[:max(end, 0)] else b"\r", end)
     if end < 0:
         raise _bad("a header without an end")
     text = data[:end].decode("ascii", errors="replace")
