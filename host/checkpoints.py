@@ -7,6 +7,7 @@ table works as well, if it is a folder (or file) in the right place.  A hub name
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def _local_files(kind: str) -> list[str]:
     if KINDS[kind].single != CHECKPOINTS:
         return [n for n in table if _file(kind, n) is not None]
     others = {w.name for w in registry.TABLE if w.single and w.kind != kind}
-    listed = [n.replace("\\", "/") for n in folder_paths.get_filename_list(CHECKPOINTS) if registry.is_single(n)]
+    listed = [n.replace(os.sep, "/") for n in folder_paths.get_filename_list(CHECKPOINTS) if registry.is_single(n)]
     return [n for n in listed if (last := n.rpartition("/")[2]) not in others
             and (last in table or KINDS[kind].owns(last))]
 
@@ -146,7 +147,7 @@ def weight_files(kind: str, name: str) -> dict[str, Path]:
     if path.is_file():
         return {name: path}
     return {f"{name}/{p.relative_to(path).as_posix()}": p for p in sorted(path.rglob("*"))
-            if p.suffix in _WEIGHTS and p.is_file()}
+            if p.suffix.lower() in _WEIGHTS and p.is_file()}
 
 
 def _find_folder(kind: str, name: str) -> Path | None:

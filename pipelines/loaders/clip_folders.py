@@ -60,7 +60,7 @@ def _scorer(config: dict, picture: dict, path: Path, device) -> ClipScorer:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         from safetensors.torch import load_file
 
         state = load_file(str(path))

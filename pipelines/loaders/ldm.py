@@ -68,7 +68,7 @@ def read_file(path: Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise InputError("checkpoint", f"the file {path.name}", "no such file", f"Put it at {path}.")
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         from .safe_pickle import load_pickle
 
         return load_pickle(path)
@@ -91,7 +91,7 @@ def check_file(path: Path, kind: str) -> dict[str, int]:
     kind: "view" or "text".  Raises InputError as :func:`take_apart` does.
     """
     path = Path(path)
-    if path.suffix != ".safetensors" or not path.is_file():
+    if path.suffix.lower() != ".safetensors" or not path.is_file():
         state = read_file(path)  # a pickle's tensors stay on the disk
         return take_apart({k: v.to("meta") for k, v in state.items()}, kind, path.name).used
     from safetensors import safe_open

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import OrderedDict
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,10 +24,19 @@ from ..io.archives import check_archive, check_expansion
 _BAGGAGE = re.compile(
     r"(pytorch_lightning|lightning|lightning_fabric|lightning_utilities|omegaconf)(\.\w+)+"
     r"|numpy\.dtype|numpy\.dtypes\.\w+|numpy\.(core|_core)\.multiarray\.(scalar|_reconstruct)|numpy\.ndarray"
-    r"|argparse\.Namespace|pathlib(\._local)?\.(Pure)?(Posix|Windows)?Path"
-    r"|_codecs\.encode|collections\.defaultdict|typing\.(Any|Union|Optional)"
-    r"|builtins\.(dict|list|tuple|int|float|str|bool|set|slice)"
+    r"|argparse\.Namespace|types\.SimpleNamespace|pathlib(\._local)?\.(Pure)?(Posix|Windows)?Path"
+    r"|datetime\.(datetime|date|time|timedelta|timezone)|uuid\.UUID|decimal\.Decimal|fractions\.Fraction"
+    r"|_codecs\.encode|collections\.(defaultdict|deque)|typing\.(Any|Union|Optional)"
+    r"|builtins\.(dict|list|tuple|int|float|complex|str|bytes|bytearray|bool|set|frozenset|slice|range|object|Ellipsis)"
+    r"|easydict\.EasyDict|yacs\.config\.CfgNode|addict(\.addict)?\.Dict|ml_collections(\.\w+)+"
+    r"|__main__\.\w+"  # classes of the script that trained
 )
+# The format before torch 1.6 has no table of contents to be compared with the pattern: what it may carry, by name.
+_OLD_BAGGAGE = (
+    *(f"builtins.{kind}" for kind in ("dict", "list", "tuple", "int", "float", "str", "bool", "set")),
+    "argparse.Namespace", "types.SimpleNamespace", "collections.defaultdict", "numpy.dtype", "numpy.core.multiarray.scalar",
+    *(f"pathlib.{kind}{system}Path" for kind in ("Pure", "") for system in ("Posix", "Windows", "")),
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")
 _REFUSAL = "a file that holds only weights"
 _LOCK = threading.Lock()
 
@@ -42,6 +52,24 @@ class Inert:
 
     def __setstate__(self, _):
         pass
+
+
+class InertDict:
+    """Stands for a kind of dictionary: torch fills none but plain and ordered ones."""
+
+    def __new__(cls, *_, **__):
+        return OrderedDict()
+
+
+class InertList:
+    """Stands for a kind of list."""
+
+    def __new__(cls, *_, **__):
+        return []
+
+
+_FILLED = {"collections.defaultdict": InertDict, "collections.deque": InertList, "easydict.EasyDict": InertDict,
+           "yacs.config.CfgNode": InertDict, "addict.Dict": InertDict, "addict.addict.Dict": InertDict}
 
 
 def load_pickle(path: Path) -> dict[str, Tensor]:
@@ -85,8 +113,8 @@ def _stand_ins(path: Path) -> list:
     try:
         with _allowing([]):
             names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    except ValueError:  # the format before torch 1.6 has no table of contents: it gets no stand-ins
-        return []
+    except ValueError:  # the format before torch 1.6
+        names = _OLD_BAGGAGE
     except Exception as error:  # whatever a hostile or damaged file makes the parser say
         raise _damaged(path, error) from None
     strange = sorted(name for name in names if not _BAGGAGE.fullmatch(name))
@@ -94,7 +122,7 @@ def _stand_ins(path: Path) -> list:
         raise InputError(
             "checkpoint", _REFUSAL, f"{path.name}, which wants to run {', '.join(strange[:5])}",
             "It was not loaded: such a file can do anything on your machine. Get the .safetensors version, or another copy.")
-    return [(Inert, name) for name in names]
+    return [(_FILLED.get(name, Inert), name) for name in names]
 
 
 def _read(path: Path, stand_ins: list):

@@ -62,7 +62,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise InputError("checkpoint", "the file of an S-LRM network", f"no file {path}", "Check the path.")
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         from safetensors.torch import load_file
 
         try:

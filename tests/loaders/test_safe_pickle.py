@@ -1,12 +1,17 @@
 """Pickled checkpoints: what training left beside the weights is skipped, anything that wants to run is refused."""
 
 import argparse
+import dataclasses
+import datetime
+import decimal
+import fractions
 import pathlib
 import struct
 import sys
 import types
+import uuid
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 
 import numpy as np
 import pytest
@@ -150,6 +155,42 @@ def test_options_and_paths_beside_the_weights_are_left_aside(tmp_path):
     for module, kind in (("pathlib", "os.system"), ("argparse", "ArgumentParser"), ("argparse", "_os.system")):
         with pytest.raises(InputError, match="wants to run|damaged"):
             load_pickle(zipped(tmp_path / "other.ckpt", call(module, kind, "x")))
+
+
+class Options(dict):
+    """A dictionary of a script's own configuration, as easydict and yacs have them."""
+
+    __module__, __qualname__ = "easydict", "EasyDict"
+
+
+@dataclasses.dataclass
+class Settings:
+    rate: float = 0.1
+    __module__ = "__main__"
+
+
+BAGGAGE = [types.SimpleNamespace(a=1), datetime.datetime(2024, 1, 2, tzinfo=datetime.timezone.utc), datetime.timedelta(1),
+           uuid.UUID(int=3), decimal.Decimal("1.5"), fractions.Fraction(1, 3), defaultdict(list, {"a": [1]}), deque([1, 2]),
+           Options(a=1, b=Options(c=2)), Settings(), frozenset([1]), range(3), ...,
+           argparse.Namespace(d=defaultdict(int, {"a": 1}))]
+
+
+@pytest.mark.parametrize("thing", BAGGAGE, ids=lambda thing: type(thing).__name__)
+@pytest.mark.parametrize("zip_format", [True, False])
+def test_further_baggage(tmp_path, monkeypatch, thing, zip_format):
+    """Times, numbers, containers and a script's own classes; the older format, which lists nothing, has the usual ones."""
+    module = types.ModuleType("easydict")
+    module.EasyDict = Options
+    monkeypatch.setitem(sys.modules, "easydict", module)
+    monkeypatch.setattr(sys.modules["__main__"], "Settings", Settings, raising=False)
+    path, weights = tmp_path / "model.ckpt", torch.arange(3.0)
+    torch.save({"args": thing, "state_dict": {"a": weights}}, path, _use_new_zipfile_serialization=zip_format)
+    monkeypatch.delitem(sys.modules, "easydict")
+    if zip_format or type(thing) in (types.SimpleNamespace, defaultdict, argparse.Namespace):
+        assert torch.equal(load_pickle(path)["a"], weights)
+    else:
+        with pytest.raises(InputError, match="wants to run"):
+            load_pickle(path)
 
 
 def test_what_others_tolerate_is_not_tolerated_here(tmp_path, trap):

@@ -104,7 +104,8 @@ def test_hugging_faces_own_cache_is_searched_last(made, tmp_path, monkeypatch):
 
 
 ODD = ["model (1).safetensors", "sd[fp16].safetensors", "any,v3.safetensors", "v1..5.safetensors", "it's @home.safetensors",
-       "sub (2)/a & b {x} = 100%.ckpt", "#1 \u6a21\u578b!.safetensors", "..dots.safetensors", "a:b.safetensors", "~x.safetensors"]
+       "sub (2)/a & b {x} = 100%.ckpt", "#1 \u6a21\u578b!.safetensors", "..dots.safetensors", "a:b.safetensors", "~x.safetensors",
+       "UPPER.SAFETENSORS", "a\\b.safetensors", "-rf;`id`.ckpt", "a|b<c>\"d\".safetensors", "tab\there.ckpt", "x" * 201 + ".ckpt"]
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -115,6 +116,8 @@ def test_what_the_list_offers_can_be_chosen(models, name):
     file.write_bytes(b"x")
     folder_paths.filename_list_cache.clear()
     assert name in checkpoints.names("text") and checkpoints.find("text", name) == file
+    kind = "a safetensors file" if name.lower().endswith(".safetensors") else "holds only weights"
+    assert kind in networks.LoadTextPrior.validate_inputs(checkpoint=name), "read as what its ending says"
 
 
 def test_folders_of_any_name_can_be_chosen(models, made):
