@@ -27,7 +27,7 @@ def straight_colors(rgb: Tensor, alpha: Tensor) -> tuple[Tensor, list[str]]:
     """(rgb [H, W, 3], remarks): divided by alpha [H, W] where a soft edge is multiplied by it, which leaves dark rims.
 
     Told by two signs: no color of the edge is brighter than its coverage, and dividing brings the edge at least twice as
-    near to the solid pixels beside it.
+    near to the solid pixels beside it, or four times as near on average, where a pattern hides it from pixel to pixel.
     """
     edge = (alpha > PARTLY[0]) & (alpha < PARTLY[1])
     if int(edge.sum()) < FEW or float((rgb.amax(-1) <= alpha + 0.01)[edge].float().mean()) < 0.99:
@@ -38,7 +38,9 @@ def straight_colors(rgb: Tensor, alpha: Tensor) -> tuple[Tensor, list[str]]:
     divided = torch.where(alpha[..., None] > 0, rgb / alpha[..., None].clamp_min(1 / 255), rgb).clamp(0, 1)
     before, after = (float((colors - beside).abs().mean(-1)[edge].mean()) for colors in (rgb, divided))
     if before < DARKER or after > BETTER * before:
-        return rgb, []
+        darker, still = (float((beside - colors)[edge].mean()) for colors in (rgb, divided))
+        if darker < DARKER or abs(still) > BETTER / 2 * darker:
+            return rgb, []
     return divided, ["the colors of the soft edge were multiplied by its alpha (premultiplied); they were divided again"]
 
 

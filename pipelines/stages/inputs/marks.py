@@ -13,6 +13,7 @@ Marks = Literal["auto", "background", "object"]
 MARKS = get_args(Marks)
 MOSTLY = 0.5  # of the border's pixels; an object seldom touches as much, and a background seldom less
 CORNERS = 0.1  # of the picture; marks in its corners that are smaller say nothing
+SPECK = 0.001  # of the picture; several marks that are all smaller say nothing
 SURELY = 0.75  # all four sides: no object that can be lifted lies there
 
 
@@ -35,6 +36,8 @@ def object_mask(mask: Tensor | None, marks: Marks = "auto", close: bool = False)
         return None, [f"the mask marks nothing (at most {top:.1%}) and was left aside"] if top > 0 else []
     if marks != "object" and not close and (corners := corner_share(mask)):
         return None, [f"the mask marks only {corners:.1%} of the picture, in its corners, and was left aside"]
+    if marks != "object" and not close and (count := specks(mask)):
+        return None, [f"the mask marks only {count} specks and was left aside"]
     share = border_share(mask)
     if marks == "auto":
         marks = "background" if share > MOSTLY else "object"
@@ -64,17 +67,30 @@ def corner_share(mask: Tensor) -> float:
 
     Rounded corners of screenshots and cards, a logo's place; an object that is cut off at a corner is larger.
     """
+    marked, labels = _little(mask)
+    if labels is None:
+        return 0.0
+    hanging = torch.stack([labels[y, x] for y in (0, -1) for x in (0, -1)]).unique()
+    return float(marked.float().mean()) if bool(torch.isin(labels[marked], hanging[hanging > 0]).all()) else 0.0
+
+
+def specks(mask: Tensor) -> int:
+    """How many marks there are, if there are several and each of them is a speck (holes of an export, dust); else 0."""
+    marked, labels = _little(mask)
+    areas = torch.zeros(0) if labels is None else torch.bincount(labels[marked])
+    return int((areas > 0).sum()) if int((areas > 0).sum()) > 1 and int(areas.max()) < SPECK * marked.numel() else 0
+
+
+def _little(mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(what a mask marks [H, W] bool, numbers of its parts [H, W] from 1 on, or None where it is much or one of several)."""
     from scipy import ndimage
 
     marked = mask.reshape(-1, *mask.shape[-2:])[0] > 0.5
-    share = float(marked.float().mean())
-    if len(mask.reshape(-1, *mask.shape[-2:])) > 1 or not 0 < share < CORNERS:
-        return 0.0
+    if len(mask.reshape(-1, *mask.shape[-2:])) > 1 or not 0 < float(marked.float().mean()) < CORNERS:
+        return marked, None
     found = ndimage.label(marked.numpy())
     assert isinstance(found, tuple)  # labels and their number: no output array was given
-    labels = torch.from_numpy(found[0])
-    hanging = torch.stack([labels[y, x] for y in (0, -1) for x in (0, -1)]).unique()
-    return share if bool(torch.isin(labels[marked], hanging[hanging > 0]).all()) else 0.0
+    return marked, torch.from_numpy(found[0]).long()
 
 
 def _coverage(mask: Tensor, marks: Marks) -> Tensor:

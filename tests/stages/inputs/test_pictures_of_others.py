@@ -107,6 +107,16 @@ def test_almost_opaque_pictures(alpha):
         assert float(view.views.alpha.max()) == 1
 
 
+def test_holes_of_an_export_are_no_mask():
+    """A few transparent pixels here and there; one mark alone is still named as too small an object."""
+    alpha = 1 - (torch.rand(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1)) < 0.004).float()
+    _, report = loaded(drawn(0.9), alpha)
+    assert "specks and was left aside" in report and SIZE in report
+    one = torch.zeros(1, HEIGHT, WIDTH)
+    one[0, 30:32, 30:33] = 1
+    assert object_mask(one)[0] is not None
+
+
 # ------------------------------------------------------------------------------------- see-through
 
 
@@ -167,6 +177,18 @@ def test_premultiplied_edges_get_their_colors_back(color, radius):
     seen = view.views.alpha[0] > 0.2
     assert float((view.views.rgb[0][seen] - torch.as_tensor(color)).abs().max()) < 0.03
     assert "premultiplied" not in loaded(straight, alpha)[1], "straight colors stay"
+
+
+def test_premultiplied_patterns_get_their_colors_back():
+    """Stripes and noise change more from pixel to pixel than the soft edge; dark objects with straight colors stay."""
+    alpha = soft(covered(), 2)
+    noise = 0.3 + 0.7 * torch.rand(HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(0))
+    stripes = (0.35 + 0.6 * (torch.arange(WIDTH) // 3 % 2))[None, :, None].expand(HEIGHT, -1, 3)
+    for straight in (noise, stripes):
+        given = ((straight * alpha[..., None] * 255).round() / 255)
+        assert "premultiplied" in loaded(given, (alpha * 255).round() / 255)[1]
+        assert "premultiplied" not in loaded(straight, alpha)[1]
+    assert "premultiplied" not in loaded(0.1 * noise, alpha)[1]
 
 
 # --------------------------------------------------------------------------------- transparent corners
