@@ -18,6 +18,7 @@ Canonicalizer, Load Multi-View Network and Load S-LRM.  ``--recipe embedded`` is
 """
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--stages", nargs="+", choices=STAGES, help="only these; default: all of the recipe")
     parser.add_argument("--recipe", choices=RECIPES, help="how S-LRM is taught; default: toybox embedded, folder paper")
     parser.add_argument("--count", type=int, help=f"at most so many characters; of the toybox {TOYS}")
+    parser.add_argument("--held-out", type=float, default=0.0, help="share of the characters to set aside; paper: 0.01")
     parser.add_argument("--size", type=int, default=64, help="pixels per side of the views, a multiple of 16")
     parser.add_argument("--poses", type=int, default=1, help="pictures in other poses per character")
     parser.add_argument("--arms", type=int, default=0, help="variants per character with other arm angles")
@@ -96,18 +98,36 @@ def run(args, slrm_config=None, record: bool = True) -> Path:
         raise SystemExit(f"--size must be a multiple of 16, got {args.size}")
     torch.manual_seed(7)  # network initialization only; batches use generators of their own
     count = args.count or (TOYS if args.source == "toybox" else None)
-    subjects = subjects_of(args.source, count)
+    subjects, aside = set_aside(subjects_of(args.source, count), args.held_out)
     unposed = sum(not s.poses for s in subjects)
     print(f"{len(subjects)} characters" + (f", {unposed} of them in A-pose only" if unposed else ""), flush=True)
+    if aside:
+        print(f"{len(aside)} held out: {', '.join(str(s.key) for s in aside[:5])}{' ...' * (len(aside) > 5)}", flush=True)
     weights = args.weights or args.work / "weights"
     weights.mkdir(parents=True, exist_ok=True)
     for name in stages_of(args):
         STAGE[name](args, subjects, weights, slrm_config)
     if record:
         told = {"size": [args.size, round(args.size * character_bank.WIDE)], "characters": len(subjects),
-                "source": "toybox" if args.source == "toybox" else Path(args.source).name}
+                "source": "toybox" if args.source == "toybox" else Path(args.source).name,
+                **({"held_out": [str(s.key) for s in aside]} if aside else {})}
         (weights / "characters.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
     return weights
+
+
+def set_aside(subjects: list[Subject], share: float) -> tuple[list[Subject], list[Subject]]:
+    """(to train on, held out): ``share`` of all, at least one where it is above 0; SystemExit where none would be trained on.
+
+    Chosen by the characters' own keys, in whatever order they come.
+    """
+    if not 0 <= share < 1:
+        raise SystemExit(f"--held-out must be a share from 0 to below 1, got {share}")
+    count = max(1, round(share * len(subjects))) if share else 0
+    if count >= len(subjects):
+        raise SystemExit(f"--held-out {share:g} of {len(subjects)} characters leaves none to train on")
+    ranked = sorted(subjects, key=lambda s: hashlib.sha256(str(s.key).encode()).hexdigest())
+    aside = {id(s) for s in ranked[:count]}
+    return [s for s in subjects if id(s) not in aside], [s for s in subjects if id(s) in aside]
 
 
 def draw_views(args, subjects: list[Subject], weights, config) -> None:

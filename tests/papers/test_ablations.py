@@ -10,6 +10,7 @@ import papers_report
 import pytest
 import torch
 from helpers.counted import networks, small
+from helpers.sources import ROOT
 from helpers.tiny_stages import SIZE
 from helpers.tiny_stages import reference as _reference
 from lift123.pipelines import consistent123, magic123
@@ -61,6 +62,8 @@ def test_every_variant_differs_from_the_papers_choice_in_what_it_says():
             assert bench_runs.settings_of(variant) == bench_runs.settings_of(by_name[variant.name]), "one name, one run"
     keys = [bench_runs.digest(bench_runs.settings_of(v)) for v in by_name.values()]
     assert len(set(keys)) == len(keys), "no run twice under two names"
+    page = (ROOT / "docs" / "ablations.md").read_text(encoding="utf-8")
+    assert f"{len(keys)} different runs per object and seed serve nine tables" in page and len(suite) == 9
 
     def factors(name):
         preset = by_name[name].preset

@@ -89,6 +89,20 @@ def test_loaders_of_public_checkpoints_let_the_browser_offer_missing_files(name,
         assert api(name)[str(node["id"])]["inputs"]["checkpoint"] == node["widgets_values"][0]
 
 
+def test_loaders_of_core_carry_the_same_data():
+    """Every loader of a checkpoint in any graph, ComfyUI's own included: a name, an address and a folder."""
+    own_files = ("LoadImage", "Lift123_LoadEmbedded", "Lift123_LoadCharacterEmbedded")
+    for name in TITLES:
+        graph = ui(name)
+        inner = [node for part in graph.get("definitions", {}).get("subgraphs", []) for node in part["nodes"]]
+        for node in graph["nodes"] + inner:
+            if "Load" not in node["type"] or node["type"] in own_files:
+                continue
+            models = node["properties"]["models"]
+            assert models and all(model["url"] and model["directory"] for model in models), (name, node["type"])
+            assert models[0]["name"] == node["widgets_values"][0] or "." not in node["widgets_values"][0]
+
+
 def test_no_machine_paths():
     for path in [*FOLDER.glob("*.json"), *(FOLDER / "api").glob("*.json")]:
         text = path.read_text(encoding="utf-8")

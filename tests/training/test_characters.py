@@ -190,6 +190,23 @@ def test_every_stage_runs_on_files_and_goes_on(folder, tmp_path):
         slrm_pictures.begin(1, tmp_path / "empty", weights / "stdgen_slrm.safetensors", CONFIG)
 
 
+def test_characters_are_held_out_by_their_keys(folder, tmp_path, monkeypatch):
+    """The paper's 99 to 1; the same ones in any order; what is drawn and trained on are the others."""
+    toys = subjects.subjects_of("toybox", 100)
+    train, aside = characters.set_aside(toys, 0.01)
+    assert (len(train), len(aside)) == (99, 1) and not {s.key for s in train} & {s.key for s in aside}
+    assert {s.key for s in characters.set_aside(toys[::-1], 0.01)[1]} == {s.key for s in aside}
+    assert characters.set_aside(toys, 0.0) == (toys, [])
+    for share, count, words in ((1.0, 3, "below 1"), (-0.1, 3, "below 1"), (0.5, 1, "leaves none")):
+        with pytest.raises(SystemExit, match=words):
+            characters.set_aside(toys[:count], share)
+    drawn = []
+    monkeypatch.setitem(characters.STAGE, "bank", lambda args, kept, weights, config: drawn.extend(kept))
+    weights = characters.run(arguments(folder, "--work", tmp_path, "--stages", "bank", "--held-out", "0.01"))
+    told = json.loads((weights / "characters.json").read_text())
+    assert told["characters"] == len(drawn) == 1 and len(told["held_out"]) == 1 and drawn[0].key not in told["held_out"]
+
+
 def test_folders_of_ones_own_say_their_size(tmp_path):
     from lift123.pipelines.loaders.embedded import save_module
     from lift123.pipelines.networks.stdgen.slrm import Slrm
