@@ -10,6 +10,7 @@ OURS = "Lift123_"
 # Nodes of ComfyUI that are not in its nodes.py -> the module that has them.
 EXTRAS = {
     "Preview3D": "comfy_extras.nodes_load_3d",
+    "MaskToImage": "comfy_extras.nodes_mask",
     **dict.fromkeys(("LoadBackgroundRemovalModel", "RemoveBackground"), "comfy_extras.nodes_bg_removal"),
     **dict.fromkeys(("LoadMoGeModel", "MoGeInference", "MoGeRender"), "comfy_extras.nodes_moge"),
 }

@@ -16,8 +16,8 @@ PICTURES_ONLY = {"ablation_hifi123_angles", "ablation_weight_curves", "distillat
                  "text_to_3d", "three_photos", "ablation_hifi123",
                  "hifi123_inversion", "hifi123_novel_views", "hifi123_rgnv_enhance"}
 NAMES = sorted(TITLES)
-CORE_NODES = {"LoadImage", "PreviewImage", "Preview3D", "MarkdownNote", "LoadBackgroundRemovalModel", "RemoveBackground",
-              "LoadMoGeModel", "MoGeInference", "MoGeRender"}
+CORE_NODES = {"LoadImage", "MaskToImage", "PreviewImage", "Preview3D", "MarkdownNote", "LoadBackgroundRemovalModel",
+              "RemoveBackground", "LoadMoGeModel", "MoGeInference", "MoGeRender"}
 
 
 # ---------------------------------------------------------------------------------------- files

@@ -73,8 +73,11 @@ def test_other_graphs_use_the_quickstarts_numbers():
     from lift123.pipelines.hifi123 import QUICKSTART
 
     views = QUICKSTART.views
-    for name, count in (("hifi123_novel_views", 1), ("hifi123_rgnv_enhance", 1), ("ablation_hifi123", 4)):
-        nodes = [n["inputs"] for n in api(name).values() if n["class_type"] == "Lift123_RgnvEnhance"]
+    for name, count in (("hifi123_novel_views", 1), ("hifi123_rgnv_enhance", 3), ("ablation_hifi123", 4)):
+        nodes = [{**n["inputs"]} for n in api(name).values() if n["class_type"] == "Lift123_RgnvEnhance"]
+        if name == "hifi123_rgnv_enhance":
+            assert [n["rungs"] for n in nodes] == [views.rungs, views.rungs, 4], "supplementary Fig. 3"
+            nodes[2]["rungs"] = views.rungs
         wanted = (views.steps, views.rungs, views.guidance, views.space)
         assert [(n["steps"], n["rungs"], n["guidance"], n["space"]) for n in nodes] == [wanted] * count
     prompt = api("hifi123_texture_mesh")
@@ -91,6 +94,15 @@ def test_the_ablation_shows_every_variant_of_the_same_views():
     nodes = [dict(n["inputs"]) for n in api("ablation_hifi123").values() if n["class_type"] == "Lift123_RgnvEnhance"]
     assert sorted(n.pop("ablation") for n in nodes) == sorted(ABLATION)
     assert all(n == nodes[0] for n in nodes)
+
+
+def test_less_depth_and_fewer_rungs_stand_beside_the_whole():
+    """The paper's supplementary Figs. 2 and 3: the outline for depth, a smaller step l; all else is the same."""
+    prompt = api("hifi123_rgnv_enhance")
+    whole, outline, few = (n["inputs"] for n in prompt.values() if n["class_type"] == "Lift123_RgnvEnhance")
+    made = prompt[outline["depth"][0]]
+    assert made["class_type"] == "MaskToImage" and made["inputs"]["mask"] == whole["mask"]
+    assert {k for k in whole if whole[k] != outline[k]} == {"depth"} and {k for k in whole if whole[k] != few[k]} == {"rungs"}
 
 
 def test_hifi123_names_its_checkpoints():
@@ -140,7 +152,7 @@ def test_painting_a_mesh_keeps_every_triangle(comfy, weights):  # noqa: F811
     assert {"Mesh import", "DMTet refine"} <= set(manifest["timings_seconds"])
 
 
-@pytest.mark.parametrize("name, counts", [("hifi123_novel_views", [2, 2, 2]), ("hifi123_rgnv_enhance", [2]),
+@pytest.mark.parametrize("name, counts", [("hifi123_novel_views", [2, 2, 2]), ("hifi123_rgnv_enhance", [2] * 3),
                                           ("ablation_hifi123", [2] * 4), ("hifi123_inversion", [4, 4, 6])])
 def test_graphs_of_pictures_run_in_comfyui(comfy, weights, name, counts):  # noqa: F811
     prompt = changed(api(name), **TINY)
