@@ -103,6 +103,18 @@ def test_loaders_of_core_carry_the_same_data():
             assert models[0]["name"] == node["widgets_values"][0] or "." not in node["widgets_values"][0]
 
 
+@pytest.mark.parametrize("name", ["consistent123", "magic123", "hifi123", "stdgen", "stdgen_edit"])
+def test_graphs_of_papers_end_in_a_measurement(name):
+    """Evaluate has what they made and a CLIP network, and its table is shown."""
+    prompt = api(name)
+    (key,) = (key for key, node in prompt.items() if node["class_type"] == "Lift123_Evaluate")
+    given = prompt[key]["inputs"]
+    assert prompt[given["clip"][0]]["class_type"] == "Lift123_LoadClip" and isinstance(given["source"], list)
+    wired = [node["class_type"] for node in prompt.values() if any(v[:1] == [key] for v in node["inputs"].values()
+                                                                  if isinstance(v, list))]
+    assert "PreviewImage" in wired and ("Lift123_BakeExport" in wired or name.startswith("stdgen"))
+
+
 def test_no_machine_paths():
     for path in [*FOLDER.glob("*.json"), *(FOLDER / "api").glob("*.json")]:
         text = path.read_text(encoding="utf-8")
