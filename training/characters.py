@@ -102,7 +102,8 @@ def run(args, slrm_config=None, record: bool = True) -> Path:
     unposed = sum(not s.poses for s in subjects)
     print(f"{len(subjects)} characters" + (f", {unposed} of them in A-pose only" if unposed else ""), flush=True)
     if aside:
-        print(f"{len(aside)} held out: {', '.join(str(s.key) for s in aside[:5])}{' ...' * (len(aside) > 5)}", flush=True)
+        some = ", ".join(str(s.key) for s in aside[:5])
+        print(f"{len(aside)} held out: {some}{' ...' * (len(aside) > 5)}", flush=True)
     weights = args.weights or args.work / "weights"
     weights.mkdir(parents=True, exist_ok=True)
     for name in stages_of(args):
@@ -116,8 +117,9 @@ def run(args, slrm_config=None, record: bool = True) -> Path:
 
 
 def set_aside(subjects: list[Subject], share: float) -> tuple[list[Subject], list[Subject]]:
-    """(to train on, held out): ``share`` of all, at least one where it is above 0; SystemExit where none would be trained on.
+    """(to train on, held out): ``share`` of all, at least one where it is above 0.
 
+    SystemExit where none would be left to train on.
     Chosen by the characters' own keys, in whatever order they come.
     """
     if not 0 <= share < 1:

@@ -33,7 +33,7 @@ def files_beside(folder: Path) -> Beside:
 
 
 def _in_other_letters(root: Path, name: str) -> Path:
-    """The path below ``root`` that ``name`` is in large or small letters: Windows does not tell Wood.PNG from wood.png."""
+    """The path below ``root`` that is ``name`` but for large and small letters, which Windows does not tell apart."""
     at, parts = root, Path(name).parts
     if Path(name).is_absolute() or ".." in parts:
         return Path(name)

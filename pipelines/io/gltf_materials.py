@@ -71,11 +71,11 @@ class Materials:
         return Look(tuple(factor[:3]), picture, wraps), coordinates, affine
 
     def _source(self, material: Entry) -> tuple[list[float], Entry | None]:
-        """(factor [4] linear, texture reference or None) of what stands for the base color: the first that is not black."""
+        """(factor [4] linear, texture reference or None) of what stands for the base color: the first not black."""
         gloss = material.extension("KHR_materials_pbrSpecularGlossiness")
         pbr = material.inner("pbrMetallicRoughness")
-        choices = self._glossy(gloss) if gloss is not None else [
-            (pbr.numbers("baseColorFactor", 4, _WHITE), pbr.inner("baseColorTexture") if "baseColorTexture" in pbr else None)]
+        base = pbr.inner("baseColorTexture") if "baseColorTexture" in pbr else None
+        choices = [(pbr.numbers("baseColorFactor", 4, _WHITE), base)] if gloss is None else self._glossy(gloss)
         glow = material.numbers("emissiveFactor", 3, _BLACK)
         if not any(glow):
             return self._lightest(choices)

@@ -20,8 +20,8 @@ from .text_lines import joined
 _OPTIONS = {"-blendu": 1, "-blendv": 1, "-bm": 1, "-boost": 1, "-cc": 1, "-clamp": 1, "-imfchan": 1, "-mm": 2, "-o": 3,
             "-s": 3, "-t": 3, "-texres": 1, "-type": 1}
 _NUMBERS = ("-o", "-s", "-t")
-_DROPPED = {"map_bump": "bump map", "bump": "bump map", "norm": "normal map", "map_ks": "gloss map", "map_pr": "roughness map",
-            "map_pm": "metal map", "map_d": "transparency", "disp": "displacement map"}
+_DROPPED = {"map_bump": "bump map", "bump": "bump map", "norm": "normal map", "map_ks": "gloss map",
+            "map_pr": "roughness map", "map_pm": "metal map", "map_d": "transparency", "disp": "displacement map"}
 
 
 @dataclass
@@ -51,7 +51,8 @@ class Material:
 
     def moved(self, uvs: Tensor) -> Tensor:
         """Texture coordinates (v downwards) as the picture's options, whose v grows upwards, move them."""
-        up = torch.stack([uvs[:, 0], 1 - uvs[:, 1]], -1) * torch.tensor(self.lies.scale) + torch.tensor(self.lies.offset)
+        up = torch.stack([uvs[:, 0], 1 - uvs[:, 1]], -1)
+        up = up * torch.tensor(self.lies.scale) + torch.tensor(self.lies.offset)
         return torch.stack([up[:, 0], 1 - up[:, 1]], -1)
 
     def look(self) -> Look:

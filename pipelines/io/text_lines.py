@@ -7,13 +7,13 @@ import re
 from .limits import TEXT_BYTES
 
 _MARKS = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-_UTF8_MARK = b"\xef\xbb\xbf"
+_UTF8_MARKS = re.compile(rb"(?:\xef\xbb\xbf)+")
 _CONTINUED = re.compile(r"\\[ \t]*(\n|\Z)")
 _OPEN_COMMENT = re.compile(r"^[^#\n]*#[^\n]*\\[ \t]*$", re.MULTILINE)
 
 
 def decode_text(data: bytes) -> str:
-    """Text of a file of unknown encoding: by its byte order mark, else UTF-8, else Windows' western one; without marks."""
+    """Text of a file of unknown encoding, without marks: by its mark, else UTF-8, else Windows' western letters."""
     kind = _marked(data)
     if kind:
         text = data.decode(kind, errors="replace")
@@ -27,10 +27,9 @@ def decode_text(data: bytes) -> str:
 
 def without_mark(data: bytes) -> bytes:
     """The bytes of a file without its byte order mark, as UTF-8; files without one stay as they are."""
-    if data[:3] == _UTF8_MARK:
-        while data[:3] == _UTF8_MARK:
-            data = data[3:]
-        return data
+    marks = _UTF8_MARKS.match(data)
+    if marks:
+        return data[marks.end() :]
     return decode_text(data).encode() if _marked(data) and len(data) <= TEXT_BYTES else data
 
 

@@ -34,7 +34,8 @@ _BAGGAGE = re.compile(
 # The format before torch 1.6 has no table of contents to be compared with the pattern: what it may carry, by name.
 _OLD_BAGGAGE = (
     *(f"builtins.{kind}" for kind in ("dict", "list", "tuple", "int", "float", "str", "bool", "set")),
-    "argparse.Namespace", "types.SimpleNamespace", "collections.defaultdict", "numpy.dtype", "numpy.core.multiarray.scalar",
+    "argparse.Namespace", "types.SimpleNamespace", "collections.defaultdict", "numpy.dtype",
+    "numpy.core.multiarray.scalar",
     *(f"pathlib.{kind}{system}Path" for kind in ("Pure", "") for system in ("Posix", "Windows", "")),
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")
 _REFUSAL = "a file that holds only weights"

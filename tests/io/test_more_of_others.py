@@ -1,6 +1,7 @@
 """Further mesh files as other programs and people make them: what the first lists of kinds did not hold."""
 
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -51,6 +52,16 @@ def test_a_binary_stl_may_begin_like_a_byte_order_mark():
 ], ids=["first", "before a face", "behind a face", "end of file", "CRLF"])
 def test_comments_that_end_in_a_backslash_end_with_their_line(text):
     assert area(read(text, "obj")[0]) == 1.0
+
+
+@pytest.mark.parametrize("text", [
+    MARK * 1_000_000, b"#" + b"\\ " * 1_000_000 + b"x", b"\\" * 3_000_000, (b"\\" + b" " * 1000) * 1000,
+    b"#" * 3_000_000], ids=["marks", "comment", "backslashes", "blanks", "hashes"])
+def test_marks_and_backslashes_without_end_take_no_time(text):
+    begin = time.process_time()
+    with pytest.raises(InputError, match="no faces"):
+        read(text + b"\n", "obj")
+    assert time.process_time() - begin < 3
 
 
 def test_colors_in_comments_are_told():

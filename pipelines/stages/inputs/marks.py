@@ -82,7 +82,7 @@ def specks(mask: Tensor) -> int:
 
 
 def _little(mask: Tensor) -> tuple[Tensor, Tensor | None]:
-    """(what a mask marks [H, W] bool, numbers of its parts [H, W] from 1 on, or None where it is much or one of several)."""
+    """(what a mask marks [H, W] bool, numbers of its parts [H, W] from 1 on, or None where that is much)."""
     from scipy import ndimage
 
     marked = mask.reshape(-1, *mask.shape[-2:])[0] > 0.5
