@@ -8,7 +8,7 @@ import readline from "node:readline";
 import { closeDialogs, launch, steady } from "./chromium.mjs";
 import { refuseAndHelp } from "./help.mjs";
 import { appMode, dropFiles, fitView, letters, lookAt, openGraphs, renderer, settled, viewOf } from "./looks.mjs";
-import { showStage, useResults, watchEnd } from "./parts.mjs";
+import { lookAtStage, showStage, useResults, watchEnd } from "./parts.mjs";
 import { runGraph } from "./run.mjs";
 import { showTemplates } from "./templates.mjs";
 import { lookAtViewer } from "./viewer.mjs";
@@ -140,6 +140,10 @@ async function work(page, task) {
   if (task.stage) {
     report.stage = await showStage(page, task.stage);
     await picture("stage");
+    await renderer(page, !task.vueNodes); // while it runs
+    report.stageOther = await lookAtStage(page);
+    await picture("stageOther");
+    await renderer(page, !!task.vueNodes);
   }
   if (task.results) await watchEnd(page);
   if (task.run) report.run = await runGraph(page, task, report, picture);

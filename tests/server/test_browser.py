@@ -207,10 +207,12 @@ def test_no_console_errors_of_ours(session):
 
 def test_the_template_loads_in_the_new_node_renderer(comfy, drive, tmp_path):
     """Nodes 2.0, the default of new installations, draws nodes as page elements."""
-    report = drive(comfy, tmp_path, workflow=str(graph_file(NAME)), vueNodes=True, stage=working(comfy))
+    stage = working(comfy)
+    report = drive(comfy, tmp_path, workflow=str(graph_file(NAME)), vueNodes=True, stage=stage)
     assert report["graph"]["missing"] == [] and not our_errors(report), our_errors(report)
     assert (tmp_path / "finished.png").stat().st_size > 20000
-    shows_the_stage(report["stage"], "Lift123_BakeExport")
+    shows_the_stage(report["stage"], stage["text"])
+    shows_the_stage(report["stageOther"], stage["text"])
 
 
 def working(comfy) -> dict:
@@ -227,11 +229,13 @@ def working(comfy) -> dict:
             "text": "50 % | 1 min 5 s left | 1.4 GB\nrgb 0.25 | CLIP score 0.27\nNeRF 40/80"}
 
 
-def shows_the_stage(seen: dict, where: str) -> None:
-    """Curves, their names and a surface stand in a node that is in sight: the subgraph's own node takes no widgets."""
-    assert [kind for kind, widgets in seen["nodes"] if "lift123_live" in (widgets or [])] == [where]
-    assert all(word in seen["words"] for word in ("rgb", "mask", "prior", "CLIP score 0.27"))
+def shows_the_stage(seen: dict, text: str) -> None:
+    """Text, picture, curves, their names and a surface stand in the closed subgraph's node, wholly inside of it."""
+    host = shipped(NAME)["definitions"]["subgraphs"][0]["id"]
+    assert [name for name, widgets in seen["nodes"] if "lift123_live" in (widgets or [])] == [host]
+    assert all(word in seen["words"] for word in (*text.split("\n"), "rgb", "mask", "prior", "CLIP score 0.27"))
     assert seen["inked"] >= 4 and seen["views"] == 1, "four lines in colors of their own, and ComfyUI's viewer"
+    assert seen["picture"] == 64 and min(seen["inside"]) >= 0 and min(seen["size"]) > 200, seen
 
 
 def test_a_wrong_graph_is_refused_at_its_node_and_help_leads_on(comfy, drive, tmp_path):

@@ -13,11 +13,16 @@ export const setting = (id) => app.extensionManager?.setting?.get?.(id);
 
 export const isOurs = (node) => String(node?.comfyClass ?? "").startsWith("Lift123_");
 
-/** The node that the server calls by this id; "4:7" is node 7 inside of the subgraph node 4. */
-export function nodeOf(id) {
+/**
+ * The node in the open graph in which the node of this id is in sight: itself, or the closed subgraph's node around it;
+ * itself, too, where the open graph has neither.
+ */
+export function nodeInSight(id) {
+  const open = app.canvas?.graph;
   let node, graph = app.rootGraph ?? app.graph;
   for (const part of String(id).split(":")) {
     node = graph?.getNodeById?.(Number(part)) ?? graph?.getNodeById?.(part);
+    if (node && graph === open) return node;
     graph = node?.subgraph;
   }
   return node;

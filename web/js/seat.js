@@ -1,0 +1,33 @@
+// A place for an element of ours at the end of a node, in both node renderers, also of a closed subgraph's node.
+//
+// ComfyUI's DOM widget is the way.  Some versions of its page take none on a subgraph's node: there the canvas lists the
+// widgets that the subgraph shows from inside, and Nodes 2.0 draws those alone.  Then the one node lists ours behind its own,
+// and in Nodes 2.0 the element stands at the end of the node's body.
+
+/** Adds element to node as a DOM widget; height: a function, pixels.  Undefined where the page has no such widgets. */
+export function addSeat(node, name, element, height) {
+  const widget = node.addDOMWidget?.(name, name, element, { serialize: false, hideOnZoom: false, getMinHeight: height,
+    getMaxHeight: height, getValue: () => "", setValue: () => {} });
+  if (!widget) return undefined;
+  widget.serialize = false;
+  const listed = Object.getOwnPropertyDescriptor(node, "widgets");
+  if (listed?.get && !node.widgets.some((other) => other.name === name)) {
+    Object.defineProperty(node, "widgets", { ...listed, get: () => [...listed.get.call(node), widget] });
+  }
+  return widget;
+}
+
+// Turning a surface is no dragging of the node.
+function keepPointer(element) {
+  if (element.dataset.kept) return;
+  element.dataset.kept = "true";
+  for (const type of ["pointerdown", "pointermove", "pointerup"]) element.addEventListener(type, (event) => event.stopPropagation());
+}
+
+/** Puts element where it is seen, if the page does not do so by itself. */
+export function takeSeat(node, element) {
+  const body = element.isConnected ? undefined : document.querySelector(`[data-testid="node-body-${node.id}"]`);
+  if (!body || !node.isSubgraphNode?.()) return;
+  keepPointer(element);
+  body.append(element);
+}
