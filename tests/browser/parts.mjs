@@ -26,7 +26,7 @@ export async function showStage(page, { node, file, text }) {
 export async function lookAtStage(page) {
   await steady(page, () => document.querySelector('[data-lift123="live"]')?.getBoundingClientRect().toJSON());
   return page.evaluate(() => {
-    const panel = document.querySelector('[data-lift123="live"]'), canvas = panel.querySelector("canvas");
+    const panel = document.querySelector('[data-lift123="live"]'), canvas = panel.querySelector('[data-lift123="curve"]');
     const { app } = window.comfyAPI.app, host = app.graph.nodes.find((n) => n.isSubgraphNode?.());
     const element = document.querySelector(`[data-node-id="${host.id}"]`), { scale } = app.canvas.ds;
     const [left, top] = app.canvas.convertOffsetToCanvas?.(host.pos) ?? app.canvas.ds.convertOffsetToCanvas(host.pos);

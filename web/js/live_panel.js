@@ -7,7 +7,7 @@ const CURVE = 110, VIEW = 190, BESIDE = 150, LEGEND = 66; // pixels: curve alone
 const WORDS = 64; // a closed subgraph's text: state, losses, iteration; longer lines wrap and are cut
 const TEXT = 44; // what the node's text needs beyond its two lines
 const NARROW = 320; // nodes with less room show the view below the curve
-const GAP = 4;
+const GAP = 4, SEAM = 20; // between our rows; what ComfyUI keeps free above and below a DOM widget on the canvas
 const panels = new WeakMap(), pictured = new Set();
 
 function element(style, kind = "div") {
@@ -37,6 +37,7 @@ function build(node) {
     "canvas");
   const legend = element(`flex:none; height:${LEGEND}px; overflow:hidden; display:flex; flex-wrap:wrap; align-content:flex-start;` +
     "column-gap:10px; font:11px/13px sans-serif;");
+  canvas.dataset.lift123 = "curve";
   row.append(canvas);
   whole.append(row, legend);
   whole.dataset.lift123 = "live";
@@ -57,7 +58,7 @@ export function panelOf(node) {
   const known = panels.get(node);
   if (known) return known;
   const panel = build(node);
-  if (!addSeat(node, NAME, panel.whole, () => heightOf(panel))) return undefined;
+  if (!addSeat(node, NAME, panel.whole, () => heightOf(panel) + (panel.outside ? SEAM : 0))) return undefined;
   panels.set(node, panel);
   fit(panel);
   return panel;

@@ -17,17 +17,16 @@ export function addSeat(node, name, element, height) {
   return widget;
 }
 
-// Turning a surface is no dragging of the node.
-function keepPointer(element) {
-  if (element.dataset.kept) return;
-  element.dataset.kept = "true";
-  for (const type of ["pointerdown", "pointermove", "pointerup"]) element.addEventListener(type, (event) => event.stopPropagation());
+// Below all else in the node's body, with its margin.  Turning a surface is no dragging of the node.
+function corner(body) {
+  const made = Object.assign(document.createElement("div"), { style: "padding:0 12px;" });
+  for (const type of ["pointerdown", "pointermove", "pointerup"]) made.addEventListener(type, (event) => event.stopPropagation());
+  body.append(made);
+  return made;
 }
 
 /** Puts element where it is seen, if the page does not do so by itself. */
 export function takeSeat(node, element) {
   const body = element.isConnected ? undefined : document.querySelector(`[data-testid="node-body-${node.id}"]`);
-  if (!body || !node.isSubgraphNode?.()) return;
-  keepPointer(element);
-  body.append(element);
+  if (body && node.isSubgraphNode?.()) corner(body).append(element);
 }
