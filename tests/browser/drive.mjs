@@ -117,7 +117,7 @@ async function lookAround(page, task, picture) {
     report.afterOther = { nodes: await settled(page), letters: await letters(page) };
     await picture("other_renderer");
   }
-  if (task.appMode) report.app = await appMode(page, picture);
+  if (task.appMode) report.app = await appMode(page, picture, !!task.run);
   if (task.results) { // adds nodes
     report.ended = await page.evaluate(() => window.__ended);
     report.results = await useResults(page);

@@ -63,14 +63,19 @@ export async function lookAt(page, view) {
   await steady(page, () => [...document.querySelectorAll("[data-node-id]")].map((e) => Object.values(e.getBoundingClientRect().toJSON())));
 }
 
-// The form of a graph: what it says.  The graph is in sight again afterwards.
-export async function appMode(page, picture) {
+// The form of a graph: what it says, and what stands large in its area for results, with its name.  The graph is in sight again
+// afterwards.
+export async function appMode(page, picture, afterRun) {
   const toggle = () => page.evaluate(() => window.comfyAPI.app.app.extensionManager.command.execute("Comfy.ToggleLinear"));
   const look = () => ({ text: document.body.innerText,
-    values: [...document.querySelectorAll("input, textarea")].map((e) => e.value) });
+    values: [...document.querySelectorAll("input, textarea")].map((e) => e.value),
+    shown: [...document.querySelectorAll('[data-testid="linear-center-panel"] :is(canvas, img)')].map((e) => e.clientHeight) });
   const before = (await page.evaluate(look)).text;
   await toggle();
   await page.waitForFunction((graph) => document.body.innerText !== graph, before);
+  if (afterRun) { // core asks the server what came of it, then opens its viewer
+    await page.waitForFunction(() => document.querySelector('[data-testid="linear-center-panel"] canvas')?.clientHeight > 300);
+  }
   const seen = await steady(page, look);
   await picture("app");
   await toggle();

@@ -151,6 +151,7 @@ def test_app_mode_is_a_form_of_the_quickstart(session):
     said = session["app"]["text"] + " ".join(session["app"]["values"])
     for word in ("prompt", "quality", "seed", "a pink bear striped with brown"):
         assert word in said, said
+    assert max(session["app"]["shown"]) > 300 and ".glb" in session["app"]["text"], "the result of the run before, in the viewer"
 
 
 def test_blueprints_open_and_are_listed(comfy, session):

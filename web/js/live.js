@@ -5,7 +5,7 @@ import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { drawCurve, linesOf, writeLegend } from "./curve.js";
 import { addView, dropPictures, dropView, panelOf, setPicture, setText } from "./live_panel.js";
-import { addressOf, nodeInSight } from "./page.js";
+import { addressOf, isOurs, nodeInSight, pathTo } from "./page.js";
 import { takeSeat } from "./seat.js";
 
 let view; // the one that shows a surface: {panel, box, viewer}; a page has few WebGL contexts
@@ -19,9 +19,10 @@ async function shownAt(id) {
   return panel;
 }
 
-// Is this the id of a node inside of a subgraph that is not open?
+// Is this the id of a node of ours inside of a subgraph that is not open?
 function isInside(id) {
-  return String(id).includes(":") && !!nodeInSight(id)?.isSubgraphNode?.();
+  const inner = pathTo(id).at(-1);
+  return !!inner && isOurs(inner) && nodeInSight(id) !== inner;
 }
 
 async function onCurve({ detail }) {
