@@ -13,7 +13,7 @@ import { runGraph } from "./run.mjs";
 import { showTemplates } from "./templates.mjs";
 import { lookAtViewer } from "./viewer.mjs";
 
-const pages = new Map(); // address of a server -> its page
+const pages = new Map(); // address of a server and folder of another page than its own -> that page
 let browser, report; // the present task's
 
 // What a page says goes into the report of the task that is at work.
@@ -27,7 +27,17 @@ function listen(page) {
   });
 }
 
-async function openPage(url) {
+// The page's own files come from a folder, as a server with --front-end-root gives them; the rest from the server.
+async function bringPage(page, url, folder) {
+  await page.context().grantPermissions(["local-network-access"]); // a file that no server sent is a stranger to ours
+  await page.route((asked) => asked.origin === new URL(url).origin, (route) => {
+    const name = decodeURIComponent(new URL(route.request().url()).pathname);
+    const file = path.join(folder, name === "/" ? "index.html" : name);
+    return fs.existsSync(file) && fs.statSync(file).isFile() ? route.fulfill({ path: file }) : route.fallback();
+  });
+}
+
+async function openPage({ url, page: folder }) {
   // A first visit opens a tutorial over whatever is loaded, at a time of its own.
   await fetch(`${url}/settings/Comfy.TutorialCompleted`, { method: "POST", body: "true" });
   const page = await browser.newPage({ viewport: { width: 1600, height: 1000 }, reducedMotion: "reduce" });
@@ -36,6 +46,7 @@ async function openPage(url) {
   // Nothing outside this machine may be needed.
   await page.route((asked) => !["127.0.0.1", "localhost"].includes(asked.hostname) && asked.protocol.startsWith("http"),
     (route) => route.abort());
+  if (folder) await bringPage(page, url, folder);
   await page.goto(url, { waitUntil: "domcontentloaded" });
   await page.waitForFunction(() => {
     const app = window.comfyAPI?.app?.app;
@@ -103,6 +114,7 @@ async function open(page, task, picture) {
     await picture("clicked");
   }
   report.text = await page.evaluate(() => document.body.innerText);
+  report.scripts = await page.evaluate(() => [...document.scripts].map((script) => script.src.split("/").pop()).filter(Boolean));
   report.set = await setWidgets(page, task.widgets);
 }
 
@@ -160,8 +172,9 @@ async function work(page, task) {
 async function answer(task) {
   report = { errors: [], failedRequests: [], steps: [], thumbnails: {} };
   try {
-    if (!pages.has(task.url)) pages.set(task.url, await openPage(task.url));
-    await work(pages.get(task.url), task);
+    const key = `${task.url} ${task.page ?? ""}`;
+    if (!pages.has(key)) pages.set(key, await openPage(task));
+    await work(pages.get(key), task);
   } catch (error) {
     report.crash = String(error.stack || error);
     const crashed = browser.contexts().flatMap((c) => c.pages());

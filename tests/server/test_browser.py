@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.page import colorful, driver, our_errors, pixels
-from lift123.launcher import jobs, settings
+from lift123.launcher import browser, jobs, settings
 from lift123.launcher.shipped import TITLES, graph_file, twin_file
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -237,6 +237,29 @@ def shows_the_stage(seen: dict, text: str) -> None:
     assert all(word in seen["words"] for word in (*text.split("\n"), "rgb", "mask", "prior", "CLIP score 0.27"))
     assert seen["inked"] >= 4 and seen["views"] == 1, "four lines in colors of their own, and ComfyUI's viewer"
     assert seen["picture"] == 64 and min(seen["inside"]) >= 0 and min(seen["size"]) > 200, seen
+
+
+def test_a_newer_page_opens_todays_graphs_without_complaint(comfy, drive, tmp_path):
+    """Nothing is missing, the same is sent, a closed method shows its stage; the files are another release's of the page."""
+    page = browser.newer_page(settings.default_paths())
+    assert (page / "index.html").exists(), "python3 launch.py test installs it"
+    stage = working(comfy)
+    report = drive(comfy, tmp_path, page=str(page), vueNodes=True, workflow=str(graph_file(NAME)), stage=stage,
+                   graphs=[{"file": "magic123", "data": shipped("magic123")}])  # many nodes, choices by wire
+    assert {path.name for path in (page / "assets").glob("index-*.js")} & set(report["scripts"]), "it is that page"
+    assert not our_errors(report), our_errors(report)
+    shows_the_stage(report["stage"], stage["text"])
+    shows_the_stage(report["stageOther"], stage["text"])
+    sent = {NAME: report["graph"], **{entry["file"]: entry for entry in report["graphs"]}}
+    for name, seen in sent.items():
+        twin = json.loads(twin_file(name).read_text(encoding="utf-8"))
+        assert seen["missing"] == [] and ours_in(seen["api"]) == ours_in(twin), name
+
+
+def ours_in(prompt: dict) -> dict:
+    """The pack's nodes of a prompt: type and inputs by id."""
+    return {key: (node["class_type"], node["inputs"]) for key, node in prompt.items()
+            if node["class_type"].startswith("Lift123_")}
 
 
 def test_a_wrong_graph_is_refused_at_its_node_and_help_leads_on(comfy, drive, tmp_path):
