@@ -7,7 +7,7 @@ import path from "node:path";
 import readline from "node:readline";
 import { closeDialogs, launch, steady } from "./chromium.mjs";
 import { refuseAndHelp } from "./help.mjs";
-import { appMode, dropFiles, fitView, letters, lookAt, openGraphs, renderer, settled, viewOf } from "./looks.mjs";
+import { appMode, dropFiles, fitView, letters, lookAt, openGraphs, picturesOf, renderer, settled, viewOf } from "./looks.mjs";
 import { lookAtStage, showStage, useResults, watchEnd } from "./parts.mjs";
 import { runGraph } from "./run.mjs";
 import { showTemplates } from "./templates.mjs";
@@ -121,11 +121,13 @@ async function open(page, task, picture) {
 // What is looked at once a graph has run.
 async function lookAround(page, task, picture) {
   if (task.look) report.after = { nodes: await settled(page) };
+  if (task.pictures) report.pictures = await picturesOf(page, task.pictures);
   await picture("finished");
   if (task.viewer) report.viewerBoxes = await lookAtViewer(page, task.viewer, picture);
   if (task.look) {
     await renderer(page, !task.vueNodes);
     await lookAt(page, report.before.view);
+    if (task.pictures) report.picturesOther = await picturesOf(page, task.pictures);
     report.afterOther = { nodes: await settled(page), letters: await letters(page) };
     await picture("other_renderer");
   }

@@ -63,6 +63,22 @@ export async function lookAt(page, view) {
   await steady(page, () => [...document.querySelectorAll("[data-node-id]")].map((e) => Object.values(e.getBoundingClientRect().toJSON())));
 }
 
+// Pictures of files of this name in nodes: [{file, width, height, below}], pixels at zoom 1; below: their distance from the lower
+// edge of their node.  Those that are not drawn, and the page's own small ones, are left out.
+export async function picturesOf(page, name) {
+  return steady(page, (word) => {
+    const { app } = window.comfyAPI.app, { scale, offset } = app.canvas.ds, bounds = app.canvas.canvas.getBoundingClientRect();
+    const node = app.graph.nodes[0], element = document.querySelector(`[data-node-id="${node.id}"]`);
+    const edge = element ? element.getBoundingClientRect().bottom : bounds.y + (node.pos[1] + node.size[1] + offset[1]) * scale;
+    return [...document.querySelectorAll("img")].filter((img) => img.src.includes(word) && img.naturalWidth && img.checkVisibility())
+      .map((img) => {
+        const box = img.getBoundingClientRect();
+        return { file: new URL(img.src).searchParams.get("filename"), width: box.width / scale, height: box.height / scale,
+          below: (edge - box.bottom) / scale };
+      }).filter((entry) => entry.width > 60);
+  }, name);
+}
+
 // The form of a graph: what it says, and what stands large in its area for results, with its name.  The graph is in sight again
 // afterwards.
 export async function appMode(page, picture, afterRun) {

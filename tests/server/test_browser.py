@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.page import colorful, driver, our_errors, pixels
+from helpers.two_runs import write_two_runs
 from lift123.launcher import browser, jobs, settings
 from lift123.launcher.shipped import TITLES, graph_file, twin_file
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NAME = settings.QUICKSTART
@@ -312,6 +314,27 @@ def test_a_graph_of_former_names_opens_with_todays(comfy, drive, tmp_path):
             if node["class_type"] == "Lift123_ProjectColors":
                 expected["paint"] = "layers without colors"
             assert (sent[key]["class_type"], sent[key]["inputs"]) == (node["class_type"], expected)
+
+
+def test_two_runs_are_compared_in_their_node(comfy, drive, tmp_path):
+    """Turntables, curves and differences are all seen, inside of the node, in both renderers."""
+    write_two_runs(comfy.output / "compared", save_animation)
+    node = {"id": 1, "type": "Lift123_CompareRuns", "pos": [50, 50], "size": [300, 250], "flags": {}, "order": 0, "mode": 0,
+            "inputs": [], "outputs": [], "properties": {}, "widgets_values": ["", "", "compared", "compared/both"]}
+    (tmp_path / "compare.json").write_text(json.dumps({
+        "last_node_id": 1, "last_link_id": 0, "version": 0.4, "config": {}, "extra": {}, "groups": [], "links": [], "nodes": [node]}))
+    report = drive(comfy, tmp_path, workflow=str(tmp_path / "compare.json"), run=True, timeout=60, look=True, pictures="both_0")
+    assert report["run"]["end"] == "success" and not our_errors(report), our_errors(report)
+    for seen in (report["pictures"], report["picturesOther"]):
+        assert sorted(entry["file"].rpartition("_")[2] for entry in seen) == ["curves.png", "differences.png", "turntables.webp"]
+        assert all(min(entry["width"], entry["height"]) > 80 and entry["below"] > 0 for entry in seen), seen
+        assert max(entry["width"] for entry in seen) < 420, "none is wider than its node"
+
+
+def save_animation(pictures: torch.Tensor, path: Path) -> None:
+    """[N, H, W, 3] as a moving WebP."""
+    frames = [Image.fromarray((picture * 255).byte().numpy()) for picture in pictures]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
 
 
 def old_batch_graph() -> dict:

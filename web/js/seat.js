@@ -4,10 +4,11 @@
 // widgets that the subgraph shows from inside, and Nodes 2.0 draws those alone.  Then the one node lists ours behind its own,
 // and in Nodes 2.0 the element stands at the end of the node's body.
 
-/** Adds element to node as a DOM widget; height: a function, pixels.  Undefined where the page has no such widgets. */
-export function addSeat(node, name, element, height) {
+/** Adds element to node as a DOM widget; height: a function, pixels; more: further options of the widget.  Undefined where the
+ * page has no such widgets. */
+export function addSeat(node, name, element, height, more = {}) {
   const widget = node.addDOMWidget?.(name, name, element, { serialize: false, hideOnZoom: false, getMinHeight: height,
-    getMaxHeight: height, getValue: () => "", setValue: () => {} });
+    getMaxHeight: height, getValue: () => "", setValue: () => {}, ...more });
   if (!widget) return undefined;
   widget.serialize = false;
   const listed = Object.getOwnPropertyDescriptor(node, "widgets");
