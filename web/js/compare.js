@@ -6,7 +6,7 @@ import { addressOf } from "./page.js";
 import { addSeat } from "./seat.js";
 
 const NAME = "lift123_compared", KINDS = ["curves", "differences"];
-const HEIGHT = 300, LEAST = [420, 860]; // pixels: of both; of a node in which all can be seen
+const HEIGHT = 400, LEAST = [420, 900]; // pixels: of both; of a node in which all can be seen
 const AGAIN = [200, 600, 1500, 4000]; // milliseconds
 const boxes = new WeakMap();
 
