@@ -322,7 +322,8 @@ def test_two_runs_are_compared_in_their_node(comfy, drive, tmp_path):
     node = {"id": 1, "type": "Lift123_CompareRuns", "pos": [50, 50], "size": [300, 250], "flags": {}, "order": 0, "mode": 0,
             "inputs": [], "outputs": [], "properties": {}, "widgets_values": ["", "", "compared", "compared/both"]}
     (tmp_path / "compare.json").write_text(json.dumps({
-        "last_node_id": 1, "last_link_id": 0, "version": 0.4, "config": {}, "extra": {}, "groups": [], "links": [], "nodes": [node]}))
+        "last_node_id": 1, "last_link_id": 0, "version": 0.4, "config": {}, "extra": {}, "groups": [], "links": [],
+        "nodes": [node]}))
     report = drive(comfy, tmp_path, workflow=str(tmp_path / "compare.json"), run=True, timeout=60, look=True, pictures="both_0")
     assert report["run"]["end"] == "success" and not our_errors(report), our_errors(report)
     for seen in (report["pictures"], report["picturesOther"]):
