@@ -120,7 +120,8 @@ async function open(page, task, picture) {
 
 // What is looked at once a graph has run.
 async function lookAround(page, task, picture) {
-  if (task.look) report.after = { nodes: await settled(page) };
+  const curve = () => steady(page, () => document.querySelector('[data-lift123="curve"]')?.clientHeight);
+  if (task.look) report.after = { nodes: await settled(page), curve: await curve() };
   if (task.pictures) report.pictures = await picturesOf(page, task.pictures);
   await picture("finished");
   if (task.viewer) report.viewerBoxes = await lookAtViewer(page, task.viewer, picture);
@@ -128,7 +129,7 @@ async function lookAround(page, task, picture) {
     await renderer(page, !task.vueNodes);
     await lookAt(page, report.before.view);
     if (task.pictures) report.picturesOther = await picturesOf(page, task.pictures);
-    report.afterOther = { nodes: await settled(page), letters: await letters(page) };
+    report.afterOther = { nodes: await settled(page), letters: await letters(page), curve: await curve() };
     await picture("other_renderer");
   }
   if (task.appMode) report.app = await appMode(page, picture, !!task.run);

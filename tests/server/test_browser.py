@@ -176,6 +176,7 @@ def test_curves_and_surfaces_come_while_stages_run(session):
     curves = session["run"]["curves"]
     assert len(curves) == 3 and all(0 < curve["steps"][-1] <= curve["total"] for curve in curves.values())
     assert all({"rgb", "mask"} <= set(curve["losses"]) for curve in curves.values())
+    assert min(session[moment]["curve"] for moment in ("after", "afterOther")) > 60, "the last stage's is still in sight"
     assert session["run"]["surfaces"] and {s["file"]["type"] for s in session["run"]["surfaces"]} == {"temp"}
 
 

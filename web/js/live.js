@@ -4,7 +4,7 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { drawCurve, linesOf, writeLegend } from "./curve.js";
-import { addView, dropPictures, dropView, panelOf, setPicture, setText } from "./live_panel.js";
+import { addView, comeBack, dropPictures, dropView, panelOf, setPicture, setText } from "./live_panel.js";
 import { addressOf, isOurs, nodeInSight, pathTo } from "./page.js";
 import { takeSeat } from "./seat.js";
 
@@ -95,6 +95,9 @@ app.registerExtension({
     api.addEventListener("lift123.surface", onSurface);
     api.addEventListener("progress_text", onText);
     api.addEventListener("b_preview_with_metadata", onPicture);
+    const later = () => setTimeout(() => comeBack(app.canvas?.graph), 500); // the page goes first
+    app.ui?.settings?.addEventListener?.("Comfy.VueNodes.Enabled.change", later);
+    app.canvas?.canvas?.addEventListener?.("litegraph:set-graph", later); // into a subgraph and out again
     // what came of it is shown elsewhere; the curve and the last text stay
     for (const end of ["execution_success", "execution_error", "execution_interrupted"]) api.addEventListener(end, close);
   },

@@ -1,14 +1,14 @@
 // The element that shows a running stage: text and turning picture (in a closed subgraph's node), curve, names, surface.
 import { drawCurve } from "./curve.js";
-import { addSeat } from "./seat.js";
+import { addSeat, takeSeat } from "./seat.js";
 
 const NAME = "lift123_live";
 const CURVE = 110, VIEW = 190, BESIDE = 150, LEGEND = 66; // pixels: curve alone, view below it, both side by side, names
-const WORDS = 64; // a closed subgraph's text: state, losses, iteration; longer lines wrap and are cut
+const WORDS = 80; // a closed subgraph's text: state, losses, iteration; longer lines wrap and are cut
 const TEXT = 44; // what the node's text needs beyond its two lines
 const NARROW = 320; // nodes with less room show the view below the curve
 const GAP = 4, SEAM = 20; // between our rows; what ComfyUI keeps free above and below a DOM widget on the canvas
-const panels = new WeakMap(), pictured = new Set();
+const panels = new WeakMap(), pictured = new Set(), outsides = new Set();
 
 function element(style, kind = "div") {
   return Object.assign(document.createElement(kind), { style });
@@ -24,6 +24,7 @@ function heightOf({ outside, narrow, view, picture, words }) {
 export function fit(panel) {
   const { node, whole } = panel;
   whole.style.height = whole.style.minHeight = `${heightOf(panel)}px`;
+  if (panel.shelf) panel.shelf.style.display = panel.view || panel.picture ? "flex" : "none";
   const least = (node.computeSize?.()[1] ?? 0) + (panel.outside ? 0 : TEXT);
   node.setSize?.([node.size[0], Math.max(panel.before, least)]);
   if (panel.last) requestAnimationFrame(() => drawCurve(panel.canvas, ...panel.last)); // it has another size now
@@ -60,8 +61,23 @@ export function panelOf(node) {
   const panel = build(node);
   if (!addSeat(node, NAME, panel.whole, () => heightOf(panel) + (panel.outside ? SEAM : 0))) return undefined;
   panels.set(node, panel);
+  if (panel.outside) outsides.add(panel);
   fit(panel);
   return panel;
+}
+
+/** After the page has drawn the nodes of this graph anew: panels of closed subgraphs come back to them. */
+export function comeBack(open) {
+  for (const panel of outsides) {
+    const { node, whole } = panel;
+    if (node.graph && node.graph !== open) continue;
+    if (open?.getNodeById(node.id) !== node) { // another graph has taken its place
+      outsides.delete(panel);
+      continue;
+    }
+    takeSeat(node, whole);
+    if (panel.last) requestAnimationFrame(() => drawCurve(panel.canvas, ...panel.last));
+  }
 }
 
 /** An empty box for the surface; the panel grows by it. */
