@@ -7,7 +7,7 @@ import { addSeat } from "./seat.js";
 
 const NAME = "lift123_compared", KINDS = ["curves", "differences"];
 const HEIGHT = 400, LEAST = [420, 900]; // pixels: of both; of a node in which all can be seen
-const AGAIN = [200, 600, 1500, 4000]; // milliseconds
+const AGAIN = 300, TIMES = 40; // milliseconds between drawing again, and how often: a picture may come late
 const boxes = new WeakMap();
 
 function boxOf(node) {
@@ -37,7 +37,7 @@ function show(node, files) {
 // then it covers everything.
 function drawAgain({ detail }) {
   if (!detail?.output?.animated?.some?.(Boolean)) return;
-  for (const later of AGAIN) setTimeout(() => app.canvas?.setDirty(true, true), later);
+  for (let k = 1; k <= TIMES; k++) setTimeout(() => app.canvas?.setDirty(true, true), k * AGAIN);
 }
 
 app.registerExtension({
