@@ -122,13 +122,16 @@ async function open(page, task, picture) {
 async function lookAround(page, task, picture) {
   const curve = () => steady(page, () => document.querySelector('[data-lift123="curve"]')?.clientHeight);
   if (task.look) report.after = { nodes: await settled(page), curve: await curve() };
-  if (task.pictures) report.pictures = await picturesOf(page, task.pictures);
+  if (task.pictures) {
+    report.pictures = await picturesOf(page, task.pictures);
+    await renderer(page, !task.vueNodes);
+    report.picturesOther = await picturesOf(page, task.pictures);
+  }
   await picture("finished");
   if (task.viewer) report.viewerBoxes = await lookAtViewer(page, task.viewer, picture);
   if (task.look) {
     await renderer(page, !task.vueNodes);
     await lookAt(page, report.before.view);
-    if (task.pictures) report.picturesOther = await picturesOf(page, task.pictures);
     report.afterOther = { nodes: await settled(page), letters: await letters(page), curve: await curve() };
     await picture("other_renderer");
   }
