@@ -3,11 +3,10 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { addressOf } from "./page.js";
-import { addSeat } from "./seat.js";
+import { addSeat, drawAgain } from "./seat.js";
 
 const NAME = "lift123_compared", KINDS = ["curves", "differences"];
 const HEIGHT = 400, LEAST = [420, 900]; // pixels: of both; of a node in which all can be seen
-const AGAIN = 300, TIMES = 40; // milliseconds between drawing again, and how often: a picture may come late
 const boxes = new WeakMap();
 
 function boxOf(node) {
@@ -33,17 +32,10 @@ function show(node, files) {
   node.setSize?.([0, 1].map((k) => Math.max(node.size[k], LEAST[k])));
 }
 
-// The canvas renderer gives a moving picture its place when it draws the next time, which may be when the mouse moves; until
-// then it covers everything.
-function drawAgain({ detail }) {
-  if (!detail?.output?.animated?.some?.(Boolean)) return;
-  for (let k = 1; k <= TIMES; k++) setTimeout(() => app.canvas?.setDirty(true, true), k * AGAIN);
-}
-
 app.registerExtension({
   name: "lift123.compare",
   setup() {
-    api.addEventListener("executed", drawAgain);
+    api.addEventListener("executed", ({ detail }) => detail?.output?.animated?.some?.(Boolean) && drawAgain());
   },
   nodeCreated(node) {
     if (node.comfyClass !== "Lift123_CompareRuns") return;

@@ -4,6 +4,16 @@
 // widgets that the subgraph shows from inside, and Nodes 2.0 draws those alone.  Then the one node lists ours behind its own,
 // and in Nodes 2.0 the element stands at the end of the node's body.
 
+import { app } from "../../../scripts/app.js";
+
+const AGAIN = 300, TIMES = 40; // milliseconds between drawing again, and how often: a picture may come late
+
+/** The canvas renderer gives a new element its place when it draws the next time, which may be when the mouse moves; until then
+ * it covers everything. */
+export function drawAgain() {
+  for (let k = 1; k <= TIMES; k++) setTimeout(() => app.canvas?.setDirty(true, true), k * AGAIN);
+}
+
 /** Adds element to node as a DOM widget; height: a function, pixels; more: further options of the widget.  Undefined where the
  * page has no such widgets. */
 export function addSeat(node, name, element, height, more = {}) {
@@ -11,6 +21,7 @@ export function addSeat(node, name, element, height, more = {}) {
     getMaxHeight: height, getValue: () => "", setValue: () => {}, ...more });
   if (!widget) return undefined;
   widget.serialize = false;
+  drawAgain();
   const listed = Object.getOwnPropertyDescriptor(node, "widgets");
   if (listed?.get && !node.widgets.some((other) => other.name === name)) {
     Object.defineProperty(node, "widgets", { ...listed, get: () => [...listed.get.call(node), widget] });
