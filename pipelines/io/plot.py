@@ -57,6 +57,17 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [round(k * step, 12) for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
+def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Logarithms (base 10) of round numbers within [low, high]: powers of ten, of which at most ``most``; where those are
+    fewer than three, 2 and 5 times them, too; else what :func:`ticks` says of the numbers."""
+    for marks in ((1,), (1, 2, 5)):
+        powers = range(math.floor(low), math.ceil(high) + 1)
+        found = [place for k in powers for mark in marks if low <= (place := k + math.log10(mark)) <= high]
+        if len(found) >= 3:
+            return found[:: math.ceil(len(found) / most)]
+    return [math.log10(value) for value in ticks(10**low, 10**high, most) if value > 0]
+
+
 def spread(values: list[float]) -> tuple[float, float]:
     """The least and largest of finite values, apart."""
     low, high = min(values, default=0.0), max(values, default=1.0)
@@ -111,7 +122,7 @@ class _Drawing:
     def _axes(self) -> None:
         (width, height), panel = self.size, self.panel
         left, right, top, bottom = LEFT * SCALE, (width - RIGHT) * SCALE, TOP * SCALE, (height - BOTTOM) * SCALE
-        for value in ticks(*self.up):
+        for value in log_ticks(*self.up) if self.log else ticks(*self.up):
             y = self._at(self.across[0], 10**value if self.log else value)[1]
             self.draw.line((left, y, right, y), fill=_GRID, width=SCALE)
             self._text((left - 8 * SCALE, y), number(float(10**value if self.log else value)), "rm")
@@ -145,6 +156,14 @@ class _Drawing:
                 self.draw.ellipse((across - reach, down - reach, across + reach, down + reach), fill=color)
 
     def _legend(self) -> None:
-        right = (self.size[0] - RIGHT - 8) * SCALE
-        for k, line in enumerate(line for line in self.panel.lines if line.name):
-            self._text((right, (TOP + 8 + 18 * k) * SCALE), line.name, "rt", 13, COLORS[k % len(COLORS)])
+        """Beside the title where there is room for all names, else below each other on the plot's right."""
+        names = [(line.name, COLORS[k % len(COLORS)]) for k, line in enumerate(line for line in self.panel.lines if line.name)]
+        right, font = (self.size[0] - RIGHT - 8) * SCALE, self.fonts[13]
+        long = sum(font.getlength(name) + 14 * SCALE for name, _ in names)
+        if 14 * SCALE + self.fonts[16].getlength(self.panel.title) + long < right:
+            for name, color in reversed(names):
+                self._text((right, 13 * SCALE), name, "rt", 13, color)
+                right -= font.getlength(name) + 14 * SCALE
+            return
+        for k, (name, color) in enumerate(names):
+            self._text((right, (TOP + 8 + 18 * k) * SCALE), name, "rt", 13, color)

@@ -19,12 +19,14 @@ _INK, _QUIET, _STRIPE = (24, 24, 28), (110, 110, 120), (242, 243, 246)
 
 
 def number(value) -> str:
-    """A value as people read it: four digits, yes or no, '-' for nothing."""
+    """A value as people read it: four digits, all of a large one's before the point; yes or no, '-' for nothing."""
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def markdown(head: list, rows: list[list]) -> str:

@@ -7,13 +7,13 @@ import path from "node:path";
 import readline from "node:readline";
 import { closeDialogs, launch, steady } from "./chromium.mjs";
 import { refuseAndHelp } from "./help.mjs";
-import { appMode, dropFiles, fitView, letters, lookAt, openGraphs, renderer, settled, viewOf } from "./looks.mjs";
-import { showStage, useResults, watchEnd } from "./parts.mjs";
+import { appMode, dropFiles, fitView, letters, lookAt, openGraphs, picturesOf, renderer, settled, viewOf } from "./looks.mjs";
+import { lookAtStage, showStage, useResults, watchEnd } from "./parts.mjs";
 import { runGraph } from "./run.mjs";
 import { showTemplates } from "./templates.mjs";
 import { lookAtViewer } from "./viewer.mjs";
 
-const pages = new Map(); // address of a server -> its page
+const pages = new Map(); // address of a server and folder of another page than its own -> that page
 let browser, report; // the present task's
 
 // What a page says goes into the report of the task that is at work.
@@ -27,7 +27,17 @@ function listen(page) {
   });
 }
 
-async function openPage(url) {
+// The page's own files come from a folder, as a server with --front-end-root gives them; the rest from the server.
+async function bringPage(page, url, folder) {
+  await page.context().grantPermissions(["local-network-access"]); // a file that no server sent is a stranger to ours
+  await page.route((asked) => asked.origin === new URL(url).origin, (route) => {
+    const name = decodeURIComponent(new URL(route.request().url()).pathname);
+    const file = path.join(folder, name === "/" ? "index.html" : name);
+    return fs.existsSync(file) && fs.statSync(file).isFile() ? route.fulfill({ path: file }) : route.fallback();
+  });
+}
+
+async function openPage({ url, page: folder }) {
   // A first visit opens a tutorial over whatever is loaded, at a time of its own.
   await fetch(`${url}/settings/Comfy.TutorialCompleted`, { method: "POST", body: "true" });
   const page = await browser.newPage({ viewport: { width: 1600, height: 1000 }, reducedMotion: "reduce" });
@@ -36,6 +46,7 @@ async function openPage(url) {
   // Nothing outside this machine may be needed.
   await page.route((asked) => !["127.0.0.1", "localhost"].includes(asked.hostname) && asked.protocol.startsWith("http"),
     (route) => route.abort());
+  if (folder) await bringPage(page, url, folder);
   await page.goto(url, { waitUntil: "domcontentloaded" });
   await page.waitForFunction(() => {
     const app = window.comfyAPI?.app?.app;
@@ -103,21 +114,28 @@ async function open(page, task, picture) {
     await picture("clicked");
   }
   report.text = await page.evaluate(() => document.body.innerText);
+  report.scripts = await page.evaluate(() => [...document.scripts].map((script) => script.src.split("/").pop()).filter(Boolean));
   report.set = await setWidgets(page, task.widgets);
 }
 
 // What is looked at once a graph has run.
 async function lookAround(page, task, picture) {
-  if (task.look) report.after = { nodes: await settled(page) };
+  const curve = () => steady(page, () => document.querySelector('[data-lift123="curve"]')?.clientHeight);
+  if (task.look) report.after = { nodes: await settled(page), curve: await curve() };
+  if (task.pictures) {
+    report.pictures = await picturesOf(page, task.pictures);
+    await renderer(page, !task.vueNodes);
+    report.picturesOther = await picturesOf(page, task.pictures);
+  }
   await picture("finished");
   if (task.viewer) report.viewerBoxes = await lookAtViewer(page, task.viewer, picture);
   if (task.look) {
     await renderer(page, !task.vueNodes);
     await lookAt(page, report.before.view);
-    report.afterOther = { nodes: await settled(page), letters: await letters(page) };
+    report.afterOther = { nodes: await settled(page), letters: await letters(page), curve: await curve() };
     await picture("other_renderer");
   }
-  if (task.appMode) report.app = await appMode(page, picture);
+  if (task.appMode) report.app = await appMode(page, picture, !!task.run);
   if (task.results) { // adds nodes
     report.ended = await page.evaluate(() => window.__ended);
     report.results = await useResults(page);
@@ -140,6 +158,10 @@ async function work(page, task) {
   if (task.stage) {
     report.stage = await showStage(page, task.stage);
     await picture("stage");
+    await renderer(page, !task.vueNodes); // while it runs
+    report.stageOther = await lookAtStage(page);
+    await picture("stageOther");
+    await renderer(page, !!task.vueNodes);
   }
   if (task.results) await watchEnd(page);
   if (task.run) report.run = await runGraph(page, task, report, picture);
@@ -156,8 +178,9 @@ async function work(page, task) {
 async function answer(task) {
   report = { errors: [], failedRequests: [], steps: [], thumbnails: {} };
   try {
-    if (!pages.has(task.url)) pages.set(task.url, await openPage(task.url));
-    await work(pages.get(task.url), task);
+    const key = `${task.url} ${task.page ?? ""}`;
+    if (!pages.has(key)) pages.set(key, await openPage(task));
+    await work(pages.get(key), task);
   } catch (error) {
     report.crash = String(error.stack || error);
     const crashed = browser.contexts().flatMap((c) => c.pages());

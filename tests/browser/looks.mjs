@@ -63,14 +63,39 @@ export async function lookAt(page, view) {
   await steady(page, () => [...document.querySelectorAll("[data-node-id]")].map((e) => Object.values(e.getBoundingClientRect().toJSON())));
 }
 
-// The form of a graph: what it says.  The graph is in sight again afterwards.
-export async function appMode(page, picture) {
+// Pictures of files of this name in nodes: [{file, width, height, below}], pixels at zoom 1; below: their distance from the lower
+// edge of their node.  Those that are not drawn, and the page's own small ones, are left out.
+export async function picturesOf(page, name) {
+  await page.waitForFunction((word) => { // what has just come has its place once it is drawn again
+    const { app } = window.comfyAPI.app, widest = app.graph.nodes[0].size[0] * app.canvas.ds.scale;
+    return [...document.querySelectorAll("img")].every((img) => !img.src.includes(word) || img.getBoundingClientRect().width < widest);
+  }, name, { timeout: 20000 }).catch(() => {}); // then the picture's width tells
+  return steady(page, (word) => {
+    const { app } = window.comfyAPI.app, { scale, offset } = app.canvas.ds, bounds = app.canvas.canvas.getBoundingClientRect();
+    const node = app.graph.nodes[0], element = document.querySelector(`[data-node-id="${node.id}"]`);
+    const edge = element ? element.getBoundingClientRect().bottom : bounds.y + (node.pos[1] + node.size[1] + offset[1]) * scale;
+    return [...document.querySelectorAll("img")].filter((img) => img.src.includes(word) && img.naturalWidth && img.checkVisibility())
+      .map((img) => {
+        const box = img.getBoundingClientRect();
+        return { file: new URL(img.src).searchParams.get("filename"), width: box.width / scale, height: box.height / scale,
+          below: (edge - box.bottom) / scale };
+      }).filter((entry) => entry.width > 60);
+  }, name);
+}
+
+// The form of a graph: what it says, and what stands large in its area for results, with its name.  The graph is in sight again
+// afterwards.
+export async function appMode(page, picture, afterRun) {
   const toggle = () => page.evaluate(() => window.comfyAPI.app.app.extensionManager.command.execute("Comfy.ToggleLinear"));
   const look = () => ({ text: document.body.innerText,
-    values: [...document.querySelectorAll("input, textarea")].map((e) => e.value) });
+    values: [...document.querySelectorAll("input, textarea")].map((e) => e.value),
+    shown: [...document.querySelectorAll('[data-testid="linear-center-panel"] :is(canvas, img)')].map((e) => e.clientHeight) });
   const before = (await page.evaluate(look)).text;
   await toggle();
   await page.waitForFunction((graph) => document.body.innerText !== graph, before);
+  if (afterRun) { // core asks the server what came of it, then opens its viewer
+    await page.waitForFunction(() => document.querySelector('[data-testid="linear-center-panel"] canvas')?.clientHeight > 300);
+  }
   const seen = await steady(page, look);
   await picture("app");
   await toggle();

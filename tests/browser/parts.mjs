@@ -1,4 +1,5 @@
 // What the pack's own page parts do: curves, surface, colors, the menu on results, the shortcut, the word of a run's end.
+import { steady } from "./chromium.mjs";
 
 const FALL = [...Array(40).keys()].map((k) => 0.2 * Math.exp(-k / 12) * (1 + 0.2 * Math.sin(k)));
 
@@ -12,14 +13,33 @@ export async function showStage(page, { node, file, text }) {
       scores: { "CLIP score": [[8, 0.2], [16, 0.24], [24, 0.27]] } });
     send("lift123.surface", { node: id, step: 40, total: 80, file: glb });
     send("progress_text", { nodeId: id, text: words });
-  }, [node, file, text, FALL]);
-  await page.waitForFunction(() => document.querySelector('[data-lift123^="surface"]'), null, { timeout: 120000 });
+    const picture = Object.assign(document.createElement("canvas"), { width: 64, height: 64 });
+    picture.getContext("2d").fillRect(8, 8, 40, 40);
+    picture.toBlob((blob) => send("b_preview_with_metadata", { blob, nodeId: id, displayNodeId: id, jobId: "none" }));
+  }, [node, file, text.replaceAll("\n", "  \n"), FALL]);
+  await page.waitForFunction(() => document.querySelector('[data-lift123^="surface"]')
+    && document.querySelector('[data-lift123="picture"]')?.naturalWidth, null, { timeout: 120000 });
+  return lookAtStage(page);
+}
+
+// What stands in sight of a stage that runs: its words, lines, picture, surfaces, in which node and how far inside of it.
+export async function lookAtStage(page) {
+  await steady(page, () => document.querySelector('[data-lift123="live"]')?.getBoundingClientRect().toJSON());
   return page.evaluate(() => {
-    const panel = document.querySelector('[data-lift123="live"]'), canvas = panel.querySelector("canvas");
+    const panel = document.querySelector('[data-lift123="live"]'), canvas = panel.querySelector('[data-lift123="curve"]');
+    const { app } = window.comfyAPI.app, host = app.graph.nodes.find((n) => n.isSubgraphNode?.());
+    const element = document.querySelector(`[data-node-id="${host.id}"]`), { scale } = app.canvas.ds;
+    const [left, top] = app.canvas.convertOffsetToCanvas?.(host.pos) ?? app.canvas.ds.convertOffsetToCanvas(host.pos);
+    const bounds = app.canvas.canvas.getBoundingClientRect();
+    const room = element ? element.getBoundingClientRect()
+      : new DOMRect(bounds.x + left, bounds.y + top, host.size[0] * scale, host.size[1] * scale);
+    const box = panel.getBoundingClientRect();
     const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
     const inked = new Set();
     for (let i = 0; i < pixels.length; i += 4) if (pixels[i + 3] > 200) inked.add(pixels.slice(i, i + 3).join(" "));
-    return { words: panel.innerText, views: document.querySelectorAll('[data-lift123^="surface"] canvas').length,
+    return { inside: [box.left - room.left, box.top - room.top, room.right - box.right, room.bottom - box.bottom],
+      size: [box.width / scale, box.height / scale], picture: panel.querySelector("img")?.naturalWidth,
+      words: panel.innerText, views: document.querySelectorAll('[data-lift123^="surface"] canvas').length,
       inked: inked.size, nodes: window.comfyAPI.app.app.graph.nodes.map((n) => [n.type, n.widgets?.map((w) => w.name)]) };
   });
 }

@@ -1,11 +1,12 @@
 """Plots: marks stand where the numbers say, and what runs differ in is found."""
 
 import json
+import math
 
 import pytest
 import torch
 from lift123.pipelines.io import compare, runs, sweep
-from lift123.pipelines.io.plot import COLORS, Line, Panel, plot_picture, spread, ticks
+from lift123.pipelines.io.plot import COLORS, TOP, Line, Panel, log_ticks, plot_picture, spread, ticks
 
 
 def at(picture, color) -> torch.Tensor:
@@ -35,6 +36,22 @@ def test_ticks_are_round_and_within():
     assert ticks(0.0, 1.0) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0] and ticks(-3, 999) == [0, 250, 500, 750]
     assert all(2 <= len(ticks(low, low + span)) <= 6 for low in (-7.3, 0, 1e5) for span in (1e-3, 0.7, 3.1, 26, 1e4))
     assert spread([]) == (0.0, 1.0) and spread([2.0, 2.0]) == (1.9, 2.1)
+
+
+def test_ticks_of_a_logarithmic_axis_are_round_numbers():
+    def numbers(low, high):
+        return [float(f"{10**place:.9g}") for place in log_ticks(math.log10(low), math.log10(high))]
+
+    assert numbers(0.001, 1000) == [0.001, 0.1, 10, 1000] and numbers(0.008, 0.12) == [0.01, 0.02, 0.05, 0.1]
+    assert numbers(0.0126, 0.0194) == [0.014, 0.016, 0.018]
+    assert numbers(0.02, 0.09) == [0.02, 0.04, 0.06, 0.08] and numbers(3, 3.4) == [3, 3.1, 3.2, 3.3, 3.4]
+
+
+def test_names_stand_beside_a_short_title_else_on_the_plot():
+    lines = (Line("A", ((0, 0, None), (1, 1, None))), Line("B", ((0, 1, None), (1, 1, None))))
+    for title, above in (("rgb", True), ("a title that takes the whole width of its panel " * 2, False)):
+        marks = at(plot_picture([Panel(title, "x", lines)]), COLORS[1])
+        assert bool((marks[:, 0] < TOP - 4).any()) == above
 
 
 def test_a_plot_of_nothing_is_a_frame():

@@ -1,11 +1,8 @@
 """Compare Runs on two runs as Bake and Export leaves them."""
 
-import json
-import os
-
 import pytest
-import torch
 from helpers.comfy_modules import prepare
+from helpers.two_runs import write_two_runs
 
 prepare()
 import folder_paths
@@ -15,18 +12,9 @@ from lift123.pipelines.core.errors import InputError
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
-    """Two runs that differ in their iterations; the first has four pictures in its turntable, the second two."""
+    """The output folder with two runs that differ in their iterations."""
     monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path))
-    (tmp_path / "lift123").mkdir()
-    for number, (iterations, frames) in enumerate([(10, 4), (40, 2)], 1):
-        stem = tmp_path / "lift123" / f"cup_0000{number}_"
-        curve = {"every": 1, "steps": [1, 2], "losses": {"rgb": [0.5, 0.1 / number]}, "scores": {}}
-        path = stem.with_name(f"{stem.name}manifest.json")
-        path.write_text(json.dumps({
-            "manifest": 1, "seed": 3, "settings": {"stages": [{"stage": "NeRF", "settings": {"iterations": iterations}}]},
-            "curves": {"NeRF": curve}}))
-        os.utime(path, (1e9 + number, 1e9 + number))
-        export.save_animation(torch.rand(frames, 32, 32, 3), stem.with_name(f"{stem.name}turntable.webp"))
+    write_two_runs(tmp_path / "lift123", export.save_animation)
     return tmp_path
 
 

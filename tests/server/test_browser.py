@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.page import colorful, driver, our_errors, pixels
-from lift123.launcher import jobs, settings
+from helpers.two_runs import write_two_runs
+from lift123.launcher import browser, jobs, settings
 from lift123.launcher.shipped import TITLES, graph_file, twin_file
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NAME = settings.QUICKSTART
@@ -151,6 +153,7 @@ def test_app_mode_is_a_form_of_the_quickstart(session):
     said = session["app"]["text"] + " ".join(session["app"]["values"])
     for word in ("prompt", "quality", "seed", "a pink bear striped with brown"):
         assert word in said, said
+    assert max(session["app"]["shown"]) > 300 and ".glb" in session["app"]["text"], "the result of the run before, in the viewer"
 
 
 def test_blueprints_open_and_are_listed(comfy, session):
@@ -173,6 +176,7 @@ def test_curves_and_surfaces_come_while_stages_run(session):
     curves = session["run"]["curves"]
     assert len(curves) == 3 and all(0 < curve["steps"][-1] <= curve["total"] for curve in curves.values())
     assert all({"rgb", "mask"} <= set(curve["losses"]) for curve in curves.values())
+    assert min(session[moment]["curve"] for moment in ("after", "afterOther")) > 60, "the last stage's is still in sight"
     assert session["run"]["surfaces"] and {s["file"]["type"] for s in session["run"]["surfaces"]} == {"temp"}
 
 
@@ -207,10 +211,12 @@ def test_no_console_errors_of_ours(session):
 
 def test_the_template_loads_in_the_new_node_renderer(comfy, drive, tmp_path):
     """Nodes 2.0, the default of new installations, draws nodes as page elements."""
-    report = drive(comfy, tmp_path, workflow=str(graph_file(NAME)), vueNodes=True, stage=working(comfy))
+    stage = working(comfy)
+    report = drive(comfy, tmp_path, workflow=str(graph_file(NAME)), vueNodes=True, stage=stage)
     assert report["graph"]["missing"] == [] and not our_errors(report), our_errors(report)
     assert (tmp_path / "finished.png").stat().st_size > 20000
-    shows_the_stage(report["stage"], "Lift123_BakeExport")
+    shows_the_stage(report["stage"], stage["text"])
+    shows_the_stage(report["stageOther"], stage["text"])
 
 
 def working(comfy) -> dict:
@@ -227,11 +233,32 @@ def working(comfy) -> dict:
             "text": "50 % | 1 min 5 s left | 1.4 GB\nrgb 0.25 | CLIP score 0.27\nNeRF 40/80"}
 
 
-def shows_the_stage(seen: dict, where: str) -> None:
-    """Curves, their names and a surface stand in a node that is in sight: the subgraph's own node takes no widgets."""
-    assert [kind for kind, widgets in seen["nodes"] if "lift123_live" in (widgets or [])] == [where]
-    assert all(word in seen["words"] for word in ("rgb", "mask", "prior", "CLIP score 0.27"))
+def shows_the_stage(seen: dict, text: str) -> None:
+    """Text, picture, curves, their names and a surface stand in the closed subgraph's node, wholly inside of it."""
+    host = shipped(NAME)["definitions"]["subgraphs"][0]["id"]
+    assert [name for name, widgets in seen["nodes"] if "lift123_live" in (widgets or [])] == [host]
+    assert all(word in seen["words"] for word in (*text.split("\n"), "rgb", "mask", "prior", "CLIP score 0.27"))
     assert seen["inked"] >= 4 and seen["views"] == 1, "four lines in colors of their own, and ComfyUI's viewer"
+    assert seen["picture"] == 64 and min(seen["inside"]) >= 0 and min(seen["size"]) > 200, seen
+
+
+def test_a_newer_page_opens_todays_graphs_without_complaint(comfy, drive, tmp_path):
+    """Nothing is missing and the same is sent; the page's files are another release's."""
+    page = browser.newer_page(settings.default_paths())
+    assert (page / "index.html").exists(), "python3 launch.py test installs it"
+    names = [NAME, "magic123"]  # a closed method; many nodes, choices by wire
+    report = drive(comfy, tmp_path, page=str(page), vueNodes=True, graphs=[{"file": n, "data": shipped(n)} for n in names])
+    assert {path.name for path in (page / "assets").glob("index-*.js")} & set(report["scripts"]), "it is that page"
+    assert not our_errors(report), our_errors(report)
+    for seen in report["graphs"]:
+        twin = json.loads(twin_file(seen["file"]).read_text(encoding="utf-8"))
+        assert seen["missing"] == [] and ours_in(seen["api"]) == ours_in(twin), seen["file"]
+
+
+def ours_in(prompt: dict) -> dict:
+    """The pack's nodes of a prompt: type and inputs by id."""
+    return {key: (node["class_type"], node["inputs"]) for key, node in prompt.items()
+            if node["class_type"].startswith("Lift123_")}
 
 
 def test_a_wrong_graph_is_refused_at_its_node_and_help_leads_on(comfy, drive, tmp_path):
@@ -284,6 +311,28 @@ def test_a_graph_of_former_names_opens_with_todays(comfy, drive, tmp_path):
             if node["class_type"] == "Lift123_ProjectColors":
                 expected["paint"] = "layers without colors"
             assert (sent[key]["class_type"], sent[key]["inputs"]) == (node["class_type"], expected)
+
+
+def test_two_runs_are_compared_in_their_node(comfy, drive, tmp_path):
+    """Turntables, curves and differences are all seen, inside of the node, in both renderers."""
+    write_two_runs(comfy.output / "compared", save_animation)
+    node = {"id": 1, "type": "Lift123_CompareRuns", "pos": [50, 50], "size": [300, 250], "flags": {}, "order": 0, "mode": 0,
+            "inputs": [], "outputs": [], "properties": {}, "widgets_values": ["", "", "compared", "compared/both"]}
+    (tmp_path / "compare.json").write_text(json.dumps({
+        "last_node_id": 1, "last_link_id": 0, "version": 0.4, "config": {}, "extra": {}, "groups": [], "links": [],
+        "nodes": [node]}))
+    report = drive(comfy, tmp_path, workflow=str(tmp_path / "compare.json"), run=True, timeout=60, pictures="both_0")
+    assert report["run"]["end"] == "success" and not our_errors(report), our_errors(report)
+    for seen in (report["pictures"], report["picturesOther"]):
+        assert sorted(entry["file"].rpartition("_")[2] for entry in seen) == ["curves.png", "differences.png", "turntables.webp"]
+        assert all(min(entry["width"], entry["height"]) > 80 and entry["below"] > 0 for entry in seen), seen
+        assert max(entry["width"] for entry in seen) < 420, "none is wider than its node"
+
+
+def save_animation(pictures: torch.Tensor, path: Path) -> None:
+    """[N, H, W, 3] as a moving WebP."""
+    frames = [Image.fromarray((picture * 255).byte().numpy()) for picture in pictures]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
 
 
 def old_batch_graph() -> dict:

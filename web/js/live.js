@@ -1,74 +1,45 @@
-// While a stage runs: a curve of its losses and scores, and its surface in ComfyUI's own 3D viewer, inside of its node.
+// While a stage runs: a curve of its losses and scores, and its surface in ComfyUI's own 3D viewer, inside of its node; in a
+// closed subgraph's node, for the stage in it, also its text and its turning picture, which ComfyUI shows in an open one only.
 // The widget comes with the first numbers, so that a graph opens with the sizes that it was saved with.
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { drawCurve, linesOf, writeLegend } from "./curve.js";
-import { addressOf, nodeOf } from "./page.js";
+import { addView, comeBack, dropPictures, dropView, panelOf, setPicture, setText } from "./live_panel.js";
+import { addressOf, isOurs, nodeInSight, pathTo } from "./page.js";
+import { takeSeat } from "./seat.js";
 
-const NAME = "lift123_live";
-const CURVE = 110, VIEW = 190, BESIDE = 150, LEGEND = 66; // pixels: curve alone, view below it, both side by side, names
-const TEXT = 44; // what the node's text needs beyond its two lines
-const NARROW = 320; // nodes with less room show the view below the curve
-const ENDS = ["Lift123_BakeExport", "Lift123_ExportCharacter"];
-const panels = new WeakMap();
 let view; // the one that shows a surface: {panel, box, viewer}; a page has few WebGL contexts
 
-function element(style, kind = "div") {
-  return Object.assign(document.createElement(kind), { style });
-}
-
-// A stage inside of a subgraph that is not open is not in sight, and the subgraph's node takes no widgets of ours: then
-// the node shows it in which the result will be.
-function targetOf(id) {
-  const node = nodeOf(id), open = app.canvas?.graph;
-  if (!node || !open || node.graph === open) return node;
-  return open.nodes.find((other) => ENDS.includes(other.comfyClass)) ?? node;
-}
-
-function heightOf(panel) {
-  if (!panel.narrow) return BESIDE + LEGEND;
-  return CURVE + LEGEND + (view?.panel === panel ? VIEW + 4 : 0);
-}
-
-function fit(panel) {
-  const { node, whole } = panel;
-  whole.style.height = whole.style.minHeight = `${heightOf(panel)}px`;
-  const least = (node.computeSize?.()[1] ?? 0) + TEXT;
-  node.setSize?.([node.size[0], Math.max(panel.before, least)]);
-  if (panel.last) requestAnimationFrame(() => drawCurve(panel.canvas, ...panel.last)); // it has another size now
-}
-
-function panelOf(node) {
-  const known = panels.get(node);
-  if (known) return known;
-  const narrow = node.size[0] < NARROW;
-  const whole = element("width:100%; display:flex; flex-direction:column;");
-  const row = element(`flex:1 1 0; min-height:0; display:flex; gap:4px; flex-direction:${narrow ? "column" : "row"};`);
-  const canvas = element("flex:1 1 0; min-width:0; min-height:0; width:100%; background:rgba(0,0,0,0.25); border-radius:4px;",
-    "canvas");
-  const legend = element(`flex:none; height:${LEGEND}px; overflow:hidden; display:flex; flex-wrap:wrap; align-content:flex-start;` +
-    "column-gap:10px; font:11px/13px sans-serif;");
-  row.append(canvas);
-  whole.append(row, legend);
-  whole.dataset.lift123 = "live";
-  const panel = { node, narrow, whole, row, canvas, legend, before: node.size[1] };
-  const height = () => heightOf(panel);
-  panel.widget = node.addDOMWidget?.(NAME, NAME, whole, { serialize: false, hideOnZoom: false, getMinHeight: height,
-    getMaxHeight: height, getValue: () => "", setValue: () => {} });
-  if (!panel.widget) return undefined;
-  panel.widget.serialize = false;
-  panels.set(node, panel);
-  fit(panel);
+// The panel of the node that shows what the node of this id does, once it is in sight.
+async function shownAt(id) {
+  const node = nodeInSight(id), panel = node && panelOf(node);
+  if (!panel || panel.whole.isConnected) return panel;
+  await new Promise((done) => setTimeout(done, 100)); // the page goes first
+  takeSeat(node, panel.whole);
   return panel;
 }
 
-function onCurve({ detail }) {
-  const node = targetOf(detail.node), panel = node && panelOf(node);
+// Is this the id of a node of ours inside of a subgraph that is not open?
+function isInside(id) {
+  const inner = pathTo(id).at(-1);
+  return !!inner && isOurs(inner) && nodeInSight(id) !== inner;
+}
+
+async function onCurve({ detail }) {
+  const panel = await shownAt(detail.node);
   if (!panel) return;
   const lines = linesOf(detail);
   panel.last = [lines, detail.total];
   writeLegend(panel.legend, lines);
   requestAnimationFrame(() => drawCurve(panel.canvas, ...panel.last));
+}
+
+async function onText({ detail }) {
+  if (isInside(detail?.nodeId)) setText(await shownAt(detail.nodeId), String(detail.text ?? ""));
+}
+
+async function onPicture({ detail }) {
+  if (isInside(detail?.displayNodeId)) setPicture(await shownAt(detail.displayNodeId), detail.blob);
 }
 
 function closeView() {
@@ -77,21 +48,21 @@ function closeView() {
   } catch (problem) {
     console.debug("lift123: the viewer did not close", problem);
   }
-  const panel = view?.panel;
-  view?.box.remove();
+  if (view) dropView(view.panel, view.box);
   view = undefined;
-  if (panel?.node.graph) fit(panel);
+}
+
+function close() {
+  closeView();
+  dropPictures();
 }
 
 function openView(panel) {
   const make = window.comfyAPI?.createLoad3d?.createLoad3d;
   if (!make) return undefined; // an older or newer page: the curve and the turning preview stay
   closeView();
-  const box = element("min-width:0; min-height:0; position:relative; overflow:hidden; border-radius:4px;" +
-    (panel.narrow ? `flex:none; height:${VIEW}px;` : "flex:1 1 0; height:100%;"));
-  panel.row.append(box);
+  const box = addView(panel);
   view = { panel, box };
-  fit(panel);
   view.viewer = make(box, { width: 320, height: 320 });
   view.viewer.toggleGrid?.(false);
   view.viewer.viewHelperManager?.visibleViewHelper?.(false); // it would cover half of so small a view
@@ -99,7 +70,7 @@ function openView(panel) {
 }
 
 async function onSurface({ detail }) {
-  const node = targetOf(detail.node), panel = node && panelOf(node);
+  const panel = await shownAt(detail.node);
   if (!panel) return;
   try {
     const shown = view?.panel === panel && view.box.isConnected ? view : openView(panel);
@@ -122,8 +93,13 @@ app.registerExtension({
   setup() {
     api.addEventListener("lift123.curve", onCurve);
     api.addEventListener("lift123.surface", onSurface);
-    // what came of it is shown elsewhere; the curve stays
-    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) api.addEventListener(end, closeView);
+    api.addEventListener("progress_text", onText);
+    api.addEventListener("b_preview_with_metadata", onPicture);
+    const later = () => setTimeout(() => comeBack(app.canvas?.graph), 500); // the page goes first
+    app.ui?.settings?.addEventListener?.("Comfy.VueNodes.Enabled.change", later);
+    app.canvas?.canvas?.addEventListener?.("litegraph:set-graph", later); // into a subgraph and out again
+    // what came of it is shown elsewhere; the curve and the last text stay
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) api.addEventListener(end, close);
   },
-  beforeConfigureGraph: closeView, // another graph takes this one's place
+  beforeConfigureGraph: close, // another graph takes this one's place
 });
