@@ -5,7 +5,7 @@
 
 overhead  a stand-in for ComfyUI that only publishes a file: driver time an item and memory, against a loop in one process
 scaling   a tiny graph over 1 and 2 workers
-warm      consistent123_quickstart: a worker's first item against its second
+warm      two quickstarts: a worker's first item, with its start, against its second
 kills     24 items, two broken; a ComfyUI, an actor and the driver are killed; repeated
 many      500 items over two workers, a kill every 50
 node      a cluster of three machines (Ray's test cluster, on this one), one removed in mid-run
@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 from bench_tools import ROOT, load_pack, table
+from PIL import Image
 
 load_pack()
 sys.path.append(str(ROOT / "tests"))
@@ -122,11 +123,32 @@ def scaling(args, folder: Path) -> str:
 
 
 def warm(args, folder: Path) -> str:
-    """First and second item of one worker."""
-    put_pictures(folder / "pictures", ["a", "b", "c"], {})
-    seconds = [item.seconds for item in run(folder / "pictures", output=folder / "out")]
-    return (f"consistent123_quickstart in one worker, seconds: {', '.join(f'{s:.1f}' for s in seconds)}; the second takes "
-            f"{100 * seconds[1] / seconds[0]:.0f} % of the first.\n")
+    """First and second item of one worker: from the command on, and what each item itself took."""
+    put_pictures(folder / "objects", ["a", "b", "c"], {})
+    figures(folder / "figures", ["a", "b", "c"])
+    rows = []
+    for name, pictures in (("consistent123_quickstart", "objects"), ("stdgen_quickstart", "figures")):
+        began, waits, own = time.monotonic(), [], []
+        for item in run(folder / pictures, workflow=name, output=folder / name):
+            assert item.status == "done", item
+            own.append(item.seconds)
+            waits.append(time.monotonic() - began)
+            began = time.monotonic()
+        rows.append([name, *(f"{s:.1f}" for s in waits[:2]), f"{100 * waits[1] / waits[0]:.0f} %",
+                     *(f"{s:.1f}" for s in own)])
+    head = ["graph", "cold: from the command to the first result, s", "to the second, s", "second of cold",
+            "item 1 alone, s", "item 2", "item 3"]
+    return "One worker; before its first item a ComfyUI starts, and the item loads networks.\n\n" + table(head, rows)
+
+
+def figures(folder: Path, names: list[str]) -> None:
+    """The sample character, every time another picture by one pixel of its background."""
+    folder.mkdir(parents=True)
+    for number, name in enumerate(names):
+        with Image.open(ROOT / "workflows" / "sample" / "lift123_posed_character.png") as file:
+            picture = file.convert("RGBA")
+        picture.putpixel((0, 0), (number, 0, 0, 0))
+        picture.save(folder / f"{name}.png")
 
 
 def kills(args, folder: Path) -> str:
