@@ -123,9 +123,9 @@ async function lookAround(page, task, picture) {
   const curve = () => steady(page, () => document.querySelector('[data-lift123="curve"]')?.clientHeight);
   if (task.look) report.after = { nodes: await settled(page), curve: await curve() };
   if (task.pictures) {
-    report.pictures = await picturesOf(page, task.pictures);
+    report.pictures = await picturesOf(page, ...task.pictures);
     await renderer(page, !task.vueNodes);
-    report.picturesOther = await picturesOf(page, task.pictures);
+    report.picturesOther = await picturesOf(page, ...task.pictures);
   }
   await picture("finished");
   if (task.viewer) report.viewerBoxes = await lookAtViewer(page, task.viewer, picture);

@@ -65,11 +65,13 @@ export async function lookAt(page, view) {
 
 // Pictures of files of this name in nodes: [{file, width, height, below}], pixels at zoom 1; below: their distance from the lower
 // edge of their node.  Those that are not drawn, and the page's own small ones, are left out.
-export async function picturesOf(page, name) {
-  await page.waitForFunction((word) => { // what has just come has its place once it is drawn again
+export async function picturesOf(page, name, least) {
+  await page.waitForFunction(([word, count]) => { // what has just come has its place once it is drawn again
     const { app } = window.comfyAPI.app, widest = app.graph.nodes[0].size[0] * app.canvas.ds.scale;
-    return [...document.querySelectorAll("img")].every((img) => !img.src.includes(word) || img.getBoundingClientRect().width < widest);
-  }, name, { timeout: 20000 }).catch(() => {}); // then the picture's width tells
+    const found = [...document.querySelectorAll("img")].filter((img) => img.src.includes(word));
+    const placed = found.filter((img) => img.naturalWidth && img.checkVisibility());
+    return placed.length >= count && found.every((img) => img.getBoundingClientRect().width < widest);
+  }, [name, least], { timeout: 30000 }).catch(() => {}); // then the picture's width tells
   return steady(page, (word) => {
     const { app } = window.comfyAPI.app, { scale, offset } = app.canvas.ds, bounds = app.canvas.canvas.getBoundingClientRect();
     const node = app.graph.nodes[0], element = document.querySelector(`[data-node-id="${node.id}"]`);

@@ -100,7 +100,7 @@ def test_browser_code_stays_in_its_namespace():
         assert not re.search(r"window\.\w+ *=[^=]|globalThis|\bdocument\.(?!createElement|querySelector)", script), path.name
         assert not re.search(r"LGraph|prototype|https?://", script), path.name
         assert set(re.findall(r'"(Lift123_[A-Za-z]\w+)"', script)) <= set(NODES) | set(FORMER), path.name
-    own = ("finish", "renamed", "live", "looks", "ended", "menu", "presets", "reordered", "help")
+    own = ("finish", "renamed", "live", "looks", "ended", "menu", "presets", "reordered", "help", "compare")
     assert names == {f"lift123.{name}" for name in own}
 
 

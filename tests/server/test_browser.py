@@ -321,7 +321,7 @@ def test_two_runs_are_compared_in_their_node(comfy, drive, tmp_path):
     (tmp_path / "compare.json").write_text(json.dumps({
         "last_node_id": 1, "last_link_id": 0, "version": 0.4, "config": {}, "extra": {}, "groups": [], "links": [],
         "nodes": [node]}))
-    report = drive(comfy, tmp_path, workflow=str(tmp_path / "compare.json"), run=True, timeout=60, pictures="both_0")
+    report = drive(comfy, tmp_path, workflow=str(tmp_path / "compare.json"), run=True, timeout=60, pictures=["both_0", 3])
     assert report["run"]["end"] == "success" and not our_errors(report), our_errors(report)
     for seen in (report["pictures"], report["picturesOther"]):
         assert sorted(entry["file"].rpartition("_")[2] for entry in seen) == ["curves.png", "differences.png", "turntables.webp"]
