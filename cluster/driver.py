@@ -349,7 +349,10 @@ class Driver:
         try:
             self.pool.close()
         finally:
-            results.sweep(self.run_folder)  # also what a worker had begun to publish when it was killed
+            if self.journal.held():
+                results.sweep(self.run_folder)  # also what a worker had begun to publish when it was killed
+            elif self.mark:  # all else is another driver's now
+                (self.run_folder / self.mark).unlink(missing_ok=True)
             self.journal.close(why)
 
 

@@ -84,9 +84,13 @@ class Journal:
         if time.monotonic() - self._beaten < BEAT:
             return
         self._beaten = time.monotonic()
-        if self._driver(self.epoch + 1).exists():
+        if not self.held():
             raise LaunchError("another driver has taken this run over; what it does not have yet is in its hands")
         os.utime(self._driver(self.epoch))
+
+    def held(self) -> bool:
+        """Whether the run is still this driver's: no other one has taken it over."""
+        return not self._driver(self.epoch + 1).exists()
 
     def close(self, why: str) -> None:
         """The last line; the run is free for the next driver."""

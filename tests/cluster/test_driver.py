@@ -116,6 +116,22 @@ def test_a_driver_clears_away_what_killed_ones_left(tmp_path):
     assert sorted(p.name for p in folder.glob(".[ms]*")) == [".mark-1"]
 
 
+def test_a_driver_whose_run_was_taken_over_leaves_the_others_work_alone(tmp_path):
+    folder = tmp_path / "run"
+    first = driver.Driver(listed(tmp_path, "abcdef"), PROMPT, "", folder, ScriptedPool({}), dict(MINE), ".mark-1")
+    going = first.run()
+    while next(going) is None:
+        pass
+    driver.Driver(listed(tmp_path, "abcdef"), PROMPT, "", folder, ScriptedPool({}), dict(MINE), ".mark-2", take_over=True)
+    for name in (".mark-1", ".mark-2"):
+        (folder / name).touch()
+    (folder / ".staging-theirs").mkdir()
+    first.journal._beaten -= 100
+    with pytest.raises(LaunchError, match="taken this run over"):
+        list(going)
+    assert sorted(p.name for p in folder.glob(".[ms]*")) == [".mark-2", ".staging-theirs"]
+
+
 def test_every_way_to_lose_an_item(tmp_path):
     script = {("a", 1): "dies", ("b", 1): "lost", ("b", 2): "dies", ("c", 1): "fails", ("d", 1): "send",
               ("e", 1): "dies in fetch", ("f", 1): "short", **{("g", n): "node" for n in range(1, 5)}}
