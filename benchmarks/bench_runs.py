@@ -48,7 +48,9 @@ from lift123.verification.toy_sets import FULL, QUICK, benchmark_object
 
 SETTINGS = evaluation.EvaluateSettings(size=128, views="turntable-8", intersections=False, seed=0)
 SHEET_VIEWS, SHEET_SIZE = 6, 128
-USED = ("clip", "depth", "text_unet", "vae", "view_lift")
+VIEW = "view_lift"
+USED = ("clip", "depth", "text_unet", "vae", VIEW)
+WITHOUT_VIEW = ("none", "oracle", "hull")  # of Variant.use: other runs load the view prior
 
 
 def toy(index: int) -> ToyObject:
@@ -92,16 +94,21 @@ def digest(value) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
-@lru_cache(maxsize=1)
-def weights() -> tuple[Path, ...]:
-    """Files of the embedded networks that the runs use: others may come and go without making a record stale."""
-    return tuple(embedded.FOLDER / f"{name}.safetensors" for name in USED)
+def weights(variant: Variant) -> tuple[Path, ...]:
+    """Files of the embedded networks that a run uses: others may come and go without making a record stale."""
+    names = [name for name in USED if name != VIEW or variant.use not in WITHOUT_VIEW]
+    return tuple(embedded.FOLDER / f"{name}.safetensors" for name in names)
 
 
-@lru_cache(maxsize=1)
-def weights_digest() -> str:
-    """Of the contents of all embedded networks that the runs use."""
-    return digest([[p.name, describe_file(p)["sha256"]] for p in weights()])
+@lru_cache(maxsize=8)
+def file_digest(path: Path) -> str:
+    """SHA-256 of an embedded network."""
+    return describe_file(path)["sha256"]
+
+
+def weights_digest(variant: Variant) -> str:
+    """Of the contents of all embedded networks that the variant's runs use."""
+    return digest([[p.name, file_digest(p)] for p in weights(variant)])
 
 
 def object_digest(thing: ToyObject) -> str:
@@ -117,7 +124,7 @@ def settings_of(variant: Variant) -> dict:
 
 def record_key(variant: Variant, thing: ToyObject, seed: int) -> str:
     """Changes with everything that can change the result."""
-    return digest([settings_of(variant), weights_digest(), object_digest(thing), seed, describe(SETTINGS)])
+    return digest([settings_of(variant), weights_digest(variant), object_digest(thing), seed, describe(SETTINGS)])
 
 
 def record_path(folder: Path, name: str, index: int, seed: int) -> Path:
@@ -230,7 +237,7 @@ def run_one(variant: Variant, task: Task, thing: ToyObject, shelf: Shelf) -> dic
     results["cpu_seconds_with_metrics"] = time.process_time() - cpu
     path = record_path(task.folder, variant.name, task.index, task.seed)
     made = run_manifest(
-        variant.name, settings_of(variant), task.seed, {"lift": spent["seconds"]}, weights(),
+        variant.name, settings_of(variant), task.seed, {"lift": spent["seconds"]}, weights(variant),
         {"caption": thing.caption, "object": task.index, "toy_seed": thing.seed}, results,
         batch={"item": path.name, "value": variant.told, "key": record_key(variant, thing, task.seed)},
     )
