@@ -21,7 +21,7 @@ from bench_tools import ROOT, load_pack, machine, table
 
 load_pack()
 
-from bench_runs import digest, object_digest, read_record, toy
+from bench_runs import VIEW, digest, file_digest, object_digest, read_record, toy
 from lift123.pipelines.core.cameras import HOME, Cameras, turntable
 from lift123.pipelines.core.schedules import Constant, Linear
 from lift123.pipelines.core.settings import describe
@@ -186,7 +186,8 @@ def run_one(network: str, variant: Variant, index: int, seed: int, path: Path, k
 def record_key(network: str, variant: Variant, index: int, seed: int) -> str:
     """Changes with what decides a result here.  EDITION stands for the stages and methods: raise it when they change."""
     taught = [variant.name, repr(variant.settings.how), describe(variant.settings.t_range), variant.settings.space]
-    return digest([EDITION, network, taught, STEPS, SIZE, GUIDANCE, SHARPNESS, object_digest(toy(index)), seed])
+    weights = [file_digest(embedded.FOLDER / f"{VIEW}.safetensors")] if network == "embedded" else []
+    return digest([EDITION, network, taught, STEPS, SIZE, GUIDANCE, SHARPNESS, object_digest(toy(index)), seed, *weights])
 
 
 def tasks(args) -> list[tuple[str, Variant, int, int, Path, str]]:
