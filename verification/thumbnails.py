@@ -177,7 +177,7 @@ THUMBS: dict[str, Thumb] = {
     "prior_3d_only": Thumb(2, [SEEN, *turn("11", 3, 9, 12, captions=("3D prior", "", "behind"))], changes=DRAFT),
     "prior_both": Thumb(3, turn("13", 0, *AROUND, 21, captions=("2D and 3D prior",)), changes=DRAFT),
     "zero123_baseline": Thumb(3, [*views("10", 1, 2, 3, captions=("sampled", "each by itself", "")),
-                                  *views("13", 1, 2, 3, captions=("NeRF", "under the same prior", ""))], changes=DRAFT),
+                                  *views("13", 1, 2, 3, captions=("NeRF", "same prior", ""))], changes=DRAFT),
     "neurallift_style": Thumb(2, turn("14", 0, *AROUND[:3], captions=("words, CLIP, depth order",)), changes=DRAFT),
     "realfusion_style": Thumb(2, [SEEN, *views("9", 0, captions=("the learned word",)), *turn("13", 3, 12, captions=(
         "object", "behind"))], changes=DRAFT),

@@ -22,6 +22,8 @@ from ...core.threads import allowed
 PIECE = 1 << 17  # pixels, points or samples
 SMALLEST = 512  # parts of a piece that one thread takes at least: less is not worth waking another
 LONGEST_RUN = 4096  # of them in one thread of a core
+MOST_SAMPLES = 4096
+_samples: dict[tuple, tuple[type, bytes]] = {}  # of array descriptors, see _describe
 _lock = threading.Lock()
 _ready = False
 
@@ -124,16 +126,38 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 def _pack(kernel, inputs, outputs, offset: int) -> list:
     """Arguments as Warp wants them: array descriptors over the tensors' own memory."""
     declared = kernel.adj.args[offset:]
-    values = [v.detach().contiguous() if isinstance(v, Tensor) else v for v in inputs]
+    values = [v.contiguous() if isinstance(v, Tensor) else v for v in inputs]
     for value in outputs:
         if isinstance(value, Tensor) and not value.is_contiguous():
             raise ValueError("a kernel's output tensor must be contiguous")
-        values.append(value.detach() if isinstance(value, Tensor) else value)
+        values.append(value)
     if len(values) != len(declared):
         raise ValueError(f"kernel {kernel.key} wants {len(declared)} arguments, got {len(values)}")
     return [_describe(v, d.type) if isinstance(v, Tensor) else v for v, d in zip(values, declared)]
 
 
 def _describe(tensor: Tensor, kind):
-    """The array descriptor of a tensor; it keeps the tensor alive."""
-    return wp.from_torch(tensor, dtype=kind.dtype, requires_grad=False, return_ctype=True)
+    """The array descriptor of a contiguous tensor; it keeps the tensor alive.
+
+    Warp takes longer to write a descriptor than a small kernel runs, and a step has hundreds of them.  Of contiguous
+    tensors everything but the address and the first size is the same where the other sizes are, so it is copied.
+    """
+    if tensor.numel() == 0 or tensor.dim() <= len(getattr(kind.dtype, "_shape_", ())):
+        return _described(tensor, kind)
+    key = (kind.dtype, tensor.dtype, *tensor.shape[1:])
+    sample = _samples.get(key)
+    if sample is None:
+        made = _described(tensor, kind)
+        if tensor.stride(0) == tensor.numel() // tensor.shape[0]:  # one line alone may have any other step
+            if len(_samples) >= MOST_SAMPLES:
+                _samples.clear()
+            _samples[key] = type(made), bytes(made)
+        return made
+    made = sample[0].from_buffer_copy(sample[1])
+    made.data, made.shape[0], made.tensor = tensor.data_ptr(), tensor.shape[0], tensor
+    return made
+
+
+def _described(tensor: Tensor, kind):
+    """The array descriptor, by Warp."""
+    return wp.from_torch(tensor.detach(), dtype=kind.dtype, requires_grad=False, return_ctype=True)
