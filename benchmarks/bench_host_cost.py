@@ -236,7 +236,7 @@ def measure(preset, steps: int) -> tuple[dict[str, Listener], dict[str, Listener
     with pretending():
         timed = stages(small, networks(), torch.device("cpu"), phases=phases_of(preset))
         with Watch() as watch:
-            counted = stages(shrunk(preset, 12), networks(), GPU, watch, phases_of(preset))
+            counted = stages(small, networks(), GPU, watch, phases_of(preset))
     return timed, counted
 
 

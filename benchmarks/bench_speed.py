@@ -61,7 +61,7 @@ def lifted(method: str, share: float) -> int:
     from lift123.verification.toy_sets import QUICK, benchmark_object
 
     paper = import_module(f"lift123.pipelines.{method}")
-    preset, models, toy = paper.PRESETS["quickstart"], load_embedded(), benchmark_object(QUICK[0])
+    preset, models, toy = paper.QUICKSTART, load_embedded(), benchmark_object(QUICK[0])
     stages = {name: getattr(preset, name) for name in ("nerf", "mesh")}
     preset = replace(preset, **{k: replace(v, iterations=max(4, round(v.iterations * share))) for k, v in stages.items()})
     views = render_toy(toy, reference_camera(preset.reference_size))
