@@ -29,7 +29,7 @@ def tensors(seed: int) -> dict[str, list[torch.Tensor]]:
         "vectors": [rows, rows[7:8], wide[:, 2, :3].contiguous(), torch.rand(3)],
         "table": [wide[3], wide[:1, 3], wide[:, 3].contiguous(), rows],
         "picture": [torch.rand(9, 5, 3), torch.rand(1, 5, 3), torch.rand(30, 40, 3)[2:3], torch.rand(7, 1, 3)],
-        "whole": [torch.zeros(6, 2, dtype=torch.int32), torch.zeros(1, 2, dtype=torch.int32), torch.zeros(0, 2, dtype=torch.int32)],
+        "whole": [torch.zeros(sizes, dtype=torch.int32) for sizes in ((6, 2), (1, 2), (0, 2))],
     }
 
 
