@@ -4,19 +4,27 @@ Small networks and renders are made of operations of a millisecond or less.  Cut
 threads gains little on an idle machine, and on a busy one every part waits for a thread that the system has put aside;
 and sums in parts round otherwise, so that results would depend on the number of cores.  So :func:`single` keeps torch's
 operations to one thread; the cores that torch was allowed before do slices of a kernel that share no memory
-(``ops/kernels/launch.py``), which changes no byte of the result.
+(``ops/kernels/launch.py``), and whole pieces of work beside each other (:func:`aside`).  Neither changes a byte of the result.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import cache
+from typing import TypeVar
 
 import torch
 
+Result = TypeVar("Result")
+HELPERS = 3  # threads beside the caller's, at most: nothing here falls into more pieces
+
 _lock = threading.Lock()
 _depth, _before = 0, 0  # of nested ``single``, and the number of threads outside of them
+_aside = 0  # pieces of work that run on other cores now
 
 
 @contextmanager
@@ -47,5 +55,52 @@ def widen() -> None:
 
 
 def allowed() -> int:
-    """Threads that may work at once: torch's own number, inside :func:`single` the one from outside."""
-    return _before if _depth else torch.get_num_threads()
+    """Threads that may work at once for one operation: torch's own number, inside :func:`single` the one from outside.
+
+    Cores that have work of their own (:func:`aside`) are not counted.
+    """
+    return max(1, (_before if _depth else torch.get_num_threads()) - _aside)
+
+
+@contextmanager
+def aside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
+    """``work()`` on another core, while the caller goes on; what is given waits for its result, or for its error.
+
+    The caller does it itself, when it asks, where no core has begun with it, and where torch has one thread or may cut its
+    operations (outside of :func:`single`).  So nobody may tell from the result who did it: ``work`` must share nothing that
+    changes with what the caller does meanwhile, and draw from a generator of its own.  It runs with gradients; when the block
+    is left it has ended, whatever happened.
+    """
+    helpers = min(allowed() - 1, HELPERS)
+    if helpers < 1 or torch.get_num_threads() != 1:
+        yield work
+        return
+    context = copy_context()
+    future = _helpers(helpers).submit(lambda: context.run(_counted, work))
+
+    def result() -> Result:
+        return work() if future.cancel() else future.result()
+
+    try:
+        yield result
+    finally:
+        if not future.cancel():
+            wait([future])
+
+
+@cache
+def _helpers(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="lift123-aside")
+
+
+def _counted(work: Callable[[], Result]) -> Result:
+    """``work()``; meanwhile one core fewer is free for parts of operations."""
+    global _aside
+    with _lock:
+        _aside += 1
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            return work()
+    finally:
+        with _lock:
+            _aside -= 1

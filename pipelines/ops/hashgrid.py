@@ -13,6 +13,9 @@ gradient is summed by atomics, so its last bits vary.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -24,6 +27,7 @@ from .kernels.launch import launch
 
 CPU_BLOCK = 256  # points per thread of a launch on the CPU (one on CUDA)
 FEATURES = 2  # per level, as in every published preset; the kernels load rows as pairs
+_sums: ContextVar[dict[int, Tensor] | None] = ContextVar("lift123_table_gradients", default=None)
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,20 @@ def encode_with_jacobian(
     return _EncodeJacobian.apply(x.detach(), table, config, _live(config, live_levels), in_place)
 
 
+@contextmanager
+def gradients_apart() -> Iterator[dict[int, Tensor]]:
+    """Of encodings made inside, gradients ``in_place`` go into the dictionary, by ``id`` of their table, not to ``table.grad``.
+
+    Two threads may then go back through one table at once, each with a dictionary of its own.
+    """
+    sums: dict[int, Tensor] = {}
+    token = _sums.set(sums)
+    try:
+        yield sums
+    finally:
+        _sums.reset(token)
+
+
 def _check(x: Tensor, table: Tensor, config: HashGridConfig) -> None:
     if x.ndim != 2 or x.shape[1] != 3:
         raise ValueError(f"points must be [N, 3], got {tuple(x.shape)}")
@@ -132,9 +150,13 @@ def _level_tensors(config: HashGridConfig, device: torch.device) -> tuple[Tensor
         return scales, torch.tensor(config.layout, dtype=torch.int32, device=device)
 
 
-def _table_buffer(table: Tensor, in_place: bool) -> Tensor:
+def _table_buffer(table: Tensor, in_place: bool, sums: dict[int, Tensor] | None) -> Tensor:
     if not in_place:
         return torch.zeros_like(table)
+    if sums is not None:
+        if id(table) not in sums:
+            sums[id(table)] = torch.zeros_like(table)
+        return sums[id(table)]
     if table.grad is None:
         table.grad = torch.zeros_like(table)
     return table.grad
@@ -148,19 +170,19 @@ class _Encode(torch.autograd.Function):
         inputs = (x, table, *_level_tensors(config, x.device), int(config.smoothstep))
         _launch(kernels.encode_forward, live, inputs, _pairs(out))
         ctx.save_for_backward(x, table)
-        ctx.settings = config, live, in_place
+        ctx.settings = config, live, in_place, _sums.get()
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         x, table = ctx.saved_tensors
-        config, live, in_place = ctx.settings
+        config, live, in_place, sums = ctx.settings
         scales, layout = _level_tensors(config, x.device)
         smooth, grad_out = int(config.smoothstep), _pairs(grad_out.contiguous())
         grad_x = grad_table = None
         if ctx.needs_input_grad[1]:
-            grad_table = _table_buffer(table, in_place)
+            grad_table = _table_buffer(table, in_place, sums)
             _launch(kernels.encode_backward_table, live, (x, scales, layout, smooth, grad_out), grad_table)
         if ctx.needs_input_grad[0]:
             parts = x.new_empty(live, len(x), 3)
@@ -177,15 +199,15 @@ class _EncodeJacobian(torch.autograd.Function):
         inputs = (x, table, *_level_tensors(config, x.device), int(config.smoothstep))
         _launch(kernels.jacobian_forward, live, inputs, _pairs(out))
         ctx.save_for_backward(x, table)
-        ctx.settings = config, live, in_place
+        ctx.settings = config, live, in_place, _sums.get()
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out):
         x, table = ctx.saved_tensors
-        config, live, in_place = ctx.settings
-        grad_table = _table_buffer(table, in_place)
+        config, live, in_place, sums = ctx.settings
+        grad_table = _table_buffer(table, in_place, sums)
         inputs = (x, *_level_tensors(config, x.device), int(config.smoothstep), _pairs(grad_out.contiguous()))
         _launch(kernels.jacobian_backward_table, live, inputs, grad_table)
         return None, None if in_place else grad_table, None, None, None

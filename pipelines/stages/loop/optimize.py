@@ -2,7 +2,11 @@
 
 A step shows the object from the reference camera (pixel losses), from novel cameras (priors), or
 both.  Priors are differentiated with respect to the rendered *pictures* only; their gradients are
-summed there and the render is back-propagated once, with all pixel losses and regularizers.
+summed there and the render is back-propagated once, with its regularizers.
+
+The reference camera's half of a step and the novel cameras' share nothing but what is trained, which neither changes: each
+draws from a generator of its own and has a backward pass of its own, so that two cores can do them side by side
+(``core.threads.aside``).  Their gradients are added in one order, whoever was first.
 """
 
 from __future__ import annotations
@@ -26,11 +30,13 @@ from ...core.mesh import Mesh
 from ...core.prior import Prior
 from ...core.randomness import step_generator, uniform
 from ...core.step import KeepState, OnStep, Step, keep_no_state
+from ...core.threads import aside
 from ...core.views import NEUTRAL, RenderBuffers, Views
 from ...losses import image as losses
 from ...losses.depth import depth_loss
 from ...render.shading import ALBEDO, Shading
 from ..inputs.reference import ReferenceView
+from .halves import Half, sums
 from .scene import Scene
 from .step_config import StepConfig
 
@@ -57,8 +63,16 @@ class Trainee(Protocol):
         """Differentiable; without a generator sampling is not jittered.  noise: of the rays, scene units."""
         ...
 
-    def regularizers(self, buffers: list[RenderBuffers], progress: float) -> dict:
-        """Weighted terms of this step by name, given all its renders."""
+    def regularizers(self, view: RenderBuffers, progress: float) -> dict:
+        """Weighted terms of one render by name."""
+        ...
+
+    def shape_terms(self, progress: float) -> dict:
+        """Weighted terms by name of what is trained itself, whatever is shown of it."""
+        ...
+
+    def leaves(self) -> list[Tensor]:
+        """All that this step's renders and terms depend on, for gradients; the same until ``update``."""
         ...
 
     def update(self, factor: float, clip_norm: float) -> None:
@@ -164,26 +178,46 @@ class Loop:
         progress = step / self.config.iterations
         generator = step_generator(self.seed, self.trainee.name, step)
         self.trainee.prepare(step, progress, generator)
-        terms, rendered = {}, []
         knows = self.prior is None or self.prior.knows_reference
         shows_reference, shows_novel = self.config.shows(step, self.prior is not None, knows)
         if self.reference.blank:
             shows_reference, shows_novel = False, self.prior is not None
-        if shows_reference:
-            terms.update(self._reference_terms(progress, generator, rendered))
-        if shows_novel:
-            terms.update(self._prior_terms(step, progress, generator, rendered))
-        for extra in self.extras:
-            terms.update(self._extra_terms(extra, progress, generator, len(terms)))
-        terms.update(self.trainee.regularizers(rendered, progress))
+        known = Half(self.trainee.leaves())
+        novel = Half(known.leaves)
+        with aside(partial(self._known_half, known, step, progress, shows_reference)) as done:
+            self._novel_half(novel, step, progress, generator, shows_novel)
+            done()
+        terms = {**known.terms, **novel.terms, **sums(novel.regular, known.regular)}
         numbers = {} if self.mail is not None else _numbers(terms)
         refuse_losses(numbers)
-        total = sum(terms.values())
-        if isinstance(total, Tensor) and total.requires_grad:
-            total.backward()
-            doubt(total.detach().isfinite(), lambda: NotFinite("loss", "nan or infinity in their sum", "Lower the weights."))
+        if novel.learns or known.learns:
+            novel.lend()
+            known.lend()
+            fine = torch.stack([value.reshape(()) for value in terms.values()]).sum().isfinite()
+            doubt(fine, lambda: NotFinite("loss", "nan or infinity in their sum", "Lower the weights."))
             self.trainee.update(self.config.lr_factor(progress), self.config.clip_norm)
         return terms if self.mail is not None else numbers
+
+    def _known_half(self, half: Half, step: int, progress: float, shows: bool) -> None:
+        """What needs no prior: the reference camera's picture, where this step shows it, and the shape's own terms."""
+        with half.apart():
+            regular = self.trainee.shape_terms(progress)
+            terms = {}
+            if shows:
+                generator = step_generator(self.seed, f"{self.trainee.name} reference", step)
+                terms, seen = self._reference_terms(progress, generator)
+                regular = sums(self.trainee.regularizers(seen, progress), regular)
+            half.learn(terms, regular)
+
+    def _novel_half(self, half: Half, step: int, progress: float, generator: torch.Generator, shows: bool) -> None:
+        """Novel cameras' pictures under the priors, and the extra losses."""
+        terms, regular = {}, {}
+        if shows:
+            terms, seen = self._prior_terms(half, step, progress, generator)
+            regular = self.trainee.regularizers(seen, progress)
+        for number, extra in enumerate(self.extras):
+            terms.update(self._extra_terms(extra, progress, generator, number))
+        half.learn(terms, regular)
 
     def _arrived(self, all_of_them: bool) -> dict:
         """The newest losses that a far device has sent; {} where there are none.  Raises what they show to be wrong."""
@@ -211,11 +245,10 @@ class Loop:
             torch.cuda.empty_cache()
         log.warning("out of memory: going on with %d novel views at once", self.views_at_once)
 
-    def _reference_terms(self, progress: float, generator, rendered: list) -> dict:
+    def _reference_terms(self, progress: float, generator: torch.Generator) -> tuple[dict, RenderBuffers]:
         config, target = self.config, self.target
         background = _background(config.reference_background, target.rgb.shape, generator, self.device)
         buffers = self.trainee.render(target.cameras, ALBEDO, generator, config.reference_noise)
-        rendered.append(buffers)
         mask = (target.alpha > 0.5).float()
         terms = {
             "rgb": config.rgb(progress)
@@ -231,10 +264,12 @@ class Loop:
             terms["depth"] = config.depth(progress) * depth_loss(config.depth_form, buffers.depth, target.depth, mask)
         if target.normal is not None and buffers.normal is not None and config.normal(progress) > 0:
             terms["normal"] = config.normal(progress) * losses.normal_cosine(buffers.normal, target.normal, mask)
-        return terms
+        return terms, buffers
 
-    def _prior_terms(self, step: int, progress: float, generator, rendered: list) -> dict:
-        """The priors' term.  Beyond ``views_at_once`` views, earlier ones are back-propagated at once."""
+    def _prior_terms(
+        self, half: Half, step: int, progress: float, generator: torch.Generator
+    ) -> tuple[dict, RenderBuffers]:
+        """The priors' term and the last pictures.  Beyond ``views_at_once`` views, ``half`` learns from earlier ones at once."""
         config = self.config
         assert self.prior is not None  # no novel views without one
         cameras = config.novel.sample(*config.novel_at(progress), progress, self.reference.camera, generator)
@@ -251,16 +286,14 @@ class Loop:
             some = cameras[part]
             buffers = self.trainee.render(some, shading.for_images(part), generator)
             if weight == 0:
-                rendered.append(buffers)
-                return {}
+                return {}, buffers
             behind = background[part] if len(background) > 1 else background
             share = weight * len(some) / len(cameras)
             term = share * pull(prior, buffers.composite(behind), some, progress, generator)
             if part is not parts[-1]:
-                term.backward()
+                half.follow(term)
                 spent = spent + term.detach()
-        rendered.append(buffers)
-        return {prior.name: term + spent}
+        return {prior.name: term + spent}, buffers
 
     def _extra_terms(self, extra: ExtraLoss, progress: float, generator, number: int) -> dict:
         weight = extra.weight(progress)

@@ -65,6 +65,10 @@ class RateScaler:
     def __init__(self, optimizer: torch.optim.Optimizer):
         self.optimizer, self.base = optimizer, [g["lr"] for g in optimizer.param_groups]
 
+    def parameters(self) -> list[Tensor]:
+        """All that is trained."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
     def forget(self) -> None:
         """Drops accumulated gradients."""
         self.optimizer.zero_grad(set_to_none=False)

@@ -217,12 +217,11 @@ class _NerfTrainee:
             rays=rays,
         )
 
-    def regularizers(self, buffers: list[RenderBuffers], progress: float) -> dict:
-        terms: dict[str, Tensor] = {}
-        for view in buffers:
-            for name, value in self._regularize(view, progress).items():
-                terms[name] = terms.get(name, 0) + value
-        return terms
+    def shape_terms(self, progress: float) -> dict:
+        return {}
+
+    def leaves(self) -> list[Tensor]:
+        return self.rates.parameters()
 
     def update(self, factor: float, clip_norm: float) -> None:
         self.rates.step(factor, clip_norm)
@@ -298,7 +297,7 @@ class _NerfTrainee:
         weights = (config.normal, config.normal_tv, config.normal_blur, config.orientation)
         return any(w(x) > 0 for w in weights for x in (0.0, 0.5, 1.0))
 
-    def _regularize(self, view: RenderBuffers, progress: float) -> dict:
+    def regularizers(self, view: RenderBuffers, progress: float) -> dict:
         config, extras, out = self.config, view.extras, {}
         assert extras is not None, "a volume's render carries its samples"
         weights, marched = extras["weights"], extras["marched"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 import torch
+from torch import Tensor
 
 from ...core.cameras import Cameras
 from ...core.errors import InputError
@@ -153,6 +154,9 @@ class _MeshTrainee:
     """A surface with a hash-grid color field."""
 
     name = "Mesh"
+    mesh: Mesh | None  # as both halves of a step draw it
+    deviation: Tensor | None  # FlexiCubes' own term
+    joints: list[tuple[Tensor, Tensor]]  # (of the surface's graph, the leaf in its place)
 
     def __init__(self, scene: Scene, config: MeshConfig, reference, seed: int, device, resumes: bool):
         self.config, self.reference, self.seed = config, reference, seed
@@ -173,7 +177,7 @@ class _MeshTrainee:
         if resumes:
             unpack_optimizer(self.optimizer, scene.part("optim"))
         self.rates = RateScaler(self.optimizer)
-        self.mesh: Mesh | None = None
+        self._cut()
         self.geometry = config.optimize != "texture"
         self.prior: Prior | None = None
         self.rasterizer = choose_rasterizer(config.rasterizer, device)
@@ -188,7 +192,9 @@ class _MeshTrainee:
         config, levels = self.config, self.color.config.grid.levels
         self.color.live_levels = live_levels(levels, config.level_start, config.level_rate, progress)
         if self.geometry:
-            self.mesh = None
+            self._extract()
+        else:
+            self._current()  # before two threads ask for it
 
     def render(self, cameras: Cameras, shading: Shading, generator, noise: float = 0.0) -> RenderBuffers:
         lit = shading if shading.needs_normal else None
@@ -197,16 +203,17 @@ class _MeshTrainee:
         parts = [self._draw(cameras[i], lit.for_image(i)) for i in range(len(cameras))]
         return _stack(parts)
 
-    def regularizers(self, buffers: list[RenderBuffers], progress: float) -> dict:
+    def regularizers(self, view: RenderBuffers, progress: float) -> dict:
+        blur = self.config.normal_blur(progress) if self.geometry else 0.0
+        return {"normal_blur": blur * _smoothness(view)} if blur else {}
+
+    def shape_terms(self, progress: float) -> dict:
         if not self.geometry:
             return {}
         normal, laplacian = self.config.mesh_normal(progress), self.config.mesh_laplacian(progress)
-        blur, out = self.config.normal_blur(progress), {}
-        if blur:
-            out["normal_blur"] = blur * sum(_smoothness(view) for view in buffers)
-        mesh = self._current()
-        if isinstance(self.surface, FlexiSdf) and self.surface.deviation is not None:
-            out["cube_deviation"] = self.config.cube_deviation(progress) * self.surface.deviation
+        mesh, out = self._current(), {}
+        if self.deviation is not None:
+            out["cube_deviation"] = self.config.cube_deviation(progress) * self.deviation
         if not normal and not laplacian:
             return out
         edges = edge_slots(mesh.faces) if far(mesh.faces.device) else mesh_edges(mesh.faces, len(mesh.vertices))
@@ -216,10 +223,16 @@ class _MeshTrainee:
             out["mesh_laplacian"] = laplacian * uniform_laplacian(mesh, edges)
         return out
 
+    def leaves(self) -> list[Tensor]:
+        return self.rates.parameters() + [leaf for _, leaf in self.joints]
+
     def update(self, factor: float, clip_norm: float) -> None:
+        bent = [(made, leaf.grad) for made, leaf in self.joints if leaf.grad is not None]
+        if bent:
+            torch.autograd.backward(*zip(*bent, strict=True))
         self.rates.step(factor, clip_norm)
         if self.geometry:
-            self.mesh = None
+            self._cut()
 
     def zero_grad(self) -> None:
         self.rates.forget()
@@ -260,9 +273,26 @@ class _MeshTrainee:
 
     def _current(self) -> Mesh:
         if self.mesh is None:
-            mesh = self.surface.extract()
-            self.mesh = mesh if self.geometry else mesh.detach()
+            self.mesh = self.surface.extract().detach()
         return self.mesh
+
+    def _extract(self) -> None:
+        """This step's surface, cut from the parameters: both halves of a step draw it, and share no graph."""
+        self._cut()
+        made = self.surface.extract()
+        corners = self._joint(made.vertices)
+        if isinstance(self.surface, FlexiSdf) and self.surface.deviation is not None:
+            self.deviation = self._joint(self.surface.deviation)
+        self.mesh = replace(made, vertices=corners)
+
+    def _joint(self, made: Tensor) -> Tensor:
+        """A leaf in place of ``made``, to which ``update`` hands on its gradient."""
+        leaf = made.detach().requires_grad_()
+        self.joints.append((made, leaf))
+        return leaf
+
+    def _cut(self) -> None:
+        self.mesh, self.deviation, self.joints = None, None, []
 
     def _draw(self, cameras: Cameras, shading) -> RenderBuffers:
         return render_surface(
