@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..ops.mesh_edges import connected_parts
+from ..ops.nearest import nearest
 
 DensityFn = Callable[[Tensor], Tensor]
 Init = Literal["log", "clamp"]  # of signed distances from densities, see ``TetSdf.from_density``
@@ -53,9 +54,8 @@ def first_distances(density: DensityFn, points: Tensor, edges: Tensor, floor: Te
 @torch.no_grad()
 def put_inside(sdf: Tensor, vertices: Tensor, points: Tensor, distance: float) -> None:
     """Changes ``sdf`` [V]: the vertex nearest to each of the points [N, 3] lies inside by ``distance``."""
-    found = [torch.cdist(part, vertices).argmin(1) for part in points.split(256)]
-    if found:
-        near = torch.cat(found).unique()
+    if len(points):
+        near = nearest(points, vertices).unique()
         sdf[near] = sdf[near].clamp(max=-distance)
 
 

@@ -36,8 +36,8 @@ TEXT_SDS = replace(SDS, pixel_weight=Constant(2.0))  # more puts grain on what t
 
 NERF = NerfConfig(
     **_STEPS,
-    iterations=250,
-    mesh_iterations=150,
+    iterations=200,
+    mesh_iterations=100,
     size=64,
     reference_size=64,
     rgb=Constant(RGB),
@@ -66,7 +66,7 @@ NERF = NerfConfig(
 
 MESH = MeshConfig(
     **_STEPS,
-    iterations=150,
+    iterations=100,
     size=128,
     reference_size=192,
     rgb=Constant(RGB),

@@ -2,7 +2,7 @@
 export const NUMBERS = {
  "Lift123_NerfStage1": {
   "quickstart": {
-   "iterations": 250,
+   "iterations": 200,
    "render_size": 64,
    "reference_size": 64,
    "novel_batch": 1,
@@ -44,7 +44,7 @@ export const NUMBERS = {
    "normal_weight": 0.0
   },
   "magic123 quickstart": {
-   "iterations": 250,
+   "iterations": 200,
    "render_size": 64,
    "reference_size": 64,
    "novel_batch": 1,
@@ -88,7 +88,7 @@ export const NUMBERS = {
    "normal_weight": 0.0
   },
   "hifi123 quickstart": {
-   "iterations": 250,
+   "iterations": 200,
    "render_size": 64,
    "reference_size": 64,
    "novel_batch": 1,
@@ -119,7 +119,7 @@ export const NUMBERS = {
  },
  "Lift123_DMTetRefine": {
   "quickstart": {
-   "iterations": 150,
+   "iterations": 100,
    "render_size": 128,
    "reference_size": 192,
    "grid": 40,
@@ -175,7 +175,7 @@ export const NUMBERS = {
    "smooth_surface": 0.0
   },
   "magic123 quickstart": {
-   "iterations": 150,
+   "iterations": 100,
    "render_size": 128,
    "reference_size": 192,
    "grid": 40,

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...core.views import Views
 from ...fields.flexi_sdf import FlexiSdf
 from ...fields.tet_sdf import TetSdf
+from ...ops.nearest import nearest
 from ...ops.occupancy import OccupancyGrid
 from ...render.surface import render_surface
 from ...render.volume import VolumeSettings, render_volume
@@ -52,11 +53,9 @@ def cover(surface: TetSdf | FlexiSdf, points: Tensor, target: Views) -> int:
     return int(missing.sum())
 
 
-def nearest_known(values: Tensor, known: Tensor, wanted: Tensor, chunk: int = 1024) -> Tensor:
+def nearest_known(values: Tensor, known: Tensor, wanted: Tensor) -> Tensor:
     """Values at the ``wanted`` pixels, each taken from the nearest ``known`` pixel (itself, where known).
 
     values [H, W]; known, wanted [H, W] bool -> [N] in row-major order.  At least one pixel must be known.
     """
-    there = known.nonzero().float()
-    nearest = [torch.cdist(part.float(), there).argmin(1) for part in wanted.nonzero().split(chunk)]
-    return values[known][torch.cat(nearest)]
+    return values[known][nearest(wanted.nonzero(), known.nonzero())]

@@ -82,7 +82,7 @@ def test_nearest_known_against_brute_force():
     generator = torch.Generator().manual_seed(0)
     values = torch.rand(13, 17, generator=generator)
     known, wanted = torch.rand(2, 13, 17, generator=generator) > 0.8
-    got = nearest_known(values, known, wanted, chunk=7)
+    got = nearest_known(values, known, wanted)
     sources = [(i, j) for i in range(13) for j in range(17) if known[i, j]]
     for value, (i, j) in zip(got, wanted.nonzero().tolist(), strict=True):
         distance = min((i - a) ** 2 + (j - b) ** 2 for a, b in sources)
