@@ -10,15 +10,16 @@ operations to one thread; the cores that torch was allowed before do slices of a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from functools import cache
 from typing import TypeVar
 
 import torch
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 HELPERS = 3  # threads beside the caller's, at most: nothing here falls into more pieces
 
@@ -68,15 +69,15 @@ def aside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
 
     The caller does it itself, when it asks, where no core has begun with it, and where torch has one thread or may cut its
     operations (outside of :func:`single`).  So nobody may tell from the result who did it: ``work`` must share nothing that
-    changes with what the caller does meanwhile, and draw from a generator of its own.  It runs with gradients; when the block
-    is left it has ended, whatever happened.
+    changes with what the caller does meanwhile, and draw from a generator of its own.  It records gradients if the caller
+    does; when the block is left it has ended, whatever happened.
     """
     helpers = min(allowed() - 1, HELPERS)
     if helpers < 1 or torch.get_num_threads() != 1:
         yield work
         return
-    context = copy_context()
-    future = _helpers(helpers).submit(lambda: context.run(_counted, work))
+    context, modes = copy_context(), (torch.is_inference_mode_enabled(), torch.is_grad_enabled())
+    future = _helpers(helpers).submit(lambda: context.run(_counted, work, modes))
 
     def result() -> Result:
         return work() if future.cancel() else future.result()
@@ -88,18 +89,41 @@ def aside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
             wait([future])
 
 
+def spread(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """``work(item)`` of all items, in their order, on as many cores as are free; what :func:`aside` asks of work holds."""
+    waiting = list(items)
+    found: dict[int, Result] = {}
+    turns = iter(range(len(waiting)))
+    stopped = threading.Event()
+
+    def some() -> None:
+        try:
+            while not stopped.is_set() and (turn := next(turns, None)) is not None:
+                found[turn] = work(waiting[turn])
+        except BaseException:
+            stopped.set()
+            raise
+
+    with ExitStack() as stack:
+        done = [stack.enter_context(aside(some)) for _ in waiting[1 : HELPERS + 1]]
+        some()
+        for ended in done:
+            ended()
+    return [found[turn] for turn in range(len(waiting))]
+
+
 @cache
 def _helpers(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="lift123-aside")
 
 
-def _counted(work: Callable[[], Result]) -> Result:
-    """``work()``; meanwhile one core fewer is free for parts of operations."""
+def _counted(work: Callable[[], Result], modes: tuple[bool, bool]) -> Result:
+    """``work()`` in torch's modes (inference, gradients); meanwhile one core fewer is free for parts of operations."""
     global _aside
     with _lock:
         _aside += 1
     try:
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(modes[0]), torch.set_grad_enabled(modes[1]):
             return work()
     finally:
         with _lock:

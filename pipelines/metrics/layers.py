@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..core.mesh import Mesh
 from ..core.pulse import beat
+from ..core.threads import spread
 from ..ops.antialias import edge_topology
 from ..ops.closest import Closest, closest_point
 
@@ -23,15 +24,17 @@ def winding_numbers(points: Tensor, mesh: Mesh) -> Tensor:
     The sum of the signed solid angles of all faces over 4 pi (van Oosterom and Strackee, 1983); O(N F).
     """
     corners = mesh.vertices.detach().double()[mesh.faces]
-    out = []
-    for part in points.detach().double().split(max(1, _CHUNK // max(len(corners), 1))):
+
+    def wound(part: Tensor) -> Tensor:
         beat()
         a, b, c = (corners[None] - part[:, None, None]).unbind(2)
         la, lb, lc = (x.norm(dim=-1) for x in (a, b, c))
         volume = (a * torch.linalg.cross(b, c)).sum(-1)
         under = la * lb * lc + (a * b).sum(-1) * lc + (b * c).sum(-1) * la + (c * a).sum(-1) * lb
-        out.append(torch.atan2(volume, under).sum(-1) / (2 * math.pi))
-    return torch.cat(out).to(points.dtype) if out else points.new_zeros(0)
+        return torch.atan2(volume, under).sum(-1) / (2 * math.pi)
+
+    parts = spread(wound, points.detach().double().split(max(1, _CHUNK // max(len(corners), 1))))
+    return torch.cat(parts).to(points.dtype) if parts else points.new_zeros(0)
 
 
 @torch.no_grad()

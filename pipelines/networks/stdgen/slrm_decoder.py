@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from ...core.threads import spread
 from ...ops.flexicubes import WEIGHTS, CubeGrid
 from ...ops.semantic_field import CLASSES
 from .slrm_config import SlrmConfig
@@ -87,7 +88,7 @@ class SlrmDecoder(torch.nn.Module):
 
 def on_points(decode, planes: Tensor, points: Tensor) -> Tensor:
     """``decode(features)`` at points [N, 3] of the first triplane, in pieces that need little memory: [N, ...]."""
-    parts = [decode(sample_planes(planes[:1], part[None]))[0] for part in points.split(CHUNK)]
+    parts = spread(lambda part: decode(sample_planes(planes[:1], part[None]))[0], points.split(CHUNK))
     return torch.cat(parts) if parts else decode(sample_planes(planes[:1], points[None]))[0]
 
 
@@ -107,9 +108,10 @@ def on_grid(net: torch.nn.Sequential, planes: Tensor, grid: CubeGrid) -> Tensor:
         tables.append(_look_up(projected[None], torch.stack([u, v], -1)[None])[0].permute(1, 2, 0))
     xy, xz, zy = tables
     rows = max(1, CHUNK // (len(axes[1]) * len(axes[2])))
-    parts = []
-    for start in range(0, len(axes[0]), rows):
+
+    def slab(start: int) -> Tensor:
         piece = slice(start, start + rows)
         hidden = xy[piece, :, None] + xz[piece, None, :] + zy.transpose(0, 1)[None] + first.bias
-        parts.append(rest(hidden).flatten(0, 2))
-    return torch.cat(parts)
+        return rest(hidden).flatten(0, 2)
+
+    return torch.cat(spread(slab, range(0, len(axes[0]), rows)))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ...core.mesh import Mesh, merge
 from ...core.ortho import OrthoCameras
+from ...core.threads import spread
 from ...metrics.layers import depth_inside, signed_distance
 from ...ops.closest import closest_point
 from ...ops.dilate import carried, neighbor_mean
@@ -100,8 +101,7 @@ def followed(before: Mesh, after: Mesh, fixed: Mesh | None, cameras: OrthoCamera
     that (ours, not in the paper).  reach: scene units within which hidden places follow.  What lies close to ``fixed`` stays:
     there the inner layer says where it belongs.  Hidden places are smoothed besides: no picture speaks for their bumps.
     """
-    old_faces, _ = _seen_faces(before, fixed, cameras)
-    new_faces, seen = _seen_faces(after, fixed, cameras)
+    (old_faces, _), (new_faces, seen) = spread(lambda mesh: _seen_faces(mesh, fixed, cameras), (before, after))
     hidden = torch.nonzero(~seen).reshape(-1)
     if not len(hidden) or not len(old_faces) or not len(new_faces):
         return after

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from ...core.errors import InputError, StopStage
 from ...core.layers import LAYER_NAMES, LayeredMesh
 from ...core.mesh import Mesh, merge
 from ...core.step import OnStep, Step, ignore_step
+from ...core.threads import aside
 from ...io.decimate import Decimation
 from ...ops.closest import closest_point
 from ...ops.mesh_edges import mesh_edges
@@ -83,18 +86,19 @@ def project_colors(
     views = views.whole() if whole else views
     out, seen, notes = layers, {}, []
     names = [n for n in layers if only is None or n in only]
-    for index, name in enumerate(names):
-        colored, share = _color_layer(name, layers, views, config)
-        out, seen[name] = out.replaced(name, colored), share
-        if share == 0:
-            notes.append(f"{name}: no view shows it; it keeps the colors it came with, or gray.")
-        try:
-            on_step(
-                Step("Project colors", index + 1, len(names), {}, note=f"{name}: {share:.0%} of the vertices seen")
-            )
-        except StopStage:
-            notes.append(f"Stopped after the {name}.")
-            break
+    paint = partial(_color_layer, layers=layers, views=views, config=config)
+    with ExitStack() as stack:
+        later = [stack.enter_context(aside(partial(paint, name))) for name in names[1:]]
+        for index, (name, painted) in enumerate(zip(names, [lambda: paint(names[0]), *later], strict=True)):
+            colored, share = painted()
+            out, seen[name] = out.replaced(name, colored), share
+            if share == 0:
+                notes.append(f"{name}: no view shows it; it keeps the colors it came with, or gray.")
+            try:
+                on_step(Step("Project colors", index + 1, len(names), {}, note=f"{name}: {share:.0%} of the vertices seen"))
+            except StopStage:
+                notes.append(f"Stopped after the {name}.")
+                break
     return ColoredLayers(out, seen, tuple(notes))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from ...core.errors import InputError, StopStage
 from ...core.layers import LAYER_NAMES, LayeredMesh
 from ...core.mesh import Mesh, merge
 from ...core.step import KeepState, OnStep, Step, ignore_step, keep_no_state
+from ...core.threads import aside
 from ...metrics.layers import penetration
 from ...ops.dilate import carried, dilate
 from ...ops.remesh import check_manifold
@@ -67,8 +69,18 @@ def refine_layers(
     done = left.done if left is not None else resume or _begun(layers, views, config, whole)
     coarse = mirrored_layers(layers) if done.was_mirrored else layers
     work = _Work(coarse, views, config, seed, on_step, autosave, left)
+    ahead = [n for n in coarse if n not in keep and n not in done.finished]
     if left is None:
-        work.plan([n for n in coarse if n not in keep and n not in done.finished])
+        work.plan(ahead)
+    with work.beginnings(ahead):
+        done = _inside_out(work, done, keep, hair_segments, on_layer)
+    return replace(done, reach=reaches(done.layers, config.tolerance))
+
+
+def _inside_out(work: "_Work", done: RefinedLayers, keep: tuple[str, ...], hair_segments: Tensor | None,
+                on_layer: OnLayer | None) -> RefinedLayers:
+    """All layers, one after the other, or those before a stop."""
+    coarse = work.coarse
     for name in coarse:
         if name in done.finished:
             continue
@@ -85,8 +97,8 @@ def refine_layers(
             break
         if on_layer is not None:
             on_layer(done)
-        autosave(partial(Refining, done, work.index, work.total, work.body_alpha))
-    return replace(done, reach=reaches(done.layers, config.tolerance))
+        work.autosave(partial(Refining, done, work.index, work.total, work.body_alpha))
+    return done
 
 
 def refine_whole(
@@ -161,6 +173,7 @@ class _Work:
                  autosave: KeepState, left: Refining | None):
         self.views, self.config, self.seed, self.on_step, self.autosave = views, config, seed, on_step, autosave
         self.coarse, self.left, self.done = layers, left, RefinedLayers(layers)
+        self.begun: dict[str, Callable[[], tuple[Mesh, str]]] = {}
         self.body_alpha = None if left is None else left.outline
         self.total, self.index = (0, 0) if left is None else (left.total, left.step)
 
@@ -178,10 +191,13 @@ class _Work:
         config, notes, outline = self.config, [], self.body_alpha
         left = self.left if self.left is not None and self.left.layer == name else None
         given = self.coarse[name].detach()
-        mesh, note = clean.large_parts(given, config.least_part)
+        mesh, note = self.begun[name]() if name in self.begun else self._begin(name)
         notes += [f"{name}: {note}"] if note else []
         fixed = merge([inner[n] for n in inner]) if len(inner) else None
-        mesh = self._prepared(name, mesh, inner, fixed) if left is None or left.before is None else left.before
+        if left is not None and left.before is not None:
+            mesh = left.before
+        elif fixed is not None:
+            mesh = self._moved_aside(name, mesh, inner, fixed)
         task, more = self._task(name, fixed, segments)
         notes += more
         mesh, whole = self._fit(name, mesh, task, left, outline)
@@ -199,13 +215,21 @@ class _Work:
             mesh = clean.pushed_out(mesh, [inner[n] for n in inner], config.tolerance / 2)
         return mesh, seen, (*notes, *vanished), whole
 
-    def _prepared(self, name: str, mesh: Mesh, inner: LayeredMesh, fixed: Mesh | None) -> Mesh:
-        """The surface that the first fit begins with."""
+    @contextmanager
+    def beginnings(self, names: list[str]) -> Iterator[None]:
+        """Inside, the layers after the first are begun on other cores: what they begin with depends on no other layer."""
+        with ExitStack() as stack:
+            self.begun = {name: stack.enter_context(aside(partial(self._begin, name))) for name in names[1:]}
+            yield
+
+    def _begin(self, name: str) -> tuple[Mesh, str]:
+        """The large parts of the layer, even enough for the first fit, and a note."""
         config = self.config
+        mesh, note = clean.large_parts(self.coarse[name].detach(), config.least_part)
         if config.even:
             first = config.body if name == "body" else config.outer
             mesh = clean.evened(mesh, first.optimizer.longest, config.even)
-        return mesh if fixed is None else self._moved_aside(name, mesh, inner, fixed)
+        return mesh, note
 
     def _moved_aside(self, name: str, mesh: Mesh, inner: LayeredMesh, fixed: Mesh) -> Mesh:
         points = mesh.vertices
