@@ -4,10 +4,10 @@
                                      [--threads 2] [--share 1.0] [--busy 0] [--out FOLDER]
 
 Each run is a process of its own: networks are loaded, a picture becomes a textured mesh as bytes of a GLB.  Not counted are
-imports and the drawing of the toy, whose picture is what a person comes with.  Wall and CPU seconds (of all threads) are the process's own clocks; ratios are this tree over the base, and
-the page gives their least, median and greatest.  ``--share`` shortens the iterations (for machines with little time, and
-the page says so); ``--busy`` has as many processes beside them that never rest.  The base is checked out below
-``.lift123/bench``.
+imports and the drawing of the toy, whose picture is what a person comes with.  Wall and CPU seconds (of all threads) are the
+process's own clocks; ratios are this tree over the base, and the page gives their least, median and greatest.  ``--share``
+shortens the iterations (for machines with little time, and the page says so); ``--busy`` has as many processes beside them
+that never rest.  The base is checked out below ``.lift123/bench``.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from .kernels import raster as kernels
 from .kernels.launch import PIECE, launch, runs
 
 EMPTY = torch.iinfo(torch.int64).max  # key of a pixel no triangle covers
+FACE_BITS = 0xFFFFFFFF  # of a key: its face's index, below its depth
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,15 @@ def rasterize(clip: Tensor, faces: Tensor, height: int, width: int) -> Raster:
     check_faces(faces, clip.shape[1])
     triangle, barycentric, depth = _Rasterize.apply(clip.contiguous(), faces, height, width)
     return Raster(triangle, barycentric, depth)
+
+
+@torch.no_grad()
+def nearest_faces(clip: Tensor, faces: Tensor, height: int, width: int) -> Tensor:
+    """[B, H, W] int64: ``rasterize(...).triangle`` alone, in half of the time."""
+    _check(clip, height, width)
+    check_faces(faces, clip.shape[1])
+    keys = _keys(clip.contiguous(), faces, (0, height), height, width)
+    return torch.where(keys == EMPTY, -1, keys & FACE_BITS)
 
 
 class _Rasterize(torch.autograd.Function):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.ortho import OrthoCameras
 from ..ops.interpolate import interpolate
-from ..ops.rasterize import Raster, rasterize
+from ..ops.rasterize import Raster, nearest_faces, rasterize
 from ..ops.rasterizers import WARP
 from .surface import project
 
@@ -65,14 +65,14 @@ def seen_vertices(points: Tensor, faces: Tensor, cameras: OrthoCameras, size: in
     A vertex is seen when a face of it is the nearest at some pixel of a picture ``size`` high and faces the camera.
     """
     fine = cameras.resized(size, max(1, round(size * cameras.width / cameras.height)))
-    raster = orthographic_raster(points.detach().float(), faces, fine)[0]
+    triangle = nearest_faces(project(points.detach().float(), fine), faces, fine.height, fine.width)
     a, b, c = points.detach()[faces].unbind(1)
     unit = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1, eps=1e-12)
     backward = cameras.c2w[:, :3, 2].to(points)
     seen = torch.zeros(len(cameras), len(points), dtype=torch.bool, device=points.device)
     for view in range(len(cameras)):
         hit = torch.zeros(len(faces) + 1, dtype=torch.bool, device=points.device)
-        hit[raster.triangle[view].reshape(-1).long()] = True  # -1 marks the spare last entry
+        hit[triangle[view].reshape(-1)] = True  # -1 marks the spare last entry
         hit = hit[:-1] & (unit @ backward[view] > LEAST_COSINE)
         seen[view, faces[hit].reshape(-1)] = True
     return seen, backward @ vertex_normals(points.detach(), faces).T

@@ -6,7 +6,7 @@ import pytest
 import torch
 from lift123.pipelines.core.cameras import Cameras
 from lift123.pipelines.ops.interpolate import interpolate, interpolate_reference
-from lift123.pipelines.ops.rasterize import rasterize, rasterize_reference
+from lift123.pipelines.ops.rasterize import nearest_faces, rasterize, rasterize_reference
 
 ONE_TRIANGLE = torch.tensor([[0, 1, 2]])
 
@@ -235,3 +235,13 @@ def test_interpolation_refuses_foreign_attributes():
         interpolate(torch.zeros(3, 3, 1), raster, ONE_TRIANGLE)
     with pytest.raises(ValueError, match="0..1"):
         interpolate(torch.zeros(2, 1), raster, ONE_TRIANGLE)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_nearest_faces_are_those_of_a_whole_raster(seed):
+    generator = torch.Generator().manual_seed(seed)
+    clip = torch.cat([torch.rand(2, 90, 3, generator=generator) * 2 - 1, torch.ones(2, 90, 1)], -1)
+    faces = torch.arange(90).reshape(30, 3)
+    found = nearest_faces(clip, faces, 23, 31)
+    assert torch.equal(found, rasterize(clip, faces, 23, 31).triangle.long())
+    assert (found < 0).any() and len(found.unique()) > 10

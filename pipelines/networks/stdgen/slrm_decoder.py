@@ -15,7 +15,7 @@ from .slrm_config import SlrmConfig
 Linear = torch.nn.Linear
 functional = torch.nn.functional
 PLANES = ((0, 1), (0, 2), (2, 1))  # the coordinates that run along a plane's width and height
-CHUNK = 1 << 17  # points decoded at once
+CHUNK = 1 << 15  # points decoded at once: what a core's cache holds
 CUBE_CHUNK = 1 << 13
 
 

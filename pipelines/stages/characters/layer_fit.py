@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, cast, get_args
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from ...core.errors import NotFinite
 from ...core.mesh import Mesh
 from ...core.ortho import OrthoCameras
+from ...core.threads import aside
 from ...losses import layers as losses
 from ...ops.remesh_optimizer import RemeshConfig, RemeshOptimizer
 from ...render import normal_maps
@@ -141,11 +143,12 @@ class _Sight:
         """(weighted terms, front picture [H, W, 3])."""
         config = self.config
         normals = normal_maps.vertex_normals(points, faces, config.area_normals)
-        if config.explicit and (step < 5 or step % config.refresh == 0):
-            self._aim(points.detach(), faces, normals.detach())
         weighted = bool(config.mask_inside or config.mask_outside)
         wants_mask = self.task.mask is not None and weighted and not config.explicit
-        picture, own = self._render(points, faces, normal_maps.normal_colors(normals), wants_mask)
+        due = config.explicit and (step < 5 or step % config.refresh == 0)
+        with aside(partial(self._aim, points.detach(), faces, normals.detach()) if due else lambda: None) as aimed:
+            picture, own = self._render(points, faces, normal_maps.normal_colors(normals), wants_mask)
+            aimed()
         terms = self._picture_terms(picture)
         if own is not None:
             terms |= self._mask_terms(own)
@@ -223,7 +226,6 @@ def blend_views(points: Tensor, faces: Tensor, task: LayerTask, view_weights, po
     return blend_pictures(points, faces, task.normal, task.alpha, task.cameras, view_weights, power)
 
 
-@torch.no_grad()
 def blend_pictures(
     points: Tensor, faces: Tensor, pictures: Tensor, alpha: Tensor, cameras: OrthoCameras, view_weights, power: float
 ) -> tuple[Tensor, Tensor]:
@@ -231,7 +233,19 @@ def blend_pictures(
 
     A view counts with its weight times cosine^power times coverage [B, H, W] at the vertex (S-D.5, S-D.8).
     """
-    seen, cosine = normal_maps.seen_vertices(points, faces, cameras, max(512, cameras.height))
+    return blend_seen(points, seen_from(points, faces, cameras), pictures, alpha, cameras, view_weights, power)
+
+
+def seen_from(points: Tensor, faces: Tensor, cameras: OrthoCameras) -> tuple[Tensor, Tensor]:
+    """(seen, cosine) [B, V] of all vertices, at the least size that tells them apart."""
+    return normal_maps.seen_vertices(points, faces, cameras, max(512, cameras.height))
+
+
+@torch.no_grad()
+def blend_seen(points: Tensor, sight: tuple[Tensor, Tensor], pictures: Tensor, alpha: Tensor, cameras: OrthoCameras,
+               view_weights, power: float) -> tuple[Tensor, Tensor]:
+    """:func:`blend_pictures` where it is known what is seen: ``sight`` is :func:`seen_from`."""
+    seen, cosine = sight
     found = normal_maps.sample_pictures(points, torch.cat([pictures * alpha[..., None], alpha[..., None]], -1), cameras)
     share = torch.tensor(view_weights, dtype=points.dtype, device=points.device)[:, None]
     share = share * seen * cosine.clamp(min=0) ** power

@@ -18,12 +18,13 @@ from ...core.threads import aside
 from ...io.decimate import Decimation
 from ...ops.closest import closest_point
 from ...ops.mesh_edges import mesh_edges
+from ...ops.rasterize import nearest_faces
 from ...ops.remesh import Surface, subdivide
 from ...ops.texture import sample_texture
-from ...render.normal_maps import orthographic_raster
+from ...render.surface import project
 from ..results.bake import bake_asset
 from .layer_clean import pushed_out
-from .layer_fit import blend_pictures
+from .layer_fit import blend_seen, seen_from
 from .layer_masks import layer_mask
 from .refine_layers import LEVEL_OF
 
@@ -88,9 +89,9 @@ def project_colors(
     names = [n for n in layers if only is None or n in only]
     paint = partial(_color_layer, layers=layers, views=views, config=config)
     with ExitStack() as stack:
-        later = [stack.enter_context(aside(partial(paint, name))) for name in names[1:]]
-        for index, (name, painted) in enumerate(zip(names, [lambda: paint(names[0]), *later], strict=True)):
-            colored, share = painted()
+        begun = {name: stack.enter_context(aside(partial(paint, name))) for name in names[:0:-1]}  # from the end: nobody waits
+        for index, name in enumerate(names):
+            colored, share = begun[name]() if index else paint(name)
             out, seen[name] = out.replaced(name, colored), share
             if share == 0:
                 notes.append(f"{name}: no view shows it; it keeps the colors it came with, or gray.")
@@ -155,10 +156,10 @@ def _color_layer(name: str, layers: LayeredMesh, views: CharacterViews, config: 
     weights = config.hair_views if name == "hair" else config.views
     pictures, count = _straight(level.color[0], level.alpha[0]), len(mesh.vertices)
 
+    sight = seen_from(whole.vertices, whole.faces, views.cameras)
+
     def blended(coverage: Tensor) -> tuple[Tensor, Tensor]:
-        found, weight = blend_pictures(
-            whole.vertices, whole.faces, pictures, coverage, views.cameras, weights, config.power
-        )
+        found, weight = blend_seen(whole.vertices, sight, pictures, coverage, views.cameras, weights, config.power)
         return found[:count], weight[:count] > config.least
 
     sure, known = blended(alpha * _eroded(_own_pixels(whole, len(mesh.faces), views).to(alpha)))
@@ -173,7 +174,8 @@ def _color_layer(name: str, layers: LayeredMesh, views: CharacterViews, config: 
 
 def _own_pixels(whole: Mesh, own_faces: int, views: CharacterViews) -> Tensor:
     """[6, H, W] bool: the nearest of ``whole`` is one of its first ``own_faces`` faces."""
-    triangle = orthographic_raster(whole.vertices, whole.faces, views.cameras)[0].triangle
+    cameras = views.cameras
+    triangle = nearest_faces(project(whole.vertices, cameras), whole.faces, cameras.height, cameras.width)
     return (triangle >= 0) & (triangle < own_faces)
 
 
