@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.tiny_stages import NERF
+from helpers.tiny_stages import MESH, NERF
+from helpers.tiny_stages import nerf as coarse
 from helpers.tiny_stages import oracle as _oracle
 from helpers.tiny_stages import reference as _reference
 from lift123.pipelines.core.errors import NotFinite, OutOfRoom
@@ -13,7 +14,9 @@ from lift123.pipelines.core.far import pretending
 from lift123.pipelines.core.prior import Prior
 from lift123.pipelines.core.schedules import Constant
 from lift123.pipelines.stages.objects import fit_nerf as nerf_stage
+from lift123.pipelines.stages.objects import refine_mesh as mesh_stage
 from lift123.pipelines.stages.objects.fit_nerf import fit_nerf
+from lift123.pipelines.stages.objects.refine_mesh import refine_mesh
 
 
 class Turns(Prior):
@@ -62,9 +65,9 @@ def test_loss_without_a_number_is_named(term):
     assert kept[-1].step == 0 and all(torch.isfinite(v).all() for v in kept[-1].part("field").values())
 
 
-def short_of_memory(monkeypatch, most: int) -> list[int]:
+def short_of_memory(monkeypatch, most: int, trainee=nerf_stage._NerfTrainee) -> list[int]:
     """Renders of more than ``most`` views fail as on a small card; returns the sizes that were tried."""
-    tried, render = [], nerf_stage._NerfTrainee.render
+    tried, render = [], trainee.render
 
     def limited(self, cameras, *args, **kwargs):
         tried.append(len(cameras))
@@ -72,7 +75,7 @@ def short_of_memory(monkeypatch, most: int) -> list[int]:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return render(self, cameras, *args, **kwargs)
 
-    monkeypatch.setattr(nerf_stage._NerfTrainee, "render", limited)
+    monkeypatch.setattr(trainee, "render", limited)
     return tried
 
 
@@ -102,6 +105,23 @@ def test_smaller_portions_when_memory_runs_out_give_the_same_gradient(monkeypatc
     assert tried == [4, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], "four novel views in portions, then the reference view"
     whole, pieces = gradients[:2], gradients[2:]
     for some, other in zip(whole[1], pieces[1], strict=True):
+        assert float(some.abs().max()) > 0
+        assert float((some - other).abs().max()) < 1e-5 * float(some.abs().max())
+
+
+def test_a_mesh_in_smaller_portions_has_the_same_gradient(monkeypatch):
+    """All portions draw one surface, which is extracted once: its graph must outlive the first of them."""
+    scene, config, gradients = coarse(), replace(MESH, iterations=1, novel_batch=3), []
+
+    def record(scaler, factor, clip_norm):
+        gradients.append([p.grad.clone() for g in scaler.optimizer.param_groups for p in g["params"]])
+        scaler.forget()
+
+    monkeypatch.setattr(mesh_stage.RateScaler, "step", record)
+    for most in (3, 1):
+        short_of_memory(monkeypatch, most, mesh_stage._MeshTrainee)
+        refine_mesh(Plain(), scene, config, seed=3)
+    for some, other in zip(*gradients, strict=True):
         assert float(some.abs().max()) > 0
         assert float((some - other).abs().max()) < 1e-5 * float(some.abs().max())
 
