@@ -24,6 +24,7 @@ SMALLEST = 512  # parts of a piece that one thread takes at least: less is not w
 LONGEST_RUN = 4096  # of them in one thread of a core
 MOST_SAMPLES = 4096
 _samples: dict[tuple, tuple[type, bytes]] = {}  # of array descriptors, see _describe
+_loaded: set = set()  # modules
 _lock = threading.Lock()
 _ready = False
 
@@ -68,6 +69,8 @@ def launch(kernel, dim, inputs, outputs, device, split: int | None = None, piece
     stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if cuda else None
     where = wp.device_from_torch(device) if cuda else "cpu"
     beat()
+    if not cuda:
+        _load(kernel.module)
     if split is None or cuda:
         head = [0] if offset else []
         wp.launch(kernel, dim, head + arguments, device=where, stream=stream, record_tape=False)
@@ -99,13 +102,20 @@ def _name_module(module) -> None:
         module.name = "lift123_" + module.name.rpartition(".")[2]
 
 
+def _load(module) -> None:
+    """Compiles and loads a module for the CPU, once: two threads must not do that at the same time."""
+    if module in _loaded:
+        return
+    with _lock:
+        module.load(wp.get_device("cpu"))
+        _loaded.add(module)
+
+
 def _launch_parts(kernel, first: int, dim: tuple, arguments: list, parts: int) -> None:
     """The launch of ``dim[0]`` lines from ``first`` on, in ``parts`` slices on the pool and the calling thread."""
     if parts <= 1:
         wp.launch(kernel, dim, [first] + arguments, device="cpu", record_tape=False)
         return
-    with _lock:
-        kernel.module.load(wp.get_device("cpu"))  # two threads must not compile the same module
     cuts = [dim[0] * i // parts for i in range(parts + 1)]
 
     def run(part: int) -> None:
