@@ -148,7 +148,8 @@ def main() -> None:
     said = "\n\n".join(__doc__.split("\n\n")[2:]).strip()
     lines = ["# Surface tools\n", machine() + "\n", said + "\n", table(head, extraction())]
     lines += ["\nA grid's tables:\n", table(["grid", "tetrahedra", "CPU s", "MB", "by sorting"], grids())]
-    lines += ["\nOther tools (decimation, unwrapping and baking are on [a page of their own](way_out.md)):\n", table(["tool", "ms"], tools())]
+    lines += ["\nOther tools; decimation, unwrapping and baking are on [a page of their own](way_out.md):\n"]
+    lines += [table(["tool", "ms"], tools())]
     page = "\n".join(lines)
     (args.out / "surfaces.md").write_text(page, encoding="utf-8")
     print(page)  # a script's output

@@ -19,6 +19,8 @@ from typing import TypeVar
 
 import torch
 
+from .far import far
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 HELPERS = 3  # threads beside the caller's, at most: nothing here falls into more pieces
@@ -64,16 +66,18 @@ def allowed() -> int:
 
 
 @contextmanager
-def aside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
+def aside(work: Callable[[], Result], device: torch.device | str) -> Iterator[Callable[[], Result]]:
     """``work()`` on another core, while the caller goes on; what is given waits for its result, or for its error.
 
-    The caller does it itself, when it asks, where no core has begun with it, and where torch has one thread or may cut its
-    operations (outside of :func:`single`).  So nobody may tell from the result who did it: ``work`` must share nothing that
-    changes with what the caller does meanwhile, and draw from a generator of its own.  It records gradients if the caller
-    does; when the block is left it has ended, whatever happened.
+    device: on which ``work`` computes.  The caller does it itself, when it asks, where no core has begun with it, where torch
+    has one thread or may cut its operations (outside of :func:`single`), and for a far device, to which one thread speaks.
+
+    So nobody may tell from the result who did it: ``work`` must share nothing that changes with what the caller does
+    meanwhile, and draw from a generator of its own.  It records gradients if the caller does; when the block is left it has
+    ended, whatever happened.
     """
     helpers = min(allowed() - 1, HELPERS)
-    if helpers < 1 or torch.get_num_threads() != 1:
+    if helpers < 1 or torch.get_num_threads() != 1 or far(device):
         yield work
         return
     context, modes = copy_context(), (torch.is_inference_mode_enabled(), torch.is_grad_enabled())
@@ -89,7 +93,7 @@ def aside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
             wait([future])
 
 
-def spread(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+def spread(work: Callable[[Item], Result], items: Iterable[Item], device: torch.device | str) -> list[Result]:
     """``work(item)`` of all items, in their order, on as many cores as are free; what :func:`aside` asks of work holds."""
     waiting = list(items)
     found: dict[int, Result] = {}
@@ -105,7 +109,7 @@ def spread(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result
             raise
 
     with ExitStack() as stack:
-        done = [stack.enter_context(aside(some)) for _ in waiting[1 : HELPERS + 1]]
+        done = [stack.enter_context(aside(some, device)) for _ in waiting[1 : HELPERS + 1]]
         some()
         for ended in done:
             ended()

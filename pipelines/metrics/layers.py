@@ -33,7 +33,7 @@ def winding_numbers(points: Tensor, mesh: Mesh) -> Tensor:
         under = la * lb * lc + (a * b).sum(-1) * lc + (b * c).sum(-1) * la + (c * a).sum(-1) * lb
         return torch.atan2(volume, under).sum(-1) / (2 * math.pi)
 
-    parts = spread(wound, points.detach().double().split(max(1, _CHUNK // max(len(corners), 1))))
+    parts = spread(wound, points.detach().double().split(max(1, _CHUNK // max(len(corners), 1))), points.device)
     return torch.cat(parts).to(points.dtype) if parts else points.new_zeros(0)
 
 

@@ -7,6 +7,7 @@ import time
 import pytest
 import torch
 from lift123.pipelines.core import threads
+from lift123.pipelines.core.far import pretending
 
 
 @pytest.fixture(params=[1, 2, 4])
@@ -52,7 +53,7 @@ def test_work_aside_runs_beside_the_caller(two_cores):
         assert go_on.wait(10)
         return threading.get_ident(), threads.allowed()
 
-    with threads.aside(work) as result:
+    with threads.aside(work, "cpu") as result:
         assert begun.wait(10)  # while the caller is here
         assert threads.allowed() == 1  # the other core is taken
         go_on.set()
@@ -62,7 +63,7 @@ def test_work_aside_runs_beside_the_caller(two_cores):
 
 def test_what_nobody_has_begun_the_caller_does(two_cores):
     go_on = threading.Event()
-    with threads.aside(lambda: go_on.wait(10)) as busy, threads.aside(threading.get_ident) as result:
+    with threads.aside(lambda: go_on.wait(10), "cpu") as busy, threads.aside(threading.get_ident, "cpu") as result:
         assert result() == threading.get_ident()
         go_on.set()
         assert busy()
@@ -73,10 +74,10 @@ def test_outside_and_with_one_thread_the_caller_does_it_when_it_asks(count):
     before, asked = torch.get_num_threads(), []
     torch.set_num_threads(count)
     try:
-        with threads.aside(lambda: asked.append(threading.get_ident())) as result:
+        with threads.aside(lambda: asked.append(threading.get_ident()), "cpu") as result:
             assert asked == []
             result()
-        with threads.aside(lambda: asked.append("nobody asked")):
+        with threads.aside(lambda: asked.append("nobody asked"), "cpu"):
             pass
     finally:
         torch.set_num_threads(before)
@@ -92,11 +93,11 @@ def test_errors_come_when_asked_and_nothing_goes_on_behind_the_callers_back(two_
         ended.append(True)
         raise ValueError("in the helper")
 
-    with pytest.raises(ValueError, match="in the helper"), threads.aside(slow) as result:
+    with pytest.raises(ValueError, match="in the helper"), threads.aside(slow, "cpu") as result:
         begun.wait(10)
         result()
     begun.clear()
-    with pytest.raises(KeyError), threads.aside(slow):
+    with pytest.raises(KeyError), threads.aside(slow, "cpu"):
         begun.wait(10)
         raise KeyError("the caller's own")
     assert ended == [True, True]
@@ -112,15 +113,15 @@ def test_the_callers_gradient_mode_and_context_hold_aside(two_cores, gradients):
         begun.set()
         return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), variable.get()
 
-    with torch.set_grad_enabled(gradients), threads.aside(work) as result:
+    with torch.set_grad_enabled(gradients), threads.aside(work, "cpu") as result:
         begun.wait(10)
         assert result() == (gradients, False, "the caller's")
 
 
 def test_spread_work_keeps_its_order_and_stops_at_an_error(outside):
     with threads.single():
-        assert threads.spread(lambda x: x * x, range(40)) == [x * x for x in range(40)]
-        assert threads.spread(str, []) == []
+        assert threads.spread(lambda x: x * x, range(40), "cpu") == [x * x for x in range(40)]
+        assert threads.spread(str, [], "cpu") == []
         done = []
 
         def until_five(x):
@@ -130,5 +131,12 @@ def test_spread_work_keeps_its_order_and_stops_at_an_error(outside):
             done.append(x)
 
         with pytest.raises(ValueError, match="five"):
-            threads.spread(until_five, range(1000))
+            threads.spread(until_five, range(1000), "cpu")
         assert len(done) < 100
+
+
+def test_one_thread_speaks_to_a_far_device(two_cores):
+    here = threading.get_ident()
+    with pretending(), threads.aside(threading.get_ident, "cpu") as result:
+        assert result() == here
+    assert threads.spread(lambda _: threading.get_ident(), range(50), "cuda") == [here] * 50

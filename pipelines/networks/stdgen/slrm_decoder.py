@@ -88,7 +88,7 @@ class SlrmDecoder(torch.nn.Module):
 
 def on_points(decode, planes: Tensor, points: Tensor) -> Tensor:
     """``decode(features)`` at points [N, 3] of the first triplane, in pieces that need little memory: [N, ...]."""
-    parts = spread(lambda part: decode(sample_planes(planes[:1], part[None]))[0], points.split(CHUNK))
+    parts = spread(lambda part: decode(sample_planes(planes[:1], part[None]))[0], points.split(CHUNK), points.device)
     return torch.cat(parts) if parts else decode(sample_planes(planes[:1], points[None]))[0]
 
 
@@ -114,4 +114,4 @@ def on_grid(net: torch.nn.Sequential, planes: Tensor, grid: CubeGrid) -> Tensor:
         hidden = xy[piece, :, None] + xz[piece, None, :] + zy.transpose(0, 1)[None] + first.bias
         return rest(hidden).flatten(0, 2)
 
-    return torch.cat(spread(slab, range(0, len(axes[0]), rows)))
+    return torch.cat(spread(slab, range(0, len(axes[0]), rows), planes.device))

@@ -101,7 +101,8 @@ def followed(before: Mesh, after: Mesh, fixed: Mesh | None, cameras: OrthoCamera
     that (ours, not in the paper).  reach: scene units within which hidden places follow.  What lies close to ``fixed`` stays:
     there the inner layer says where it belongs.  Hidden places are smoothed besides: no picture speaks for their bumps.
     """
-    (old_faces, _), (new_faces, seen) = spread(lambda mesh: _seen_faces(mesh, fixed, cameras), (before, after))
+    both = spread(lambda mesh: _seen_faces(mesh, fixed, cameras), (before, after), cameras.c2w.device)
+    (old_faces, _), (new_faces, seen) = both
     hidden = torch.nonzero(~seen).reshape(-1)
     if not len(hidden) or not len(old_faces) or not len(new_faces):
         return after

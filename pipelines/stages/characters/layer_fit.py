@@ -146,7 +146,8 @@ class _Sight:
         weighted = bool(config.mask_inside or config.mask_outside)
         wants_mask = self.task.mask is not None and weighted and not config.explicit
         due = config.explicit and (step < 5 or step % config.refresh == 0)
-        with aside(partial(self._aim, points.detach(), faces, normals.detach()) if due else lambda: None) as aimed:
+        aim = partial(self._aim, points.detach(), faces, normals.detach())
+        with aside(aim if due else lambda: None, points.device) as aimed:
             picture, own = self._render(points, faces, normal_maps.normal_colors(normals), wants_mask)
             aimed()
         terms = self._picture_terms(picture)

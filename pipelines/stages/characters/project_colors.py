@@ -89,7 +89,8 @@ def project_colors(
     names = [n for n in layers if only is None or n in only]
     paint = partial(_color_layer, layers=layers, views=views, config=config)
     with ExitStack() as stack:
-        begun = {name: stack.enter_context(aside(partial(paint, name))) for name in names[:0:-1]}  # from the end: nobody waits
+        begun = {name: stack.enter_context(aside(partial(paint, name), views.color.device))
+                 for name in names[:0:-1]}  # from the end: so nobody waits
         for index, name in enumerate(names):
             colored, share = begun[name]() if index else paint(name)
             out, seen[name] = out.replaced(name, colored), share

@@ -219,7 +219,8 @@ class _Work:
     def beginnings(self, names: list[str]) -> Iterator[None]:
         """Inside, the layers after the first are begun on other cores: what they begin with depends on no other layer."""
         with ExitStack() as stack:
-            self.begun = {name: stack.enter_context(aside(partial(self._begin, name))) for name in names[1:]}
+            device = self.views.color.device
+            self.begun = {name: stack.enter_context(aside(partial(self._begin, name), device)) for name in names[1:]}
             yield
 
     def _begin(self, name: str) -> tuple[Mesh, str]:

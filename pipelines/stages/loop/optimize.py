@@ -184,7 +184,7 @@ class Loop:
             shows_reference, shows_novel = False, self.prior is not None
         known = Half(self.trainee.leaves())
         novel = Half(known.leaves)
-        with aside(partial(self._known_half, known, step, progress, shows_reference)) as done:
+        with aside(partial(self._known_half, known, step, progress, shows_reference), self.device) as done:
             self._novel_half(novel, step, progress, generator, shows_novel)
             done()
         terms = {**known.terms, **novel.terms, **sums(novel.regular, known.regular)}
