@@ -6,7 +6,6 @@ makes one level of any object.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,8 +16,6 @@ from ...core.errors import InputError, StopStage
 from ...core.ortho import VIEW_NAMES
 from ...core.randomness import step_generator
 from ...core.step import KeepState, OnStep, ignore_step, keep_no_state
-from ...core.threads import aside
-from ...networks.stdgen.schedule import first_time
 from ..inputs.picture import find_plain_background
 from .canonicalize import Watcher, kept
 from .picture import CharacterPicture, fit_upright, place_in_square
@@ -91,28 +88,24 @@ def _run(network, shown: Tensor, settings: MultiViewSettings, device, done, on_s
     steps, key = told["steps"], run_key(NAME, shown, told)
     left = left_over(resume, key, network.latent_shape, steps)
     start = torch.randn(network.latent_shape, generator=step_generator(settings.seed, NAME, 0)).to(device)
-    ahead = [level for level in levels if LEVEL_NAMES[level] not in finished and level not in left.finished][1:]
-    with ExitStack() as stack:
-        openings = {level: _Opening(network, shown, start, level, told) for level in levels}
-        begun = {level: stack.enter_context(aside(openings[level].answered, start.device)) for level in ahead[::-1]}
-        for index, level in enumerate(levels):
-            name = LEVEL_NAMES[level]
-            if name in finished:
-                continue
-            opening = begun[level]() if level in begun else openings[level]
-            here = left.at(level, steps * index)
-            watcher = Watcher(NAME, steps * len(levels), network, settings.preview_every, on_step, here, opening.fresh,
-                              slice(VIEWS, 2 * VIEWS), f"level {level}: {name}", autosave)
-            with kept(watcher):
-                try:
-                    latents = opening.sample(watcher)
-                except StopStage:
-                    guess = watcher.stopped()
-                    if not finished:
-                        finished[name] = to_views(network.decode(guess).cpu(), name, network.soft)
-                    break
-                finished[name] = to_views(network.decode(latents).cpu(), name, network.soft)
-            left = replace(left, finished={**left.finished, level: latents})
+    for index, level in enumerate(levels):
+        name = LEVEL_NAMES[level]
+        if name in finished:
+            continue
+        fresh = step_generator(settings.seed, NAME, 1 + level)
+        here = left.at(level, steps * index)
+        watcher = Watcher(NAME, steps * len(levels), network, settings.preview_every, on_step, here, fresh,
+                          slice(VIEWS, 2 * VIEWS), f"level {level}: {name}", autosave)
+        with kept(watcher):
+            try:
+                latents = _sample(network, shown, start, level, told, fresh, watcher)
+            except StopStage:
+                guess = watcher.stopped()
+                if not finished:
+                    finished[name] = to_views(network.decode(guess).cpu(), name, network.soft)
+                break
+            finished[name] = to_views(network.decode(latents).cpu(), name, network.soft)
+        left = replace(left, finished={**left.finished, level: latents})
     return join_levels([finished[name] for name in LEVEL_NAMES if name in finished])
 
 
@@ -124,35 +117,13 @@ def _told(network, settings: MultiViewSettings) -> dict:
             "levels": list(settings.levels), "unclip_noise": settings.unclip_noise}
 
 
-class _Opening:
-    """One level before its first step: what it is shown, and the network's first answer, which waits for no other level."""
-
-    def __init__(self, network, shown: Tensor, start: Tensor, level: int, told: dict):
-        self.network, self.shown, self.start, self.level, self.told = network, shown, start, level, told
-        self.fresh = step_generator(told["seed"], NAME, 1 + level)
-        self.condition = self.answer = None
-
-    def answered(self) -> "_Opening":
-        """Itself, once the first answer is there."""
-        self.condition = self._show()
-        self.answer = self._ask(self.start, first_time(self.network.schedule, self.told["steps"]))
-        return self
-
-    def sample(self, watcher: Watcher) -> Tensor:
-        """The level's latents, from where ``watcher.left`` is."""
-        if self.level not in watcher.left.finished and self.condition is None:
-            self.condition = self._show()
-        return go_on(self._predict, self.start, self.network.schedule, self.told["steps"], self.told["eta"], self.fresh,
-                     watcher, watcher.left)
-
-    def _show(self):
-        return self.network.show(self.shown.to(self.start.device), self.fresh if self.told["unclip_noise"] else None)
-
-    def _ask(self, x: Tensor, t: int) -> Tensor:
-        return self.network.predict(x, t, self.condition, self.level, self.told["guidance"])
-
-    def _predict(self, x: Tensor, t: int) -> Tensor:
-        return self.answer if x is self.start and self.answer is not None else self._ask(x, t)
+def _sample(network, shown: Tensor, start: Tensor, level: int, told: dict, fresh: torch.Generator, watcher: Watcher) -> Tensor:
+    """The latents of one level, from where ``watcher.left`` is."""
+    seen = None
+    if level not in watcher.left.finished:
+        seen = network.show(shown.to(start.device), fresh if told["unclip_noise"] else None)
+    return go_on(lambda x, t: network.predict(x, t, seen, level, told["guidance"]), start, network.schedule, told["steps"],
+                 told["eta"], fresh, watcher, watcher.left)
 
 
 def to_views(pictures: Tensor, level: str, soft: bool = False) -> CharacterViews:
