@@ -81,16 +81,17 @@ def aside(work: Callable[[], Result], device: torch.device | str) -> Iterator[Ca
         yield work
         return
     context, modes = copy_context(), (torch.is_inference_mode_enabled(), torch.is_grad_enabled())
-    future = _helpers(helpers).submit(lambda: context.run(_counted, work, modes))
+    begun = [_helpers(helpers).submit(lambda: context.run(_counted, work, modes))]
 
     def result() -> Result:
-        return work() if future.cancel() else future.result()
+        return work() if begun[0].cancel() else begun[0].result()
 
     try:
         yield result
     finally:
-        if not future.cancel():
-            wait([future])
+        if not begun[0].cancel():
+            wait(begun)
+        begun.clear()  # an error in it, whose frames hold tensors, would hold itself
 
 
 def spread(work: Callable[[Item], Result], items: Iterable[Item], device: torch.device | str) -> list[Result]:
@@ -118,7 +119,13 @@ def spread(work: Callable[[Item], Result], items: Iterable[Item], device: torch.
 
 @cache
 def _helpers(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="lift123-aside")
+    return ThreadPoolExecutor(count, thread_name_prefix="lift123-aside", initializer=_keep_to_one)
+
+
+def _keep_to_one() -> None:
+    """One thread for operations of this thread, for good: torch takes its number over when it is first asked for."""
+    torch.set_num_threads(1)
+    torch.get_num_threads()
 
 
 def _counted(work: Callable[[], Result], modes: tuple[bool, bool]) -> Result:

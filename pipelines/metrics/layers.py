@@ -13,7 +13,7 @@ from ..core.threads import spread
 from ..ops.antialias import edge_topology
 from ..ops.closest import Closest, closest_point
 
-_CHUNK = 1 << 15  # (point, face) pairs at once: what a core's cache holds
+_CHUNK = 1 << 17  # (point, face) pairs at once
 _MOST_PAIRS = 100_000_000  # some ten seconds' work
 
 

@@ -1,8 +1,10 @@
 """How many threads work, and that their number decides nothing."""
 
 import contextvars
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 import torch
@@ -140,3 +142,41 @@ def test_one_thread_speaks_to_a_far_device(two_cores):
     with pretending(), threads.aside(threading.get_ident, "cpu") as result:
         assert result() == here
     assert threads.spread(lambda _: threading.get_ident(), range(50), "cuda") == [here] * 50
+
+
+def test_helpers_have_one_thread_whatever_torch_is_told_meanwhile(two_cores):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        assert go_on.wait(10)
+        return torch.get_num_threads()
+
+    with threads.aside(work, "cpu") as result:
+        assert begun.wait(10)
+        threads.widen()
+        go_on.set()
+        assert result() == 1
+    assert torch.get_num_threads() == 2
+
+
+def test_an_error_aside_holds_nothing_once_it_is_handled(two_cores):
+    kept, begun = [], threading.Event()
+
+    def work():
+        large = torch.zeros(10)
+        kept.append(weakref.ref(large))
+        begun.set()
+        raise MemoryError("no room")
+
+    gc.disable()
+    try:
+        try:
+            with threads.aside(work, "cpu") as result:
+                assert begun.wait(10)
+                result()
+        except MemoryError:
+            pass
+        assert kept[0]() is None
+    finally:
+        gc.enable()

@@ -24,7 +24,7 @@ SMALLEST = 512  # parts of a piece that one thread takes at least: less is not w
 LONGEST_RUN = 4096  # of them in one thread of a core
 MOST_SAMPLES = 4096
 _samples: dict[tuple, tuple[type, bytes]] = {}  # of array descriptors, see _describe
-_loaded: set = set()  # modules
+_loaded: set = set()  # (module, whether for CUDA)
 _lock = threading.Lock()
 _ready = False
 
@@ -61,7 +61,6 @@ def launch(kernel, dim, inputs, outputs, device, split: int | None = None, piece
     dim = (dim,) if isinstance(dim, int) else tuple(dim)
     if 0 in dim:
         return
-    _name_module(kernel.module)
     device = torch.device(device)
     cuda = device.type == "cuda"
     offset = 0 if split is None else 1
@@ -69,8 +68,7 @@ def launch(kernel, dim, inputs, outputs, device, split: int | None = None, piece
     stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if cuda else None
     where = wp.device_from_torch(device) if cuda else "cpu"
     beat()
-    if not cuda:
-        _load(kernel.module)
+    _load(kernel.module, cuda)
     if split is None or cuda:
         head = [0] if offset else []
         wp.launch(kernel, dim, head + arguments, device=where, stream=stream, record_tape=False)
@@ -102,13 +100,15 @@ def _name_module(module) -> None:
         module.name = "lift123_" + module.name.rpartition(".")[2]
 
 
-def _load(module) -> None:
-    """Compiles and loads a module for the CPU, once: two threads must not do that at the same time."""
-    if module in _loaded:
+def _load(module, cuda: bool) -> None:
+    """Names a module and, for the CPU, compiles and loads it, once: two threads must not do that at the same time."""
+    if (module, cuda) in _loaded:
         return
     with _lock:
-        module.load(wp.get_device("cpu"))
-        _loaded.add(module)
+        _name_module(module)
+        if not cuda:
+            module.load(wp.get_device("cpu"))
+        _loaded.add((module, cuda))
 
 
 def _launch_parts(kernel, first: int, dim: tuple, arguments: list, parts: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, cast, get_args
@@ -147,7 +148,7 @@ class _Sight:
         wants_mask = self.task.mask is not None and weighted and not config.explicit
         due = config.explicit and (step < 5 or step % config.refresh == 0)
         aim = partial(self._aim, points.detach(), faces, normals.detach())
-        with aside(aim if due else lambda: None, points.device) as aimed:
+        with aside(aim, points.device) if due else nullcontext(lambda: None) as aimed:
             picture, own = self._render(points, faces, normal_maps.normal_colors(normals), wants_mask)
             aimed()
         terms = self._picture_terms(picture)

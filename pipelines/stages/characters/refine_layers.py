@@ -191,10 +191,11 @@ class _Work:
         config, notes, outline = self.config, [], self.body_alpha
         left = self.left if self.left is not None and self.left.layer == name else None
         given = self.coarse[name].detach()
-        mesh, note = self.begun[name]() if name in self.begun else self._begin(name)
+        resumes = left is not None and left.before is not None
+        mesh, note = self.begun[name]() if name in self.begun else self._begin(name, not resumes)
         notes += [f"{name}: {note}"] if note else []
         fixed = merge([inner[n] for n in inner]) if len(inner) else None
-        if left is not None and left.before is not None:
+        if resumes:
             mesh = left.before
         elif fixed is not None:
             mesh = self._moved_aside(name, mesh, inner, fixed)
@@ -223,11 +224,11 @@ class _Work:
             self.begun = {name: stack.enter_context(aside(partial(self._begin, name), device)) for name in names[1:]}
             yield
 
-    def _begin(self, name: str) -> tuple[Mesh, str]:
-        """The large parts of the layer, even enough for the first fit, and a note."""
+    def _begin(self, name: str, even: bool = True) -> tuple[Mesh, str]:
+        """The large parts of the layer, where asked for even enough for the first fit, and a note."""
         config = self.config
         mesh, note = clean.large_parts(self.coarse[name].detach(), config.least_part)
-        if config.even:
+        if config.even and even:
             first = config.body if name == "body" else config.outer
             mesh = clean.evened(mesh, first.optimizer.longest, config.even)
         return mesh, note
