@@ -73,6 +73,7 @@ MESH = MeshConfig(
     mask=Constant(2.0),
     tets=40,
     cover_reference=True,
+    lr_factor=Linear(4.0, 1.0),  # a hundred steps: quick at first, so that the sides are as smooth as after many
     lr_sdf=2e-2,
     lr_deform=2e-2,
     lr_grid=1e-2,
