@@ -164,7 +164,7 @@ def test_blueprints_open_and_are_listed(comfy, session):
     assert listed == names == {entry["file"] for entry in entries} and len(names) == 6
     for entry in entries:
         assert entry["missing"] == [], entry
-        labels = {"Picture to 3D": "iterations (preset: 250)", "HiFi-123": "render_size (preset: 128)",
+        labels = {"Picture to 3D": "iterations (preset: 200)", "HiFi-123": "render_size (preset: 128)",
                   "StdGEN": "steps (preset: 200)",  # these two by the wire of a node of settings
                   "Magic123": "render_size (preset: 128)", "Consistent123": "render_size (preset: 128)"}
         assert labels.get(entry["file"]) in [None, *entry["labels"]], entry["labels"]
