@@ -191,12 +191,12 @@ class _Work:
         config, notes, outline = self.config, [], self.body_alpha
         left = self.left if self.left is not None and self.left.layer == name else None
         given = self.coarse[name].detach()
-        resumes = left is not None and left.before is not None
-        mesh, note = self.begun[name]() if name in self.begun else self._begin(name, not resumes)
+        before = None if left is None else left.before
+        mesh, note = self.begun[name]() if name in self.begun else self._begin(name, before is None)
         notes += [f"{name}: {note}"] if note else []
         fixed = merge([inner[n] for n in inner]) if len(inner) else None
-        if resumes:
-            mesh = left.before
+        if before is not None:
+            mesh = before
         elif fixed is not None:
             mesh = self._moved_aside(name, mesh, inner, fixed)
         task, more = self._task(name, fixed, segments)

@@ -229,7 +229,7 @@ class _MeshTrainee:
     def update(self, factor: float, clip_norm: float) -> None:
         bent = [(made, leaf.grad) for made, leaf in self.joints if leaf.grad is not None]
         if bent:
-            torch.autograd.backward(*zip(*bent, strict=True))
+            torch.autograd.backward([made for made, _ in bent], [grad for _, grad in bent])
         self.rates.step(factor, clip_norm)
         if self.geometry:
             self._cut()
