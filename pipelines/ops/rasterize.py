@@ -54,7 +54,10 @@ def rasterize(clip: Tensor, faces: Tensor, height: int, width: int) -> Raster:
 
 @torch.no_grad()
 def nearest_faces(clip: Tensor, faces: Tensor, height: int, width: int) -> Tensor:
-    """[B, H, W] int64: ``rasterize(...).triangle`` alone, in half of the time."""
+    """[B, H, W] int64 index of the face seen at each pixel, -1 where none is: ``rasterize(...).triangle``, without the rest.
+
+    clip: [B, V, 4] float32 OpenGL clip coordinates; faces: [F, 3] int64; ValueError for other shapes or types.
+    """
     _check(clip, height, width)
     check_faces(faces, clip.shape[1])
     keys = _keys(clip.contiguous(), faces, (0, height), height, width)

@@ -246,7 +246,10 @@ def seen_from(points: Tensor, faces: Tensor, cameras: OrthoCameras) -> tuple[Ten
 @torch.no_grad()
 def blend_seen(points: Tensor, sight: tuple[Tensor, Tensor], pictures: Tensor, alpha: Tensor, cameras: OrthoCameras,
                view_weights, power: float) -> tuple[Tensor, Tensor]:
-    """:func:`blend_pictures` where it is known what is seen: ``sight`` is :func:`seen_from`."""
+    """(mean [V, C], weight [V]) of :func:`blend_pictures` where it is known what is seen.
+
+    sight: what :func:`seen_from` gives for the same ``points`` [V, 3] (scene units) and cameras.
+    """
     seen, cosine = sight
     found = normal_maps.sample_pictures(points, torch.cat([pictures * alpha[..., None], alpha[..., None]], -1), cameras)
     share = torch.tensor(view_weights, dtype=points.dtype, device=points.device)[:, None]
