@@ -27,6 +27,7 @@ from loop import train
 
 MIRRORED = (0, 5, 4, 3, 2, 1)  # which view of a character is that of its mirror image, flipped
 STANDING = -1  # index of the A-pose among a character's poses
+LAST_STANDING = 0.2  # share of the canonicalizer's pictures that stand in A-pose already, once it can copy in place
 RECOLORED = 0.8  # share of characters whose colors are exchanged
 PURE = 0.9  # share of training pictures that are pure noise, where the network is a regression: few steps pay there first
 NAMES = {"multiview": small.MULTIVIEW_FILE, "canonical": small.CANONICAL_FILE}
@@ -101,9 +102,10 @@ def six_views(bank, pick: int, level: int, flip: bool, rng: np.random.Generator)
     return narrow(front), narrow(torch.cat([normals, colors]))
 
 
-def train_multiview(bank, out: Path, weights: Path, steps: int, batch: int = 2, **loop) -> None:
+def train_multiview(bank, out: Path, weights: Path, steps: int, batch: int = 2, start: Path | None = None, **loop) -> None:
     """v of all twelve pictures from the front view, at random levels of random characters."""
     nets, codec, table = small.SmallMultiView().to(bank.device), PixelCodec(small.SHRINK), alphas()
+    begin_with(nets, start)
     rng, generator = np.random.Generator(np.random.PCG64(21)), torch.Generator().manual_seed(21)
 
     def loss_of_batch(step):
@@ -115,15 +117,15 @@ def train_multiview(bank, out: Path, weights: Path, steps: int, batch: int = 2, 
         labels = torch.cat([class_vector(torch.zeros(1, small.CONTEXT), level) for _, level, _ in draws]).to(bank.device)
         x, context, labels = assemble(noisy, codec.encode(fronts), nets.prompts, labels)
         times = t.to(bank.device).repeat_interleave(6).repeat(2)
-        answer = run_unet(nets.unet, x, times, context, labels).unflatten(0, (2, batch, 6)).transpose(0, 1).flatten(1, 2)
-        return distance(answer, wanted)
+        answer = run_unet(nets.unet, x, times, context, labels, nets.copy).unflatten(0, (2, batch, 6))
+        return distance(answer.transpose(0, 1).flatten(1, 2), wanted)
 
     save(train(nets, loss_of_batch, steps, out, decay=0.998, **loop), weights, "multiview")
 
 
 def standing(step: int) -> float:
     """Share of training pictures that stand in A-pose already: most at first, where attention learns to copy in place."""
-    return max(0.2, 0.8 - step / 1000)
+    return max(LAST_STANDING, 0.8 - step / 1000)
 
 
 class Canvases:
@@ -147,17 +149,18 @@ class Canvases:
         return torch.cat([color.clamp(0, 1), alpha], -1)
 
 
-def train_canonical(bank, out: Path, weights: Path, steps: int, batch: int = 8, **loop) -> None:
+def train_canonical(bank, out: Path, weights: Path, steps: int, batch: int = 8, start: Path | None = None, **loop) -> None:
     """v of the front view in A-pose from a picture in another pose, or in this one."""
     pair, codec, table, shown = small.build_small_pair(size_of(bank)), PixelCodec(small.SHRINK), alphas(), Canvases(bank)
     small.start_alike(pair)
+    begin_with(pair, start)
     pair = pair.to(bank.device)
     rng, generator = np.random.Generator(np.random.PCG64(22)), torch.Generator().manual_seed(22)
     blank = torch.zeros(batch, small.WORDS, small.CONTEXT, device=bank.device)
 
     def loss_of_batch(step):
         picks, poses = rng.integers(0, bank.count, batch), rng.integers(0, bank.poses, batch)
-        poses[rng.uniform(size=batch) < standing(step)] = STANDING
+        poses[rng.uniform(size=batch) < (standing(step) if start is None else LAST_STANDING)] = STANDING
         pairs = [(shown.get(int(i), int(k)), narrow(bank.get("color", int(i), 0, 0)).cpu()) for i, k in zip(picks, poses)]
         seen, target = (torch.stack(p) for p in zip(*[recolor(list(pair), rng) for pair in pairs]))
         flip = torch.from_numpy(rng.uniform(size=batch) < 0.5)[:, None, None, None]
@@ -167,6 +170,19 @@ def train_canonical(bank, out: Path, weights: Path, steps: int, batch: int = 8, 
         return distance(pair(noisy, t.to(bank.device), blank, codec.encode(seen), blank), wanted)
 
     save(train(pair, loss_of_batch, steps, out, decay=0.998, **loop), weights, "canonical")
+
+
+@torch.no_grad()
+def begin_with(module: torch.nn.Module, file: Path | None) -> None:
+    """Starts from the weights of an earlier training's file; one of before the networks copied lacks what copies."""
+    if file is None:
+        return
+    known, state = embedded.read_state(file), module.state_dict()
+    for name, value in known.items():
+        place = state[name]
+        if place.shape != value.shape and (not name.startswith("unet.conv_out.") or place.shape[1:] != value.shape[1:]):
+            raise SystemExit(f"{file} has {name} of {list(value.shape)}, this network {list(place.shape)}")
+        place[: len(value)].copy_(value) if value.ndim else place.copy_(value)
 
 
 def save(module: torch.nn.Module, weights: Path, name: str) -> None:
@@ -219,6 +235,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="ends a run after this much training time")
     parser.add_argument("--rate", type=float, default=1e-3, help="the learning rate's peak")
     parser.add_argument("--anew", action="store_true", help="begins a second round from the last checkpoint")
+    parser.add_argument("--start", type=Path, help="a file of an earlier training to begin with, copying or not")
+    parser.add_argument("--batch", type=int, help="characters per step; default: 2 for multiview, 8 for canonical")
     parser.add_argument("--held-out", type=int, default=20, help="characters to measure on")
     parser.add_argument("--sheet", type=Path, help="measure: also writes a picture of all results")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -243,7 +261,8 @@ def main() -> None:
         bank = growing(args.bank or args.work / "characters", args.device)
         run = train_multiview if args.stage == "multiview" else train_canonical
         run(bank, args.work / f"stdgen_{args.stage}", args.weights, args.steps,
-            minutes=args.minutes, rate=args.rate, anew=args.anew)
+            start=args.start, minutes=args.minutes, rate=args.rate, anew=args.anew,
+            **({"batch": args.batch} if args.batch else {}))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ open_clip's CLIP) and are trained on toybox objects only; see ``pipelines/embedd
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -109,7 +110,13 @@ def load_module(module: AnyModule, path: Path, device: torch.device | str = "cpu
 
     InputError for a file that is not there, that is not as it was published, or that belongs to another network.
     """
+    return load_built(lambda names: module, path, device)
+
+
+def load_built(build: Callable[[Collection[str]], AnyModule], path: Path, device: torch.device | str = "cpu") -> AnyModule:
+    """:func:`load_module`, into what ``build`` makes for the names of the file's tensors."""
     state = {k: v.float() if v.is_floating_point() else v for k, v in read_state(path).items()}
+    module = build(state.keys())
     load_exactly(module, state, path.name)
     return module.to(device).eval().requires_grad_(False)
 

@@ -20,11 +20,12 @@ from ..networks.attention import self_attentions
 from ..networks.stdgen.canonical import Canonicalizer, ReferencePair, build_main, build_reference
 from ..networks.stdgen.codec import PixelCodec
 from ..networks.stdgen.conditions import DOMAINS
+from ..networks.stdgen.copying import Copying, PictureCopy, RowCopy
 from ..networks.stdgen.multiview import VIEWS, MultiView, build_multiview
 from ..networks.stdgen.schedule import ZERO_SNR
 from ..networks.stdgen.slrm import Slrm
 from ..networks.stdgen.vision import NoVision
-from .embedded import FOLDER, load_module
+from .embedded import FOLDER, load_built
 from .embedded_slrm import load_small_slrm
 
 SMALL_SIZE = (64, 40)  # pixels, height and width; the window is the published one, 24 columns narrower than high
@@ -49,17 +50,27 @@ SMALL_CANONICAL = {
     **_SHAPES, "in_channels": CHANNELS, "block_out_channels": (32, 64, 88), "num_views": 1, "attention_head_dim": (1, 2, 4),
     "up_block_types": ("CrossAttnUpBlockMV2D",) * 3,  # the last one copies what is as fine as the latents
 }
+COPIES = "copy.sharpness"  # a tensor of networks that copy
 ALIKE = 2.0  # gain of the queries that training starts with
 MULTIVIEW_FILE, CANONICAL_FILE = "stdgen_multiview.safetensors", "stdgen_canonical.safetensors"
 
 
 class SmallMultiView(torch.nn.Module):
-    """The UNet with its prompts [2, 6, 1, CONTEXT], untrained; what is trained and saved together."""
+    """The UNet with its prompts [2, 6, 1, CONTEXT] and its copying, untrained; what is trained and saved together.
 
-    def __init__(self):
+    copies: False for files of before it copied.
+    """
+
+    def __init__(self, copies: bool = True):
         super().__init__()
-        self.unet = build_multiview(SMALL_MULTIVIEW)
+        self.copy = RowCopy(CHANNELS, SHRINK, VIEWS, SCHEDULE) if copies else None
+        self.unet = build_multiview(answering(SMALL_MULTIVIEW, self.copy))
         self.prompts = torch.nn.Parameter(torch.randn(len(DOMAINS), VIEWS, WORDS, CONTEXT))
+
+
+def answering(config: dict, copy: Copying | None) -> dict:
+    """A UNet's configuration whose last layer also answers what ``copy`` asks for."""
+    return config if copy is None else {**config, "out_channels": CHANNELS + copy.extra}
 
 
 class PlacedConv(torch.nn.Module):
@@ -87,10 +98,14 @@ def place_code(channels: int, height: int, width: int) -> torch.Tensor:
     return torch.stack([f(w * u) for w in waves for u in (x, y) for f in (torch.sin, torch.cos)])[:channels]
 
 
-def build_small_pair(size: tuple[int, int] = SMALL_SIZE) -> ReferencePair:
-    """Main and reference UNet of the small canonicalizer, untrained; size: pixels, height and width."""
+def build_small_pair(size: tuple[int, int] = SMALL_SIZE, copies: bool = True) -> ReferencePair:
+    """Main and reference UNet of the small canonicalizer, untrained; size: pixels, height and width.
+
+    copies: False for files of before it copied.
+    """
     cells = [side // SHRINK for side in size]
-    pair = ReferencePair(build_main(SMALL_CANONICAL), build_reference(SMALL_CANONICAL))
+    copy = PictureCopy(CHANNELS, SHRINK, SMALL_CANONICAL["block_out_channels"][0], SCHEDULE) if copies else None
+    pair = ReferencePair(build_main(answering(SMALL_CANONICAL, copy)), build_reference(SMALL_CANONICAL), copy)
     for unet in (pair.unet, pair.reference):
         unet.conv_in = PlacedConv(unet.conv_in, *cells)
     return pair
@@ -117,9 +132,9 @@ def start_alike(pair: ReferencePair) -> None:
 
 def load_small_multiview(device: torch.device | str = "cpu", folder: Path = FOLDER) -> MultiView:
     """The multi-view network that ships with the pack, frozen, float32; InputError when its file is not in ``folder``."""
-    nets = load_module(SmallMultiView(), Path(folder) / MULTIVIEW_FILE, device)
+    nets = load_built(lambda names: SmallMultiView(COPIES in names), Path(folder) / MULTIVIEW_FILE, device)
     return MultiView(nets.unet, PixelCodec(SHRINK), NoVision(CONTEXT), nets.prompts.detach(), SCHEDULE, SMALL_SIZE,
-                     guidance=1.0, steps=STEPS, eta=0.0, soft=True)
+                     guidance=1.0, steps=STEPS, eta=0.0, soft=True, copy=nets.copy)
 
 
 def load_small_canonical(device: torch.device | str = "cpu", folder: Path = FOLDER,
@@ -128,10 +143,10 @@ def load_small_canonical(device: torch.device | str = "cpu", folder: Path = FOLD
 
     size: pixels, height and width, that it was trained at.
     """
-    pair = load_module(build_small_pair(size), Path(folder) / CANONICAL_FILE, device)
+    pair = load_built(lambda names: build_small_pair(size, COPIES in names), Path(folder) / CANONICAL_FILE, device)
     texts = torch.zeros(2, WORDS, CONTEXT, device=device)
     return Canonicalizer(pair.unet, pair.reference, PixelCodec(SHRINK), NoVision(CONTEXT), texts, SCHEDULE, size,
-                         guidance=1.0, steps=STEPS)
+                         guidance=1.0, steps=STEPS, copy=pair.copy)
 
 
 @dataclass(frozen=True)

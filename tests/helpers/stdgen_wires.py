@@ -40,10 +40,10 @@ def networks(monkeypatch):
         if kind == "canonical":
             pair = public_tiny.seeded(small.build_small_pair, 0)
             return canonical.Canonicalizer(pair.unet, pair.reference, codec, NoVision(small.CONTEXT), words, small.SCHEDULE,
-                                           small.SMALL_SIZE, **rest)
+                                           small.SMALL_SIZE, copy=pair.copy, **rest)
         nets = public_tiny.seeded(small.SmallMultiView, 0)
         return multiview.MultiView(nets.unet, codec, NoVision(small.CONTEXT), nets.prompts.detach(), small.SCHEDULE,
-                                   small.SMALL_SIZE, eta=0.0, **rest)
+                                   small.SMALL_SIZE, eta=0.0, copy=nets.copy, **rest)
 
     made = {}
     monkeypatch.setattr(specs.Network, "load", lambda self, device: made.get(self.kind) or made.setdefault(

@@ -115,7 +115,14 @@ def share_reference(main: AnyModule, reference: AnyModule) -> ReferenceTokens:
 
 
 class Enough(Exception):
-    """Raised once the reference UNet has written all that is ever read: the rest of it would be thrown away."""
+    """Raised once the reference UNet has written all that is ever read: the rest of it would be thrown away.
+
+    tokens: [B, N, C], what was written last.
+    """
+
+    def __init__(self, tokens: Tensor):
+        super().__init__()
+        self.tokens = tokens
 
 
 class LastNorm(torch.nn.Module):
@@ -130,16 +137,21 @@ class LastNorm(torch.nn.Module):
         self.tokens, self.layer = ReferenceTokens(), ""
 
     def forward(self, hidden_states, *args, **kwargs):
-        self.tokens.put(self.layer, self.norm1(hidden_states))
-        raise Enough
+        written = self.norm1(hidden_states)
+        self.tokens.put(self.layer, written)
+        raise Enough(written)
 
 
-def look(reference: AnyModule, seen: Tensor, t, text: Tensor) -> None:
-    """Runs a reference UNet that ends in :class:`LastNorm` on latents [B, C, h, w] at time ``t`` with ``text`` [B, L, D]."""
+def look(reference: AnyModule, seen: Tensor, t, text: Tensor) -> Tensor:
+    """Runs a reference UNet that ends in :class:`LastNorm` on latents [B, C, h, w] at time ``t`` with ``text`` [B, L, D].
+
+    Returns the tokens [B, N, C] that it wrote last.
+    """
     try:
         reference(seen, t, text)
-    except Enough:
-        pass
+    except Enough as end:
+        return end.tokens
+    raise ValueError("the reference network does not end in LastNorm")
 
 
 # ------------------------------------------------------------------------------------------ multi-view

@@ -18,6 +18,7 @@ from ..attention import self_attentions
 from ..towers import PictureEncoder
 from .attention import LastNorm, SingleKey, look, share_reference
 from .codec import Codec
+from .copying import PictureCopy
 from .unet_config import diffusers_options
 
 SIZE = (1024, 640)  # of the pictures, height and width
@@ -60,9 +61,9 @@ def build_reference(config: dict) -> AnyModule:
 class ReferencePair(torch.nn.Module):
     """Main and reference UNet, connected; what is trained together."""
 
-    def __init__(self, unet: AnyModule, reference: AnyModule):
+    def __init__(self, unet: AnyModule, reference: AnyModule, copy: PictureCopy | None = None):
         super().__init__()
-        self.unet, self.reference = unet, reference
+        self.unet, self.reference, self.copy = unet, reference, copy
         share_reference(unet, reference)
 
     def forward(self, noisy: Tensor, t, token: Tensor, seen: Tensor, text: Tensor) -> Tensor:
@@ -70,8 +71,15 @@ class ReferencePair(torch.nn.Module):
 
         noisy, seen: [B, C, h, w] noisy and clean reference latents; t: time; token: [B, 1, D]; text: [B, L, D].
         """
-        look(self.reference, seen, t, text)
-        return self.unet(noisy, t, token).sample
+        return run_pair(self.unet, self.reference, noisy, t, token, seen, text, self.copy)
+
+
+def run_pair(unet: AnyModule, reference: AnyModule, noisy: Tensor, t, token: Tensor, seen: Tensor, text: Tensor,
+             copy: PictureCopy | None = None) -> Tensor:
+    """The answer of connected UNets, see :class:`ReferencePair`; copy: of a small one that takes pixels from the picture."""
+    tokens = look(reference, seen, t, text)
+    answer = unet(noisy, t, token).sample
+    return answer if copy is None else copy(answer, noisy, t, seen, tokens)
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,7 @@ class Canonicalizer:
 
     codec: pictures <-> latents; vision: ``image_embedding``; texts: [2, L, D], of the empty and of the quality prompt.
     schedule: settings of the DDIM sampler; size: (height, width) of its pictures, pixels.
+    copy: takes pixels from the picture, or None.
     """
 
     unet: AnyModule
@@ -99,6 +108,7 @@ class Canonicalizer:
     size: tuple[int, int] = SIZE
     guidance: float = 5.0
     steps: int = 40
+    copy: PictureCopy | None = None
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -125,8 +135,8 @@ class Canonicalizer:
         text = self.texts if both else self.texts[1:]
         kind = next(self.unet.parameters()).dtype
         many = len(token)
-        look(self.reference, seen.latents.expand(many, -1, -1, -1).to(kind), t, text.to(kind))
-        answer = self.unet(noisy.expand(many, -1, -1, -1).to(kind), t, token.to(kind)).sample.float()
+        noisy, given = (x.expand(many, -1, -1, -1).to(kind) for x in (noisy, seen.latents))
+        answer = run_pair(self.unet, self.reference, noisy, t, token.to(kind), given, text.to(kind), self.copy).float()
         if not both:
             return answer
         without, conditional = answer.chunk(2)

@@ -20,6 +20,7 @@ from ..towers import PictureEncoder
 from .attention import add_row_attention
 from .codec import Codec
 from .conditions import DOMAINS, add_pose_heads, class_vector, unclip_noise
+from .copying import RowCopy
 from .unet_config import diffusers_options
 
 SIZE, STOCK_SIZE = (1024, 576), (512, 512)  # of the pictures, height and width
@@ -57,10 +58,14 @@ def build_multiview(config: dict) -> AnyModule:
     return unet
 
 
-def run_unet(unet: AnyModule, x: Tensor, t, context: Tensor, labels: Tensor) -> Tensor:
-    """The network's answer [2 B V, C, h, w] to latents with their condition latents; sizes are passed on to the rows."""
+def run_unet(unet: AnyModule, x: Tensor, t, context: Tensor, labels: Tensor, copy: RowCopy | None = None) -> Tensor:
+    """The network's answer [2 B V, C, h, w] to latents with their condition latents; sizes are passed on to the rows.
+
+    copy: of a small network that takes pixels from the front as well.
+    """
     unet.view_grid.set(*x.shape[2:])
-    return unet(x, t, context, class_labels=labels).sample
+    answer = unet(x, t, context, class_labels=labels).sample
+    return answer if copy is None else copy(answer, x, t)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class MultiView:
     codec: pictures <-> latents; vision: ``image_embedding``; prompts: [2, 6, L, D], of the two domains and six views.
     schedule: settings of the DDIM sampler; size: (height, width) of its pictures, pixels.
     stock: Era3D's own weights, which know no peel levels; normalizer: (mean, std) of embeddings [1, E], or None.
-    soft: its pictures have blurred outlines.
+    soft: its pictures have blurred outlines; copy: takes pixels from the front, or None.
     """
 
     unet: AnyModule
@@ -93,6 +98,7 @@ class MultiView:
     steps: int = 40
     eta: float = 1.0
     soft: bool = False
+    copy: RowCopy | None = None
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:
@@ -123,7 +129,7 @@ class MultiView:
         if guidance != 1.0:
             label, latents = torch.cat([torch.zeros_like(label), label]), torch.cat([torch.zeros_like(latents), latents])
         x, context, labels = assemble(noisy[None], latents, self.prompts, label)
-        answer = run_unet(self.unet, x.to(kind), t, context.to(kind), labels.to(kind)).float()
+        answer = run_unet(self.unet, x.to(kind), t, context.to(kind), labels.to(kind), self.copy).float()
         parts = answer.unflatten(0, (len(DOMAINS), -1, VIEWS))
         guided = parts[:, 0] if guidance == 1.0 else parts[:, 0] + guidance * (parts[:, 1] - parts[:, 0])
         return guided.flatten(0, 1)
