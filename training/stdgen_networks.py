@@ -27,6 +27,7 @@ from loop import train
 
 MIRRORED = (0, 5, 4, 3, 2, 1)  # which view of a character is that of its mirror image, flipped
 STANDING = -1  # index of the A-pose among a character's poses
+FOUND = 0.5  # weight of what is copied, next to what is answered
 LAST_STANDING = 0.2  # share of the canonicalizer's pictures that stand in A-pose already, once it can copy in place
 RECOLORED = 0.8  # share of characters whose colors are exchanged
 PURE = 0.9  # share of training pictures that are pure noise, where the network is a regression: few steps pay there first
@@ -56,6 +57,14 @@ def distance(answer: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Squared error, and some absolute error, whose optimum keeps outlines sharp where the picture is not certain."""
     error = answer - wanted
     return error.square().mean() + 0.5 * error.abs().mean()
+
+
+def found(copy, clean: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference of what was copied from the clean pictures [N, C, h, w], whatever share of it is taken.
+
+    Without it a network that takes little has little reason to look at the right places, and goes on taking little.
+    """
+    return FOUND * (copy.copied - torch.nn.functional.pixel_shuffle(clean, small.SHRINK)).abs().mean()
 
 
 def size_of(bank) -> tuple[int, int]:
@@ -118,7 +127,8 @@ def train_multiview(bank, out: Path, weights: Path, steps: int, batch: int = 2, 
         x, context, labels = assemble(noisy, codec.encode(fronts), nets.prompts, labels)
         times = t.to(bank.device).repeat_interleave(6).repeat(2)
         answer = run_unet(nets.unet, x, times, context, labels, nets.copy).unflatten(0, (2, batch, 6))
-        return distance(answer.transpose(0, 1).flatten(1, 2), wanted)
+        miss = distance(answer.transpose(0, 1).flatten(1, 2), wanted)
+        return miss + found(nets.copy, clean[:, -6:].flatten(0, 1))
 
     save(train(nets, loss_of_batch, steps, out, decay=0.998, **loop), weights, "multiview")
 
@@ -166,8 +176,10 @@ def train_canonical(bank, out: Path, weights: Path, steps: int, batch: int = 8, 
         flip = torch.from_numpy(rng.uniform(size=batch) < 0.5)[:, None, None, None]
         seen, target = (torch.where(flip, p.flip(2), p).to(bank.device) for p in (seen, target))
         t = noise_levels(batch, rng)
-        noisy, wanted = noised(codec.encode(target), table[t], generator)
-        return distance(pair(noisy, t.to(bank.device), blank, codec.encode(seen), blank), wanted)
+        clean = codec.encode(target)
+        noisy, wanted = noised(clean, table[t], generator)
+        miss = distance(pair(noisy, t.to(bank.device), blank, codec.encode(seen), blank), wanted)
+        return miss + found(pair.copy, clean)
 
     save(train(pair, loss_of_batch, steps, out, decay=0.998, **loop), weights, "canonical")
 

@@ -22,7 +22,12 @@ START = -2.0  # of the shares before training, as a logit
 
 
 class Copying(torch.nn.Module):
-    """Common to both: how many channels the UNet must answer with, and the mixing."""
+    """Common to both: how many channels the UNet must answer with, and the mixing.
+
+    copied: [N, 3, H, W] in [-1, 1], all that the last pass found, whatever its share; while training only.
+    """
+
+    copied: Tensor | None = None
 
     def __init__(self, channels: int, shrink: int, dims: int, own_keys: bool, schedule: dict):
         super().__init__()
@@ -40,6 +45,7 @@ class Copying(torch.nn.Module):
 
         t: int, or [N].
         """
+        self.copied = copied if self.training else None
         a = self.alphas[t].reshape(-1, 1, 1, 1)
         of_picture = (a.sqrt() * noisy - pixel_unshuffle(copied, self.shrink)) / (1 - a).sqrt()
         taken = pixel_unshuffle(share.expand(-1, 3, -1, -1), self.shrink)
