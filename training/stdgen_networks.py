@@ -27,6 +27,7 @@ from loop import train
 
 MIRRORED = (0, 5, 4, 3, 2, 1)  # which view of a character is that of its mirror image, flipped
 STANDING = -1  # index of the A-pose among a character's poses
+NEW = 0.1  # of their usual size: what answers begin with that an earlier file does not know
 FOUND = 0.5  # weight of what is copied, next to what is answered
 LAST_STANDING = 0.2  # share of the canonicalizer's pictures that stand in A-pose already, once it can copy in place
 RECOLORED = 0.8  # share of characters whose colors are exchanged
@@ -195,6 +196,8 @@ def begin_with(module: torch.nn.Module, file: Path | None) -> None:
         if place.shape != value.shape and (not name.startswith("unet.conv_out.") or place.shape[1:] != value.shape[1:]):
             raise SystemExit(f"{file} has {name} of {list(value.shape)}, this network {list(place.shape)}")
         place[: len(value)].copy_(value) if value.ndim else place.copy_(value)
+        if value.ndim:
+            place[len(value) :] *= NEW
 
 
 def save(module: torch.nn.Module, weights: Path, name: str) -> None:

@@ -28,9 +28,9 @@ def clean(v, noisy, alpha):
 
 def test_looking_up_is_a_softmax_of_likeness_and_nearness():
     query, key, value = numbers(2, 5, 4), numbers(2, 7, 4, seed=1), numbers(2, 7, 3, seed=2)
-    place, there, sharpness = 2 * numbers(1, 5, 2, seed=3), 2 * numbers(1, 7, 2, seed=4), torch.rand(1, 5, 1) + 0.2
+    place, there, sharpness = 2 * numbers(2, 5, 2, seed=3), 2 * numbers(1, 7, 2, seed=4), torch.rand(2, 5, 1) + 0.2
     found = look_up(query, place, key, there, value, sharpness)
-    score = query @ key.transpose(1, 2) - sharpness * torch.cdist(place, there).square() / 2
+    score = query @ key.transpose(1, 2) - sharpness * torch.cdist(place, there.expand(2, -1, -1)).square() / 2
     assert torch.allclose(found, score.softmax(-1) @ value, atol=1e-5)
 
 
@@ -73,15 +73,29 @@ def test_a_row_is_searched_for_what_is_alike():
     """A query finds its key anywhere in its row, and nowhere else."""
     copy = RowCopy(CHANNELS, SHRINK, 6, small.SCHEDULE, dims=4)
     copy.sharpness.fill_(-20.0)
-    key = torch.zeros(1, 4, HEIGHT, WIDTH)
+    key, none = torch.zeros(1, 4, HEIGHT, WIDTH), torch.zeros(1, 6, HEIGHT, WIDTH)
     key[0, 0, :, 1], key[0, 1, :, 4] = 30.0, 30.0
     query = torch.zeros(1, 6, 4, HEIGHT, WIDTH)
     query[:, :, 0, :4], query[:, :, 1, 4:] = 1.0, 1.0
     front = pictures(1).permute(0, 3, 1, 2)
-    found = copy.rows(query, key, front)
+    found = copy.rows(query, none, none, key, front)
     for view in range(6):
         assert torch.allclose(found[0, view, :, :4], front[0, :, :4, 1:2].expand(-1, -1, WIDTH), atol=1e-4)
         assert torch.allclose(found[0, view, :, 4:], front[0, :, 4:, 4:5].expand(-1, -1, WIDTH), atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_row_is_shifted_by_the_answered_offset_and_blurred_where_it_is_not_sharp():
+    copy = RowCopy(CHANNELS, SHRINK, 6, small.SCHEDULE, dims=4)
+    copy.sharpness.fill_(-20.0)
+    front, blank = pictures(1).permute(0, 3, 1, 2), torch.zeros(1, 6, 4, HEIGHT, WIDTH)
+    offset, sharp = torch.ones(1, 6, HEIGHT, WIDTH), torch.full((1, 6, HEIGHT, WIDTH), 25.0)
+    sharp[:, :, :4] = 0.0
+    found = copy.rows(blank, offset, sharp, blank[:, 0], front)
+    assert torch.allclose(found[0, 1, :, 4:, :-1], front[0, :, 4:, 1:], atol=1e-4)
+    mirrored = front.flip(3)  # from behind, looking one column on is one to the left in the mirror image
+    assert torch.allclose(found[0, 3, :, 4:, 1:], mirrored[0, :, 4:, :-1], atol=1e-4)
+    assert torch.allclose(found[0, :, :, :4], front[0, :, :4].mean(-1, keepdim=True).expand(6, -1, -1, WIDTH), atol=1e-4)
 
 
 @torch.no_grad()
@@ -95,6 +109,9 @@ def test_the_canonicalizer_can_take_its_picture_as_it_is_or_from_elsewhere():
     tokens = torch.zeros(2, HEIGHT * WIDTH // SHRINK**2, 3)
     v = copy(answer, noisy, 749, CODEC.encode(shown), tokens)
     assert torch.allclose(clean(v, noisy, copy.alphas[749]), shown, atol=1e-3)
+    answer[:, CHANNELS + SHRINK**2 * 5 : CHANNELS + SHRINK**2 * 6] = 1 / 8  # one row down
+    v = copy(answer, noisy, 749, CODEC.encode(shown), tokens)
+    assert torch.allclose(clean(v, noisy, copy.alphas[749])[:, :-1], shown[:, 1:], atol=1e-3)
     copy.sharpness.fill_(-20.0)  # no place is near any more: one cell is asked for by its token
     copy.to_key.weight[: SHRINK**2, 0] = 1.0  # the first number of each pixel's key
     tokens[:, 4] = 40.0

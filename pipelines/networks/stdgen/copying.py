@@ -1,10 +1,10 @@
 """What the small networks take from the given picture itself, pixel by pixel.
 
 Networks of a few megabytes that say every color themselves lose what is finer than their features: eyes, stripes, plaid.
-Here the UNet's last layer has channels for more: of each pixel a query, a key, and the share of its color that is taken
-from the pixels of the given picture at which it looks.  After appearance flow (Zhou et al. 2016, View Synthesis by
-Appearance Flow), with attention (Vaswani et al. 2017) in the place of flow, so that a pixel finds its place from afar.
-The published networks have nothing of the kind.
+Here the UNet's last layer has channels for more: of each pixel the share of its color that is taken from the given
+picture, where it looks there (how far from its own place, and how sharply: appearance flow, Zhou et al. 2016, View Synthesis
+by Appearance Flow), and a query, so that among the pixels near that place those count that are alike (attention, Vaswani et
+al. 2017).  The published networks have nothing of the kind.
 
 Clean estimates are mixed: (1 - share) x0 + share * copied; the answer stays a v (Salimans and Ho 2022).
 """
@@ -19,6 +19,7 @@ from .schedule import make_scheduler
 
 Conv2d = torch.nn.Conv2d  # trained, so host-patched operations must not be used
 START = -2.0  # of the shares before training, as a logit
+REACH = 8.0  # pixels per unit of an answered offset
 
 
 class Copying(torch.nn.Module):
@@ -29,16 +30,18 @@ class Copying(torch.nn.Module):
 
     copied: Tensor | None = None
 
-    def __init__(self, channels: int, shrink: int, dims: int, own_keys: bool, schedule: dict):
+    def __init__(self, channels: int, shrink: int, dims: int, axes: int, schedule: dict):
         super().__init__()
-        self.channels, self.shrink, self.dims = channels, shrink, dims
-        self.extra = shrink**2 * (dims * (2 if own_keys else 1) + 1)
+        self.channels, self.shrink, self.dims, self.axes = channels, shrink, dims, axes
+        self.extra = shrink**2 * (1 + dims + axes + 1)
         self.register_buffer("alphas", make_scheduler(schedule).alphas_cumprod, persistent=False)
 
-    def parts(self, answer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(v [N, C, h, w], logits of shares [N, 1, H, W], the rest [N, D, H, W]) of a UNet's answer."""
+    def parts(self, answer: Tensor) -> tuple[Tensor, ...]:
+        """(v [N, C, h, w], logits of shares [N, 1, H, W], features [N, D, H, W], offsets [N, P, H, W] in pixels, logs of
+        sharpness [N, 1, H, W]) of a UNet's answer."""
         pixels = pixel_shuffle(answer[:, self.channels :].float(), self.shrink)
-        return answer[:, : self.channels].float(), pixels[:, :1] + START, pixels[:, 1:]
+        share, features, offset, sharp = pixels.split((1, self.dims, self.axes, 1), 1)
+        return answer[:, : self.channels].float(), share + START, features, REACH * offset, sharp
 
     def mix(self, v: Tensor, noisy: Tensor, t, share: Tensor, copied: Tensor) -> Tensor:
         """The v [N, C, h, w] whose clean estimate has ``share`` [N, 1, H, W] of ``copied`` [N, 3, H, W], colors in [-1, 1].
@@ -55,12 +58,11 @@ class Copying(torch.nn.Module):
 def look_up(query: Tensor, place: Tensor, key: Tensor, there: Tensor, value: Tensor, sharpness: Tensor) -> Tensor:
     """[B, Q, 3]: means of ``value`` [B, K, 3] by softmax of query . key - sharpness |place - there|^2 / 2.
 
-    query: [B, Q, D]; key: [B, K, D]; place: [B or 1, Q, P] and there: [1, K, P], pixels; sharpness: [B or 1, Q, 1].
+    query: [B, Q, D]; key: [B, K, D]; place: [B, Q, P] and there: [1, K, P], pixels; sharpness: [B, Q, 1].
     The distance is part of one product, so that the host's attention needs no table of pairs.
     """
     batch, ones = len(query), torch.ones_like(there[..., :1])
-    nearness = [place * sharpness, sharpness.expand(-1, query.shape[1], 1)]
-    queries = torch.cat([query, *(x.expand(batch, -1, -1) for x in nearness)], -1)
+    queries = torch.cat([query, place * sharpness, sharpness], -1)
     far = there.square().sum(-1, keepdim=True) / -2 * ones
     keys = torch.cat([key, *(x.expand(batch, -1, -1) for x in (there, far))], -1)
     values = torch.nn.functional.pad(value, (0, queries.shape[-1] - value.shape[-1]))
@@ -76,13 +78,13 @@ def flat(pixels: Tensor) -> Tensor:
 class RowCopy(Copying):
     """For six views: each pixel of a color picture looks at its own row of the front, where all of its sources lie.
 
-    The cameras are orthographic at elevation 0, so a row shows the same height from every side.  Keys are those that the
-    front's own color picture answers.  ``place``: where looking begins, the same column (mirrored from behind); ``sharpness``
-    [V], log of 1 / pixels^2, learned.
+    The cameras are orthographic at elevation 0, so a row shows the same height from every side.  Half of the features are
+    queries, the others keys, of which those of the front's own color picture count.  Offsets begin at the same column
+    (mirrored from behind); ``sharpness`` [V], log of 1 / pixels^2, learned, is added to each pixel's own.
     """
 
     def __init__(self, channels: int, shrink: int, views: int, schedule: dict, dims: int = 8, behind: int = 3):
-        super().__init__(channels, shrink, dims, True, schedule)
+        super().__init__(channels, shrink, 2 * dims, 1, schedule)
         self.views, self.behind = views, behind
         self.sharpness = torch.nn.Parameter(torch.full((views,), -3.0))
         with torch.no_grad():
@@ -91,22 +93,24 @@ class RowCopy(Copying):
     def forward(self, answer: Tensor, x: Tensor, t) -> Tensor:
         """v [2 B V, C, h, w], normals first; answer: [2 B V, C + extra, h, w]; x: the UNet's input, noisy and shown latents."""
         noisy, shown = x.float().chunk(2, 1)
-        v, share, rest = self.parts(answer)
+        v, share, features, offset, sharp = self.parts(answer)
         half = len(v) // 2
         front = pixel_shuffle(shown[half :: self.views], self.shrink)  # [B, 3, H, W]
-        query, key = rest[half:].chunk(2, 1)
-        copied = self.rows(query.unflatten(0, (-1, self.views)), key[:: self.views], front).flatten(0, 1)
+        query, key = features[half:].chunk(2, 1)
+        asked = (x.unflatten(0, (-1, self.views)) for x in (query, offset[half:, 0], sharp[half:, 0]))
+        copied = self.rows(*asked, key[:: self.views], front).flatten(0, 1)
         times = t if not isinstance(t, Tensor) or t.ndim == 0 else t[half:]
         colors = self.mix(v[half:], noisy[half:], times, share[half:].sigmoid(), copied)
         return torch.cat([v[:half], colors])
 
-    def rows(self, query: Tensor, key: Tensor, front: Tensor) -> Tensor:
-        """[B, V, 3, H, W]; query: [B, V, D, H, W]; key: [B, D, H, W]; front: [B, 3, H, W]."""
+    def rows(self, query: Tensor, offset: Tensor, sharp: Tensor, key: Tensor, front: Tensor) -> Tensor:
+        """[B, V, 3, H, W]; query: [B, V, D, H, W]; offset, sharp: [B, V, H, W]; key: [B, D, H, W]; front: [B, 3, H, W]."""
         batch, views, _, height, width = query.shape
         column = torch.arange(width, device=query.device, dtype=query.dtype) - (width - 1) / 2
-        place = torch.stack([-column if k == self.behind else column for k in range(views)]).reshape(1, -1, 1)
-        sharpness = self.sharpness.exp().repeat_interleave(width).reshape(1, -1, 1)
-        asked = query.permute(0, 3, 1, 4, 2).reshape(batch * height, views * width, -1)
+        start = torch.stack([-column if k == self.behind else column for k in range(views)])
+        places, sharpness = start[:, None] + offset, (self.sharpness[:, None, None] + sharp).exp()
+        asked, place, sharpness = (x.transpose(1, 2).reshape(batch * height, views * width, -1)
+                                   for x in (query.movedim(2, -1), places[..., None], sharpness[..., None]))
         keys, values = (p.permute(0, 2, 3, 1).flatten(0, 1) for p in (key, front))
         found = look_up(asked, place, keys, column.reshape(1, -1, 1), values, sharpness)
         return found.unflatten(0, (batch, height)).unflatten(2, (views, width)).permute(0, 2, 4, 1, 3)
@@ -119,19 +123,18 @@ class PictureCopy(Copying):
     """
 
     def __init__(self, channels: int, shrink: int, width: int, schedule: dict, dims: int = 16):
-        super().__init__(channels, shrink, dims, False, schedule)
+        super().__init__(channels, shrink, dims, 2, schedule)
         self.to_key = Conv2d(width + channels, shrink**2 * dims, 1)
         self.sharpness = torch.nn.Parameter(torch.tensor(-3.0))
 
     def forward(self, answer: Tensor, noisy: Tensor, t, seen: Tensor, tokens: Tensor) -> Tensor:
         """v [B, C, h, w]; answer: [B, C + extra, h, w]; seen: clean latents [B, C, h, w]; tokens: [B, h w, width]."""
-        v, share, query = self.parts(answer)
+        v, share, query, offset, sharp = self.parts(answer)
         features = torch.cat([tokens.float().transpose(1, 2).unflatten(2, seen.shape[2:]), seen.float()], 1)
         key = pixel_shuffle(self.to_key(features), self.shrink)
         height, width = query.shape[2:]
         rows, columns = (torch.arange(n, device=query.device, dtype=query.dtype) - (n - 1) / 2 for n in (height, width))
         place = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).flatten(0, 1)[None]
-        values = flat(pixel_shuffle(seen.float(), self.shrink))
-        sharpness = self.sharpness.exp().reshape(1, 1, 1).expand(1, place.shape[1], 1)
-        found = look_up(flat(query), place, flat(key), place, values, sharpness)
+        values, sharpness = flat(pixel_shuffle(seen.float(), self.shrink)), (self.sharpness + flat(sharp)).exp()
+        found = look_up(flat(query), place + flat(offset), flat(key), place, values, sharpness)
         return self.mix(v, noisy.float(), t, share.sigmoid(), found.transpose(1, 2).unflatten(2, (height, width)))
