@@ -138,7 +138,7 @@ class RefineLayers(Node):
                                        "expansion, no limit of collisions, distant points stay)."),
                 io.Int.Input("steps", default=0, min=0, max=2000,
                              tooltip="Of each layer's first fit, and of the second in proportion; 0 = the preset's own "
-                                     "(quickstart: 6; toy: 80; paper: 200). Few steps show quickly whether the graph does what "
+                                     "(quickstart: 10; toy: 80; paper: 200). Few steps show quickly whether the graph does what "
                                      "you want."),
                 io.Boolean.Input("again", default=False,
                                  tooltip="Start over: layers that are finished are refined again, from the layers that the "

@@ -246,7 +246,7 @@ def test_the_nodes_offer_the_pages_presets_and_tell_their_numbers():
 
 
 @pytest.mark.parametrize("preset, steps, wanted", [
-    ("quickstart", 0, stdgen.TOY.refine), ("quickstart", 6, stdgen.QUICKSTART.refine), ("paper", 0, stdgen.PAPER.refine)])
+    ("quickstart", 0, stdgen.TOY.refine), ("quickstart", 6, with_steps(stdgen.TOY.refine, 6)), ("paper", 0, stdgen.PAPER.refine)])
 def test_graphs_saved_with_former_choices_give_what_they_gave(monkeypatch, figure, preset, steps, wanted):
     """The three pairs that shipped graphs had when "quickstart" meant 80 steps on the node."""
     saved = {"class_type": "Lift123_RefineLayers", "inputs": {"preset": preset, "steps": steps, "again": False, "seed": 0}}

@@ -275,7 +275,7 @@ export const NUMBERS = {
  },
  "Lift123_RefineLayers": {
   "stdgen quickstart": {
-   "steps": 6
+   "steps": 10
   },
   "stdgen toy": {
    "steps": 80

@@ -19,11 +19,11 @@ from ...core.step import KeepState, OnStep, ignore_step, keep_no_state
 from ..inputs.picture import find_plain_background
 from .canonicalize import Watcher, kept
 from .picture import CharacterPicture, fit_upright, place_in_square
+from .soft_outlines import WHITE_TOLERANCE, cover_of_normals, with_picture, without_white
 from .unfinished import Resume, begin_anew, go_on, left_over, run_key
 from .view_order import level_remarks, misplaced
 
 NAME = "Multi-view"
-WHITE_TOLERANCE = 80 / 255  # summed distance to white up to which a normal map's pixel is background (S-B.5)
 NESTED = 0.9  # of a level that lies inside the one before it
 CHANGED = 0.25  # summed color difference that counts as a change
 VIEWS = len(VIEW_NAMES)
@@ -87,6 +87,7 @@ def _run(network, shown: Tensor, settings: MultiViewSettings, device, done, on_s
     told = _told(network, settings)
     steps, key = told["steps"], run_key(NAME, shown, told)
     left = left_over(resume, key, network.latent_shape, steps)
+    own = shown.cpu() if getattr(network, "copy", None) is not None else None
     start = torch.randn(network.latent_shape, generator=step_generator(settings.seed, NAME, 0)).to(device)
     for index, level in enumerate(levels):
         name = LEVEL_NAMES[level]
@@ -102,9 +103,9 @@ def _run(network, shown: Tensor, settings: MultiViewSettings, device, done, on_s
             except StopStage:
                 guess = watcher.stopped()
                 if not finished:
-                    finished[name] = to_views(network.decode(guess).cpu(), name, network.soft)
+                    finished[name] = to_views(network.decode(guess).cpu(), name, network.soft, own)
                 break
-            finished[name] = to_views(network.decode(latents).cpu(), name, network.soft)
+            finished[name] = to_views(network.decode(latents).cpu(), name, network.soft, own)
         left = replace(left, finished={**left.finished, level: latents})
     return join_levels([finished[name] for name in LEVEL_NAMES if name in finished])
 
@@ -126,11 +127,12 @@ def _sample(network, shown: Tensor, start: Tensor, level: int, told: dict, fresh
                  told["eta"], fresh, watcher, watcher.left)
 
 
-def to_views(pictures: Tensor, level: str, soft: bool = False) -> CharacterViews:
+def to_views(pictures: Tensor, level: str, soft: bool = False, front: Tensor | None = None) -> CharacterViews:
     """Views of one level from decoded pictures [12, H, W, 3], normals first; padded with white to squares.
 
-    soft: the pictures' outlines are blurred, see :func:`mask_of_soft_normals`; colors stay as blurred as they are, because
+    soft: the pictures' outlines are blurred, see :func:`cover_of_normals`; colors stay as blurred as they are, because
           cut out they would have a rim of the background's.
+    front: [H, W, 3], the picture that soft ones were drawn from, where its outline is to be theirs; see :func:`with_picture`.
     """
     height, width = pictures.shape[1:3]
     left = (height - width) // 2
@@ -138,7 +140,12 @@ def to_views(pictures: Tensor, level: str, soft: bool = False) -> CharacterViews
     normals, colors = pictures[:VIEWS], pictures[VIEWS:]
     if not soft:
         return assemble_views(colors[None], normals[None], (level,))
-    return replace(assemble_views(colors[None], normals[None], (level,), mask_of_soft_normals(normals)[None]), color=colors[None])
+    cover = cover_of_normals(normals)
+    normals = without_white(normals, cover)
+    if front is not None:
+        square = torch.nn.functional.pad(front, (0, 0, left, height - width - left), value=1.0)
+        cover = with_picture(cover, square, level == LEVEL_NAMES[0])
+    return replace(assemble_views(colors[None], normals[None], (level,), cover[None]), color=colors[None])
 
 
 def assemble_views(colors: Tensor, normals: Tensor, levels: tuple[str, ...], alpha: Tensor | None = None) -> CharacterViews:
@@ -158,17 +165,6 @@ def mask_of_normals(normals: Tensor) -> Tensor:
     Safe, because no unit normal comes near white: the three channels of its color sum up to 2.37 at most.
     """
     return ((1 - normals).abs().sum(-1) > WHITE_TOLERANCE).float()
-
-
-def mask_of_soft_normals(normals: Tensor, reach: int = 2) -> Tensor:
-    """[N, H, W] 1 where normal pictures [N, H, W, 3] are at least half as far from white as the farthest pixel near them.
-
-    Near: up to ``reach`` pixels away.  A blurred outline's place is where half of it is left; a fixed distance to white,
-    right for sharp pictures, makes everything fatter by the blur's width.
-    """
-    distance = (1 - normals).abs().sum(-1)
-    near = torch.nn.functional.max_pool2d(distance[:, None], 2 * reach + 1, 1, reach)[:, 0]
-    return ((distance > 0.5 * near) & (distance > 0.5 * WHITE_TOLERANCE)).float()
 
 
 def join_levels(parts: list[CharacterViews]) -> CharacterViews:

@@ -57,9 +57,12 @@ class RefineConfig:
 
 
 def with_steps(config: RefineConfig, steps: int) -> RefineConfig:
-    """``config`` with ``steps`` iterations (>= 1) of each layer's first fit, and of the second in proportion; 0 = its own."""
+    """``config`` with ``steps`` iterations (>= 1) of each layer's first fit, and of the second in proportion.
+
+    0 = its own; a second fit that it leaves out stays out.
+    """
     if not steps:
         return config
-    second = max(1, round(config.detail.steps * steps / config.body.steps))
+    second = max(1, round(config.detail.steps * steps / config.body.steps)) if config.detail.steps else 0
     fits = {"body": steps, "outer": steps, "detail": second} | ({"whole": steps} if config.whole else {})
     return replace(config, **{name: replace(getattr(config, name), steps=count) for name, count in fits.items()})

@@ -19,7 +19,6 @@ from lift123.pipelines.stages.characters.multiview import (
     draw_views,
     level_report,
     mask_of_normals,
-    mask_of_soft_normals,
     views_from_pictures,
 )
 
@@ -229,18 +228,3 @@ def test_levels_that_are_not_nested_are_reported():
     assert "'no hair' keeps 8" in lines[0] and "100% of it lies inside" in lines[0] and "disagree" not in lines[0]
     assert "'body' keeps 100%" in lines[1] and "changed in 0%" in lines[1]
     assert "disagree" in level_report(replace(views, alpha=smaller.flip(0)))[1]
-
-
-def test_a_blurred_outline_lies_where_half_of_it_is_left():
-    """A ball's normals, blurred as a small network draws them: the mask has the ball's area, the sharp rule's is too large."""
-    y, x = torch.meshgrid(torch.linspace(-2, 2, 64), torch.linspace(-2, 2, 64), indexing="ij")
-    inside = x**2 + y**2 < 1
-    normal = torch.stack([x, -y, (1 - x**2 - y**2).clamp_min(0).sqrt()], -1)
-    picture = torch.where(inside[..., None], (normal + 1) / 2, 1.0)[None]
-    soft = picture.movedim(-1, 1)
-    for _ in range(3):
-        soft = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(soft, (1, 1, 1, 1), value=1.0), 3, 1)
-    soft, area = soft.movedim(1, -1), float(inside.sum())
-    assert abs(float(mask_of_soft_normals(soft).sum()) / area - 1) < 0.05
-    assert float(mask_of_normals(soft).sum()) / area > 1.1
-    assert mask_of_soft_normals(torch.ones(1, 8, 8, 3)).sum() == 0

@@ -1,0 +1,100 @@
+"""Outlines of the small networks' blurred pictures, and of the picture that these were drawn from."""
+
+import torch
+from lift123.pipelines.core.ortho import VIEW_NAMES
+from lift123.pipelines.stages.characters.multiview import mask_of_normals, to_views
+from lift123.pipelines.stages.characters.soft_outlines import (
+    cover_of_normals,
+    cover_of_picture,
+    with_picture,
+    without_white,
+)
+
+
+def disc(size, radius=0.6, center=(0.0, 0.0), fine=8):
+    """[size, size] exact coverage of a disc, [-1, 1] across, by many samples of each pixel."""
+    line = (torch.arange(size * fine) + 0.5) / (size * fine) * 2 - 1
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    inside = ((x - center[0]) ** 2 + (y - center[1]) ** 2 < radius**2).float()
+    return torch.nn.functional.avg_pool2d(inside[None, None], fine)[0, 0]
+
+
+def on_white(cover, color):
+    return cover[..., None] * torch.tensor(color) + 1 - cover[..., None]
+
+
+def test_a_blurred_outline_lies_where_half_of_it_is_left():
+    """A ball's normals, blurred as a small network draws them: the mask has the ball's area, the sharp rule's is too large."""
+    y, x = torch.meshgrid(torch.linspace(-2, 2, 64), torch.linspace(-2, 2, 64), indexing="ij")
+    inside = x**2 + y**2 < 1
+    normal = torch.stack([x, -y, (1 - x**2 - y**2).clamp_min(0).sqrt()], -1)
+    picture = torch.where(inside[..., None], (normal + 1) / 2, 1.0)[None]
+    soft = picture.movedim(-1, 1)
+    for _ in range(2):
+        soft = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(soft, (1, 1, 1, 1), value=1.0), 3, 1)
+    soft, area = soft.movedim(1, -1), float(inside.sum())
+    assert abs(float((cover_of_normals(soft) > 0.5).sum()) / area - 1) < 0.05
+    assert float(mask_of_normals(soft).sum()) / area > 1.09
+    assert cover_of_normals(torch.ones(1, 8, 8, 3)).sum() == 0
+
+
+def test_coverage_of_a_picture_is_what_its_edge_pixels_are_mixed_of():
+    cover = disc(32)
+    for color in ((0.1, 0.2, 0.3), (0.9, 0.7, 0.6), (0.95, 0.93, 0.9)):
+        faint = 0.05 / (3 - sum(color))  # what is no farther from white is background
+        assert (cover_of_picture(on_white(cover, color)) - cover).abs().max() < faint + 0.01, color
+
+
+def test_white_inside_of_a_picture_belongs_to_the_figure():
+    cover, eye = disc(32), disc(32, 0.2)
+    picture = on_white(cover, (0.3, 0.2, 0.1)) * (1 - eye[..., None]) + eye[..., None]
+    found = cover_of_picture(picture)
+    assert bool((found[eye > 0] == 1).all()) and abs(float(found.sum() / cover.sum()) - 1) < 0.01
+
+
+def test_two_colors_that_meet_at_the_outline_are_told_from_their_own():
+    """A light half beside a dark one: the light one's edge is no half covered dark."""
+    cover = disc(48)
+    colors = torch.where(torch.arange(48)[None, :, None] < 24, torch.tensor([0.95, 0.85, 0.75]), torch.tensor([0.1, 0.1, 0.1]))
+    picture = cover[..., None] * colors + 1 - cover[..., None]
+    assert ((cover_of_picture(picture) > 0.5) != (cover > 0.5)).sum() <= 4
+
+
+def test_colors_without_the_white_they_were_mixed_with():
+    cover = disc(16)
+    picture = on_white(cover, (0.2, 0.5, 0.8))
+    found = without_white(picture[None], cover[None])[0]
+    assert torch.allclose(found[cover > 0.01], torch.tensor([0.2, 0.5, 0.8]).expand(int((cover > 0.01).sum()), 3), atol=1e-3)
+    assert bool((found[cover == 0] == 1).all())
+
+
+def test_front_and_back_take_the_pictures_outline_where_it_is_believable():
+    true, own = disc(32, center=(0.1, 0.0)), disc(32, 0.55, (0.1, 0.0))
+    picture, views = on_white(true, (0.2, 0.4, 0.6)), own.expand(6, -1, -1).clone()
+    views[3] = own.flip(1)
+    found = with_picture(views, picture, complete=True)
+    assert (found[0] - true).abs().max() < 0.04 and (found[3] - true.flip(1)).abs().max() < 0.04
+    assert all(torch.equal(found[k], own) for k in (1, 2, 4, 5)) and torch.equal(views[0], own)
+    assert VIEW_NAMES[0] == "front" and VIEW_NAMES[3] == "back"
+
+    elsewhere = on_white(disc(32, 0.3, (-0.5, 0.5)), (0.2, 0.4, 0.6))
+    assert torch.equal(with_picture(views, elsewhere, complete=True), views)
+
+    body = disc(32, 0.5, (0.25, 0.0)).expand(6, -1, -1).clone()
+    body[3] = body[3].flip(1)
+    inner = with_picture(body, picture, complete=False)
+    assert bool((inner <= body).all()) and bool((inner[0] <= true + 0.04).all())
+    assert float(inner[0].sum()) > 0.9 * float(body[0].sum())
+
+
+def test_views_of_soft_pictures_have_unit_normals_up_to_their_outline():
+    """A plane seen from the front, its edge half covered: the normal there is the plane's, not half way to white."""
+    cover = torch.zeros(16, 16)
+    cover[4:12, 4:12] = 1.0
+    cover[4:12, 12] = 0.6
+    normals = on_white(cover, (0.5, 0.5, 1.0)).expand(6, -1, -1, -1)
+    colors = on_white(cover, (0.8, 0.2, 0.2)).expand(6, -1, -1, -1)
+    views = to_views(torch.cat([normals, colors]), "complete", soft=True, front=colors[0])
+    assert torch.allclose(views.alpha[0, 0], cover, atol=0.02)
+    assert torch.allclose(views.normal[0, 1, 6, 12], torch.tensor([0.0, 0.0, 1.0]), atol=0.05)
+    assert torch.equal(views.color[0], colors)
