@@ -19,7 +19,7 @@ from ...core.step import KeepState, OnStep, ignore_step, keep_no_state
 from ..inputs.picture import find_plain_background
 from .canonicalize import Watcher, kept
 from .picture import CharacterPicture, fit_upright, place_in_square
-from .soft_outlines import WHITE_TOLERANCE, cover_of_normals, with_picture, without_white
+from .soft_outlines import WHITE_TOLERANCE, cover_of_normals, cut_out, with_picture, without_white
 from .unfinished import Resume, begin_anew, go_on, left_over, run_key
 from .view_order import level_remarks, misplaced
 
@@ -130,8 +130,7 @@ def _sample(network, shown: Tensor, start: Tensor, level: int, told: dict, fresh
 def to_views(pictures: Tensor, level: str, soft: bool = False, front: Tensor | None = None) -> CharacterViews:
     """Views of one level from decoded pictures [12, H, W, 3], normals first; padded with white to squares.
 
-    soft: the pictures' outlines are blurred, see :func:`cover_of_normals`; colors stay as blurred as they are, because
-          cut out they would have a rim of the background's.
+    soft: the pictures' outlines are blurred, see :func:`cover_of_normals` and :func:`cut_out`.
     front: [H, W, 3], the picture that soft ones were drawn from, where its outline is to be theirs; see :func:`with_picture`.
     """
     height, width = pictures.shape[1:3]
@@ -145,7 +144,10 @@ def to_views(pictures: Tensor, level: str, soft: bool = False, front: Tensor | N
     if front is not None:
         square = torch.nn.functional.pad(front, (0, 0, left, height - width - left), value=1.0)
         cover = with_picture(cover, square, level == LEVEL_NAMES[0])
-    return replace(assemble_views(colors[None], normals[None], (level,), cover[None]), color=colors[None])
+    shown = cut_out(colors, cover)
+    if front is not None and level == LEVEL_NAMES[0]:
+        shown[0] = colors[0]  # copied from the picture, whose outline it has
+    return replace(assemble_views(shown[None], normals[None], (level,), cover[None]), color=shown[None])
 
 
 def assemble_views(colors: Tensor, normals: Tensor, levels: tuple[str, ...], alpha: Tensor | None = None) -> CharacterViews:

@@ -35,6 +35,22 @@ def without_white(pictures: Tensor, cover: Tensor) -> Tensor:
     return torch.where(share > 0, 1 - (1 - pictures) / share.clamp(min=1e-3), 1.0).clamp(0, 1)
 
 
+def cut_out(pictures: Tensor, cover: Tensor) -> Tensor:
+    """Color pictures [N, H, W, 3] on white with pixels at outlines mixed anew, for coverage [N, H, W].
+
+    Their own mixture is that of a blurred outline, and not that of the coverage: taken for it, edges would become dark or
+    pale.  Pixels well inside, two away, tell their color, or where a figure is thin those next to them.
+    """
+    inner = (cover == 1).float()[:, None]
+    deep, planes = -max_pool2d(-inner, 3, 1, 1), pictures.movedim(-1, 1)
+    means = [[avg_pool2d(x, size, 1, size // 2) for x in (planes * w, w)] for w, size in ((deep, 5), (inner, 3))]
+    (far, is_far), (near, is_near) = means
+    own = torch.where(is_far > 0, far / is_far.clamp(min=1e-6), near / is_near.clamp(min=1e-6)).movedim(1, -1)
+    share, known = cover[..., None], (torch.maximum(is_far, is_near) > 0).movedim(1, -1)
+    partly = (share > 0) & (share < 1)
+    return torch.where(partly & known, own * share + 1 - share, pictures)
+
+
 def cover_of_picture(picture: Tensor) -> Tensor:
     """[H, W] coverage in [0, 1] of the figure in a color picture [H, W, 3] on white.
 

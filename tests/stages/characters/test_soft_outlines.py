@@ -6,6 +6,7 @@ from lift123.pipelines.stages.characters.multiview import mask_of_normals, to_vi
 from lift123.pipelines.stages.characters.soft_outlines import (
     cover_of_normals,
     cover_of_picture,
+    cut_out,
     with_picture,
     without_white,
 )
@@ -97,4 +98,18 @@ def test_views_of_soft_pictures_have_unit_normals_up_to_their_outline():
     views = to_views(torch.cat([normals, colors]), "complete", soft=True, front=colors[0])
     assert torch.allclose(views.alpha[0, 0], cover, atol=0.02)
     assert torch.allclose(views.normal[0, 1, 6, 12], torch.tensor([0.0, 0.0, 1.0]), atol=0.05)
-    assert torch.equal(views.color[0], colors)
+    assert torch.allclose(views.color[0], colors, atol=0.02)
+
+
+def test_colors_at_an_outline_are_mixed_anew():
+    """A disc whose colors are blurred more than its coverage says gets the edge that the coverage has."""
+    cover = disc(32)
+    blurred = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(cover[None], (1, 1, 1, 1)), 3, 1)[0]
+    found = cut_out(on_white(blurred, (0.2, 0.4, 0.6))[None], cover[None])[0]
+    partly = (cover > 0) & (cover < 1)
+    before, after = ((p - on_white(cover, (0.2, 0.4, 0.6)))[partly].abs().mean()
+                     for p in (on_white(blurred, (0.2, 0.4, 0.6)), found))
+    assert float(after) < 0.3 * float(before)
+    sharp = on_white(cover, (0.2, 0.4, 0.6))
+    assert torch.allclose(cut_out(sharp[None], cover[None])[0], sharp, atol=1e-5)
+    assert torch.equal(cut_out(sharp[None], (cover > 0.5).float()[None])[0], sharp), "nothing is mixed where nothing is partial"
