@@ -118,7 +118,7 @@ def multi_view():
 
 def refine():
     """Two layers, two fits each."""
-    return layers.RefineLayers.execute(layers=figure()[4], views=figure()[3], preset="stdgen quickstart", steps=3, again=False,
+    return layers.RefineLayers.execute(layers=figure()[4], views=figure()[3], preset="stdgen toy", steps=3, again=False,
                                        seed=3).result
 
 

@@ -28,6 +28,7 @@ class Copying(torch.nn.Module):
     copied: [N, 3, H, W] in [-1, 1], all that the last pass found, whatever its share; while training only.
     """
 
+    alphas: Tensor
     copied: Tensor | None = None
 
     def __init__(self, channels: int, shrink: int, dims: int, axes: int, schedule: dict):
@@ -97,8 +98,8 @@ class RowCopy(Copying):
         half = len(v) // 2
         front = pixel_shuffle(shown[half :: self.views], self.shrink)  # [B, 3, H, W]
         query, key = features[half:].chunk(2, 1)
-        asked = (x.unflatten(0, (-1, self.views)) for x in (query, offset[half:, 0], sharp[half:, 0]))
-        copied = self.rows(*asked, key[:: self.views], front).flatten(0, 1)
+        query, offset, sharp = (x.unflatten(0, (-1, self.views)) for x in (query, offset[half:, 0], sharp[half:, 0]))
+        copied = self.rows(query, offset, sharp, key[:: self.views], front).flatten(0, 1)
         times = t if not isinstance(t, Tensor) or t.ndim == 0 else t[half:]
         colors = self.mix(v[half:], noisy[half:], times, share[half:].sigmoid(), copied)
         return torch.cat([v[:half], colors])
