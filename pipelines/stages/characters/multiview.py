@@ -19,7 +19,7 @@ from ...core.step import KeepState, OnStep, ignore_step, keep_no_state
 from ..inputs.picture import find_plain_background
 from .canonicalize import Watcher, kept
 from .picture import CharacterPicture, fit_upright, place_in_square
-from .soft_outlines import WHITE_TOLERANCE, cover_of_normals, cut_out, with_picture, without_white
+from .soft_outlines import WHITE_TOLERANCE, cover_of_normals, cut_out, with_missing, with_picture, without_white
 from .unfinished import Resume, begin_anew, go_on, left_over, run_key
 from .view_order import level_remarks, misplaced
 
@@ -139,14 +139,15 @@ def to_views(pictures: Tensor, level: str, soft: bool = False, front: Tensor | N
     normals, colors = pictures[:VIEWS], pictures[VIEWS:]
     if not soft:
         return assemble_views(colors[None], normals[None], (level,))
-    cover = cover_of_normals(normals)
-    normals = without_white(normals, cover)
+    own = cover = cover_of_normals(normals)
+    normals, shown = without_white(normals, own), cut_out(colors, own)
     if front is not None:
-        square = torch.nn.functional.pad(front, (0, 0, left, height - width - left), value=1.0)
-        cover = with_picture(cover, square, level == LEVEL_NAMES[0])
-    shown = cut_out(colors, cover)
-    if front is not None and level == LEVEL_NAMES[0]:
-        shown[0] = colors[0]  # copied from the picture, whose outline it has
+        square, complete = torch.nn.functional.pad(front, (0, 0, left, height - width - left), value=1.0), level == LEVEL_NAMES[0]
+        cover = with_picture(own, square, complete)
+        shown = cut_out(colors, cover)
+        if complete:
+            shown[0] = colors[0]  # copied from the picture, whose outline it has
+            shown, normals = with_missing(shown, normals, (cover > 0.5) & (own <= 0.5), square)
     return replace(assemble_views(shown[None], normals[None], (level,), cover[None]), color=shown[None])
 
 

@@ -86,3 +86,16 @@ def with_picture(cover: Tensor, picture: Tensor, complete: bool, front: int = 0,
         elif not complete and both > INSIDE * own.sum():
             cover[view] = torch.minimum(cover[view], outline)
     return cover
+
+
+def with_missing(colors: Tensor, normals: Tensor, missing: Tensor, picture: Tensor, front: int = 0,
+                 behind: int = 3) -> tuple[Tensor, Tensor]:
+    """Colors and encoded normals [V, H, W, 3] where an outline of :func:`with_picture` has what a network left white.
+
+    missing: [V, H, W] bool.  Behind, the front's color is taken (a tail of hair is of one color); normals face the camera.
+    """
+    colors, normals = colors.clone(), normals.clone()
+    colors[behind] = torch.where(missing[behind][..., None], picture.flip(1), colors[behind])
+    for view, depth in ((front, 1.0), (behind, 0.0)):
+        normals[view] = torch.where(missing[view][..., None], normals.new_tensor([0.5, 0.5, depth]), normals[view])
+    return colors, normals

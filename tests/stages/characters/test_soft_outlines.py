@@ -113,3 +113,16 @@ def test_colors_at_an_outline_are_mixed_anew():
     sharp = on_white(cover, (0.2, 0.4, 0.6))
     assert torch.allclose(cut_out(sharp[None], cover[None])[0], sharp, atol=1e-5)
     assert torch.equal(cut_out(sharp[None], (cover > 0.5).float()[None])[0], sharp), "nothing is mixed where nothing is partial"
+
+
+def test_what_a_network_left_out_behind_has_the_fronts_color():
+    """The picture has a blue tail that the network drew in front and not behind."""
+    body, tail = disc(32), disc(32, 0.15, (0.75, -0.5))
+    picture = on_white(body, (0.8, 0.2, 0.2)) - tail[..., None] * (1 - torch.tensor([0.1, 0.1, 0.9]))
+    normals, colors = (on_white(body, c).expand(6, -1, -1, -1) for c in ((0.5, 0.5, 0.9), (0.8, 0.2, 0.2)))
+    views = to_views(torch.cat([normals, colors]), "complete", soft=True, front=picture)
+    there = (tail > 0.9).flip(1)
+    assert bool((views.alpha[0, 3][there] > 0.9).all())
+    assert torch.allclose(views.color[0, 3][there], torch.tensor([0.1, 0.1, 0.9]).expand(int(there.sum()), 3), atol=0.1)
+    assert torch.allclose(views.normal[0, 3][there], torch.tensor([0.0, 0.0, -1.0]).expand(int(there.sum()), 3), atol=0.05)
+    assert bool((views.color[0, 3][:, -4:] == 1).all()), "nothing else is painted"
