@@ -6,7 +6,6 @@ A pixel's distance to white over that of the figure's own color next to it is th
 from __future__ import annotations
 
 import torch
-from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
@@ -57,12 +56,24 @@ def cover_of_picture(picture: Tensor) -> Tensor:
     Background is what is white and reaches the rim.  Pixels next to it are compared with those behind them.
     """
     distance = (1 - picture).abs().sum(-1)
-    solid = torch.from_numpy(ndimage.binary_fill_holes((distance > FAINT).cpu().numpy())).to(picture.device)
+    solid = _filled(distance > FAINT)
     rim = _pool(max_pool2d, (~solid).float()) > 0
     inner = (~rim).float()
     behind, known = _pool(avg_pool2d, distance * inner), _pool(avg_pool2d, inner)
     own = torch.where(known > 0, behind / known.clamp(min=1e-6), _pool(max_pool2d, distance))
     return torch.where(rim, (distance / own.clamp(min=FAINT)).clamp(0, 1) * solid, 1.0)
+
+
+def _filled(mask: Tensor) -> Tensor:
+    """[H, W] bool: what the outside cannot reach from the rim, going up, down and sideways."""
+    open_, before = torch.nn.functional.pad((~mask).float(), (1, 1, 1, 1), value=1.0)[None, None], -1
+    reached = torch.zeros_like(open_)
+    reached[..., 0, :] = 1.0
+    while int(reached.sum()) != before:
+        before = int(reached.sum())
+        for _ in range(8):
+            reached = torch.maximum(max_pool2d(reached, (3, 1), 1, (1, 0)), max_pool2d(reached, (1, 3), 1, (0, 1))) * open_
+    return reached[0, 0, 1:-1, 1:-1] == 0
 
 
 def _pool(pool, values: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
 """Outlines of the small networks' blurred pictures, and of the picture that these were drawn from."""
 
+import numpy as np
 import torch
 from lift123.pipelines.core.ortho import VIEW_NAMES
 from lift123.pipelines.stages.characters.multiview import mask_of_normals, to_views
 from lift123.pipelines.stages.characters.soft_outlines import (
+    _filled,
     cover_of_normals,
     cover_of_picture,
     cut_out,
@@ -126,3 +128,11 @@ def test_what_a_network_left_out_behind_has_the_fronts_color():
     assert torch.allclose(views.color[0, 3][there], torch.tensor([0.1, 0.1, 0.9]).expand(int(there.sum()), 3), atol=0.1)
     assert torch.allclose(views.normal[0, 3][there], torch.tensor([0.0, 0.0, -1.0]).expand(int(there.sum()), 3), atol=0.05)
     assert bool((views.color[0, 3][:, -4:] == 1).all()), "nothing else is painted"
+
+
+def test_holes_are_filled_as_scipy_fills_them():
+    from scipy import ndimage
+
+    for seed in range(5):
+        mask = np.random.Generator(np.random.PCG64(seed)).uniform(size=(33, 47)) < 0.62
+        assert np.array_equal(_filled(torch.from_numpy(mask)).numpy(), ndimage.binary_fill_holes(mask))
