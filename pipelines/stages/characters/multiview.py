@@ -140,8 +140,10 @@ def to_views(pictures: Tensor, level: str, soft: bool = False, front: Tensor | N
     if not soft:
         return assemble_views(colors[None], normals[None], (level,))
     own = cover = cover_of_normals(normals)
-    normals, shown = without_white(normals, own), cut_out(colors, own)
-    if front is not None:
+    normals = without_white(normals, own)
+    if front is None:
+        shown = cut_out(colors, cover)
+    else:
         square, complete = torch.nn.functional.pad(front, (0, 0, left, height - width - left), value=1.0), level == LEVEL_NAMES[0]
         cover = with_picture(own, square, complete)
         shown = cut_out(colors, cover)
