@@ -8,8 +8,10 @@ file is created exclusively, so that two servers on one output folder never work
 from __future__ import annotations
 
 import atexit
-import os
-import uuid
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,36 +48,32 @@ def path_of(prefix: str) -> Path:
 
 def ended(prefix: str, key: str) -> int:
     """How many servers have ended while they worked on this run; 0 for a run that a living one works on."""
-    found = _read(path_of(prefix))
-    if found is None or found.key != key:
-        return 0
-    return found.ended + (not journal.alive(found.owner))
+    return _ended(_read(path_of(prefix)), key)
 
 
 def busy(prefix: str) -> bool:
     """Whether another living server works on this run."""
-    found = _read(path_of(prefix))
-    return found is not None and found.owner != journal.who() and journal.alive(found.owner)
+    return _of_another(_read(path_of(prefix)))
 
 
 def begin(prefix: str, key: str, prompt: str) -> bool:
     """Notes that the run begins; False where another server has been quicker.  OSError where it cannot be written."""
     path = path_of(prefix)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if busy(prefix):
+    found = _read(path)
+    if _of_another(found):
         return False
-    attempt = Attempt(key, ended(prefix, key), journal.who(), prompt)
-    if path.exists():  # of a dead server, or of a prompt of ours that has ended: whoever moves it away has it
-        old = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    attempt = Attempt(key, _ended(found, key), journal.who(), prompt)
+    if found is None:
         try:
-            os.rename(path, old)
-        except FileNotFoundError:
+            journal.write(path, vars(attempt), exclusive=True)
+        except FileExistsError:
             return False
-        old.unlink(missing_ok=True)
-    try:
-        journal.write(path, vars(attempt), exclusive=True)
-    except FileExistsError:
-        return False
+    else:  # of a dead server, or of a prompt of ours that has ended
+        with _claimed(path, found) as ours:
+            if not ours:
+                return False
+            journal.write(path, vars(attempt))
     _mine[path] = attempt
     return True
 
@@ -93,8 +91,54 @@ def withdraw(prefix: str, prompt: str | None = None) -> None:
 
 def clear(prefix: str) -> None:
     """Removes what a dead server has left for a run that is known to be done."""
-    if not busy(prefix):
-        path_of(prefix).unlink(missing_ok=True)
+    path = path_of(prefix)
+    found = _read(path)
+    if found is None or _of_another(found):
+        return
+    with _claimed(path, found) as ours:
+        if ours:
+            path.unlink(missing_ok=True)
+
+
+def _ended(found: Attempt | None, key: str) -> int:
+    if found is None or found.key != key:
+        return 0
+    return found.ended + (not journal.alive(found.owner))
+
+
+def _of_another(found: Attempt | None) -> bool:
+    return found is not None and found.owner != journal.who() and journal.alive(found.owner)
+
+
+@contextmanager
+def _claimed(path: Path, found: Attempt) -> Iterator[bool]:
+    """Whether the started file is still ``found``, and nobody else may take its place until this is left.
+
+    What was read may have been replaced since.  So the right to replace one text is a file of its own, named after that
+    text, and the text is read again by the one who has it.
+    """
+    text = json.dumps(vars(found), sort_keys=True)
+    claim = path.with_name(f".{path.name}.{hashlib.sha256(text.encode()).hexdigest()[:24]}")
+    try:
+        journal.write(claim, journal.who(), exclusive=True)
+    except FileExistsError:
+        if not _claimant_lives(claim):  # it ended within these lines: the next attempt finds the way free
+            claim.unlink(missing_ok=True)
+        yield False
+        return
+    try:
+        yield _read(path) == found
+    finally:
+        claim.unlink(missing_ok=True)
+
+
+def _claimant_lives(claim: Path) -> bool:
+    try:
+        return journal.alive(plain_json.parse(claim.read_text(encoding="utf-8")))
+    except FileNotFoundError:  # done with it just now
+        return True
+    except (OSError, ValueError):
+        return False
 
 
 def _close(path: Path, prompt: str | None, before: int) -> bool:

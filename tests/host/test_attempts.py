@@ -76,7 +76,11 @@ def contender(folder: str, gate, won) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
-def test_of_four_servers_one_begins(output):
+@pytest.mark.parametrize("left", ["nothing", "a dead server's file"])
+def test_of_four_servers_one_begins(output, left):
+    if left != "nothing":
+        attempts.begin(PREFIX, "k", "p")
+        as_if_by(dead_owner())
     context = multiprocessing.get_context("fork")
     gate, won = context.Barrier(5), context.Queue()
     others = [context.Process(target=contender, args=(str(output), gate, won)) for _ in range(4)]
@@ -88,6 +92,38 @@ def test_of_four_servers_one_begins(output):
     for process in others:
         process.join()
     assert sorted(taken) == [False, False, False, True]
+    assert [p.name for p in output.rglob("*") if p.is_file()] == ["one_started.json"]
+
+
+@pytest.mark.parametrize("left", ["nothing", "a dead server's file"])
+def test_who_has_looked_too_early_takes_nothing(output, monkeypatch, left):
+    """Between our look and our claim another server begins: its file stays, and we have not begun."""
+    if left != "nothing":
+        attempts.begin(PREFIX, "k", "p")
+        as_if_by(dead_owner())
+    stale = attempts._read(attempts.path_of(PREFIX))
+    parent = journal.who() | {"pid": os.getppid(), "since": psutil.Process(os.getppid()).create_time()}
+    attempts.begin(PREFIX, "k", "theirs")
+    as_if_by(parent)
+    truth = attempts._read
+    for use in (lambda: attempts.begin(PREFIX, "k", "ours"), lambda: attempts.clear(PREFIX)):
+        looks = [stale]
+        monkeypatch.setattr(attempts, "_read", lambda path, looks=looks: looks.pop() if looks else truth(path))
+        assert not use() and not looks
+        there = [p for p in output.rglob("*") if p.is_file()]
+        assert [p.name for p in there] == ["one_started.json"] and "theirs" in there[0].read_text()
+
+
+def test_a_claim_whose_server_has_ended_is_in_the_way_once(output):
+    attempts.begin(PREFIX, "k", "p")
+    as_if_by(dead_owner())
+    found = attempts._read(attempts.path_of(PREFIX))
+    with attempts._claimed(attempts.path_of(PREFIX), found) as ours:
+        assert ours and not attempts.begin(PREFIX, "k", "q")
+        (claim,) = output.rglob(".one_started.json.*")
+        claim.write_text(json.dumps(dead_owner()))
+        assert not attempts.begin(PREFIX, "k", "q")
+    assert attempts.begin(PREFIX, "k", "q") and attempts.ended(PREFIX, "k") == 1
 
 
 def test_how_a_run_ended_decides_what_follows(output, monkeypatch):
