@@ -124,7 +124,7 @@ _SMALL_REFINE = RefineConfig(  # all ours: pictures of 128 pixels, a CPU's time 
 
 # Their views are soft: more steps would follow the blur, and the second fit, to their normals, brings nothing.
 _QUICK_REFINE = with_steps(_SMALL_REFINE, 10)
-_QUICK_REFINE = replace(_QUICK_REFINE, detail=replace(_QUICK_REFINE.detail, steps=0), even=12)
+_QUICK_REFINE = replace(_QUICK_REFINE, detail=replace(_QUICK_REFINE.detail, steps=0), even=4)
 
 QUICKSTART = Preset(
     name="stdgen quickstart",

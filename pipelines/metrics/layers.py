@@ -23,18 +23,28 @@ def winding_numbers(points: Tensor, mesh: Mesh) -> Tensor:
 
     The sum of the signed solid angles of all faces over 4 pi (van Oosterom and Strackee, 1983); O(N F).
     """
-    corners = mesh.vertices.detach().double()[mesh.faces]
+    a, b, c = mesh.vertices.detach().double()[mesh.faces].unbind(1)
+    turns = torch.linalg.cross(a, b) + torch.linalg.cross(b, c) + torch.linalg.cross(c, a)
+    volume = _plane(-turns, (a * torch.linalg.cross(b, c)).sum(-1))
+    squared = [_plane(-2 * x, (x * x).sum(-1)) for x in (a, b, c)]
+    products = [_plane(-(x + y), (x * y).sum(-1)) for x, y in ((a, b), (b, c), (c, a))]
 
-    def wound(part: Tensor) -> Tensor:
+    def wound(part: Tensor) -> Tensor:  # products of matrices: each pair costs little more than its roots and its angle
         beat()
-        a, b, c = (corners[None] - part[:, None, None]).unbind(2)
-        la, lb, lc = (x.norm(dim=-1) for x in (a, b, c))
-        volume = (a * torch.linalg.cross(b, c)).sum(-1)
-        under = la * lb * lc + (a * b).sum(-1) * lc + (b * c).sum(-1) * la + (c * a).sum(-1) * lb
-        return torch.atan2(volume, under).sum(-1) / (2 * math.pi)
+        ones, far = torch.cat([part, torch.ones_like(part[:, :1])], -1), (part * part).sum(-1, keepdim=True)
+        la, lb, lc = ((ones @ plane).add_(far).clamp_(min=0).sqrt_() for plane in squared)
+        under = la * lb * lc
+        for plane, length in zip(products, (lc, la, lb), strict=True):
+            under.addcmul_((ones @ plane).add_(far), length)
+        return torch.atan2(ones @ volume, under).sum(-1) / (2 * math.pi)
 
-    parts = spread(wound, points.detach().double().split(max(1, _CHUNK // max(len(corners), 1))), points.device)
+    parts = spread(wound, points.detach().double().split(max(1, _CHUNK // max(len(a), 1))), points.device)
     return torch.cat(parts).to(points.dtype) if parts else points.new_zeros(0)
+
+
+def _plane(slope: Tensor, height: Tensor) -> Tensor:
+    """[4, F]: what [N, 4] points with a 1 behind are multiplied by, for slope . point + height; slope: [F, 3], height: [F]."""
+    return torch.cat([slope, height[:, None]], -1).T.contiguous()
 
 
 @torch.no_grad()

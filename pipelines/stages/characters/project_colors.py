@@ -165,11 +165,12 @@ def _color_layer(name: str, layers: LayeredMesh, views: CharacterViews, config: 
 
     sure, known = blended(alpha * _eroded(_own_pixels(whole, len(mesh.faces), views).to(alpha)))
     likely, seen = blended(alpha)
-    likely_only = seen & ~_grown(known, mesh, _RINGS)  # thinner than an outline's blur: no sure vertex anywhere near
+    ends = mesh_edges(mesh.faces, count).ends
+    likely_only = seen & ~_grown(known, ends, _RINGS)  # thinner than an outline's blur: no sure vertex anywhere near
     base = torch.full_like(mesh.vertices, GRAY) if mesh.vertex_colors is None else mesh.vertex_colors
     colors = torch.where(known[:, None], sure, torch.where(likely_only[:, None], likely, base)).clamp(0, 1)
     if bool((known | likely_only).any()):
-        colors = completed(colors, known | likely_only, mesh)
+        colors = completed(colors, known | likely_only, mesh.vertices, ends)
     return replace(mesh, vertex_colors=colors, uvs=None, face_uvs=None, texture=None), float(seen.float().mean())
 
 
@@ -180,9 +181,9 @@ def _own_pixels(whole: Mesh, own_faces: int, views: CharacterViews) -> Tensor:
     return (triangle >= 0) & (triangle < own_faces)
 
 
-def _grown(known: Tensor, mesh: Mesh, rings: int) -> Tensor:
-    """``known`` [V] and the vertices within so many edges of it."""
-    a, b = mesh_edges(mesh.faces, len(mesh.vertices)).ends.unbind(-1)
+def _grown(known: Tensor, ends: Tensor, rings: int) -> Tensor:
+    """``known`` [V] and the vertices within so many edges ``ends`` [E, 2] of it."""
+    a, b = ends.unbind(-1)
     for _ in range(rings):
         reached = known.clone()
         reached[b[known[a]]] = True
@@ -222,35 +223,38 @@ def _straight(color: Tensor, alpha: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def completed(colors: Tensor, known: Tensor, mesh: Mesh) -> Tensor:
+def completed(colors: Tensor, known: Tensor, points: Tensor, ends: Tensor) -> Tensor:
     """[V, 3] colors in which vertices that are not ``known`` [V] took the mean of their colored neighbors.
 
+    points: [V, 3], and ends: [E, 2] which of them edges join.
     Coverage grows ring by ring; as many rounds again smooth what was filled.  Parts without any known vertex take the
     color of the nearest known one.
     """
-    a, b = mesh_edges(mesh.faces, len(mesh.vertices)).ends.unbind(-1)
-    filled, colors, rounds = known.clone(), colors * known[:, None], 0
+    target, source = torch.cat([ends, ends.flip(-1)]).unbind(-1)
+    asked = ~known[target]  # what is known stays, and most vertices are
+    unknown, row = torch.nonzero(~known).reshape(-1), torch.cumsum(~known, 0) - 1
+    source, row = source[asked], row[target[asked]]
+    values = torch.cat([colors, torch.ones_like(colors[:, :1])], -1) * known[:, None]  # colors, and whether there are any
 
-    def mean() -> tuple[Tensor, Tensor]:
-        share = filled.to(colors.dtype)
-        weighed = colors * share[:, None]
-        total = torch.zeros_like(colors).index_add(0, a, weighed[b]).index_add(0, b, weighed[a])
-        count = torch.zeros_like(share).index_add(0, a, share[b]).index_add(0, b, share[a])
-        return total / count.clamp(min=1)[:, None], count > 0
+    def mean() -> Tensor:
+        total = values.new_zeros(len(unknown), 4).index_add(0, row, values[source])
+        return total / total[:, 3:].clamp(min=1)
 
+    rounds = 0
     while True:
-        value, reached = mean()
-        fresh = reached & ~filled
+        before, value = values[unknown], mean()
+        fresh = (value[:, 3] > 0) & (before[:, 3] == 0)
         if not bool(fresh.any()):
             break
-        colors, filled, rounds = torch.where(fresh[:, None], value, colors), filled | fresh, rounds + 1
+        values[unknown], rounds = torch.where(fresh[:, None], value, before), rounds + 1
     for _ in range(rounds):
-        value, reached = mean()
-        colors = torch.where((filled & ~known & reached)[:, None], value, colors)
+        value = mean()
+        values[unknown] = torch.where(value[:, 3:] > 0, value, values[unknown])
+    colors, filled = values[:, :3].contiguous(), values[:, 3] > 0
     if not bool(filled.all()):
         from scipy.spatial import KDTree
 
-        tree = KDTree(mesh.vertices[known].cpu().numpy())
-        index = torch.from_numpy(tree.query(mesh.vertices[~filled].cpu().numpy())[1]).to(colors.device)
+        tree = KDTree(points[known].cpu().numpy())
+        index = torch.from_numpy(tree.query(points[~filled].cpu().numpy())[1]).to(colors.device)
         colors[~filled] = colors[known][index]
     return colors

@@ -10,6 +10,7 @@ from lift123.pipelines.core.character_views import CharacterViews
 from lift123.pipelines.core.errors import InputError, StopStage
 from lift123.pipelines.core.layers import LayeredMesh
 from lift123.pipelines.core.mesh import Mesh
+from lift123.pipelines.ops.mesh_edges import mesh_edges
 from lift123.pipelines.stages.characters.project_colors import (
     ColorConfig,
     bake_layers,
@@ -76,12 +77,12 @@ def test_completion_against_a_path_by_hand():
     known[: len(mesh.vertices)] = mesh.vertices[:, 0] < -0.4
     colors = torch.rand(len(far.vertices), 3, generator=torch.Generator().manual_seed(0))
     colors[known] = torch.tensor([0.2, 0.4, 0.6])
-    out = completed(colors, known, far)
+    out = completed(colors, known, far.vertices, mesh_edges(far.faces, len(far.vertices)).ends)
     assert torch.allclose(out, torch.tensor([0.2, 0.4, 0.6]).expand_as(out), atol=1e-6)
     red, green = torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0])
     ends = mesh.vertices[:, 0].abs() > 0.4
     colors = torch.where(mesh.vertices[:, :1] < 0, red, green)
-    out = completed(colors, ends, mesh)
+    out = completed(colors, ends, mesh.vertices, mesh_edges(mesh.faces, len(mesh.vertices)).ends)
     middle = out[~ends]
     assert torch.equal(out[ends], colors[ends]) and torch.allclose(middle.sum(1), torch.ones(len(middle)))
     assert float((middle[:, 0] - 0.5).abs().max()) < 0.3, "halfway between both ends"
