@@ -15,6 +15,7 @@ moving average, say) gives a network of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from threading import get_ident
 
 import torch
 from torch import Tensor
@@ -215,17 +216,18 @@ class JointThenRows:
     """Self-attention over both domains, then row-wise attention over the views, each added to the block's state.
 
     diffusers adds one residual per attention; the second lies between that and the next norm, so this processor
-    computes both and returns their sum.  It sees the block's state through a hook before the block.
+    computes both and returns their sum.  It sees the block's state through a hook before the block, which hands it over
+    thread by thread: two levels of views may be drawn at once.
     """
 
     def __init__(self, grid: ViewGrid):
         self.grid = grid
-        self.block: AnyModule = None
-        self.state: Tensor | None = None
+        self.handed: dict[int, tuple[AnyModule, Tensor]] = {}
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None, **extra):
-        block, state, self.block, self.state = self.block, self.state, None, None
-        assert state is not None, "the hook before the block has not run"
+        handed = self.handed.pop(get_ident(), None)
+        assert handed is not None, "the hook before the block has not run"
+        block, state = handed
         joint = join_domains(attn, hidden_states)
         height = self.grid.rows(hidden_states.shape[1])
         return joint + block.attn_mv(block.norm_mv(state + joint), self.grid.views, height)
@@ -238,7 +240,7 @@ class _RememberState:
         self.processor = processor
 
     def __call__(self, block, arguments):
-        self.processor.block, self.processor.state = block, arguments[0]
+        self.processor.handed[get_ident()] = block, arguments[0]
 
 
 def add_row_attention(unet: AnyModule, views: int = 6) -> ViewGrid:

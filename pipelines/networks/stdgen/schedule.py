@@ -37,6 +37,13 @@ def make_scheduler(settings: dict):
     return DDIMScheduler(**{**chosen, **FORCED})
 
 
+def first_time(settings: dict, steps: int) -> int:
+    """The time at which :func:`sample` asks first."""
+    scheduler = make_scheduler(settings)
+    scheduler.set_timesteps(steps)
+    return int(scheduler.timesteps[0])
+
+
 @torch.no_grad()
 def sample(predict: Callable, start: Tensor, settings: dict, steps: int, eta: float, generator: torch.Generator,
            watch: Callable | None = None, done: int = 0) -> Tensor:

@@ -6,6 +6,7 @@ makes one level of any object.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,17 +17,20 @@ from ...core.errors import InputError, StopStage
 from ...core.ortho import VIEW_NAMES
 from ...core.randomness import step_generator
 from ...core.step import KeepState, OnStep, ignore_step, keep_no_state
+from ...core.threads import aside
+from ...networks.stdgen.schedule import first_time
 from ..inputs.picture import find_plain_background
 from .canonicalize import Watcher, kept
 from .picture import CharacterPicture, fit_upright, place_in_square
 from .soft_outlines import WHITE_TOLERANCE, cover_of_normals, cut_out, with_missing, with_picture, without_white
-from .unfinished import Resume, begin_anew, go_on, left_over, run_key
+from .unfinished import Resume, Unfinished, begin_anew, go_on, left_over, run_key
 from .view_order import level_remarks, misplaced
 
 NAME = "Multi-view"
 NESTED = 0.9  # of a level that lies inside the one before it
 CHANGED = 0.25  # summed color difference that counts as a change
 VIEWS = len(VIEW_NAMES)
+_SMALL = 1 << 18  # latent values of twelve pictures: of more, levels are not begun beside each other
 FOUR, FOUR_INSTEAD = (0, 2, 3, 4), {1: 0, 5: 0}  # CharacterGen's of the six; which of them stands in while order is checked
 
 
@@ -89,24 +93,28 @@ def _run(network, shown: Tensor, settings: MultiViewSettings, device, done, on_s
     left = left_over(resume, key, network.latent_shape, steps)
     own = shown.cpu() if getattr(network, "copy", None) is not None else None
     start = torch.randn(network.latent_shape, generator=step_generator(settings.seed, NAME, 0)).to(device)
-    for index, level in enumerate(levels):
-        name = LEVEL_NAMES[level]
-        if name in finished:
-            continue
-        fresh = step_generator(settings.seed, NAME, 1 + level)
-        here = left.at(level, steps * index)
-        watcher = Watcher(NAME, steps * len(levels), network, settings.preview_every, on_step, here, fresh,
-                          slice(VIEWS, 2 * VIEWS), f"level {level}: {name}", autosave)
-        with kept(watcher):
-            try:
-                latents = _sample(network, shown, start, level, told, fresh, watcher)
-            except StopStage:
-                guess = watcher.stopped()
-                if not finished:
-                    finished[name] = to_views(network.decode(guess).cpu(), name, network.soft, own)
-                break
-            finished[name] = to_views(network.decode(latents).cpu(), name, network.soft, own)
-        left = replace(left, finished={**left.finished, level: latents})
+    openings = {level: _Opening(network, shown, start, level, told) for level in levels}
+    with ExitStack() as stack:
+        begun = {level: stack.enter_context(aside(openings[level].answered, start.device))
+                 for level in _ahead(levels, finished, left, start)}
+        for index, level in enumerate(levels):
+            name = LEVEL_NAMES[level]
+            if name in finished:
+                continue
+            here = left.at(level, steps * index)
+            watcher = Watcher(NAME, steps * len(levels), network, settings.preview_every, on_step, here, openings[level].fresh,
+                              slice(VIEWS, 2 * VIEWS), f"level {level}: {name}", autosave)
+            with kept(watcher):
+                try:
+                    opening = begun[level]() if level in begun else openings[level]
+                    latents = opening.sample(watcher)
+                except StopStage:
+                    guess = watcher.stopped()
+                    if not finished:
+                        finished[name] = to_views(network.decode(guess).cpu(), name, network.soft, own)
+                    break
+                finished[name] = to_views(network.decode(latents).cpu(), name, network.soft, own)
+            left = replace(left, finished={**left.finished, level: latents})
     return join_levels([finished[name] for name in LEVEL_NAMES if name in finished])
 
 
@@ -118,13 +126,45 @@ def _told(network, settings: MultiViewSettings) -> dict:
             "levels": list(settings.levels), "unclip_noise": settings.unclip_noise}
 
 
-def _sample(network, shown: Tensor, start: Tensor, level: int, told: dict, fresh: torch.Generator, watcher: Watcher) -> Tensor:
-    """The latents of one level, from where ``watcher.left`` is."""
-    seen = None
-    if level not in watcher.left.finished:
-        seen = network.show(shown.to(start.device), fresh if told["unclip_noise"] else None)
-    return go_on(lambda x, t: network.predict(x, t, seen, level, told["guidance"]), start, network.schedule, told["steps"],
-                 told["eta"], fresh, watcher, watcher.left)
+def _ahead(levels: tuple[int, ...], finished: dict, left: Unfinished, start: Tensor) -> list[int]:
+    """Levels whose first answer is worth asking for beside the work on others: those after the next one, the last first.
+
+    None for large pictures: their network fills the memory, and who stops early has not waited for it.
+    """
+    waiting = [level for level in levels if LEVEL_NAMES[level] not in finished and level not in left.finished]
+    at_start = [level for level in waiting[1:] if level != left.part or left.latents is None]
+    return at_start[::-1] if start.numel() <= _SMALL else []
+
+
+class _Opening:
+    """One level before its first step: what it is shown, and the network's first answer, which waits for no other level."""
+
+    def __init__(self, network, shown: Tensor, start: Tensor, level: int, told: dict):
+        self.network, self.shown, self.start, self.level, self.told = network, shown, start, level, told
+        self.fresh = step_generator(told["seed"], NAME, 1 + level)
+        self.condition = self.answer = None
+
+    def answered(self) -> "_Opening":
+        """Itself, once the first answer is there."""
+        self.condition = self._show()
+        self.answer = self._ask(self.start, first_time(self.network.schedule, self.told["steps"]))
+        return self
+
+    def sample(self, watcher: Watcher) -> Tensor:
+        """The level's latents, from where ``watcher.left`` is."""
+        if self.level not in watcher.left.finished and self.condition is None:
+            self.condition = self._show()
+        return go_on(self._predict, self.start, self.network.schedule, self.told["steps"], self.told["eta"], self.fresh,
+                     watcher, watcher.left)
+
+    def _show(self):
+        return self.network.show(self.shown.to(self.start.device), self.fresh if self.told["unclip_noise"] else None)
+
+    def _ask(self, x: Tensor, t: int) -> Tensor:
+        return self.network.predict(x, t, self.condition, self.level, self.told["guidance"])
+
+    def _predict(self, x: Tensor, t: int) -> Tensor:
+        return self.answer if x is self.start and self.answer is not None else self._ask(x, t)
 
 
 def to_views(pictures: Tensor, level: str, soft: bool = False, front: Tensor | None = None) -> CharacterViews:
