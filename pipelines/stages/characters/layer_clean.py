@@ -137,7 +137,8 @@ def _with_even_gap(mesh: Mesh, hidden: Tensor, fixed: Mesh) -> Mesh:
 def _seen_faces(mesh: Mesh, fixed: Mesh | None, cameras: OrthoCameras) -> tuple[Tensor, Tensor]:
     """(faces whose corners some camera sees [K, 3], seen [V])."""
     joined = mesh if fixed is None else merge([Mesh(mesh.vertices, mesh.faces), Mesh(fixed.vertices, fixed.faces)])
-    seen = seen_vertices(joined.vertices, joined.faces, cameras)[0].any(0)[: len(mesh.vertices)]
+    fine = min(512, max(256, 2 * cameras.height))  # of what a fit to small pictures moves, no face is smaller
+    seen = seen_vertices(joined.vertices, joined.faces, cameras, fine)[0].any(0)[: len(mesh.vertices)]
     return mesh.faces[seen[mesh.faces].all(1)], seen
 
 
