@@ -29,7 +29,6 @@ from lift123.pipelines import stdgen
 from lift123.pipelines.core.character_views import CharacterViews
 from lift123.pipelines.core.errors import InputError
 from lift123.pipelines.core.layers import LAYER_NAMES, LayeredMesh
-from lift123.pipelines.core.mesh import Mesh
 from lift123.pipelines.core.ortho import six_views
 from lift123.pipelines.io.color import encode_png
 from lift123.pipelines.loaders import embedded_characters as small
@@ -123,19 +122,6 @@ def run_one(index: int, start: str, networks, args) -> dict:
     return figures
 
 
-def one_texture(layers: LayeredMesh) -> Mesh:
-    """Textured layers as one mesh, their textures side by side."""
-    count, points, faces, uvs, uv_faces, textures = len(layers), [], [], [], [], []
-    for k, mesh in enumerate(layers.layers.values()):
-        assert mesh.uvs is not None and mesh.face_uvs is not None and mesh.texture is not None
-        faces.append(mesh.faces + sum(map(len, points)))
-        uv_faces.append(mesh.face_uvs + sum(map(len, uvs)))
-        points.append(mesh.vertices)
-        uvs.append(torch.stack([(mesh.uvs[:, 0] + k) / count, mesh.uvs[:, 1]], 1))
-        textures.append(mesh.texture)
-    return Mesh(torch.cat(points), torch.cat(faces), None, torch.cat(uvs), torch.cat(uv_faces), torch.cat(textures, 1))
-
-
 def faces_of(index: int, start: str, networks, args) -> dict:
     """Figures of the textured result and of face regions; one character, whose painted layers are kept."""
     place = args.work / f"{start}-{index}"
@@ -152,7 +138,7 @@ def faces_of(index: int, start: str, networks, args) -> dict:
     textured = texture_layers(painted, views, given, TEXTURES).layers
     camera = six_views(FACE_SIZE)[0]
     face = render_semantics(character.field(), truth, camera, (0,))[0, 0] == SEMANTICS.index("face")
-    joined = one_texture(textured)
+    joined = textured.joined()
 
     def near(picture: torch.Tensor) -> float:
         return float(psnr(picture[None], large.color[0, :1], face[None].float())[0])

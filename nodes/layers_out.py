@@ -158,7 +158,8 @@ class ExportCharacter(Node):
                 io.Combo.Input("facing", options=["+z", "-z"], default="+z",
                                tooltip="+z: glTF and VRM 1.0; -z: VRM 0.x."),
                 io.Combo.Input("colors", options=["vertex colors", "textures"], default="vertex colors",
-                               tooltip="textures: every layer is decimated, unwrapped and baked, which takes longer."),
+                               tooltip="textures: layers keep those of Texture Layers; others are decimated, unwrapped "
+                                       "and baked, which takes longer."),
                 io.Int.Input("texture_size", default=1024, min=64, max=4096, step=64, tooltip="Side of each texture, pixels."),
                 io.Int.Input("face_budget", default=20000, min=100, max=200000, step=100,
                              tooltip="Triangles kept per layer where textures are baked."),

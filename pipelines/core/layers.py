@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .mesh import Mesh, merge
+from .mesh import Mesh, merge, with_one_texture
 
 LAYER_NAMES = ("body", "clothing", "hair")  # inside out; shoes belong to the body
 LEVEL_LAYERS = (("body", "clothing", "hair"), ("body", "clothing"), ("body",))  # what peel levels 0, 1, 2 show
@@ -77,6 +77,12 @@ class LayeredMesh:
         if not self.layers:
             raise ValueError("a character without layers cannot be merged into one mesh")
         return merge(list(self.layers.values()))
+
+    def joined(self) -> Mesh:
+        """As :meth:`merged`; where all layers have textures of one size they stay, side by side in one."""
+        meshes = list(self.layers.values())
+        sizes = {None if m.texture is None else tuple(m.texture.shape) for m in meshes}
+        return self.merged() if len(sizes) != 1 or None in sizes else with_one_texture(meshes)
 
     def map(self, change: Callable[[Mesh], Mesh]) -> "LayeredMesh":
         """Every layer changed by a function of its mesh."""

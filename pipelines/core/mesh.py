@@ -122,3 +122,14 @@ def merge(meshes: list[Mesh]) -> Mesh:
         torch.cat([m.faces + o for m, o in zip(meshes, offsets, strict=True)]),
         torch.cat(known) if len(known) == len(meshes) else None,
     )
+
+
+def with_one_texture(meshes: list[Mesh]) -> Mesh:
+    """One mesh from several that all have textures of one size [S, S, 3], which lie side by side in the result's."""
+    uvs, face_uvs, textures = [], [], []
+    for k, mesh in enumerate(meshes):
+        assert mesh.uvs is not None and mesh.face_uvs is not None and mesh.texture is not None
+        face_uvs.append(mesh.face_uvs + sum(map(len, uvs)))
+        uvs.append(torch.stack([(mesh.uvs[:, 0] + k) / len(meshes), mesh.uvs[:, 1]], 1))
+        textures.append(mesh.texture)
+    return replace(merge(meshes), uvs=torch.cat(uvs), face_uvs=torch.cat(face_uvs), texture=torch.cat(textures, 1))

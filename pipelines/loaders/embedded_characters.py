@@ -145,8 +145,9 @@ def load_small_canonical(device: torch.device | str = "cpu", folder: Path = FOLD
     """
     pair = load_built(lambda names: build_small_pair(size, COPIES in names), Path(folder) / CANONICAL_FILE, device)
     texts = torch.zeros(2, WORDS, CONTEXT, device=device)
-    return Canonicalizer(pair.unet, pair.reference, PixelCodec(SHRINK), NoVision(CONTEXT), texts, SCHEDULE, size,
-                         guidance=1.0, steps=STEPS, copy=pair.copy)
+    codec = PixelCodec(SHRINK)
+    return Canonicalizer(pair.unet, pair.reference, codec, NoVision(CONTEXT), texts, SCHEDULE, size,
+                         guidance=1.0, steps=STEPS, copy=pair.copy, mirror=codec.mirrored)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What the small networks take from the given picture itself."""
 
+import dataclasses
+
 import pytest
 import torch
 from lift123.pipelines.core.errors import InputError
@@ -129,3 +131,20 @@ def test_files_of_before_networks_copied_still_load(tmp_path):
     embedded.save_module(small.SmallMultiView(), tmp_path / small.CANONICAL_FILE)
     with pytest.raises(InputError, match="stdgen_canonical"):
         small.load_small_canonical(folder=tmp_path)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+def test_the_small_canonicalizer_answers_the_mirrored_picture_with_the_mirrored_a_pose(tmp_path, guidance):
+    pair = small.build_small_pair((16, 8))
+    embedded.save_module(pair, tmp_path / small.CANONICAL_FILE)
+    network = small.load_small_canonical(folder=tmp_path, size=(16, 8))
+    picture = torch.rand(16, 8, 3, generator=torch.Generator().manual_seed(1))
+    noisy = numbers(1, *network.latent_shape, seed=2)
+    one = network.predict(noisy, 499, network.see(picture), guidance)
+    other = network.predict(network.mirror(noisy), 499, network.see(picture.flip(1)), guidance)
+    assert torch.allclose(network.mirror(other), one, atol=1e-4) and not torch.allclose(other, one, atol=1e-2)
+    plain = dataclasses.replace(network, mirror=None)
+    both = (noisy, picture), (network.mirror(noisy), picture.flip(1))
+    ways = [plain.predict(x, 499, plain.see(p), guidance) for x, p in both]
+    assert torch.allclose(one, (ways[0] + network.mirror(ways[1])) / 2, atol=1e-4)
+    assert torch.equal(CODEC.decode(CODEC.mirrored(CODEC.encode(pictures(2)))), CODEC.decode(CODEC.encode(pictures(2).flip(2))))

@@ -73,6 +73,20 @@ def test_public_graphs_wire_each_network_to_its_stage_and_use_the_papers_numbers
     assert all(n["inputs"]["steps"] == 0 and not n["inputs"]["again"] for n in nodes_of(prompt, "RefineLayers").values())
 
 
+@pytest.mark.parametrize("name", ["stdgen_quickstart", "stdgen_rigged"])
+def test_the_pictures_own_head_reaches_the_export(name):
+    """Canonicalize lays it on the A-pose, Texture Layers on the front, and the file carries the textures."""
+    prompt = api(name)
+    ((key, stage),), ((texture, textured),) = (nodes_of(prompt, kind).items() for kind in ("Canonicalize", "TextureLayers"))
+    assert stage["inputs"]["head"] == "from the picture" and textured["inputs"]["picture"] == [key, 0]
+    assert textured["inputs"]["views"][0] in nodes_of(prompt, "CharacterMultiView")
+    assert textured["inputs"]["layers"][0] in nodes_of(prompt, "ProjectColors")
+    for export in (*nodes_of(prompt, "ExportCharacter").values(), *nodes_of(prompt, "ExportRigged").values()):
+        assert export["inputs"]["colors"] == "textures"
+    used = [n["inputs"]["layers"][0] for kind in ("ExportCharacter", "BindLayers") for n in nodes_of(prompt, kind).values()]
+    assert used == [texture]
+
+
 def test_editing_refines_and_paints_the_new_hair_alone():
     prompt = api("stdgen_edit")
     (key, replacing), = nodes_of(prompt, "ReplaceLayers").items()

@@ -7,6 +7,7 @@ context token.  The published files also hold a class and a camera embedding tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -96,7 +97,8 @@ class Canonicalizer:
 
     codec: pictures <-> latents; vision: ``image_embedding``; texts: [2, L, D], of the empty and of the quality prompt.
     schedule: settings of the DDIM sampler; size: (height, width) of its pictures, pixels.
-    copy: takes pixels from the picture, or None.
+    copy: takes pixels from the picture, or None.  mirror: latents -> those of the mirrored picture, where the answer is to be
+    the mean of both ways round: a figure's A-pose does not depend on which.
     """
 
     unet: AnyModule
@@ -109,6 +111,7 @@ class Canonicalizer:
     guidance: float = 5.0
     steps: int = 40
     copy: PictureCopy | None = None
+    mirror: Callable[[Tensor], Tensor] | None = None
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -130,13 +133,21 @@ class Canonicalizer:
 
         Both halves see the reference picture; they differ in the context token (zeros) and in the reference's prompt.
         """
-        both = guidance != 1.0
-        token = torch.cat([torch.zeros_like(seen.token), seen.token]) if both else seen.token
+        if self.mirror is None:
+            return self._guided(noisy, t, seen.latents, seen.token, guidance)
+        ways = [torch.cat([x, self.mirror(x)]) for x in (noisy, seen.latents)]
+        answer, mirrored = self._guided(ways[0], t, ways[1], seen.token, guidance).chunk(2)
+        return (answer + self.mirror(mirrored)) / 2
+
+    def _guided(self, noisy: Tensor, t: int, given: Tensor, token: Tensor, guidance: float) -> Tensor:
+        """noisy, given: [B, C, h, w]; token: [1, 1, D]."""
+        both, count = guidance != 1.0, len(given)
+        token = torch.cat([torch.zeros_like(token), token]) if both else token
         text = self.texts if both else self.texts[1:]
-        kind = next(self.unet.parameters()).dtype
-        many = len(token)
-        noisy, given = (x.expand(many, -1, -1, -1).to(kind) for x in (noisy, seen.latents))
-        answer = run_pair(self.unet, self.reference, noisy, t, token.to(kind), given, text.to(kind), self.copy).float()
+        kind, halves = next(self.unet.parameters()).dtype, len(token)
+        noisy, given = (x.to(kind).repeat(halves, 1, 1, 1) for x in (noisy, given))
+        token, text = (x.to(kind).repeat_interleave(count, 0) for x in (token, text))
+        answer = run_pair(self.unet, self.reference, noisy, t, token, given, text, self.copy).float()
         if not both:
             return answer
         without, conditional = answer.chunk(2)

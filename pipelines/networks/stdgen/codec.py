@@ -84,3 +84,8 @@ class PixelCodec:
         """Latents [B, C, h, w] -> [B, H, W, 3] sRGB in [0, 1]."""
         pixels = torch.nn.functional.pixel_shuffle(latents, self.shrink)
         return (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+
+    def mirrored(self, latents: Tensor) -> Tensor:
+        """Latents of the mirrored pictures."""
+        pixels = torch.nn.functional.pixel_shuffle(latents, self.shrink)
+        return torch.nn.functional.pixel_unshuffle(pixels.flip(-1), self.shrink)

@@ -252,7 +252,7 @@ def section_layers(layers: LayeredMesh, axis: int = 2, at: float = 0.0, keep_abo
 @torch.no_grad()
 def character_picture(layers: LayeredMesh, size: int = 256, view: int = 0, supersample: int = 2) -> Tensor:
     """[size, W, 3] sRGB on white: one of the six views (index of ``core.ortho.VIEW_NAMES``), wide enough for all layers."""
-    mesh = layers.merged().detach()
+    mesh = layers.joined().detach()
     reach = float(mesh.vertices[:, [0, 2]].abs().max())
     width = max(size, math.ceil(size * reach / 1.1))
     camera = six_views(size, width)[view].to(mesh.vertices.device)

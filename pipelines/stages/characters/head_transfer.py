@@ -7,6 +7,7 @@ seen from afar, are the A-pose's.  A turn of zero is a similarity transform of t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,9 @@ from .picture import FRAME, CharacterPicture, figure_box, place_on_canvas, scale
 ROWS, FINE_ROWS = 96, 160  # at which the two pictures are compared, and the head with its mirror image
 MIRROR = 0.5  # weight of that comparison
 NECK = (0.08, 0.42)  # of the figure's height from the top: where a neck can be
+BODY = 0.4  # of the figure's height from the top: below it a figure in A-pose is even on either side
+WIDEST = 1.0  # of the height: what is wider is hair
+ABOVE = 0.5  # of the place above a head that the figure may cover: raised arms, horns, a hat
 NARROW = 0.85  # of the head's width: a neck is narrower, or hidden by hair
 SPREAD = 0.55  # of the ball's radius: a place's weight falls with its distance from the middle
 MOST = 0.3  # difference of colors that counts at most, mean of three channels
@@ -32,7 +36,7 @@ CALM = 0.01  # cost of the largest turns: of equals the calmer one is taken
 SETTLING = (0.06, 0.02)  # of the ball's half axes: steps of the last search, by the face alone
 LEAST_LIKENESS = 0.78  # correlation of the face with the A-pose's, seen from afar, from which the head counts as found
 FACE = 0.6, -0.2  # of the ball's half axes: the face's half size, and its middle above the ball's
-FEATHER = (0.75, 1.0)  # of the ball's radius: from where on less is taken, and nothing
+FEATHER = (0.85, 1.0)  # of the ball's radius: from where on less is taken, and nothing
 GRAZING = (0.15, 0.4)  # cosine to the picture's line of sight: nothing, all
 
 
@@ -62,6 +66,8 @@ def transfer_head(picture: CharacterPicture, a_pose: Tensor) -> tuple[Tensor | N
     placed, alike = settled(given, a_pose, ball, find_head(given, a_pose, ball))
     if alike < LEAST_LIKENESS:
         return None, f"LOOK the head's own pixels are not taken over: its face was not found again (likeness {alike:.2f})."
+    if _below_another(cover, placed, ball):
+        return None, "LOOK the head's own pixels are not taken over: what is likest to its face has more of the figure above it."
     made = scale(a_pose, size)
     at = torch.stack(torch.meshgrid(*[(torch.arange(n, dtype=torch.float32) + 0.5) / rows for n in size], indexing="ij"), -1)
     local = torch.stack([(at[..., 1] - ball.x) / ball.wide, (ball.y - at[..., 0]) / ball.high], -1).flatten(0, 1)
@@ -78,26 +84,49 @@ def transfer_head(picture: CharacterPicture, a_pose: Tensor) -> tuple[Tensor | N
 
 def head_ball(a_pose: Tensor) -> Ball | None:
     """The head of a figure in A-pose [H, W, 3] on white, from its outline: down to the neck, or as high as wide under long
-    hair that hides it."""
+    hair that hides it.
+
+    Widths are twice the lesser half on either side of the body's axis: a tail of hair on one side is no part of the ball.
+    """
     solid = (scale(a_pose, (256, max(1, round(256 * a_pose.shape[1] / a_pose.shape[0])))) < 0.9).any(-1)
     if not bool(solid.any()):
         return None
     top, bottom, _, _ = figure_box(solid.float())
     tall = bottom - top
-    width = solid.sum(1).float()
-    low, high = top + round(NECK[0] * tall), top + round(NECK[1] * tall)
     if tall < 32:
         return None
-    most = width.cummax(0).values
-    share = (width / most.clamp(min=1))[low:high]
+    axis, half = _halves(solid, top + round(BODY * tall), bottom)
+    low, high = top + round(NECK[0] * tall), top + round(NECK[1] * tall)
+    most = half.cummax(0).values
+    share = (half / most.clamp(min=1))[low:high]
     neck = low + int(share.argmin())
     widest = float(most[neck])
     if float(share.min()) > NARROW:
-        widest = float(width[low : top + tall // 4].median())
-        neck = top + round(widest)
-    columns = solid[top:neck].any(0).nonzero().flatten()
-    middle = (int(columns[0]) + int(columns[-1]) + 1) / 2
-    return Ball(middle / 256, (top + neck) / 512, widest / 512, (neck - top) / 512)
+        widest = float(half[low : top + tall // 4].median())
+        neck = top + round(2 * widest)
+    widest = min(widest, WIDEST * (neck - top) / 2)
+    return Ball(axis / 256, (top + neck) / 512, widest / 256, (neck - top) / 512)
+
+
+def _halves(solid: Tensor, first: int, last: int) -> tuple[float, Tensor]:
+    """(column of the axis, by rows first to last; [H] of each row the lesser extent on either side of it)."""
+    columns = torch.arange(solid.shape[1]) + 0.5
+    left, right = (torch.where(solid, columns, edge) for edge in (math.inf, -math.inf))
+    left, right = left.amin(1) - 0.5, right.amax(1) + 0.5
+    rows = solid.any(1)
+    axis = float(((left + right) / 2)[first:last][rows[first:last]].median())
+    return axis, torch.where(rows, torch.minimum(axis - left, right - axis).clamp(min=0), 0.0)
+
+
+def _below_another(cover: Tensor, head: Tensor, ball: Ball) -> bool:
+    """Whether the figure goes on above the head [6]: a bust that looks like one."""
+    x, y = ((line - line.mean()) for line in (torch.linspace(0, 1.0, 16), torch.linspace(0, 0.8, 16)))
+    v, u = torch.meshgrid(1.6 + y, x, indexing="ij")
+    roll = torch.deg2rad(head[5])
+    u, v = u * roll.cos() - v * roll.sin(), u * roll.sin() + v * roll.cos()
+    spots = torch.stack([head[0] + head[2] * ball.wide * u, head[1] - head[2] * ball.high * v], -1).flatten(0, 1)
+    inside = (spots >= 0).all(-1) & (spots[:, 1] < 1)
+    return float((_sample(cover[..., None], spots[None])[0, :, 0] * inside).mean()) > ABOVE
 
 
 def likeness(given: Tensor, a_pose: Tensor, ball: Ball, heads: Tensor) -> Tensor:

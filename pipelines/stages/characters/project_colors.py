@@ -108,9 +108,12 @@ def bake_layers(
     layers: LayeredMesh, size: int = 1024, face_budget: int | None = 20_000, supersample: int = 2,
     decimation: Decimation = "fast",
 ) -> LayeredMesh:
-    """Every layer decimated, unwrapped and with a texture of its vertex colors (see ``stages.bake.bake_asset``)."""
-    return layers.map(lambda mesh: bake_asset(mesh, surface_colors(mesh), face_budget, size, supersample=supersample,
-                                              decimation=decimation))
+    """Every layer decimated, unwrapped and with a texture of its vertex colors (see ``stages.bake.bake_asset``).
+
+    One that has a texture keeps it.
+    """
+    return layers.map(lambda mesh: mesh if mesh.texture is not None else bake_asset(
+        mesh, surface_colors(mesh), face_budget, size, supersample=supersample, decimation=decimation))
 
 
 def surface_colors(mesh: Mesh):

@@ -62,6 +62,35 @@ def test_the_ball_is_read_from_the_outline(front):
     assert head_ball(torch.ones(64, 40, 3)) is None
 
 
+def test_a_tail_of_hair_on_one_side_is_no_part_of_the_ball(front):
+    tailed = front.clone()
+    rows, columns = torch.meshgrid(torch.arange(ROWS) + 0.5, torch.arange(COLUMNS) + 0.5, indexing="ij")
+    tail = ((columns / ROWS - BALL.x - 0.15) / 0.06).square() + ((rows / ROWS - BALL.y) / 0.14).square() < 1
+    tailed[tail & (front.amin(-1) == 1)] = torch.tensor(HAIR)
+    assert float((tailed - front).abs().max()) > 0.5
+    ball = head_ball(soft(tailed))
+    for found, want in zip((ball.x, ball.y, ball.wide, ball.high), (BALL.x, BALL.y, BALL.wide, BALL.high), strict=True):
+        assert abs(found - want) < 0.03
+
+
+def test_what_has_the_figure_above_it_is_no_head():
+    """Upright, turned on its side, and between raised arms."""
+    _, cover = figure()
+    head = torch.tensor([BALL.x, BALL.y, 1.0, 0.0, 0.0, 0.0])
+    assert not head_transfer._below_another(cover, head, BALL)
+    assert head_transfer._below_another(cover, head + torch.tensor([0.0, 0.2, 0, 0, 0, 0]), BALL)
+    armed = cover.clone()
+    rows, columns = torch.meshgrid(torch.arange(ROWS) + 0.5, torch.arange(COLUMNS) + 0.5, indexing="ij")
+    armed[((columns / ROWS - BALL.x).abs() - 0.08).abs() < 0.02] = 1.0
+    assert not head_transfer._below_another(armed, head, BALL)
+    aside = cover.T.flip(1)  # the same lying: the head to the right
+    lying = torch.tensor([aside.shape[1] / aside.shape[0] - BALL.y * ROWS / aside.shape[0], BALL.x * ROWS / aside.shape[0],
+                          1.0, 0, 0, -90.0])
+    wide = Ball(0, 0, BALL.high * ROWS / aside.shape[0], BALL.high * ROWS / aside.shape[0])
+    assert not head_transfer._below_another(aside, lying, wide)
+    assert head_transfer._below_another(aside, lying - torch.tensor([0.35, 0, 0, 0, 0, 0]), wide)
+
+
 def test_turns_and_places_are_found(front):
     rgb, _ = figure(0.35, 0.22, 1.1, (25.0, 5.0, -10.0))
     found = find_head(rgb, soft(front), BALL)

@@ -11,9 +11,10 @@ from lift123.pipelines.core.ortho import six_views
 from lift123.pipelines.ops.closest import closest_point
 from lift123.pipelines.ops.texture import sample_texture
 from lift123.pipelines.render import normal_maps
+from lift123.pipelines.stages.characters.export import character_picture
 from lift123.pipelines.stages.characters.front_picture import front_picture, read_front
 from lift123.pipelines.stages.characters.picture import CharacterPicture
-from lift123.pipelines.stages.characters.project_colors import surface_colors
+from lift123.pipelines.stages.characters.project_colors import bake_layers, surface_colors
 from lift123.pipelines.stages.characters.texture_layers import TextureConfig, texture_layers, untextured
 
 SMALL = TextureConfig(size=128, faces=400, padding=4, supersample=1, sides=(192, 256))
@@ -130,3 +131,19 @@ def test_what_cannot_be_textured_is_refused(coarse, views):
         texture_layers(coarse, views.level(0), None, SMALL)
     with pytest.raises(InputError, match="at least 100"):
         TextureConfig(faces=3)
+
+
+def test_textured_layers_are_shown_with_their_textures_and_exported_with_them(textured, coarse):
+    joined = textured.layers.joined()
+    assert joined.texture.shape == (SMALL.size, 3 * SMALL.size, 3) and len(joined.faces) == len(textured.layers.merged().faces)
+    at = 0
+    for mesh in textured.layers.layers.values():
+        ours = sample_texture(joined.texture, joined.uvs[joined.face_uvs[at : at + len(mesh.faces)]].mean(1))
+        assert torch.allclose(ours, sample_texture(mesh.texture, mesh.uvs[mesh.face_uvs].mean(1)), atol=1e-4)
+        at += len(mesh.faces)
+    plain = character_picture(untextured(textured.layers), 128)
+    assert float((character_picture(textured.layers, 128) - plain).abs().max()) > 0.1, "finer than vertices"
+    mixed = textured.layers.replaced("hair", coarse["hair"])
+    assert mixed.joined().texture is None and coarse.joined().texture is None
+    baked = bake_layers(mixed, size=32, face_budget=100, supersample=1)
+    assert baked["body"] is mixed["body"] and baked["hair"].texture.shape == (32, 32, 3)
