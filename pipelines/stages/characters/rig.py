@@ -100,7 +100,7 @@ def rig_picture(layers: LayeredMesh, rig: Rig, size: int = 384) -> Tensor:
     layers = LayeredMesh({n: m for n, m in layers.layers.items() if n != "hair"} or layers.layers)
     low, high = (f(torch.cat([layers[n].vertices for n in layers]), 0) for f in (torch.amin, torch.amax))
     scale, middle = 2.0 / float((high - low).max().clamp(min=1e-9)), (low + high) / 2
-    body = layers.merged().transformed(scale, -scale * middle)
+    body = layers.joined().transformed(scale, -scale * middle)
     bones = _bones(rig).transformed(scale, -scale * middle)
     pictures = []
     for view in (0, 4):
@@ -158,6 +158,6 @@ def motion_pictures(
     for number, index in enumerate(chosen):
         beat("drawing the motion", number, len(chosen))
         posed = rigged.posed(motion.frame(rigged.rig, index, rest)).transformed(0.92)
-        drawn = render_surface(posed.merged(), camera, shading=_shade, supersample=supersample, grad=False)
+        drawn = render_surface(posed.joined(), camera, shading=_shade, supersample=supersample, grad=False)
         pictures.append(drawn.composite(1.0)[0].clamp(0, 1))
     return torch.stack(pictures)
