@@ -12,7 +12,7 @@ from ..host import types
 from ..host.base import CATEGORY, Node, device_with_room, node_key
 from ..host.convert import to_image, to_mask
 from ..host.finished import Packet
-from ..host.runner import run_stage
+from ..host.runner import run_stage, say
 from ..host.specs import Network
 from ..host.story import Chapter, recall, remember, told
 from ..host.unfinished import Shelf
@@ -219,7 +219,9 @@ class Canonicalize(Node):
         done = run_stage("Canonicalize", work, node_key(cls), shelf=shelf, unpack=Packet.unpack).tensors
         if own:
             with_head, said = transfer_head(picture, done["picture"])
-            done["picture"], report = done["picture"] if with_head is None else with_head, f"{report}\n{said}"
+            done["picture"], report = done["picture"] if with_head is None else with_head, f"{report}\n{said}".strip()
+        if report:
+            say(report, node_key(cls))
         result = to_image(done["picture"])
         remember(result, chapter.end())
         return io.NodeOutput(result, to_image(done["shown"]), report, ui=ui.PreviewImage(result, cls=cls))

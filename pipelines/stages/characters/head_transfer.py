@@ -21,6 +21,7 @@ MIRROR = 0.5  # weight of that comparison
 NECK = (0.08, 0.42)  # of the figure's height from the top: where a neck can be
 BODY = 0.4  # of the figure's height from the top: below it a figure in A-pose is even on either side
 WIDEST = 1.0  # of the height: what is wider is hair
+NARROWEST = 0.3  # of the height: a head beside the body's axis, or none
 ABOVE = 0.5  # of the place above a head that the figure may cover: raised arms, horns, a hat
 NARROW = 0.85  # of the head's width: a neck is narrower, or hidden by hair
 SPREAD = 0.55  # of the ball's radius: a place's weight falls with its distance from the middle
@@ -66,6 +67,8 @@ def transfer_head(picture: CharacterPicture, a_pose: Tensor) -> tuple[Tensor | N
     placed, alike = settled(given, a_pose, ball, find_head(given, a_pose, ball))
     if alike < LEAST_LIKENESS:
         return None, f"LOOK the head's own pixels are not taken over: its face was not found again (likeness {alike:.2f})."
+    if bool((placed[3:].abs() > torch.tensor(LIMITS[1:]) - 0.5).any()):
+        return None, "LOOK the head's own pixels are not taken over: it is turned further than a face can be told."
     if _below_another(cover, placed, ball):
         return None, "LOOK the head's own pixels are not taken over: what is likest to its face has more of the figure above it."
     made = scale(a_pose, size)
@@ -104,7 +107,10 @@ def head_ball(a_pose: Tensor) -> Ball | None:
     if float(share.min()) > NARROW:
         widest = float(half[low : top + tall // 4].median())
         neck = top + round(2 * widest)
+    neck = min(neck, high)
     widest = min(widest, WIDEST * (neck - top) / 2)
+    if widest < NARROWEST * (neck - top) / 2:
+        return None
     return Ball(axis / 256, (top + neck) / 512, widest / 256, (neck - top) / 512)
 
 
@@ -222,7 +228,7 @@ def _uneven(sharp: Tensor, local: Tensor, heads: Tensor, ball: Ball) -> Tensor:
 
 def _starts(ball: Ball, aspect: float, usual: float) -> Tensor:
     """[N, 6] places half a head apart, times a few sizes and turns."""
-    x, y = (torch.arange(0.05, end, 0.6 * ball.wide) for end in (aspect - 0.05, 0.8))
+    x, y = (torch.arange(0.05, max(end, 0.06), 0.6 * ball.wide) for end in (aspect - 0.05, 0.8))
     parts = [x, y, usual * torch.tensor(SCALES), torch.tensor(TURNS), torch.zeros(1), torch.tensor(ROLLS)]
     return torch.cartesian_prod(*parts)
 
@@ -266,8 +272,11 @@ def _blurred(maps: Tensor, sigma: float) -> Tensor:
 
 
 def _standing(shown: Tensor) -> float:
-    """Canvas heights that the figure [H, W, 3] on white is high."""
-    top, bottom, _, _ = figure_box((shown < 0.9).any(-1).float())
+    """Canvas heights that the figure [H, W, 3] on white is high; what is as white as the canvas fills its frame."""
+    solid = (shown < 0.9).any(-1)
+    if not bool(solid.any()):
+        return 1 / FRAME
+    top, bottom, _, _ = figure_box(solid.float())
     return (bottom - top) / len(shown)
 
 

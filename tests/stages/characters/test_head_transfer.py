@@ -73,6 +73,30 @@ def test_a_tail_of_hair_on_one_side_is_no_part_of_the_ball(front):
         assert abs(found - want) < 0.03
 
 
+def test_odd_figures_have_no_head_or_a_sentence(front):
+    """A white one, whose outline is known by its coverage alone; a head beside the axis; a figure of one column; long hair."""
+    _, cover = figure()
+    made, said = transfer_head(CharacterPicture(torch.ones(ROWS, COLUMNS, 3), cover), soft(front))
+    assert made is None and "LOOK" in said
+    aside = torch.ones(64, 40, 3)
+    aside[4:20, 2:12], aside[20:60, 16:24] = 0.5, 0.5
+    assert head_ball(aside) is None
+    thin = soft(front)[:, 18:21]
+    assert "LOOK" in transfer_head(CharacterPicture(*figure()), thin)[1] or head_ball(thin) is not None
+    hidden = torch.ones(256, 160, 3)
+    hidden[10:240, 40:120] = 0.5
+    ball = head_ball(hidden)
+    assert ball is not None and 2 * ball.high * 256 <= 0.43 * 230, "the head of a figure without a neck ends where necks do"
+
+
+def test_a_head_at_the_limits_of_its_turns_is_left_alone(front, monkeypatch):
+    rgb, cover = figure(0.33, 0.21, 1.0, (12.0, 0.0, 8.0))
+    rolled = torch.tensor([0.33, 0.21, 1, 12, 0, 35.0])
+    monkeypatch.setattr(head_transfer, "settled", lambda given, a_pose, ball, head: (rolled, 0.95))
+    made, said = transfer_head(CharacterPicture(rgb, cover), soft(front))
+    assert made is None and "further than a face can be told" in said
+
+
 def test_what_has_the_figure_above_it_is_no_head():
     """Upright, turned on its side, and between raised arms."""
     _, cover = figure()
