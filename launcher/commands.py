@@ -45,6 +45,18 @@ def describe(files: list) -> None:
         say(f"  {kind:<19} {file}  ({size})")
 
 
+def remarks(files: list) -> list[str]:
+    """Sentences that stages left in the manifests among ``files``: what was done with the picture, or could not be."""
+    said = []
+    for file in (f for f in files if f.name.endswith("_manifest.json") and f.is_file()):
+        try:
+            stages = json.loads(file.read_text(encoding="utf-8"))["settings"]["stages"]
+            said += [str(stage["said"]) for stage in stages if "said" in stage]
+        except (ValueError, KeyError, TypeError):  # the manifest of another kind of run
+            continue
+    return said
+
+
 def memory_of(pid: int, field: str = "VmHWM") -> float:
     """Peak resident memory of a process in GB, from /proc; nan where there is none."""
     try:
@@ -85,6 +97,8 @@ def command_demo(args, paths: Paths) -> int:
         raise LaunchError(f"the workflow finished but its results are missing: {', '.join(missing) or 'none named'}")
     say(f"Done in {seconds:.0f} s ({time.monotonic() - begin:.0f} s with ComfyUI's start). Results:")
     describe(files)
+    for sentence in remarks(files):
+        say(f"  {sentence}")
     if peak > 0:  # not nan
         say(f"  Peak memory {peak:.1f} GB, {peak - idle:.1f} GB of it beyond ComfyUI's own.")
     return 0

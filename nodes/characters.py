@@ -217,12 +217,14 @@ class Canonicalize(Node):
             return Packet({"picture": done.picture, "shown": done.shown})
 
         done = run_stage("Canonicalize", work, node_key(cls), shelf=shelf, unpack=Packet.unpack).tensors
+        made = done["picture"]
         if own:
-            with_head, said = transfer_head(picture, done["picture"])
-            done["picture"], report = done["picture"] if with_head is None else with_head, f"{report}\n{said}".strip()
+            with_head, said = transfer_head(picture, made)
+            made, report = made if with_head is None else with_head, f"{report}\n{said}".strip()
+            chapter.entry["said"] = said
         if report:
             say(report, node_key(cls))
-        result = to_image(done["picture"])
+        result = to_image(made)
         remember(result, chapter.end())
         return io.NodeOutput(result, to_image(done["shown"]), report, ui=ui.PreviewImage(result, cls=cls))
 

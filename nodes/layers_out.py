@@ -138,7 +138,7 @@ class PreviewLayers(Node):
         elif mode != "together":
             found = stage.section_layers(found, axis=2 if "front" in mode else 0, at=at)
         images = to_image(torch.stack([stage.character_picture(found, size, view) for view in range(6)]))
-        return io.NodeOutput(images, to_comfy_mesh(found.merged()), ui=ui.PreviewImage(images, cls=cls))
+        return io.NodeOutput(images, to_comfy_mesh(found.joined()), ui=ui.PreviewImage(images, cls=cls))
 
 
 class ExportCharacter(Node):
@@ -160,7 +160,8 @@ class ExportCharacter(Node):
                 io.Combo.Input("colors", options=["vertex colors", "textures"], default="vertex colors",
                                tooltip="textures: layers keep those of Texture Layers; others are decimated, unwrapped "
                                        "and baked, which takes longer."),
-                io.Int.Input("texture_size", default=1024, min=64, max=4096, step=64, tooltip="Side of each texture, pixels."),
+                io.Int.Input("texture_size", default=1024, min=64, max=4096, step=64,
+                             tooltip="Side of each texture that is baked here, pixels."),
                 io.Int.Input("face_budget", default=20000, min=100, max=200000, step=100,
                              tooltip="Triangles kept per layer where textures are baked."),
                 io.Combo.Input("decimation", options=["fast", "fine"], default="fast", optional=True, advanced=True,
@@ -191,7 +192,8 @@ class ExportCharacter(Node):
         frame = stage.ExportFrame(height=height, facing=facing)
         say("checking the layers", key)
         checks = stage.export_checks(found, frame)
-        lines = [f"{'ok ' if c.ok else 'LOOK'} {c.name}: {c.found}" for c in checks]
+        told = [stage["said"] for stage in layers.story.stages if "said" in stage]
+        lines = [*told, *(f"{'ok ' if c.ok else 'LOOK'} {c.name}: {c.found}" for c in checks)]
         made = character_record(layers, checks, cls.hidden.prompt if cls.hidden is not None else None, filename_prefix, key)
         shown = to_image(stage.character_sheet(found))
         if colors == "textures":
