@@ -119,7 +119,9 @@ class Batch:
         try:
             job = graph.with_picture(self.prompt, server.client.upload(picture, "lift123"), self.caption)
             job = graph.with_prefix(job, f"lift123/{graph.folder_name(picture.stem)}")
+            clock = time.time()
             entry = jobs.run(server.client, job, ProgressLine(), alive=server.alive)
+            jobs.wait_until_settled(self.paths.output, clock)
             files = jobs.saved_files(entry, self.paths.output)
         except KeyboardInterrupt:
             self.ledger.end(key, before)

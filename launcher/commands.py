@@ -85,9 +85,10 @@ def command_demo(args, paths: Paths) -> int:
         if prompt != given:
             workflow = None  # the edited graph has no UI twin
         say(f"Queued {args.workflow} on {picture or 'the sample picture'} (ComfyUI at {server.client.url})")
-        started = time.monotonic()
+        started, clock = time.monotonic(), time.time()
         entry = jobs.run(server.client, prompt, ProgressLine(), workflow, server.alive)
         seconds, peak = time.monotonic() - started, memory_of(server.pid)
+        jobs.wait_until_settled(paths.output, clock)
         files = jobs.saved_files(entry, paths.output)
         if not files:  # graphs of pictures save nothing by themselves
             short = shipped.short_name(args.workflow) or Path(args.workflow).stem

@@ -160,6 +160,25 @@ def _next_event(client, socket, job, line, alive, on_event) -> None:
         line.show(job.line())
 
 
+def wait_until_settled(output: Path, since: float, seconds: float = 3.0) -> None:
+    """Waits until the server has removed what it kept of finished stages in case that a later one failed.
+
+    It looks at its queue four times a second (``host/endings.py``); a server that is ended before that leaves the files, and
+    the next run of the same graph would take its stages from them.  output: ComfyUI's output folder; since: ``time.time()``
+    at the prompt's beginning.  After ``seconds`` at most: files of others may be as new.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and any(_newer(file, since) for file in output.glob("lift123/unfinished/*_done_*.safetensors")):
+        time.sleep(0.1)
+
+
+def _newer(file: Path, since: float) -> bool:
+    try:
+        return file.stat().st_mtime >= since
+    except OSError:  # removed just now
+        return False
+
+
 def _wait_for_history(client: Client, prompt_id: str, seconds: float = 10.0) -> dict:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
